@@ -1,0 +1,1 @@
+"""The runtimes a board may have, behind one small interface."""

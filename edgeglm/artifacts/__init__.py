@@ -1,0 +1,1 @@
+"""Files for boards: export, quantize, check."""

@@ -1,0 +1,65 @@
+"""What each target runs. Versions are those of the newest wheels that its OS and Python accept (2026-11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ActivationType = Literal["uint8", "int8"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """One target: what an artifact must fit."""
+
+    name: str
+    arch: str  # as `uname -m` says it
+    os: str
+    python: str
+    onnxruntime: str  # newest version that installs there
+    litert: str
+    opset: int  # highest ONNX opset that edgeglm writes for it
+    ir_version: int  # highest ONNX IR version that its onnxruntime loads
+    threads: int  # cores
+    memory_mb: int
+    activation_type: ActivationType  # of static INT8 in ONNX (onnxruntime PR 28415)
+    note: str = ""
+
+
+BOARDS: dict[str, Board] = {
+    board.name: board
+    for board in (
+        Board("rpi-zero2w", "aarch64", "Raspberry Pi OS 64-bit", "3.13", "1.31.1", "2.3.0", 20, 10, 4, 512, "int8"),
+        Board("rpi4", "aarch64", "Raspberry Pi OS 64-bit", "3.13", "1.31.1", "2.3.0", 20, 10, 4, 4096, "int8"),
+        Board("rpi5", "aarch64", "Raspberry Pi OS 64-bit", "3.13", "1.31.1", "2.3.0", 20, 10, 4, 8192, "int8"),
+        Board(
+            "jetson-jp6",
+            "aarch64",
+            "JetPack 6 (Ubuntu 22.04)",
+            "3.10",
+            "1.23.2",
+            "2.3.0",
+            20,
+            10,
+            6,
+            8192,
+            "int8",
+            note="TensorRT refuses zero points: activations are symmetric",
+        ),
+        Board(
+            "jetson-jp7",
+            "aarch64",
+            "JetPack 7 (Ubuntu 24.04)",
+            "3.12",
+            "1.31.1",
+            "2.3.0",
+            20,
+            10,
+            12,
+            65536,
+            "int8",
+            note="TensorRT refuses zero points: activations are symmetric",
+        ),
+        Board("x86-64", "x86_64", "Linux", "3.11", "1.31.1", "2.3.0", 20, 10, 2, 8192, "uint8"),
+    )
+}

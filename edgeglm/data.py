@@ -1,0 +1,96 @@
+"""Samples as the rest of edgeglm sees them: named splits of preprocessed inputs and targets."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Arrays: TypeAlias = dict[str, np.ndarray]  # input name -> (N, ...) array, already preprocessed
+
+
+class Split(Protocol):
+    """One split: arrays in memory, or a dataset read as it is needed."""
+
+    @property
+    def input_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def targets(self) -> np.ndarray | None:
+        """All targets, shape (N, ...), or None."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def rows(self, indices: np.ndarray) -> Arrays:
+        """Return the inputs of these samples, in this order, first axis samples."""
+        ...
+
+    def take(self, indices: np.ndarray) -> Split:
+        """Return a split of these samples alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """A split that lies in memory."""
+
+    inputs: Arrays
+    targets: np.ndarray | None
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in the order the model takes them."""
+        return tuple(self.inputs)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def rows(self, indices: np.ndarray) -> Arrays:
+        """Return the inputs of these samples, in this order."""
+        return {name: values[indices] for name, values in self.inputs.items()}
+
+    def take(self, indices: np.ndarray) -> ArraySplit:
+        """Return a split of these samples alone."""
+        return ArraySplit(self.rows(indices), None if self.targets is None else self.targets[indices])
+
+
+@dataclass(frozen=True)
+class Data:
+    """All splits of one recipe: ``train``, ``calibration``, and one or more to evaluate on."""
+
+    splits: Mapping[str, Split]
+    eval_splits: tuple[str, ...]  # the first decides the budget's metric; all are reported and gated
+    labels: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    sha256: str = ""
+
+    @property
+    def evaluation(self) -> Split:
+        """The split that decides."""
+        return self.splits[self.eval_splits[0]]
+
+
+def batches(split: Split, size: int) -> Iterator[tuple[np.ndarray, Arrays]]:
+    """Yield ``(indices, inputs)`` in order; the last batch may be smaller."""
+    for start in range(0, len(split), size):
+        indices = np.arange(start, min(start + size, len(split)))
+        yield indices, split.rows(indices)
+
+
+def sample_digests(split: Split, *, batch: int = 256) -> list[bytes]:
+    """Return a 16-byte digest of every sample's inputs, in order; equal samples have equal digests."""
+    digests: list[bytes] = []
+    for indices, inputs in batches(split, batch):
+        columns = [np.ascontiguousarray(values) for values in inputs.values()]
+        for row in range(len(indices)):
+            digest = hashlib.blake2b(digest_size=16)
+            for column in columns:
+                digest.update(column[row].tobytes())
+            digests.append(digest.digest())
+    return digests

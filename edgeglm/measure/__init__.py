@@ -1,0 +1,1 @@
+"""Latency, memory, parity and census, each runtime in a process of its own."""

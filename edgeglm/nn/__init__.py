@@ -1,0 +1,1 @@
+"""The maths, on torch and ONNX graphs; knows no recipe."""

@@ -1,0 +1,165 @@
+"""report.json, schema 1. What every part of edgeglm fills in and every view reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+REPORT_SCHEMA = 1
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure on one split; fractions, not percent."""
+
+    name: str
+    value: float
+    n: int
+    ci95: tuple[float, float]
+    higher_is_better: bool
+
+
+class ClassResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Recall of one class."""
+
+    label: str
+    n: int
+    recall: float
+    drop: float | None = None  # baseline recall minus this one; None on the baseline itself
+
+
+class Drop(msgspec.Struct, frozen=True, kw_only=True):
+    """What was lost against the baseline on the same samples, in the bad direction."""
+
+    value: float
+    ci95: tuple[float, float]
+    n: int
+    worse: int  # samples right before and wrong now
+    better: int  # samples wrong before and right now
+
+
+class SplitResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything measured on one evaluation split."""
+
+    metric: Metric
+    metrics_extra: dict[str, float] = {}
+    per_class: list[ClassResult] = []
+    confusion: list[list[int]] = []  # [target][predicted]
+    drop: Drop | None = None
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Latency on this host, interleaved with the baseline; spinning threads off."""
+
+    p50: float
+    p95: float
+    p99: float
+    threads: int
+    batch: int
+    runs: int
+    runtime: str  # onnxruntime 1.31.1 | litert 2.3.0
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an artifact's outputs lie from those of the network it was made from."""
+
+    samples: int
+    max_abs: float
+    max_ref: float
+    cosine: float
+    argmax_agreement: float
+    passed: bool  # float: max_abs <= 1e-4 * max_ref; quantized: cosine >= .99 or argmax agreement >= .99
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured side: the baseline, the network after a step, an artifact."""
+
+    params: int | None = None
+    macs: int | None = None
+    size_bytes: int | None = None
+    metric: Metric | None = None
+    metrics_extra: dict[str, float] = {}
+    per_class: list[ClassResult] = []
+    confusion: list[list[int]] = []
+    drop: Drop | None = None
+    splits: dict[str, SplitResult] = {}  # the further evaluation splits, by name
+    latency_ms: Latency | None = None  # batch 1, 1 thread
+    latency_ms_extra: list[Latency] = []  # batch 1, 2 threads
+    peak_rss_bytes: int | None = None
+    warnings: list[str] = []
+
+
+class StepSide(Side, frozen=True, kw_only=True):
+    """The network after one step; size and latency are those of its stripped FP32 ONNX file."""
+
+    index: int
+    step: str
+    settings: dict[str, Any] = {}
+    notes: list[str] = []
+    seconds: float = 0.0
+    cached: bool = False
+
+
+class ArtifactSide(Side, frozen=True, kw_only=True):
+    """One file that was made."""
+
+    format: str
+    scheme: str
+    path: str
+    sha256: str
+    activation_type: str = ""  # of static-int8: uint8 | int8
+    dtypes: dict[str, int] = {}  # weight bytes by type
+    parity: Parity | None = None
+    size_ratio: float | None = None  # baseline bytes / artifact bytes
+    speedup: float | None = None  # baseline p50 / artifact p50, batch 1, 1 thread, this host
+    speedup_extra: dict[str, float] = {}  # "threads=2" -> ratio
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the budget that one artifact did not clearly meet."""
+
+    key: str  # budget.metric_drop
+    artifact: str  # its path
+    limit: float
+    measured: float
+    message: str
+    ci95: tuple[float, float] | None = None
+    n_needed: int | None = None
+
+
+class BudgetResult(msgspec.Struct, frozen=True, kw_only=True):
+    """met: true when all is met, false when something is missed, null when something cannot be told."""
+
+    met: bool | None
+    violations: list[Verdict] = []
+    undecided: list[Verdict] = []
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine that measured; its figures are not the board's."""
+
+    machine: str  # x86_64
+    cpu: str
+    cores: int
+    memory_bytes: int
+    features: list[str]  # avx2, avx512_vnni, asimddp, ...
+    system: str
+    python: str
+    versions: dict[str, str]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of one recipe."""
+
+    schema: int = REPORT_SCHEMA
+    name: str
+    recipe: dict[str, Any]  # resolved
+    target: str
+    baseline: Side
+    steps: list[StepSide]
+    artifacts: list[ArtifactSide]
+    budget: BudgetResult
+    host: Host
+    warnings: list[str] = []
+    started: str = ""  # RFC 3339, UTC
+    seconds: float = 0.0

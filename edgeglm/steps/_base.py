@@ -1,0 +1,54 @@
+"""What every step is: a frozen struct with one method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeglm.data import Data
+    from edgeglm.model import Model
+    from edgeglm.sources.entry import Entries
+
+
+class Progress(Protocol):
+    """Called now and then by long work; ``total`` is 0 when it is not known."""
+
+    def __call__(self, done: int, total: int, **values: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step may use besides the model."""
+
+    original: Model  # as it was loaded: the default teacher
+    data: Data
+    task_kind: str  # classification
+    seed: int
+    threads: int
+    device: str  # cpu | cuda
+    precision: str  # float32 | bfloat16: the faster of the two on this machine, measured once
+    entries: Entries  # resolves `path.py:function` relative to the recipe
+    progress: Progress
+    checkpoint: Path | None  # where a step keeps what it needs to go on after a kill; None: nowhere
+    key: str  # "steps[1].distill", for errors
+    dry_run: bool = False  # preflight: one batch, one optimizer step, then return
+    notes: list[str] = field(default_factory=list)  # a step appends what the report should say
+
+
+class StepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all steps: settings as fields, the work in ``apply``."""
+
+    changes_structure: ClassVar[bool] = False  # whether shapes change, so that a new file must be timed
+
+    def apply(self, model: Model, ctx: Context) -> Model:
+        """Return a new model; the one passed in is left as it was."""
+        raise NotImplementedError
+
+    def as_settings(self) -> dict[str, Any]:
+        """Return the settings as plain data, defaults included (for keys and reports)."""
+        return dict(msgspec.to_builtins(self, str_keys=True))

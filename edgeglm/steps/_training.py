@@ -1,0 +1,27 @@
+"""Settings that every training step shares."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from edgeglm.steps._base import StepConfig
+
+
+class TrainingConfig(StepConfig, frozen=True, kw_only=True):
+    """How a step trains; schedules count optimizer steps, never seconds."""
+
+    epochs: Annotated[int, Meta(ge=1)]
+    batch_size: Annotated[int, Meta(ge=1)] = 64
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Annotated[float, Meta(gt=0)] = 1e-3  # peak
+    weight_decay: Annotated[float, Meta(ge=0)] = 1e-4
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9  # sgd only
+    warmup_steps: Annotated[int, Meta(ge=0)] | None = None  # None: 5 % of all steps
+    clip_norm: Annotated[float, Meta(gt=0)] | None = 1.0  # of all gradients together; null: no clipping
+    label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    early_stop_epochs: Annotated[int, Meta(ge=1)] | None = None  # stop after this many epochs without a better metric
+    validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1  # of train, held out to choose the best weights
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: the faster, measured once and stored
+    augment: str | None = None  # path.py:function taking (inputs, generator), a batch at a time

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Run the tests with branch coverage; `full` adds the long ones and records the result in docs/test-full.md.
+set -eu
+BIN=.venv/bin
+rm -f .coverage .coverage.*
+marks="not full"
+[ "${1:-}" = full ] && marks="full or not full"
+status=0
+"$BIN/coverage" run -m pytest -m "$marks" || status=$?
+"$BIN/coverage" combine -q
+"$BIN/coverage" report || status=$?
+if [ "${1:-}" = full ]; then
+    "$BIN/python" scripts/record_test_full.py "$status"
+fi
+exit "$status"
