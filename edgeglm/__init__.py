@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgeglm_agent.offline import go_offline
+
 if TYPE_CHECKING:
     from edgeglm.api import compress as compress
     from edgeglm.recipe import load_recipe as load_recipe
+
+go_offline()  # before any library that would phone home is imported
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "compress", "load_recipe"]

@@ -102,6 +102,7 @@ class Manifest(msgspec.Struct, frozen=True):
     target: str
     artifacts: tuple[Artifact, ...]
     files: dict[str, str]  # every other file of the folder -> sha256
+    inputs: tuple[TensorSpec, ...]  # what preprocessing yields; an artifact of another layout has it transposed
     preprocess: tuple[ProcessOp, ...]
     postprocess: tuple[ProcessOp, ...]
     labels: tuple[str, ...]

@@ -1,0 +1,79 @@
+"""The output folder: files renamed into place, the manifest last, one run at a time."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeglm.errors import UserError
+from edgeglm.files import copy_file, locked, storage_errors, write_bytes
+
+MARKER = ".edgeglm"  # its presence says that the files beside it are edgeglm's to replace; it is also the lock
+
+
+class OutputFolder:
+    """One result. Everything is staged beside it and moved in at the end: a run that fails leaves the old result."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._files: dict[str, bytes | Path] = {}
+
+    def add(self, name: str, content: bytes | Path) -> None:
+        """Take a file into the result, by its bytes or from where it lies now."""
+        self._files[name] = content
+
+    def publish(self, manifest: bytes | None) -> None:
+        """Replace the result: the old manifest goes first, the new one comes last; None: a rejected result has none.
+
+        Raises:
+            StorageError: The disk is full or refuses; the folder then has no manifest and is no result.
+        """
+        staging = self.path / ".staging"
+        shutil.rmtree(staging, ignore_errors=True)
+        for name, content in self._files.items():
+            if isinstance(content, bytes):
+                write_bytes(staging / name, content)
+            else:
+                copy_file(content, staging / name)
+        with storage_errors(self.path):
+            (self.path / "manifest.json").unlink(missing_ok=True)
+            for old in sorted(self.path.iterdir()):
+                if old.name in {MARKER, ".staging"}:
+                    continue
+                if old.is_dir() and not old.is_symlink():
+                    shutil.rmtree(old)
+                else:
+                    old.unlink()
+            for name in self._files:
+                final = self.path / name
+                final.parent.mkdir(parents=True, exist_ok=True)
+                (staging / name).replace(final)
+            shutil.rmtree(staging, ignore_errors=True)
+        if manifest is not None:
+            write_bytes(self.path / "manifest.json", manifest)
+
+
+@contextmanager
+def open_output(path: Path) -> Iterator[OutputFolder]:
+    """Yield the output folder, held for this run alone.
+
+    Raises:
+        BusyError: Another run writes to it.
+        UserError: It holds files that edgeglm did not write.
+        StorageError: It cannot be made.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError("is a file, not a folder", where=str(path), hint="choose another -o", code="output-not-ours")
+    if path.is_dir() and not (path / MARKER).exists() and any(path.iterdir()):
+        raise UserError(
+            "the output folder holds files that edgeglm did not write; it will not replace them",
+            where=str(path),
+            hint="choose an empty or new folder with -o",
+            code="output-not-ours",
+        )
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with locked(path / MARKER, wait=False, what="to this output folder"):
+        yield OutputFolder(path)
