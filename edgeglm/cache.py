@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TYPE_CHECKING
 
 import msgspec
 
 from edgeglm.files import locked, storage_errors, write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Kind = Literal["preflight", "precision", "step", "artifact", "predictions"]
 

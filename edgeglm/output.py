@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from edgeglm.errors import UserError
 from edgeglm.files import copy_file, locked, storage_errors, write_bytes
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Iterator
 
 MARKER = ".edgeglm"  # its presence says that the files beside it are edgeglm's to replace; it is also the lock
+
+# what a result may hold; anything else in the folder is the user's and stays
+OURS = ("model*.onnx", "model*.tflite", "report.json", "report.html", "recipe.resolved.yaml", "golden", "steps", "rejected")
 
 
 class OutputFolder:
@@ -39,9 +45,7 @@ class OutputFolder:
                 copy_file(content, staging / name)
         with storage_errors(self.path):
             (self.path / "manifest.json").unlink(missing_ok=True)
-            for old in sorted(self.path.iterdir()):
-                if old.name in {MARKER, ".staging"}:
-                    continue
+            for old in [path for pattern in OURS for path in self.path.glob(pattern)]:
                 if old.is_dir() and not old.is_symlink():
                     shutil.rmtree(old)
                 else:

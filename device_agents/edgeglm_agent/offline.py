@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
 
 # Set, not defaulted: a library's own default, or a stray variable of the user's shell, must not open a connection.
 SILENT = {
