@@ -1,0 +1,301 @@
+"""Operations in a row: what happens before a model and after it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+
+import msgspec
+import numpy as np
+
+from edgeglm_agent.processing._base import Prediction, PreOperation, ProcessingError
+from edgeglm_agent.processing.arrays import Crop, Grey, Layout, Normalise
+from edgeglm_agent.processing.ranking import Argmax, Labels, Softmax, TopK
+from edgeglm_agent.processing.resize import Resize
+from edgeglm_agent.wire import ProcessOp
+
+PRE_OPERATIONS: dict[str, type[PreOperation]] = {
+    "resize": Resize,
+    "crop": Crop,
+    "grey": Grey,
+    "normalise": Normalise,
+    "layout": Layout,
+}
+PostOperation: TypeAlias = "Softmax | TopK | Argmax | Labels"
+POST_OPERATIONS: dict[str, type[PostOperation]] = {
+    "softmax": Softmax,
+    "argmax": Argmax,
+    "top-k": TopK,
+    "labels": Labels,
+}
+OPERATIONS: dict[str, type[PreOperation] | type[PostOperation]] = {**PRE_OPERATIONS, **POST_OPERATIONS}
+
+Sample: TypeAlias = "np.ndarray | Mapping[str, np.ndarray]"  # of a model with one input, or with several by name
+Result: TypeAlias = "list[Prediction] | dict[str, np.ndarray]"  # best first; or outputs that were not ranked
+
+_INTEGERS = (np.dtype(np.int32), np.dtype(np.int64))  # tokens: they stay as they are
+_Op = TypeVar("_Op")
+
+
+class OpLike(Protocol):
+    """``wire.ProcessOp``, or whatever else names an operation and its settings."""
+
+    @property
+    def op(self) -> str:
+        """The operation's name."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Its settings as written."""
+        ...
+
+
+class Preprocess:
+    """What is done to samples before they enter a model."""
+
+    def __init__(self, ops: Sequence[OpLike] = ()) -> None:
+        """Check names and settings. Raises: ProcessingError, with the key of the fault."""
+        self._steps = _Steps("preprocess", ops, PRE_OPERATIONS)
+
+    @classmethod
+    def of(cls, ops: Sequence[OpLike | str | Mapping[str, Any]]) -> Preprocess:
+        """Return the operations as a recipe writes them: ``["grey", {"resize": {"height": 32, "width": 32}}]``."""
+        return cls(_written(ops, "preprocess"))
+
+    @property
+    def ops(self) -> tuple[PreOperation, ...]:
+        """The operations, checked, in their order."""
+        return tuple(op for _, op in self._steps.ops)
+
+    def wire(self) -> tuple[ProcessOp, ...]:
+        """Return the operations as the manifest carries them, every default spelt out."""
+        return self._steps.wire()
+
+    def one(self, sample: Sample) -> Any:
+        """Return one sample ready for the model, without a batch axis, contiguous.
+
+        Args:
+            sample: An array without a batch axis, or arrays by input name; any numeric type.
+
+        Returns:
+            An array, or arrays by the same names: float32; int32 and int64 that no operation changed stay.
+
+        Raises:
+            ProcessingError: An operation does not fit the sample; its key is named.
+        """
+        if isinstance(sample, Mapping):
+            self._check_names(sample)
+            return {name: self._one(np.asarray(values), name, sample) for name, values in sample.items()}
+        return self._one(np.asarray(sample), None, None)
+
+    def batch(self, samples: np.ndarray | Mapping[str, Any] | Sequence[Any]) -> Any:
+        """Return many samples ready for the model; each is, bit for bit, what ``one`` returns.
+
+        Args:
+            samples: An array with a batch axis first, a sequence of arrays without one (their sizes may differ),
+                or either by input name.
+
+        Returns:
+            An array (N, ...), or arrays by name.
+
+        Raises:
+            ProcessingError: An operation does not fit, or the samples come out in different shapes.
+        """
+        if isinstance(samples, Mapping):
+            self._check_names(samples)
+            first = {name: np.asarray(values[0]) for name, values in samples.items() if len(values)}
+            return {name: self._batch(values, name, first) for name, values in samples.items()}
+        return self._batch(samples, None, None)
+
+    def _check_names(self, inputs: Mapping[str, Any]) -> None:
+        for key, op in self._steps.ops:
+            if op.input is not None and op.input not in inputs:
+                raise ProcessingError(
+                    f"the data has no input `{op.input}`; it has {', '.join(inputs)}", key=f"{key}.input"
+                )
+
+    def _one(self, values: np.ndarray, name: str | None, inputs: Mapping[str, np.ndarray] | None) -> np.ndarray:
+        for key, op in self._steps.ops:
+            if _concerns(op, name, inputs):
+                with _named(key):
+                    values = op.apply(values)
+        return _ready(values)
+
+    def _batch(self, values: Any, name: str | None, inputs: Mapping[str, np.ndarray] | None) -> np.ndarray:
+        if not len(values):
+            raise ProcessingError("no samples", key="preprocess")
+        ops = [(key, op) for key, op in self._steps.ops if _concerns(op, name, inputs)]
+        while ops and ops[0][1].vectorised and isinstance(values, np.ndarray):
+            key, op = ops.pop(0)
+            with _named(key):
+                values = op.apply_batch(values)
+        if not ops and isinstance(values, np.ndarray):
+            return _ready(values)
+        rows: list[np.ndarray] = []
+        for sample in values:
+            row = np.asarray(sample)
+            for key, op in ops:
+                with _named(key):
+                    row = op.apply(row)
+            if rows and row.shape != rows[0].shape:
+                raise ProcessingError(
+                    f"samples come out in different shapes, {rows[0].shape} and {row.shape}: resize them to one",
+                    key="preprocess",
+                )
+            rows.append(_ready(row))
+        return np.stack(rows)
+
+
+class Postprocess:
+    """What is made of a model's outputs."""
+
+    def __init__(self, ops: Sequence[OpLike] = (), labels: Sequence[str] = ()) -> None:
+        """Check names, settings and order. Raises: ProcessingError, with the key of the fault."""
+        self._steps = _Steps("postprocess", ops, POST_OPERATIONS)
+        ranked = False
+        for place, (key, op) in enumerate(self._steps.ops):
+            if isinstance(op, Labels):
+                names = op.names or list(labels)
+                if not names:
+                    raise ProcessingError("there are no labels: the recipe names none", key=key)
+                if not ranked:
+                    raise ProcessingError("comes after `top-k` or `argmax`, which pick the classes to name", key=key)
+                self._steps.ops[place] = (key, Labels(names=names))
+            elif ranked:
+                raise ProcessingError("comes before `top-k` and `argmax`: they leave no scores to work on", key=key)
+            else:
+                ranked = isinstance(op, TopK | Argmax)
+
+    @classmethod
+    def of(cls, ops: Sequence[OpLike | str | Mapping[str, Any]], labels: Sequence[str] = ()) -> Postprocess:
+        """Return the operations as a recipe writes them: ``["softmax", {"top-k": {"k": 3}}, "labels"]``."""
+        return cls(_written(ops, "postprocess"), labels)
+
+    @property
+    def ops(self) -> tuple[PostOperation, ...]:
+        """The operations, checked, in their order."""
+        return tuple(op for _, op in self._steps.ops)
+
+    def wire(self) -> tuple[ProcessOp, ...]:
+        """Return the operations as the manifest carries them, every default spelt out."""
+        return self._steps.wire()
+
+    def one(self, outputs: Mapping[str, np.ndarray]) -> Result:
+        """Return the result of one sample.
+
+        Args:
+            outputs: By name, with a batch axis of 1, as an engine puts them out.
+
+        Returns:
+            The predictions, best first, when ``top-k`` or ``argmax`` is among the operations; otherwise the
+            outputs by name, without the batch axis.
+
+        Raises:
+            ProcessingError: An operation does not fit the outputs; its key is named.
+        """
+        return self.batch(outputs)[0]
+
+    def batch(self, outputs: Mapping[str, np.ndarray]) -> list[Result]:
+        """Return the result of every sample; ``outputs`` have a batch axis of any length."""
+        arrays = {name: np.asarray(values) for name, values in outputs.items()}
+        ranked: list[list[Prediction]] | None = None
+        for key, op in self._steps.ops:
+            with _named(key):
+                if isinstance(op, Labels):
+                    assert ranked is not None  # the constructor saw to the order
+                    ranked = op.apply(ranked)
+                    continue
+                name = next(iter(arrays)) if op.output is None else op.output
+                if name not in arrays:
+                    raise ProcessingError(f"the model has no output `{name}`; it has {', '.join(arrays)}")
+                if isinstance(op, Softmax):
+                    arrays[name] = op.apply(arrays[name])
+                else:
+                    ranked = op.apply(arrays[name])
+        if ranked is not None:
+            return list(ranked)
+        count = len(next(iter(arrays.values())))
+        return [{name: values[row] for name, values in arrays.items()} for row in range(count)]
+
+
+class _Steps(Generic[_Op]):
+    """Operations with their keys, made from names and settings."""
+
+    def __init__(self, place: str, ops: Sequence[OpLike], known: Mapping[str, type[_Op]]) -> None:
+        self._place = place
+        self._names = [op.op for op in ops]
+        self.ops = [self._made(index, op, known) for index, op in enumerate(ops)]
+
+    def wire(self) -> tuple[ProcessOp, ...]:
+        return tuple(
+            ProcessOp(name, {key: value for key, value in msgspec.to_builtins(op).items() if value is not None})
+            for name, (_, op) in zip(self._names, self.ops, strict=True)
+        )
+
+    def _made(self, index: int, op: OpLike, known: Mapping[str, type[_Op]]) -> tuple[str, _Op]:
+        key = f"{self._place}[{index}]"
+        if op.op not in known:
+            if op.op in OPERATIONS:
+                other = "postprocess" if op.op in POST_OPERATIONS else "preprocess"
+                raise ProcessingError(f"`{op.op}` is an operation of `{other}`", key=key)
+            near = difflib.get_close_matches(op.op, known, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
+            raise ProcessingError(f"unknown operation `{op.op}`; {hint}", key=key)
+        key = f"{key}.{op.op}"
+        try:
+            return key, msgspec.convert(dict(op.settings), known[op.op])
+        except msgspec.ValidationError as error:
+            message, _, path = str(error).partition(" - at `$")
+            unknown = re.search(r"unknown field `(.+)`", message)
+            if unknown:
+                fields = [field.encode_name for field in msgspec.structs.fields(known[op.op])]  # type: ignore[arg-type]
+                near = difflib.get_close_matches(unknown[1], fields, 1)
+                hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(fields)}"
+                message = f"unknown key `{unknown[1]}`; {hint}"
+            raise ProcessingError(message, key=key + path.rstrip("`")) from error
+
+
+class _named:  # noqa: N801 - reads as a statement
+    """Add an operation's key to what it raises."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ProcessingError) and not error.key:
+            raise ProcessingError(error.message, key=self._key) from error
+
+
+def _written(ops: Sequence[OpLike | str | Mapping[str, Any]], place: str) -> list[OpLike]:
+    """Return operations written as names, or as a mapping from one name to its settings."""
+    made: list[OpLike] = []
+    for index, op in enumerate(ops):
+        if isinstance(op, str):
+            made.append(ProcessOp(op))
+        elif not isinstance(op, Mapping):
+            made.append(op)
+        elif len(op) == 1 and isinstance(settings := next(iter(op.values())), Mapping | None):
+            made.append(ProcessOp(str(next(iter(op))), dict(settings or {})))
+        else:
+            raise ProcessingError("write an operation as `name` or `name: {key: value}`", key=f"{place}[{index}]")
+    return made
+
+
+def _concerns(op: PreOperation, name: str | None, inputs: Mapping[str, np.ndarray] | None) -> bool:
+    """Return whether an operation is for this input: the one it names, else every image, else the only one."""
+    if name is None or inputs is None:
+        return True
+    if op.input is not None:
+        return op.input == name
+    return len(inputs) == 1 or np.ndim(inputs[name]) >= 3
+
+
+def _ready(values: np.ndarray) -> np.ndarray:
+    kind = values.dtype if values.dtype in _INTEGERS else np.dtype(np.float32)
+    return np.ascontiguousarray(values, dtype=kind)
