@@ -36,6 +36,7 @@ class Context:
     progress: Progress
     checkpoint: Path | None  # where a step keeps what it needs to go on after a kill; None: nowhere
     key: str  # "steps[1].distill", for errors
+    output: str | None = None  # the output that the task judges; None: the first
     dry_run: bool = False  # preflight: one batch, one optimizer step, then return
     notes: list[str] = field(default_factory=list)  # a step appends what the report should say
 
@@ -48,6 +49,13 @@ class StepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def apply(self, model: Model, ctx: Context) -> Model:
         """Return a new model; the one passed in is left as it was."""
         raise NotImplementedError
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Return what is wrong between settings that are each right: ``(field, message, hint)``, none by default.
+
+        The recipe loader asks when it has built the struct, and shows each with the line of the field.
+        """
+        return []
 
     def as_settings(self) -> dict[str, Any]:
         """Return the settings as plain data, defaults included (for keys and reports)."""
