@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from edgeglm.errors import UserError
 from edgeglm.files import copy_file, locked, storage_errors, write_bytes
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 MARKER = ".edgeglm"  # its presence says that the files beside it are edgeglm's to replace; it is also the lock
 
 # what a result may hold; anything else in the folder is the user's and stays
-OURS = ("model*.onnx", "model*.tflite", "report.json", "report.html", "recipe.resolved.yaml", "golden", "steps", "rejected")
+OURS = (
+    "model*.onnx",
+    "model*.tflite",
+    "report.json",
+    "report.html",
+    "recipe.resolved.yaml",
+    "golden",
+    "steps",
+    "rejected",
+)
 
 
 class OutputFolder:

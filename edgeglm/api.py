@@ -1,0 +1,48 @@
+"""The Python API: the same run as `edgeglm compress`, with a model and data that may be objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeglm.log import Log, SilentLog
+from edgeglm.recipe import LoadedRecipe, load_recipe
+
+if TYPE_CHECKING:
+    from edgeglm.cache import Cache
+    from edgeglm.pipeline import Result
+
+
+def compress(
+    recipe: LoadedRecipe | Path | str,
+    *,
+    output: Path | str | None = None,
+    model: Any = None,
+    data: Any = None,
+    overrides: tuple[str, ...] = (),
+    log: Log | None = None,
+    cache: Cache | None = None,
+) -> Result:
+    """Compress a model by a recipe.
+
+    Args:
+        recipe: What ``load_recipe`` returned, or the path of a recipe.
+        output: The result's folder; default ``build/<name>``.
+        model: A ``torch.nn.Module`` in place of the recipe's ``model``; it is left as it was.
+        data: Split name -> ``(inputs, targets)`` or a torch ``Dataset``, in place of the recipe's ``data``. Inputs:
+            an array or name -> array, first axis samples. Splits: ``train``, ``calibration``, ``eval``, ...
+        overrides: As for ``--set``; only when ``recipe`` is a path.
+        log: Told how far the work is; default: silence.
+        cache: Default: the user's cache.
+
+    Returns:
+        Report, manifest (None when the budget was missed and the recipe says ``on_violation: fail``) and folder.
+
+    Raises:
+        EdgeglmError: See ``edgeglm.errors``; a missed budget is no exception but in ``report.budget``.
+    """
+    from edgeglm.pipeline import run_recipe
+
+    loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides=overrides)
+    folder = Path(output) if output is not None else Path("build") / loaded.recipe.name
+    return run_recipe(loaded, output=folder, log=log or SilentLog(), cache=cache, model=model, data=data)

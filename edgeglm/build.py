@@ -1,0 +1,298 @@
+"""Steps and artifacts of one recipe, each from the cache when it was made before."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import numpy as np
+
+from edgeglm.artifacts.built import Built
+from edgeglm.cache import Cache, Entry, make_key
+from edgeglm.errors import ExportError, StepError
+from edgeglm.files import sha256_file
+from edgeglm.model import Model, ModelFile
+from edgeglm.steps import Context, step_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeglm.boards import Board
+    from edgeglm.data import Arrays, Split
+    from edgeglm.log import Log
+    from edgeglm.project import Project
+    from edgeglm.recipe import ArtifactConfig, Quantize
+    from edgeglm.steps import StepConfig
+
+CALIBRATION_BATCH = 32
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """One step that has run, or was found in the cache."""
+
+    index: int
+    config: StepConfig
+    model: Model
+    key: str
+    folder: Path  # holds weights.safetensors and edits.json
+    notes: list[str]
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True)
+class File:
+    """A model file that was written, loaded and run."""
+
+    built: Built
+    sha256: str
+    folder: Path
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return self.built.path.stat().st_size
+
+
+def step_key(index: int, config: StepConfig) -> str:
+    """Return the step's name as `--set` writes it."""
+    return f"steps[{index}].{step_name(config)}"
+
+
+def make_context(
+    project: Project, index: int, config: StepConfig, *, log: Log, precision: str, checkpoint: Path | None
+) -> Context:
+    """Return what a step may use besides the model."""
+    return Context(
+        original=cast("Model", project.original),
+        data=project.data,
+        task_kind="classification",
+        seed=project.recipe.seed,
+        threads=project.threads,
+        device=project.device,
+        precision=precision,
+        entries=project.entries,
+        progress=log.progress,
+        checkpoint=checkpoint,
+        key=step_key(index, config),
+    )
+
+
+def choose_precision(project: Project, cache: Cache, log: Log) -> str:
+    """Return the number type that trains faster here; measured once and stored, so that a later run agrees.
+
+    The choice changes weights, so it is part of every later key.
+    """
+    wanted = {getattr(step, "precision", None) for step in project.recipe.steps}
+    if "auto" not in wanted:
+        return "float32"
+    from edgeglm.nn.precision import measure_precision
+
+    model = cast("Model", project.original)
+    key = make_key(project=project.key, device=project.device)
+    with cache.entry("precision", key) as entry:
+        if entry.result is None:
+            choice = measure_precision(model, project.sample, device=project.device, threads=project.threads)
+            entry.finish(precision=choice)
+        precision = str((entry.result or {})["precision"])
+    log.note(f"training in {precision}")
+    return precision
+
+
+def run_steps(project: Project, cache: Cache, log: Log) -> list[StepRun]:
+    """Run every step in order, from the cache where the key is known.
+
+    Raises:
+        StepError: A step cannot run, or changed nothing.
+    """
+    runs: list[StepRun] = []
+    if not project.recipe.steps:
+        return runs
+    precision = choose_precision(project, cache, log)
+    model, key = cast("Model", project.original), make_key(base=project.key, precision=precision, device=project.device)
+    for index, config in enumerate(project.recipe.steps):
+        log.stage(step_key(index, config))
+        key = make_key(before=key, step=step_name(config), settings=config.as_settings())
+        with cache.entry("step", key) as entry:
+            run = _cached_step(project, index, config, key, entry) or _fresh_step(
+                project, index, config, key, entry, model, log=log, precision=precision
+            )
+        for note in run.notes:
+            log.note(note)
+        if run.cached:
+            log.note(f"from the cache (took {run.seconds:.0f} s)")
+        model = run.model
+        runs.append(run)
+    return runs
+
+
+def _cached_step(project: Project, index: int, config: StepConfig, key: str, entry: Entry) -> StepRun | None:
+    from edgeglm.nn.structure import load_weights, replay
+
+    result = entry.result
+    if result is None:
+        return None
+    edits = msgspec.json.decode((entry.folder / "edits.json").read_bytes())
+    model = load_weights(replay(cast("Model", project.original), edits), entry.folder / "weights.safetensors")
+    return StepRun(index, config, model, key, entry.folder, list(result["notes"]), float(result["seconds"]), True)
+
+
+def _fresh_step(
+    project: Project,
+    index: int,
+    config: StepConfig,
+    key: str,
+    entry: Entry,
+    model: Model,
+    *,
+    log: Log,
+    precision: str,
+) -> StepRun:
+    from edgeglm.files import write_bytes
+    from edgeglm.nn.loading import state_sha256
+    from edgeglm.nn.structure import save_weights
+
+    started = time.perf_counter()
+    checkpoint = entry.folder / "checkpoint.pt"
+    ctx = make_context(project, index, config, log=log, precision=precision, checkpoint=checkpoint)
+    after = config.apply(model, ctx)
+    if state_sha256(after.module) == state_sha256(model.module):
+        raise StepError(
+            "the step changed nothing: the network is the same as before it",
+            where=ctx.key,
+            hint="remove the step, or give it settings that do something",
+            code="step-changed-nothing",
+        )
+    seconds = time.perf_counter() - started
+    save_weights(after, entry.folder / "weights.safetensors")
+    write_bytes(entry.folder / "edits.json", msgspec.json.encode(after.edits))
+    entry.finish(notes=ctx.notes, seconds=seconds, step=ctx.key, recipe=project.recipe.name)
+    checkpoint.unlink(missing_ok=True)
+    return StepRun(index, config, after, key, entry.folder, ctx.notes, seconds, False)
+
+
+def source_bytes(model: Model | ModelFile) -> int:
+    """Return how many bytes the weights take as they are."""
+    if isinstance(model, ModelFile):
+        return model.path.stat().st_size
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())
+
+
+def calibration_batches(split: Split, limit: int) -> Iterator[Arrays]:
+    """Yield at most ``limit`` samples in batches, in the model's layout."""
+    for start in range(0, min(limit, len(split)), CALIBRATION_BATCH):
+        yield split.rows(np.arange(start, min(start + CALIBRATION_BATCH, limit, len(split))))
+
+
+class Builder:
+    """Writes the files of one network: the float file of each format once, then each scheme from it."""
+
+    def __init__(self, project: Project, cache: Cache) -> None:
+        self.project = project
+        self.cache = cache
+
+    def float_file(self, model: Model, key: str, file_format: str) -> File:
+        """Return the network as a stripped FP32 file. Raises: ExportError."""
+        entry_key = make_key(
+            model=key, base=self.project.key, format=file_format, scheme="none", board=_board_key(self.project.board)
+        )
+        with self.cache.entry("artifact", entry_key) as entry:
+            path = entry.folder / f"model.{file_format}"
+            if entry.result is None:
+                built = export_float(model, self.project.sample, path, file_format, board=self.project.board)
+                _finish(entry, built)
+            return _stored(entry)
+
+    def artifact(self, model: Model | ModelFile, key: str, config: ArtifactConfig, *, where: str) -> File:
+        """Return one artifact of a recipe. Raises: ExportError, with ``where`` as its place when it has none."""
+        source = self.source_file(model) if isinstance(model, ModelFile) else self.float_file(model, key, config.format)
+        if config.scheme == "none":
+            return source
+        return self._quantized(source, config.format, config.quantization, where=where)
+
+    def source_file(self, model: ModelFile) -> File:
+        """Return a source that is a file already, stripped, as the float file of its format."""
+        from edgeglm.measure.census import strip_file
+
+        entry_key = make_key(source=self.project.weights_sha256, format=model.format, versions=self.project.versions)
+        with self.cache.entry("artifact", entry_key) as entry:
+            path = entry.folder / f"model.{model.format}"
+            if entry.result is None:
+                batch = strip_file(model.path, path, format=model.format)
+                _finish(entry, Built(path, model.format, "none", model.inputs, model.outputs, batch, "", []))
+            return _stored(entry)
+
+    def _quantized(self, source: File, file_format: str, quantization: Quantize, *, where: str) -> File:
+        project = self.project
+        entry_key = make_key(
+            source=source.sha256,
+            quantization=msgspec.to_builtins(quantization),
+            data=project.data.sha256 if quantization.scheme == "static-int8" else "",
+            board=_board_key(project.board),
+            versions=project.versions,
+        )
+        with self.cache.entry("artifact", entry_key) as entry:
+            path = entry.folder / f"model.{quantization.scheme}.{file_format}"
+            if entry.result is None:
+                samples = calibration_batches(project.data.splits["calibration"], quantization.calibration)
+                built = quantize_file(source.built.path, path, file_format, quantization, samples, board=project.board)
+                if sha256_file(path) == source.sha256:
+                    raise ExportError(
+                        f"{quantization.scheme} changed nothing: the file is the float file",
+                        where=where,
+                        hint="remove entries from `ignore`, or ask for another scheme",
+                        code="quantized-nothing",
+                    )
+                _finish(entry, built)
+            return _stored(entry)
+
+
+def export_float(model: Model, sample: Arrays, path: Path, file_format: str, *, board: Board) -> Built:
+    """Write the network as an FP32 file of this format. Raises: ExportError, MissingExtraError."""
+    if file_format == "onnx":
+        from edgeglm.artifacts import onnx as artifacts
+    else:
+        from edgeglm.artifacts import tflite as artifacts  # type: ignore[no-redef]
+    return artifacts.export_float(model, sample, path, board=board)
+
+
+def quantize_file(
+    source: Path,
+    path: Path,
+    file_format: str,
+    quantization: Quantize,
+    calibration: Iterator[Arrays],
+    *,
+    board: Board,
+) -> Built:
+    """Write a quantized file from an FP32 one of the same format. Raises: ExportError, MissingExtraError."""
+    if file_format == "onnx":
+        from edgeglm.artifacts import onnx as artifacts
+    else:
+        from edgeglm.artifacts import tflite as artifacts  # type: ignore[no-redef]
+    return artifacts.quantize(source, path, quantization, calibration, board=board)
+
+
+def _board_key(board: Board) -> dict[str, Any]:
+    """Return what of a board decides the bytes of a file."""
+    return {
+        "arch": board.arch,
+        "opset": board.opset,
+        "ir_version": board.ir_version,
+        "activation_type": board.activation_type,
+    }
+
+
+def _finish(entry: Entry, built: Built) -> None:
+    described = msgspec.to_builtins(replace(built, path=Path(built.path.name)), enc_hook=str)
+    entry.finish(built=described, sha256=sha256_file(built.path))
+
+
+def _stored(entry: Entry) -> File:
+    result = entry.result or {}
+    built = msgspec.convert(result["built"], Built, dec_hook=lambda kind, value: kind(value))
+    return File(replace(built, path=entry.folder / built.path), str(result["sha256"]), entry.folder)

@@ -1,0 +1,100 @@
+"""How good each network and file is on every evaluation split; predictions are kept, so nothing is computed twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from edgeglm.cache import Cache, make_key
+from edgeglm.files import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edgeglm.data import Arrays, Split
+    from edgeglm.model import Model
+    from edgeglm.project import Project
+    from edgeglm.report.types import SplitResult
+
+TORCH_BATCH = 64
+
+
+@dataclass
+class Evaluator:
+    """Evaluates against one baseline: its outputs, once known, are what every drop is paired with."""
+
+    project: Project
+    cache: Cache
+    baseline: dict[str, Arrays] = field(default_factory=dict)  # split -> outputs
+
+    def predict_torch(self, model: Model, key: str) -> dict[str, Arrays]:
+        """Return split -> outputs of a torch network; ``key`` identifies its weights."""
+        from edgeglm.nn.inference import predict
+
+        return self._predict(key, lambda split: predict(model, split, batch=TORCH_BATCH, threads=self.project.threads))
+
+    def predict_file(self, path: Path, *, file_format: str, sha256: str) -> dict[str, Arrays]:
+        """Return split -> outputs of a file in its runtime, at batch 1: what will be served is what is judged."""
+        from edgeglm.measure.evaluate import predict_file
+
+        def run(split: Split) -> Arrays:
+            return predict_file(
+                path,
+                format=file_format,
+                split=split,
+                inputs=self.project.original.inputs,
+                batch=1,
+                threads=self.project.threads,
+            )
+
+        return self._predict(sha256, run)
+
+    def results(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, SplitResult]:
+        """Return split -> result, paired with the baseline unless this is it."""
+        task, data = self.project.recipe.task, self.project.data
+        return {
+            name: task.evaluate(
+                outputs[name],
+                data.splits[name].targets,
+                data.labels,
+                None if is_baseline else self.baseline[name],
+            )
+            for name in data.eval_splits
+        }
+
+    def side(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, Any]:
+        """Return the fields of a ``report.types.Side`` that say how good it is."""
+        results = self.results(outputs, is_baseline=is_baseline)
+        first, *others = self.project.data.eval_splits
+        chief = results[first]
+        return {
+            "metric": chief.metric,
+            "metrics_extra": chief.metrics_extra,
+            "per_class": chief.per_class,
+            "confusion": chief.confusion,
+            "drop": chief.drop,
+            "splits": {name: results[name] for name in others},
+        }
+
+    def _predict(self, key: str, run: Callable[[Split], Arrays]) -> dict[str, Arrays]:
+        """Return the outputs of every evaluation split, from the cache where they are."""
+        project = self.project
+        found: dict[str, Arrays] = {}
+        for name in project.data.eval_splits:
+            entry_key = make_key(
+                model=key, data=project.data.sha256, split=name, versions=project.versions, threads=project.threads
+            )
+            with self.cache.entry("predictions", entry_key) as entry:
+                path = entry.folder / "outputs.safetensors"
+                if entry.result is None:
+                    outputs = run(project.data.splits[name])
+                    write_bytes(path, save({key: np.ascontiguousarray(value) for key, value in outputs.items()}))
+                    entry.finish(samples=len(project.data.splits[name]))
+                    found[name] = outputs
+                else:
+                    found[name] = load_file(path)
+        return found

@@ -1,0 +1,161 @@
+"""manifest.json and golden samples: what the board needs to know, and to prove, about a result."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from edgeglm_agent.wire import (
+    MANIFEST_SCHEMA,
+    Artifact,
+    Distribution,
+    Histogram,
+    Lineage,
+    Manifest,
+    ProcessOp,
+    Reference,
+    Runtime,
+)
+from safetensors.numpy import save
+
+from edgeglm.data import Arrays, Split, batches
+
+if TYPE_CHECKING:
+    from edgeglm.build import File
+    from edgeglm.project import Project
+
+GOLDEN_SAMPLES = 8
+GOLDEN_BYTES = 1_000_000
+HISTOGRAM_BINS = 32
+REFERENCE_SAMPLES = 4096  # at most; spread evenly over the split
+RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
+
+
+def golden_rows(project: Project) -> Arrays:
+    """Return at most 8 samples in the model's layout: spread over the evaluation data, or seeded noise."""
+    split = project.data.evaluation
+    count = min(GOLDEN_SAMPLES, len(split))
+    rows = split.rows(np.unique(np.linspace(0, len(split) - 1, count).astype(np.int64)))
+    if project.recipe.golden.source == "eval":
+        return rows
+    rng = np.random.default_rng(project.recipe.seed)
+    noise: Arrays = {}
+    for name, values in rows.items():
+        if np.issubdtype(values.dtype, np.floating):
+            noise[name] = rng.normal(values.mean(), values.std() or 1.0, values.shape).astype(values.dtype)
+        else:
+            noise[name] = rng.integers(values.min(), values.max() + 1, values.shape).astype(values.dtype)
+    return noise
+
+
+def golden_file(project: Project, file: File, rows: Arrays) -> bytes:
+    """Return safetensors of `input.<name>` and `output.<name>`: what this file answers on this host, one row a run.
+
+    Inputs lie in the file's own layout. Rows are dropped from the end until all fit in 1 MB; one always stays.
+    """
+    from edgeglm.measure.evaluate import to_file_inputs
+    from edgeglm.measure.worker import Runner
+
+    built = file.built
+    inputs = to_file_inputs(rows, project.original.inputs, built.inputs)
+    outputs: dict[str, list[np.ndarray]] = {}
+    with Runner(built.path, format=built.format, threads=1) as runner:
+        for row in range(len(next(iter(inputs.values())))):
+            for name, value in runner.run({key: values[row : row + 1] for key, values in inputs.items()}).items():
+                outputs.setdefault(name, []).append(value)
+    tensors = {f"input.{name}": np.ascontiguousarray(values) for name, values in inputs.items()}
+    tensors |= {f"output.{name}": np.concatenate(values) for name, values in outputs.items()}
+    while len(data := save(tensors)) > GOLDEN_BYTES and len(next(iter(tensors.values()))) > 1:
+        tensors = {name: np.ascontiguousarray(values[:-1]) for name, values in tensors.items()}
+    return data
+
+
+def make_manifest(
+    project: Project,
+    artifacts: list[tuple[str, File, str]],  # path in the folder, file, path of its golden samples
+    outputs: Arrays,
+    files: dict[str, bytes],
+    recipe_text: str,
+) -> Manifest:
+    """Return the manifest of a result; ``outputs`` are those of the first artifact on the evaluation data."""
+    recipe = project.recipe
+    code, data = project.entries.sha256(), project.data.sha256
+    recipe_sha256 = hashlib.sha256(recipe_text.encode()).hexdigest()
+    fingerprint = hashlib.sha256("".join([recipe_sha256, code, data, project.weights_sha256]).encode()).hexdigest()
+    return Manifest(
+        schema=MANIFEST_SCHEMA,
+        name=recipe.name,
+        version=fingerprint[:12],
+        target=recipe.target,
+        artifacts=tuple(
+            Artifact(
+                path=path,
+                sha256=file.sha256,
+                size_bytes=file.size_bytes,
+                format=file.built.format,
+                scheme=file.built.scheme,
+                runtime=Runtime(RUNTIMES[file.built.format], _least_version(project, file.built.format)),
+                inputs=file.built.inputs,
+                outputs=file.built.outputs,
+                golden=golden,
+                batch=file.built.batch,
+            )
+            for path, file, golden in artifacts
+        ),
+        files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
+        inputs=project.original.inputs,
+        preprocess=tuple(ProcessOp(step.op, step.settings) for step in recipe.preprocess),
+        postprocess=tuple(ProcessOp(step.op, step.settings) for step in recipe.postprocess),
+        labels=project.data.labels,
+        reference=make_reference(project.data.evaluation, outputs, project.data.labels),
+        lineage=Lineage(
+            recipe_sha256=recipe_sha256,
+            data_sha256=data,
+            code_sha256=code,
+            weights_sha256=project.weights_sha256,
+            versions=project.versions,
+            provenance={key: value for key, value in msgspec.to_builtins(recipe.provenance).items() if value},
+        ),
+    )
+
+
+def make_reference(split: Split, outputs: Arrays, labels: tuple[str, ...]) -> Reference:
+    """Return how inputs and outputs are distributed on a split, for drift on the board."""
+    count = min(len(split), REFERENCE_SAMPLES)
+    chosen = np.unique(np.linspace(0, len(split) - 1, count).astype(np.int64))
+    inputs: dict[str, list[np.ndarray]] = {}
+    for _, rows in batches(split.take(chosen), 256):
+        for name, values in rows.items():
+            inputs.setdefault(name, []).append(values)
+    logits = next(iter(outputs.values()))
+    winners = np.bincount(logits.argmax(axis=-1).ravel(), minlength=logits.shape[-1])
+    names = labels or tuple(str(index) for index in range(logits.shape[-1]))
+    return Reference(
+        samples=len(chosen),
+        inputs={name: distribution(np.concatenate(values)) for name, values in inputs.items()},
+        outputs={name: distribution(values) for name, values in outputs.items()},
+        predicted={name: float(share) for name, share in zip(names, winners / winners.sum(), strict=False)},
+    )
+
+
+def distribution(values: np.ndarray) -> Distribution:
+    """Return mean, spread and a mergeable histogram of all values of a tensor."""
+    flat = values.astype(np.float64).ravel()
+    low, high = float(flat.min()), float(flat.max())
+    edges = np.linspace(low, high if high > low else low + 1.0, HISTOGRAM_BINS + 1)
+    counts, _ = np.histogram(flat, bins=edges)
+    return Distribution(
+        n=flat.size,
+        mean=float(flat.mean()),
+        std=float(flat.std()),
+        low=low,
+        high=high,
+        histogram=Histogram(tuple(float(edge) for edge in edges), tuple(int(count) for count in counts)),
+    )
+
+
+def _least_version(project: Project, file_format: str) -> str:
+    """Return the oldest runtime that is known to load what is written for this target."""
+    return "1.23.2" if file_format == "onnx" else project.board.litert

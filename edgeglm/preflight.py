@@ -1,0 +1,108 @@
+"""Before long work: every step and every export tried on one batch, and the disk looked at."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgeglm.build import calibration_batches, export_float, make_context, quantize_file, source_bytes, step_key
+from edgeglm.cache import Cache, cache_folder, make_key
+from edgeglm.errors import EdgeglmError, StorageError
+from edgeglm.host import free_disk_bytes
+from edgeglm.log import SilentLog
+from edgeglm.model import Model
+
+if TYPE_CHECKING:
+    from edgeglm.log import Log
+    from edgeglm.project import Project
+
+CALIBRATION_SAMPLES = 8  # enough to see that calibration runs
+MARGIN_BYTES = 64 << 20
+
+
+def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
+    """Fail within seconds where the whole run would fail after an hour.
+
+    Steps run for one optimizer step each, on a copy; what comes out is exported and quantized in every way the
+    recipe asks for. What passed once is not tried again until something it depends on changes.
+
+    Raises:
+        UserError: A step or an export cannot work; names the step and, where it can be known, the layer.
+        StorageError: The disk will not hold the result.
+    """
+    check_disk(project, output, cache)
+    recipe = project.recipe
+    if not isinstance(project.original, Model) or not recipe.steps:
+        return  # nothing long comes before the exports themselves
+    key = make_key(
+        base=project.key,
+        steps=[(step_key(i, step), step.as_settings()) for i, step in enumerate(recipe.steps)],
+        artifacts=msgspec.to_builtins(recipe.artifacts),
+        target=recipe.target,
+    )
+    with cache.entry("preflight", key) as entry:
+        if entry.result is not None:
+            return
+        log.stage("preflight")
+        model = project.original
+        for index, step in enumerate(recipe.steps):
+            ctx = make_context(project, index, step, log=SilentLog(), precision="float32", checkpoint=None)
+            model = step.apply(model, replace(ctx, dry_run=True))
+        with tempfile.TemporaryDirectory(prefix="edgeglm-preflight-") as folder:
+            _try_artifacts(project, model, Path(folder))
+        entry.finish()
+        log.note(f"{len(recipe.steps)} steps and {len(recipe.artifacts)} artifacts tried on one batch")
+
+
+def _try_artifacts(project: Project, model: Model, folder: Path) -> None:
+    written: dict[str, Path] = {}
+    for index, artifact in enumerate(project.recipe.artifacts):
+        where = f"artifacts[{index}]"
+        try:
+            if artifact.format not in written:
+                path = folder / f"model.{artifact.format}"
+                export_float(model, project.sample, path, artifact.format, board=project.board)
+                written[artifact.format] = path
+            if artifact.scheme != "none":
+                samples = calibration_batches(project.data.splits["calibration"], CALIBRATION_SAMPLES)
+                target = folder / f"{index}.{artifact.format}"
+                quantize_file(
+                    written[artifact.format],
+                    target,
+                    artifact.format,
+                    artifact.quantization,
+                    samples,
+                    board=project.board,
+                )
+        except EdgeglmError as error:
+            raise place(error, where) from error
+
+
+def place(error: EdgeglmError, where: str) -> EdgeglmError:
+    """Return the error with ``where`` in front of every place it names."""
+    error.problems = tuple(replace(p, where=f"{where} {p.where}".strip()) for p in error.problems)
+    return error
+
+
+def check_disk(project: Project, output: Path, cache: Cache) -> None:
+    """Raise StorageError when cache or output folder have too little room for what the run will write."""
+    weights = source_bytes(project.original)
+    # each step keeps weights, and while it trains a checkpoint: weights, the best ones, two optimizer moments
+    in_cache = weights * (len(project.recipe.steps) + 4 + 2 * len(project.recipe.artifacts))
+    in_output = weights * (len(project.recipe.steps) + 2 * len(project.recipe.artifacts))
+    for folder, needed, mend in (
+        (cache.folder or cache_folder(), in_cache, "set EDGEGLM_CACHE to a folder on a larger disk"),
+        (output, in_output, "choose a folder on a larger disk with -o"),
+    ):
+        free = free_disk_bytes(folder)
+        if free < needed + MARGIN_BYTES:
+            raise StorageError(
+                f"{free / 1e6:.0f} MB are free, and this run may write {(needed + MARGIN_BYTES) / 1e6:.0f} MB",
+                where=str(folder),
+                hint=f"make room, or {mend}",
+                code="disk-too-small",
+            )
