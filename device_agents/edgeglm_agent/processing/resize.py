@@ -51,7 +51,8 @@ class Resize(PreOperation, frozen=True, kw_only=True):
         return (left, top, left + used_width, top + used_height)
 
     def _resized(self, values: np.ndarray, height: int, width: int, box: _Box) -> np.ndarray:
-        if (*values.shape[:2],) == (height, width) and box == (0, 0, width, height):
+        nothing_to_do = values.shape[0] == height and values.shape[1] == width and box[2] - box[0] == width
+        if nothing_to_do and box[3] - box[1] == height:
             return values
         try:
             from PIL import Image  # here, since a board that resizes nothing need not have it
