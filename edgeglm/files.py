@@ -16,8 +16,6 @@ from edgeglm.errors import BusyError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
-
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
@@ -29,24 +27,25 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _STORAGE_ERRNOS:
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-            raise StorageError(
-                f"cannot write: {error.strerror}",
-                where=str(path),
-                hint="make room on this disk, or choose another folder with -o or EDGEGLM_CACHE"
-                if full
-                else "choose a folder on a disk that can be written",
-                code="disk-full" if full else "disk-refuses",
-            ) from error
-        if error.errno in {errno.EACCES, errno.EPERM}:
-            raise StorageError(
-                f"cannot write: {error.strerror}",
-                where=str(path),
-                hint="choose a folder that you may write to",
-                code="disk-refuses",
-            ) from error
-        raise
+        storage = as_storage_error(error, path)
+        if storage is None:
+            raise
+        raise storage from error
+
+
+def as_storage_error(error: OSError, path: Path | None = None) -> StorageError | None:
+    """Return what the disk refuses as a StorageError; None when the error is about something else."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    if not full and error.errno not in {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}:
+        return None
+    return StorageError(
+        f"cannot write: {error.strerror}",
+        where=str(path or error.filename or ""),
+        hint="make room on this disk, or choose another folder with -o or EDGEGLM_CACHE"
+        if full
+        else "choose a folder that you may write to, on a disk that is sound",
+        code="disk-full" if full else "disk-refuses",
+    )
 
 
 @contextmanager

@@ -1,5 +1,63 @@
-"""The command line: parse, call, print."""
+"""The command line: parse, call, print. Starts without importing torch, numpy or anything of the user's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; like KeyboardInterrupt, so that everything on the way out cleans up."""
 
 
 def main() -> None:
-    """Run the command line (entry point)."""
+    """Run the command line (entry point). Exit codes: 0 done, 1 a bug of ours, 2 input, 3 budget, 4 environment."""
+    signal.signal(signal.SIGTERM, _terminate)
+    code = 1
+    try:
+        code = _run()
+    except (KeyboardInterrupt, Terminated) as stopped:
+        code = 130 if isinstance(stopped, KeyboardInterrupt) else 143
+        print("\nstopped; what is finished is cached: the same command goes on from there", file=sys.stderr)
+    except BrokenPipeError:
+        # the reader of our output went away (`edgeglm ... | head`): not an error of anyone's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _run() -> int:
+    import click
+
+    from edgeglm.cli.app import app
+    from edgeglm.errors import EdgeglmError
+    from edgeglm.files import as_storage_error
+
+    try:
+        result = app(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as wrong:
+        wrong.show(file=sys.stderr)
+        return 2
+    except EdgeglmError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if (storage := as_storage_error(error)) is None:
+            raise
+        print(storage, file=sys.stderr)
+        return storage.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    del signum, frame
+    raise Terminated

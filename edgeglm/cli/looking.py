@@ -1,0 +1,47 @@
+"""Verbs that look at results: inspect, report, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An output folder.")]) -> None:
+    """Print the summary of an output folder again."""
+    from edgeglm.report.json import read_report
+    from edgeglm.report.terminal import print_summary
+
+    print_summary(read_report(folder / "report.json"), folder)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="An output folder or report.json: the one that was.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="An output folder or report.json: the one that is.")],
+    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="How much worse the metric may be.")] = 0.01,
+) -> int:
+    """Compare two results; exit 3 when the second is worse."""
+    from edgeglm.report.compare import compare as compare_reports
+    from edgeglm.report.json import read_report
+
+    a, b = (read_report(path / "report.json" if path.is_dir() else path) for path in (first, second))
+    comparison = compare_reports(a, b, threshold)
+    typer.echo(comparison.text())
+    return 3 if comparison.worse else 0
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An ONNX or TFLite file, or an output folder.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a model file holds."""
+    from edgeglm.inspection import inspect_path, render
+
+    found = inspect_path(path)
+    if json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        typer.echo(render(found))

@@ -1,0 +1,67 @@
+"""Verbs that make something: init, check, compress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value: --set steps[0].prune.channel_ratio=0.3"),
+]
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; made when missing.")],
+    model: Annotated[Path | None, typer.Option(help="Your weights, ONNX or TFLite file.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Your images: a folder per class.")] = None,
+    entry: Annotated[
+        str | None,
+        typer.Option(help="Your function that builds the network: path.py:function"),
+    ] = None,
+    target: Annotated[str, typer.Option(help="The board: rpi5, jetson-jp6, x86-64, ...")] = "x86-64",
+) -> None:
+    """Write a recipe: one that runs as it is, or one for your files."""
+    from edgeglm.scaffold import init as write
+
+    for path in write(directory, model=model, images=images, entry=entry, target=target):
+        typer.echo(path)
+    typer.echo(f"next: edgeglm compress {directory / 'recipe.yaml'}", err=True)
+
+
+def check(recipe: RecipePath, overrides: Overrides = None) -> None:
+    """Validate a recipe; say what this host can build."""
+    from edgeglm.check import check_recipe
+
+    typer.echo(check_recipe(recipe, overrides or []).text())
+
+
+def compress(
+    recipe: RecipePath,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The result's folder; default build/<name>."),
+    ] = None,
+    overrides: Overrides = None,
+    json: Annotated[bool, typer.Option("--json", help="Print report.json and nothing else.")] = False,
+) -> int:
+    """Run a recipe: prune, distil, quantize, measure, judge."""
+    from edgeglm.cli.console import ConsoleLog
+    from edgeglm.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides=overrides or [])
+    folder = output or Path("build") / loaded.recipe.name
+    from edgeglm.pipeline import check_budget, run_recipe  # after the recipe: its errors need no numpy
+
+    result = run_recipe(loaded, output=folder, log=ConsoleLog())
+    if json:
+        typer.echo((folder / "report.json").read_text(), nl=False)
+    else:
+        from edgeglm.report.terminal import print_summary
+
+        print_summary(result.report, folder)
+    check_budget(result.report)
+    return 0

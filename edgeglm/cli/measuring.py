@@ -1,0 +1,56 @@
+"""Verbs that measure: eval, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeglm.cli.making import Overrides, RecipePath
+
+
+def evaluate(
+    recipe: RecipePath,
+    artifact: Annotated[
+        list[Path] | None,
+        typer.Option(help="A model file to judge by the recipe's data; default: those in build/<name>."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The folder whose artifacts are judged."),
+    ] = None,
+    overrides: Overrides = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Judge model files by a recipe's evaluation data."""
+    from edgeglm.cli.console import ConsoleLog
+    from edgeglm.inspection import evaluate_files, render_evaluation
+    from edgeglm.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides=overrides or [])
+    results = evaluate_files(loaded, artifact or [], folder=output, log=ConsoleLog())
+    if json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(results), indent=2).decode())
+    else:
+        typer.echo(render_evaluation(results))
+
+
+def bench(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="ONNX and TFLite files; the first is 1.00x.")],
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each runtime.")] = 1,
+    runs: Annotated[int, typer.Option(min=10, help="Runs of each file.")] = 200,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Time model files on this host, interleaved."""
+    from edgeglm.inspection import bench_files, render_bench
+
+    rows = bench_files(files, threads=threads, runs=runs)
+    if json:
+        import msgspec
+
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+    else:
+        typer.echo(render_bench(rows))
