@@ -83,19 +83,19 @@ def run_recipe(
         builder, evaluator = Builder(project, cache), Evaluator(project, cache)
 
         log.stage("baseline")
-        baseline_file = _baseline_file(project, builder)
+        reference = baseline_file(project, builder)
         evaluator.baseline = evaluator.predict_file(
-            baseline_file.built.path, file_format=baseline_file.built.format, sha256=baseline_file.sha256
+            reference.built.path, file_format=reference.built.format, sha256=reference.sha256
         )
         artifacts = _make_artifacts(project, builder, evaluator, final, key, log)
-        structures = _step_files(steps, builder, artifacts)
+        structures = _step_files(steps, builder)
 
         log.stage("measure")
-        timed = {"baseline": baseline_file}
+        timed = {"baseline": reference}
         timed |= {f"step {index}": file for index, file in structures.items()}
         timed |= {f"artifact {index}": artifact.file for index, artifact in enumerate(artifacts)}
         figures = _measure(project, timed, log)
-        baseline = _baseline_side(project, baseline_file, evaluator, figures["baseline"])
+        baseline = _baseline_side(project, reference, evaluator, figures["baseline"])
         step_sides = [_step_side(run, structures, evaluator, figures) for run in steps]
         sides = [
             _artifact_side(project, artifact, final, key, evaluator, baseline, figures[f"artifact {index}"])
@@ -134,7 +134,7 @@ def check_budget(report: Report) -> None:
         )
 
 
-def _baseline_file(project: Project, builder: Builder) -> File:
+def baseline_file(project: Project, builder: Builder) -> File:
     """Return the original as it is measured against: FP32 ONNX, or the source file itself."""
     if isinstance(project.original, ModelFile):
         return builder.source_file(project.original)
@@ -162,9 +162,8 @@ def _make_artifacts(
     return artifacts
 
 
-def _step_files(steps: list[StepRun], builder: Builder, artifacts: list[_Artifact]) -> dict[int, File]:
+def _step_files(steps: list[StepRun], builder: Builder) -> dict[int, File]:
     """Return step index -> FP32 ONNX file, for the last step of each structure: others have its size and speed."""
-    del artifacts  # the final float file is shared with them through the cache
     last: dict[str, int] = {}
     for run in steps:
         last[msgspec.json.encode(run.model.edits).decode()] = run.index
