@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+from edgeglm.recipe.dump import dump_recipe, resolved
+from edgeglm.recipe.load import LoadedRecipe, load_recipe, parse_recipe
 from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, ProcessStep, Provenance, Quantize, Recipe
 
-__all__ = ["ArtifactConfig", "Budget", "Golden", "ProcessStep", "Provenance", "Quantize", "Recipe"]
+__all__ = [
+    "ArtifactConfig",
+    "Budget",
+    "Golden",
+    "LoadedRecipe",
+    "ProcessStep",
+    "Provenance",
+    "Quantize",
+    "Recipe",
+    "dump_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "resolved",
+]

@@ -1,0 +1,158 @@
+"""Rules between keys. Each reads only values that are valid by themselves, so it holds in a file with other faults."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from edgeglm.recipe.types import ArtifactConfig
+from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
+from edgeglm.sources import ImagesData, NpzData, OnnxModel, TfliteModel
+from edgeglm.steps._training import TrainingConfig
+
+if TYPE_CHECKING:
+    from edgeglm.recipe.walk import Walker
+
+_CONFLICT = "recipe-conflict"
+
+
+def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
+    """Report what contradicts what. `steps` and `artifacts` are how many items the file lists, valid or not."""
+    _file_sources(walker, steps, artifacts)
+    _artifact_names(walker, artifacts)
+    _splits(walker)
+    _labels(walker)
+    _processing(walker)
+    for key, value in list(walker.built.items()):
+        augment = value.augment if isinstance(value, TrainingConfig) else None
+        if augment is not None and re.search(ENTRY_PATTERN, augment) is None:
+            message = f"`{augment}` has not the form wanted here"
+            walker.report(f"{key}.augment", message, pattern_hint(ENTRY_PATTERN), code="recipe-out-of-range")
+        if isinstance(value, ArtifactConfig):
+            _patterns(walker, f"{key}.quantize.ignore", value.quantization.ignore)
+
+
+def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:
+    """A model that is a file already is quantized, not trained, and stays in its format."""
+    model = walker.built.get("model")
+    if not isinstance(model, OnnxModel | TfliteModel):
+        return
+    source = "onnx" if isinstance(model, OnnxModel) else "tflite"
+    if steps:
+        walker.report(
+            "steps",
+            f"a model of `source: {source}` takes no steps: it can be quantized, not trained",
+            "remove the steps, or start from the PyTorch network with `source: python`",
+            code=_CONFLICT,
+        )
+    for index in range(artifacts):
+        key = f"artifacts[{index}]"
+        made = walker.built.get(f"{key}.format")
+        if made is not None and made != source:
+            walker.report(
+                f"{key}.format",
+                f"a model of `source: {source}` gives {source} artifacts only, not {made}",
+                f"write `format: {source}`, or start from the PyTorch network with `source: python`",
+                code=_CONFLICT,
+            )
+
+
+def _artifact_names(walker: Walker, artifacts: int) -> None:
+    """Two artifacts of one format and scheme would be the same file."""
+    first: dict[tuple[str, str], int] = {}
+    for index in range(artifacts):
+        artifact = walker.built.get(f"artifacts[{index}]")
+        if not isinstance(artifact, ArtifactConfig):
+            continue
+        name = (artifact.format, artifact.scheme)
+        if name in first:
+            walker.report(
+                f"artifacts[{index}]",
+                f"the same file as artifacts[{first[name]}]: {artifact.format} with {artifact.scheme}",
+                "remove one of them, or give it another scheme",
+                code=_CONFLICT,
+            )
+        first.setdefault(name, index)
+
+
+def _splits(walker: Walker) -> None:
+    data = walker.built.get("data")
+    names = walker.built.get("data.eval_splits", [])
+    for index, name in enumerate(names):
+        key = f"data.eval_splits[{index}]"
+        if name in ("train", "calibration"):
+            walker.report(
+                key,
+                f"`{name}` cannot be evaluated on: the model has seen it",
+                "evaluate on samples of their own, such as `eval`",
+                code=_CONFLICT,
+            )
+        elif name in names[:index]:
+            walker.report(key, f"`{name}` is listed twice", "keep one of them", code=_CONFLICT)
+    fractions = walker.built.get("data.fractions", getattr(data, "fractions", None))
+    if fractions is not None:
+        total = math.fsum((fractions.train, fractions.calibration, fractions.eval))
+        if total > 1 + 1e-9:
+            walker.report(
+                "data.fractions",
+                f"the shares add up to {total:g}, more than 1: {fractions.train:g} + {fractions.calibration:g}"
+                f" + {fractions.eval:g}",
+                "lower one of train, calibration and eval (a share that is not written has its default)",
+                code=_CONFLICT,
+            )
+    if isinstance(data, NpzData):
+        arrays = data.inputs if isinstance(data.inputs, list) else [data.inputs]
+        if not arrays:
+            walker.report("data.inputs", "no array is named", "name at least one", code="recipe-out-of-range")
+        for index, name in enumerate(arrays):
+            if name in arrays[:index] or name in (data.targets, data.group):
+                key = f"data.inputs[{index}]" if isinstance(data.inputs, list) else "data.inputs"
+                walker.report(key, f"the array `{name}` is named twice", "name each array once", code=_CONFLICT)
+    if isinstance(data, NpzData | ImagesData) and len(names) > 1 and "data.fractions" in walker.lines:
+        walker.report(
+            "data.fractions",
+            f"`fractions` makes one evaluation split, and eval_splits names {len(names)}",
+            "give the splits as data of their own, or keep one",
+            code=_CONFLICT,
+        )
+
+
+def _labels(walker: Walker) -> None:
+    labels = walker.built.get("labels")
+    if isinstance(labels, str) and not labels.strip():
+        walker.report("labels", "must not be empty", "name a file, or list the labels", code="recipe-out-of-range")
+    if isinstance(labels, list):
+        for index, label in enumerate(labels):
+            if label in labels[:index]:
+                walker.report(
+                    f"labels[{index}]",
+                    f"the label `{label}` is there twice; first as labels[{labels.index(label)}]",
+                    "give every class a name of its own",
+                    code=_CONFLICT,
+                )
+
+
+def _processing(walker: Walker) -> None:
+    """Ask the code that runs the operations, on the board too, whether they go together."""
+    before, after = walker.built.get("preprocess"), walker.built.get("postprocess")
+    if not before and not after:
+        return
+    from edgeglm_agent.processing import Postprocess, Preprocess, ProcessingError  # takes NumPy along: only when used
+
+    labels = walker.built.get("labels", [])
+    try:
+        Preprocess(before or [])
+        Postprocess(after or [], labels if isinstance(labels, list) else ["from the file"])
+    except ProcessingError as error:
+        walker.report(error.key, error.message, code=_CONFLICT)
+
+
+def _patterns(walker: Walker, key: str, patterns: list[str]) -> None:
+    for index, pattern in enumerate(patterns):
+        if pattern.startswith("re:"):
+            try:
+                re.compile(pattern[3:])
+            except re.error as error:
+                message = f"`{pattern}` is no regular expression: {error}"
+                walker.report(f"{key}[{index}]", message, "see Python's re module", code=_CONFLICT)

@@ -1,0 +1,355 @@
+"""Nodes against struct types: every fault with its line, then the structs.
+
+The types are read with `msgspec.inspect`, so that a field is declared once, in its struct. Values are built from the
+leaves up; a struct with a faulty part is left out, and what stands beside it is still checked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import typing
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import inspect as types
+
+from edgeglm.errors import Problem
+from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join, to_plain
+from edgeglm.recipe.source_comments import field_comments
+from edgeglm.recipe.suggest import nearest, suggestion
+from edgeglm.recipe.types import ArtifactConfig, ProcessStep, Quantize
+from edgeglm.recipe.wording import (
+    accepts,
+    describe_range,
+    describe_type,
+    found,
+    mend_type,
+    out_of_range,
+    pattern_hint,
+    walkable,
+)
+from edgeglm.steps import StepConfig, step_types
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from collections.abc import Mapping as MappingType
+
+
+class _Invalid:
+    def __repr__(self) -> str:
+        return "INVALID"
+
+
+INVALID: Final = _Invalid()
+_LAST_PART = re.compile(r"(\.[^.\[]*|\[\d+\]|^[^.\[]*)$")
+
+
+def place(name: str, key: str, lines: MappingType[str, int], overridden: Collection[str]) -> str:
+    """Return ``name:line key``, with the line of the nearest key around it that the file writes; or ``--set key``."""
+    at = key
+    while at and at not in lines:
+        at = _LAST_PART.sub("", at)
+    if at in overridden:
+        return f"--set {key}"
+    return f"{name}:{lines.get(at, 1)} {key}".rstrip()
+
+
+class Walker:
+    """One walk over one recipe; `problems`, `lines` and `built` grow as it goes.
+
+    `built` holds every value that is valid by itself, by its key path: rules between keys read it, so that they are
+    checked even where another part of the file is at fault.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.problems: list[tuple[int, Problem]] = []
+        self.lines: dict[str, int] = {}
+        self.overridden: set[str] = set()
+        self.built: dict[str, Any] = {}
+        self.struct_types: dict[str, Any] = {}  # key path -> struct type that was read there
+
+    def index(self, node: Node, key: str, line: int) -> None:
+        """Note the line of every key path below `node`."""
+        self.lines[key] = line
+        if node.overridden:
+            self.overridden.add(key)
+        if isinstance(node, Mapping):
+            for name, child in node.entries.items():
+                self.index(child, join(key, name), node.key_lines[name])
+        elif isinstance(node, Sequence):
+            for number, item in enumerate(node.items):
+                self.index(item, join(key, number), item.line)
+
+    def where(self, key: str) -> str:
+        """Return ``path:line key``, or ``--set key`` for what the command line set."""
+        return place(self.name, key, self.lines, self.overridden)
+
+    def report(self, key: str, message: str, hint: str = "", *, code: str, at: str | None = None) -> None:
+        """Note a problem of `key`, on the line of `at` (of `key` itself when not given)."""
+        place = self.where(key)
+        line = self.lines.get(key, 0)
+        if at is not None and at in self.lines and at not in self.overridden and key not in self.overridden:
+            line = self.lines[at]
+            place = f"{self.name}:{line} {key}".rstrip()
+        elif at is not None and at in self.overridden:
+            place = f"--set {at}"
+        self.problems.append((line, Problem(message, hint, place, code)))
+
+    def read(self, node: Node, kind: types.Type, key: str) -> Any:
+        """Return the value of `node` as `kind`, or INVALID with at least one problem noted."""
+        value = self._read(node, kind, key)
+        if value is not INVALID:
+            self.built[key] = value
+        return value
+
+    def _read(self, node: Node, kind: types.Type, key: str) -> Any:
+        if isinstance(kind, types.StructType) and kind.cls is StepConfig:
+            return self._step(node, key)
+        if isinstance(kind, types.StructType) and kind.cls is ProcessStep:
+            return self._operation(node, key)
+        if isinstance(kind, types.UnionType):
+            return self._union(node, kind, key)
+        if isinstance(kind, types.LiteralType) and isinstance(node, Scalar) and node.value is not None:
+            return self._literal(node, kind, key)
+        if not accepts(kind, node):
+            return self._wrong_type(node, kind, key)
+        if isinstance(kind, types.StructType):
+            return self._struct(node, kind, key)
+        if isinstance(kind, types.ListType | types.DictType):
+            return self._collection(node, kind, key)
+        if isinstance(kind, types.AnyType):
+            return self._anything(node, key)
+        assert isinstance(node, Scalar)
+        return self._scalar(node, kind, key)
+
+    def _wrong_type(self, node: Node, kind: types.Type, key: str) -> _Invalid:
+        self.report(
+            key, f"expected {describe_type(kind)}, found {found(node)}", mend_type(node, kind), code="recipe-wrong-type"
+        )
+        return INVALID
+
+    def _unknown_value(self, value: Any, known: list[str], key: str) -> _Invalid:
+        self.report(key, f"unknown value `{value}`", suggestion(str(value), known), code="recipe-unknown-value")
+        return INVALID
+
+    def _scalar(self, node: Scalar, kind: types.Type, key: str) -> Any:
+        value = node.value
+        if isinstance(kind, types.FloatType):
+            assert isinstance(value, int | float)
+            value = float(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            self.report(key, f"{value} is not a finite number", code="recipe-out-of-range")
+            return INVALID
+        if isinstance(kind, types.FloatType | types.IntType):
+            assert isinstance(value, int | float)
+            if out_of_range(value, kind):
+                self._refuse_range(f"{node.value} is out of range: {describe_range(kind)}", key)
+                return INVALID
+        if isinstance(kind, types.StrType):
+            assert isinstance(value, str)
+            if kind.pattern is not None and re.search(kind.pattern, value) is None:
+                message = "must not be empty" if not value else f"`{value}` has not the form wanted here"
+                self.report(key, message, pattern_hint(kind.pattern), code="recipe-out-of-range")
+                return INVALID
+            if len(value) < (kind.min_length or 0) or len(value) > (kind.max_length or math.inf):
+                self._refuse_range(f"`{value}` has {len(value)} characters: {describe_range(kind)}", key)
+                return INVALID
+        return value
+
+    def _refuse_range(self, message: str, key: str) -> None:
+        owner, _, name = key.rpartition(".")
+        meaning = field_comments(self.struct_types[owner]).get(name, "") if owner in self.struct_types else ""
+        self.report(key, message, f"`{name}` is: {meaning}" if meaning else "", code="recipe-out-of-range")
+
+    def _literal(self, node: Scalar, kind: types.LiteralType, key: str) -> Any:
+        for value in kind.values:
+            if value == node.value and type(value) is type(node.value):
+                return value
+        return self._unknown_value(node.value, [str(value) for value in kind.values], key)
+
+    def _union(self, node: Node, kind: types.UnionType, key: str) -> Any:
+        fitting = [member for member in kind.types if accepts(member, node)]
+        structs = [member for member in fitting if isinstance(member, types.StructType)]
+        if len(structs) > 1:
+            return self._tagged(node, structs, key)
+        if not fitting:
+            return self._wrong_type(node, kind, key)
+        return self.read(node, fitting[0], key)
+
+    def _tagged(self, node: Node, structs: list[types.StructType], key: str) -> Any:
+        assert isinstance(node, Mapping)
+        field = structs[0].tag_field
+        assert field is not None
+        known = [str(struct.tag) for struct in structs]
+        tag = node.entries.get(field)
+        if tag is None:
+            near = [name for name in node.entries if nearest(name, [field])]
+            hint = f"`{near[0]}` should be `{field}`" if near else f"write `{field}: ` and one of: {', '.join(known)}"
+            self.report(key, f"missing key `{field}`", hint, code="recipe-missing-key")
+            return INVALID
+        for struct in structs:
+            if isinstance(tag, Scalar) and tag.value == struct.tag:
+                return self._struct(node, struct, key)
+        if isinstance(tag, Scalar) and tag.value is not None:
+            return self._unknown_value(tag.value, known, join(key, field))
+        return self._wrong_type(tag, types.LiteralType(tuple(known)), join(key, field))
+
+    def _collection(self, node: Node, kind: types.ListType | types.DictType, key: str) -> Any:
+        values: Any
+        if isinstance(node, Sequence) and isinstance(kind, types.ListType):
+            values = [self.read(item, kind.item_type, join(key, at)) for at, item in enumerate(node.items)]
+            faulty = any(value is INVALID for value in values)
+        else:
+            assert isinstance(node, Mapping)
+            assert isinstance(kind, types.DictType)
+            values = {name: self.read(item, kind.value_type, join(key, name)) for name, item in node.entries.items()}
+            faulty = any(value is INVALID for value in values.values())
+        if len(values) < (kind.min_length or 0) or len(values) > (kind.max_length or math.inf):
+            self._refuse_range(f"has {len(values)} items: {describe_range(kind)}", key)
+            return INVALID
+        return INVALID if faulty else values
+
+    def _anything(self, node: Node, key: str) -> Any:
+        if isinstance(node, Mapping):
+            return self._collection(node, types.DictType(types.StrType(), types.AnyType()), key)
+        if isinstance(node, Sequence):
+            return self._collection(node, types.ListType(types.AnyType()), key)
+        return self._scalar(node, types.AnyType(), key)
+
+    def _struct(self, node: Node, kind: types.StructType, key: str, *, tagged: bool = True) -> Any:
+        """Read a mapping; `tagged=False` where the tag is written outside, as a step's name is."""
+        assert isinstance(node, Mapping)
+        self.struct_types[key] = kind.cls
+        entries = dict(node.entries)
+        valid = self._own_tag(entries, kind, key) if tagged and kind.tag_field is not None else True
+        fields = {field.encode_name: field for field in kind.fields}
+        hints = typing.get_type_hints(kind.cls, include_extras=True)
+        values: dict[str, Any] = {}
+        meant: set[str] = set()
+        for name, child in entries.items():
+            if name not in fields:
+                free = [other for other in fields if other not in entries]
+                near = nearest(name, free)
+                meant.update(near[:1])
+                hint = suggestion(name, free) if near else suggestion(name, fields, what="known keys")
+                self.report(key, f"unknown key `{name}`", hint, code="recipe-unknown-key", at=join(key, name))
+                valid = False
+                continue
+            field = fields[name]
+            if walkable(field.type):
+                values[field.name] = self.read(child, field.type, join(key, name))
+            else:
+                values[field.name] = self._convert(child, hints[field.name], join(key, name))
+            valid = valid and values[field.name] is not INVALID
+        for name, field in fields.items():
+            if field.required and name not in entries:
+                valid = False
+                if name not in meant:  # a misspelt key is one fault, not two
+                    meaning = field_comments(kind.cls).get(field.name, "")
+                    hint = f"`{name}` is: {meaning}" if meaning else f"add `{name}: ` ({describe_type(field.type)})"
+                    self.report(key, f"missing key `{name}`", hint, code="recipe-missing-key")
+        return self._construct(kind.cls, values, key) if valid else INVALID
+
+    def _own_tag(self, entries: dict[str, Node], kind: types.StructType, key: str) -> bool:
+        """Take the tag out of `entries`; return whether it is there and right."""
+        assert kind.tag_field is not None
+        tag = entries.pop(kind.tag_field, None)
+        if tag is None:
+            self.report(
+                key,
+                f"missing key `{kind.tag_field}`",
+                f"write `{kind.tag_field}: {kind.tag}`",
+                code="recipe-missing-key",
+            )
+            return False
+        return self._read(tag, types.LiteralType((kind.tag,)), join(key, kind.tag_field)) is not INVALID
+
+    def _construct(self, cls: type[Any], values: dict[str, Any], key: str) -> Any:
+        if cls is ArtifactConfig and isinstance(values.get("quantize", "none"), str):
+            values["quantize"] = Quantize(scheme=values.get("quantize", "none"))  # one form, however it was written
+        try:
+            value = cls(**values)
+        except (ValueError, TypeError) as error:  # what a struct's own __post_init__ refuses
+            self.report(key, str(error), code="recipe-conflict")
+            return INVALID
+        before = len(self.problems)
+        for name, message, hint in getattr(value, "problems", tuple)():
+            self.report(join(key, name) if name else key, message, hint, code="recipe-conflict")
+        return value if len(self.problems) == before else INVALID
+
+    def _convert(self, node: Node, hint: Any, key: str) -> Any:
+        """Read a type that only a plug-in's struct has, with msgspec's own, shorter error."""
+        try:
+            return msgspec.convert(to_plain(node), hint)
+        except msgspec.ValidationError as error:
+            self.report(key, str(error), code="recipe-wrong-type")
+            return INVALID
+
+    def _step(self, node: Node, key: str) -> Any:
+        """Read `- name: {settings}` against the struct of that step."""
+        return self._named(node, key, dict(step_types()), what="step")
+
+    def _operation(self, node: Node, key: str) -> Any:
+        """Read `- name: {settings}` or `- name` of pre- or post-processing; defaults are filled in."""
+        from edgeglm_agent.processing import POST_OPERATIONS, PRE_OPERATIONS  # takes NumPy along: only when used
+
+        place = key.partition("[")[0]
+        other = "postprocess" if place == "preprocess" else "preprocess"
+        here, there = (PRE_OPERATIONS, POST_OPERATIONS) if place == "preprocess" else (POST_OPERATIONS, PRE_OPERATIONS)
+        name = node.value if isinstance(node, Scalar) else next(iter(getattr(node, "entries", {})), None)
+        if name in there:
+            self.report(
+                key, f"`{name}` is an operation of `{other}`", f"move it to `{other}`", code="recipe-unknown-value"
+            )
+            return INVALID
+        value = self._named(node, key, dict(here), what="operation")
+        if value is INVALID:
+            return INVALID
+        settings = msgspec.to_builtins(value, str_keys=True)
+        settings.pop(value.__struct_config__.tag_field, None)
+        return ProcessStep(str(name), settings)
+
+    def _named(self, node: Node, key: str, known: dict[str, Any], *, what: str) -> Any:
+        if isinstance(node, Scalar) and isinstance(node.value, str):
+            name, settings = node.value, None
+        elif isinstance(node, Mapping) and len(node.entries) == 1:
+            (name,) = node.entries
+            settings = node.entries[name]
+        else:
+            message, hint = _not_one_name(node, known, what)
+            self.report(key, message, hint, code="recipe-wrong-type")
+            return INVALID
+        if name not in known:
+            at = join(key, name)
+            hint = suggestion(name, known, what=f"known {what}s")
+            self.report(key, f"unknown {what} `{name}`", hint, code="recipe-unknown-value", at=at)
+            return INVALID
+        if settings is None or (isinstance(settings, Scalar) and settings.value is None):
+            settings = Mapping({}, node.line, overridden=node.overridden)
+        inner = join(key, name)
+        kind = types.type_info(known[name])
+        assert isinstance(kind, types.StructType)
+        if not isinstance(settings, Mapping):
+            return self._wrong_type(settings, kind, inner)
+        value = self._struct(settings, kind, inner, tagged=False)
+        if value is not INVALID:
+            self.built[inner] = value
+        return value
+
+
+def _not_one_name(node: Node, known: dict[str, Any], what: str) -> tuple[str, str]:
+    """Return message and hint for an item that is not one name with its settings."""
+    wanted = f"write `- name: {{...}}`; known {what}s: {', '.join(known)}"
+    if not isinstance(node, Mapping) or not node.entries:
+        return f"expected one {what} with its settings, found {found(node)}", wanted
+    names = list(node.entries)
+    first = node.entries[names[0]]
+    if names[0] in known and isinstance(first, Scalar) and first.value is None:
+        others = ", ".join(f"`{name}`" for name in names[1:])
+        return f"{others} beside `{names[0]}`, not in it", f"indent them further, under `{names[0]}:`"
+    if sum(name in known for name in names) > 1:
+        return f"{len(names)} {what}s in one item", "give each a line of its own that starts with `- `"
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"expected one {what} with its settings, found the keys {listed}", wanted
