@@ -36,7 +36,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 def as_storage_error(error: OSError, path: Path | None = None) -> StorageError | None:
     """Return what the disk refuses as a StorageError; None when the error is about something else."""
     full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    if not full and error.errno not in {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}:
+    if not full and error.errno not in {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR}:
         return None
     return StorageError(
         f"cannot write: {error.strerror}",

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeglm.errors import BusyError, StorageError
+from edgeglm.files import as_storage_error, copy_file, locked, replacing, sha256_file, write_bytes
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_bytes(path, b"old")
+
+    def fail_half_way() -> None:
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"ne")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail_half_way()
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_file_size_limit_is_a_storage_error_and_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write_bytes(path, b"old")
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from edgeglm.files import write_bytes;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "write_bytes(Path(sys.argv[1]), b'x' * 5000)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
+    assert "StorageError" in done.stderr
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "disk-full"),
+        (errno.EDQUOT, "disk-full"),
+        (errno.EROFS, "disk-refuses"),
+        (errno.EACCES, "disk-refuses"),
+    ],
+)
+def test_what_a_disk_refuses_is_a_storage_error_with_its_path(number: int, code: str) -> None:
+    error = as_storage_error(OSError(number, os.strerror(number), "somewhere/model.onnx"))
+    assert isinstance(error, StorageError)
+    assert (error.code, error.exit_code) == (code, 4)
+    assert "somewhere/model.onnx" in str(error)
+    assert "hint:" in str(error)
+
+
+def test_an_error_that_is_not_the_disks_is_left_alone(tmp_path: Path) -> None:
+    assert as_storage_error(OSError(errno.ECONNREFUSED, "refused")) is None
+    with pytest.raises(FileNotFoundError):
+        copy_file(tmp_path / "missing", tmp_path / "copy")
+
+
+def test_a_copy_has_the_same_digest(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    source.write_bytes(os.urandom(3 << 20))
+    copy_file(source, tmp_path / "below" / "b")
+    assert sha256_file(source) == sha256_file(tmp_path / "below" / "b")
+
+
+def test_a_lock_that_another_process_holds_is_refused_and_goes_with_that_process(tmp_path: Path) -> None:
+    lock = tmp_path / ".edgeglm"
+    script = (
+        "import sys; from pathlib import Path; from edgeglm.files import locked\n"
+        "with locked(Path(sys.argv[1]), wait=False, what='x'):\n    print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(BusyError, match="another run"), locked(lock, wait=False, what="here"):
+        pass
+    holder.kill()
+    holder.communicate()
+    with locked(lock, wait=False, what="here"):
+        assert lock.exists()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeglm.errors import BusyError, StorageError, UserError
+from edgeglm.output import open_output
+
+
+def publish(path: Path, manifest: bytes | None, **files: bytes) -> None:
+    with open_output(path) as folder:
+        for name, content in files.items():
+            folder.add(name.replace("__", "/").replace("_", "."), content)
+        folder.publish(manifest)
+
+
+def test_a_new_result_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    publish(tmp_path / "out", b"1", model_onnx=b"a", golden__model_onnx_safetensors=b"g")
+    publish(tmp_path / "out", b"2", model_tflite=b"b")
+    names = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*")}
+    assert names == {".edgeglm", "model.tflite", "manifest.json"}
+
+
+def test_a_rejected_result_has_no_manifest_even_where_one_was(tmp_path: Path) -> None:
+    publish(tmp_path / "out", b"1", model_onnx=b"a")
+    publish(tmp_path / "out", None, rejected__model_onnx=b"b")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert not (tmp_path / "out" / "model.onnx").exists()
+    assert (tmp_path / "out" / "rejected" / "model.onnx").read_bytes() == b"b"
+
+
+def test_files_of_the_users_in_the_folder_stay(tmp_path: Path) -> None:
+    publish(tmp_path / "out", b"1", model_onnx=b"a")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    publish(tmp_path / "out", b"2", model_onnx=b"b")
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"precious")
+    with pytest.raises(UserError, match="did not write"), open_output(tmp_path):
+        pass
+    assert (tmp_path / "model.onnx").read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [tmp_path / "model.onnx"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(UserError, match="not a folder"), open_output(tmp_path / "out"):
+        pass
+
+
+def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with open_output(tmp_path / "out"):
+        with pytest.raises(BusyError) as caught, open_output(tmp_path / "out"):
+            pass
+        assert caught.value.exit_code == 4
+
+
+def test_the_old_result_stays_when_staging_the_new_one_fails(tmp_path: Path) -> None:
+    publish(tmp_path / "out", b"1", model_onnx=b"old")
+    with open_output(tmp_path / "out") as folder:
+        folder.add("model.onnx", b"new")
+        folder.add("report.json", tmp_path / "missing")
+        with pytest.raises(FileNotFoundError):
+            folder.publish(b"2")
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == b"old"
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == b"1"
+
+
+def test_an_output_below_a_file_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError), open_output(tmp_path / "file" / "out"):
+        pass
