@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from edgeglm.errors import UserError
-from edgeglm.steps._base import StepConfig
+from edgeglm.steps._base import Context, Progress, StepConfig
 from edgeglm.steps.distill import Distill
 from edgeglm.steps.finetune import Finetune
 from edgeglm.steps.prune import Prune
@@ -44,4 +44,4 @@ def step_name(step: type[StepConfig] | StepConfig) -> str:
     return str(step.__struct_config__.tag)
 
 
-__all__ = ["Distill", "Finetune", "Prune", "StepConfig", "step_name", "step_types"]
+__all__ = ["Context", "Distill", "Finetune", "Progress", "Prune", "StepConfig", "step_name", "step_types"]

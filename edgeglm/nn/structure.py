@@ -1,0 +1,117 @@
+"""Changes of structure as data, and weights as files: what is needed to have a pruned network again.
+
+A file of weights alone does not say which channels are gone. An edit does: it lists, for every layer, the channels
+that were taken out, as plain JSON. Replayed on the user's own fresh network, the edits give the pruned structure
+without unpickling anything. One edit is::
+
+    {"edit": "prune", "layers": [["layer1.0.conv1", "out", [3, 5]], ["layer1.0.bn1", "out", [3, 5]],
+                                 ["layer1.0.conv2", "in", [3, 5]], ["scale", "axis 1", [3, 5]]]}
+
+The indexes of one edit all count the channels as they were before that edit.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch_pruning as tp
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from edgeglm.errors import ModelError
+from edgeglm.files import write_bytes
+from edgeglm.nn.weights import fit_weights, read_weights, storage_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from edgeglm.model import Edit, Model
+
+_PRUNERS = tp.pruner.function.PrunerBox
+
+
+def replay(original: Model, edits: Iterable[Edit]) -> Model:
+    """Return a network of the edited structure, with what remains of the original's weights.
+
+    Args:
+        original: The user's own network, as it was loaded; left as it is.
+        edits: From ``Model.edits``, perhaps by way of JSON.
+
+    Raises:
+        ModelError: The edits were made on another network.
+    """
+    module = deepcopy(original.module)
+    edits = tuple(edits)
+    for edit in edits:
+        try:
+            apply_edit(module, edit)
+        except (AttributeError, AssertionError, KeyError, IndexError, RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"a stored change of structure does not fit this network: {error}",
+                code="structure-mismatch",
+                hint="the network's code has changed since: run `edgeglm cache clear` and compress again",
+            ) from error
+    return original.with_module(module.eval(), *edits)
+
+
+def apply_edit(module: nn.Module, edit: Edit) -> None:
+    """Change the network in place as one edit says."""
+    if edit.get("edit") != "prune":
+        raise ValueError(f"unknown edit {edit.get('edit')!r}")
+    for name, side, indexes in edit["layers"]:
+        if side.startswith("axis "):
+            _prune_parameter(module, name, int(side.removeprefix("axis ")), indexes)
+            continue
+        layer = module.get_submodule(name)
+        pruner = _PRUNERS[tp.ops.module2type(layer)]
+        if side == "out":
+            pruner.prune_out_channels(layer, indexes)
+        else:
+            pruner.prune_in_channels(layer, indexes)
+
+
+def _prune_parameter(module: nn.Module, name: str, axis: int, indexes: list[int]) -> None:
+    """Take slices out of a parameter that belongs to no layer that torch-pruning knows."""
+    owner = module.get_submodule(name.rpartition(".")[0])
+    leaf = name.rpartition(".")[2]
+    old = getattr(owner, leaf)
+    kept = torch.tensor(sorted(set(range(old.shape[axis])) - set(indexes)))
+    setattr(owner, leaf, nn.Parameter(old.detach().index_select(axis, kept), requires_grad=old.requires_grad))
+
+
+def weight_bytes(module: nn.Module) -> bytes:
+    """Return all weights and buffers as safetensors; the same network gives the same bytes.
+
+    A tensor that several names share is written once, under the first of them.
+    """
+    seen: set[tuple[int, Any]] = set()
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        key = storage_key(tensor)
+        if key not in seen:
+            seen.add(key)
+            tensors[name] = tensor.detach().cpu().contiguous().clone()
+    return save(tensors)
+
+
+def save_weights(model: Model, path: Path) -> None:
+    """Write the weights as safetensors, durably and in one piece.
+
+    Raises:
+        StorageError: The disk is full, or refuses.
+    """
+    write_bytes(path, weight_bytes(model.module))
+
+
+def load_weights(model: Model, path: Path) -> Model:
+    """Return the model with the weights of a file of ``save_weights``; the one passed in is left as it was.
+
+    Raises:
+        ModelError: The weights are of another structure, or the file is torn.
+    """
+    module = deepcopy(model.module)
+    fit_weights(module, read_weights(path, str(path)), name=path.name, where=str(path))
+    return model.with_module(module.eval())

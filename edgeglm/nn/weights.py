@@ -1,0 +1,181 @@
+"""Reading a file of weights and fitting it to a network. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from edgeglm.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+# where training scripts put the weights in a checkpoint that holds more, most usual first
+_KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "ema")
+# what DataParallel, torch.compile and training frameworks put before every name
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+
+CONVERT_SNIPPET = """\
+run this once in the environment that the model was trained in, then name model.safetensors in the recipe:
+
+    import torch
+    from safetensors.torch import save_file
+    loaded = torch.load({path!r}, weights_only=False, map_location="cpu")
+    state = loaded.state_dict() if hasattr(loaded, "state_dict") else loaded
+    save_file({{name: value.contiguous().clone() for name, value in state.items()}}, "model.safetensors")"""
+
+
+def read_weights(path: Path, where: str) -> dict[str, Tensor]:
+    """Return the weights that a file holds: safetensors, or a state_dict that torch loads weights-only.
+
+    Args:
+        path: The file. A checkpoint that keeps its weights under a usual key (``state_dict``, ``model``, ...) is
+            looked into.
+        where: The place in the recipe, or the path as the user gave it, for errors.
+
+    Raises:
+        ModelError: The file is missing, torn, a full pickle, or holds no weights.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"no file {path}", where=where, code="weights-missing", hint="mend the path; it is relative to the recipe"
+        )
+    with path.open("rb") as file:
+        head = file.read(9)
+    if path.suffix == ".safetensors" or head[8:9] == b"{":
+        try:
+            return load_safetensors(path.read_bytes())
+        except SafetensorError as error:
+            raise _torn(path, where, error) from error
+    return _state_of(_load_weights_only(path, where), path, where)
+
+
+def _load_weights_only(path: Path, where: str) -> Any:
+    from edgeglm.sources.pickle_scan import refuse_full_pickle
+
+    refuse_full_pickle(path, where)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path.name} holds Python objects beside weights; loading it could run any code, so it is not loaded",
+            where=where,
+            code="weights-pickle",
+            hint=CONVERT_SNIPPET.format(path=path.name),
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+        raise _torn(path, where, error) from error
+
+
+def _torn(path: Path, where: str, error: Exception) -> ModelError:
+    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return ModelError(
+        f"{path.name} cannot be read as weights: {reason}",
+        where=where,
+        code="weights-corrupt",
+        hint="the file is cut short, or is neither safetensors nor a state_dict: save or copy it again",
+    )
+
+
+def _state_of(loaded: Any, path: Path, where: str) -> dict[str, Tensor]:
+    found = loaded
+    for _ in range(3):  # a checkpoint in a checkpoint is seen in the wild; deeper is not
+        if not isinstance(found, dict) or any(isinstance(value, Tensor) for value in found.values()):
+            break
+        found = next((found[key] for key in _KEYS if isinstance(found.get(key), dict)), None)
+    state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)} if found else {}
+    if not state:
+        holds = f"the keys {', '.join(map(str, loaded))}" if isinstance(loaded, dict) else type(loaded).__name__
+        raise ModelError(
+            f"{path.name} holds no weights but {holds}",
+            where=where,
+            code="weights-no-state-dict",
+            hint="save the weights alone: `torch.save(model.state_dict(), path)`",
+        )
+    return state
+
+
+def fit_weights(module: nn.Module, weights: dict[str, Tensor], *, name: str, where: str) -> None:
+    """Load weights into a network, or say everything in which they differ.
+
+    Args:
+        module: The network; its tensors keep their own types.
+        weights: Name -> tensor. A prefix that every name carries (``module.``, ``_orig_mod.``, ...) is taken off when
+            the names fit then.
+        name: The file's name, for errors.
+        where: As in ``read_weights``.
+
+    Raises:
+        ModelError: ``weights-mismatch``, listing every missing, unexpected and differently shaped tensor;
+            ``weights-nan``, naming every tensor that is not finite.
+    """
+    expected = module.state_dict()
+    weights = _without_prefix(weights, expected)
+    twins = _twins(expected)
+    missing = [
+        key
+        for key in expected
+        if key not in weights
+        and not key.endswith("num_batches_tracked")  # files of torch < 0.4.1 lack it, and eval does not use it
+        and not any(twin in weights for twin in twins[key])
+    ]
+    unexpected = [key for key in weights if key not in expected]
+    shapes = [
+        f"{key}: {tuple(weights[key].shape)} in the file, {tuple(tensor.shape)} in the network"
+        for key, tensor in expected.items()
+        if key in weights and weights[key].shape != tensor.shape
+    ]
+    if missing or unexpected or shapes:
+        lines = [
+            *(f"  missing in the file: {key} {tuple(expected[key].shape)}" for key in missing),
+            *(f"  not in the network: {key} {tuple(weights[key].shape)}" for key in unexpected),
+            *(f"  of another shape: {line}" for line in shapes),
+        ]
+        raise ModelError(
+            f"{name} does not fit the network: {len(missing)} missing, {len(unexpected)} unexpected, "
+            f"{len(shapes)} of another shape\n" + "\n".join(lines),
+            where=where,
+            code="weights-mismatch",
+            hint="build the network with the arguments it was trained with (`model.args`), or name its own weights",
+        )
+    broken = [key for key, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise ModelError(
+            f"{name} holds NaN or infinity in {', '.join(broken)}",
+            where=where,
+            code="weights-nan",
+            hint="training diverged before this file was written: take an earlier checkpoint",
+        )
+    module.load_state_dict({key: weights[key].to(expected[key].dtype) for key in weights}, strict=False)
+
+
+def _without_prefix(weights: dict[str, Tensor], expected: dict[str, Any]) -> dict[str, Tensor]:
+    """Take off what every name begins with, as often as needed; keep what fits the most names."""
+    best = weights
+    while prefix := next((prefix for prefix in _PREFIXES if all(key.startswith(prefix) for key in weights)), ""):
+        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+        if sum(key in expected for key in weights) > sum(key in expected for key in best):
+            best = weights
+    return best
+
+
+def _twins(state: dict[str, Any]) -> dict[str, list[str]]:
+    """Return for every name the other names of the same tensor (tied weights)."""
+    by_storage: dict[tuple[int, Any], list[str]] = {}
+    for key, tensor in state.items():
+        by_storage.setdefault(storage_key(tensor), []).append(key)
+    return {key: [other for other in names if other != key] for names in by_storage.values() for key in names}
+
+
+def storage_key(tensor: Tensor) -> tuple[int, Any]:
+    """Return what two names have in common exactly when they are one tensor."""
+    if tensor.numel() == 0:
+        return (id(tensor), None)
+    return (tensor.data_ptr(), (tuple(tensor.shape), tensor.stride(), tensor.dtype))

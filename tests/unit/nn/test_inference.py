@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeglm.data import ArraySplit
+from edgeglm.nn.inference import predict
+from edgeglm.nn.macs import count_macs, count_params
+from edgeglm.nn.precision import measure_precision
+from tests.support.nets import Grouped, Plain, images, make_model
+
+
+def test_batches_come_together_in_order_whatever_their_size() -> None:
+    model = make_model(Plain())
+    split = ArraySplit({"any name": images(11)}, None)
+    whole = predict(model, split, batch=11, threads=1)["logits"]
+    assert whole.shape == (11, 4)
+    assert whole.dtype == np.float32
+    np.testing.assert_allclose(predict(model, split, batch=3, threads=1)["logits"], whole, rtol=1e-5, atol=1e-6)
+    direct = model.module(torch.from_numpy(images(11))).detach().numpy()
+    np.testing.assert_allclose(whole, direct, rtol=1e-5, atol=1e-6)
+
+
+def test_the_thread_count_of_the_process_is_left_as_it_was() -> None:
+    before = torch.get_num_threads()
+    predict(make_model(Plain()), ArraySplit({"x": images(2)}, None), threads=before + 1)
+    assert torch.get_num_threads() == before
+
+
+def test_macs_are_those_of_convolutions_and_matrix_products() -> None:
+    by_hand = 16 * 9 * 64 + 16 * 16 * 9 * 16 + 64 * 24 + 24 * 4
+    assert count_macs(make_model(Plain())) == by_hand
+
+
+def test_macs_of_grouped_convolutions_are_divided_by_the_groups() -> None:
+    by_hand = (16 * 9 + 32 * 4 * 9 + 16 * 32 * 9) * 64 + 16 * 4
+    assert count_macs(make_model(Grouped())) == by_hand
+
+
+def test_a_shared_tensor_counts_once() -> None:
+    module = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    module[1].weight = module[0].weight
+    assert count_params(make_model(module, np.ones((2, 8)))) == 64 + 8 + 8
+
+
+def test_the_measured_precision_leaves_the_network_as_it_was() -> None:
+    model = make_model(Plain())
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    choice = measure_precision(model, {"input": images()}, device="cpu", threads=1, rounds=2)
+    assert choice in {"float32", "bfloat16"}
+    assert all(torch.equal(before[name], value) for name, value in model.module.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.module.parameters())
+
+
+def test_without_bfloat16_in_the_cpu_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeglm.nn.precision.bfloat16_supported", lambda device: False)
+    monkeypatch.setattr("edgeglm.nn.precision.deepcopy", lambda module: pytest.fail("it was timed"))
+    assert measure_precision(make_model(Plain()), {"input": images()}, device="cpu", threads=1) == "float32"
