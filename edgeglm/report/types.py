@@ -26,6 +26,7 @@ class ClassResult(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     recall: float
     drop: float | None = None  # baseline recall minus this one; None on the baseline itself
+    ci95: tuple[float, float] | None = None  # of ``drop``, paired on the same samples
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +65,9 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """How far an artifact's outputs lie from those of the network it was made from."""
 
     samples: int
-    max_abs: float
-    max_ref: float
-    cosine: float
+    max_abs: float | None  # None, here and below: not finite
+    max_ref: float | None
+    cosine: float | None
     argmax_agreement: float
     passed: bool  # float: max_abs <= 1e-4 * max_ref; quantized: cosine >= .99 or argmax agreement >= .99
 
@@ -121,7 +122,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     key: str  # budget.metric_drop
     artifact: str  # its path
     limit: float
-    measured: float
+    measured: float | None  # None: not measured
     message: str
     ci95: tuple[float, float] | None = None
     n_needed: int | None = None
@@ -161,5 +162,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     budget: BudgetResult
     host: Host
     warnings: list[str] = []
+    lineage: dict[str, Any] = {}  # ``edgeglm_agent.wire.Lineage`` as plain data
     started: str = ""  # RFC 3339, UTC
     seconds: float = 0.0

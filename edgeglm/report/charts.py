@@ -1,0 +1,243 @@
+"""Charts as inline SVG: narrow enough for a phone, coloured by the page's style sheet, readable without colour.
+
+Every chart is 340 units wide; a wide page sets several side by side. Rows give the height. Each chart carries a
+title and a description for those who cannot see it, and the tables of the page hold the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeglm.report.markup import Markup, element
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+WIDTH = 340
+_GLYPH = 7.0  # units a character takes at 12 units of type in a wide sans; East Asian ones take two
+_ROW = 38
+_EDGE = 6  # keeps dots and line ends inside the frame
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of a bar chart; ``value`` None says that it was not measured."""
+
+    label: str
+    kind: str  # class of the mark: baseline | step | artifact
+    value: float | None
+    text: str
+    reach: float | None = None  # end of the thin line past the bar, such as p95
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One row of an interval chart."""
+
+    label: str
+    kind: str
+    value: float | None
+    interval: tuple[float, float] | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One row of a dumbbell chart: before and after."""
+
+    label: str
+    before: float
+    after: float
+    counted: bool  # False: too few samples, drawn grey
+    text: str
+
+
+def shorten(text: str, room: float) -> str:
+    """Return the text cut to so many units, with an ellipsis where something was cut."""
+    text = " ".join(text.split())
+    if _length(text) <= room:
+        return text
+    kept: list[str] = []
+    used = _GLYPH
+    for character in text:
+        used += _length(character)
+        if used > room:
+            break
+        kept.append(character)
+    return "".join(kept).rstrip() + "\u2026"
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Return about ``count`` round numbers inside the range, ends included where they are round."""
+    span = high - low
+    if not math.isfinite(span) or span <= 0:
+        return [low]
+    rough = span / max(1, count)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)]
+
+
+def bar_chart(key: str, title: str, description: str, bars: Sequence[Bar]) -> Markup:
+    """Return bars from zero, one row each: label and figure above, bar below.
+
+    Args:
+        key: Unique in the page; makes the ids.
+        title: What is shown, in what unit.
+        description: What a reader who sees nothing should know.
+        bars: Rows from top to bottom; values not below zero.
+    """
+    reaches = [max(bar.value, bar.reach or 0.0) for bar in bars if bar.value is not None]
+    top = max([reach for reach in reaches if math.isfinite(reach)], default=0.0) or 1.0
+    rows: list[Markup] = []
+    for number, bar in enumerate(bars):
+        y = number * _ROW
+        rows += _row_texts(bar.label, bar.text, y, missing=bar.value is None)
+        rows.append(element("rect", class_="track", x=0, y=y + 21, width=WIDTH, height=9, rx=2))
+        if bar.value is None:
+            continue
+        length = max(2.0, bar.value / top * WIDTH)
+        rows.append(element("rect", class_=f"bar {bar.kind}", x=0, y=y + 21, width=length, height=9, rx=2))
+        if bar.reach is not None and bar.reach > bar.value:
+            end = min(float(WIDTH) - 1, bar.reach / top * WIDTH)
+            middle = y + 25.5
+            rows.append(element("path", class_="whisker", d=f"M{length:.1f} {middle}H{end:.1f}M{end:.1f} {y + 22}v7"))
+    return _frame(key, title, description, len(bars) * _ROW, rows)
+
+
+def interval_chart(
+    key: str, title: str, description: str, dots: Sequence[Dot], *, label: Callable[[float], str]
+) -> Markup:
+    """Return values with their intervals on a common axis that need not start at zero.
+
+    Args:
+        key: Unique in the page; makes the ids.
+        title: What is shown, in what unit.
+        description: What a reader who sees nothing should know.
+        dots: Rows from top to bottom; the first with a value draws the line of reference.
+        label: Writes a number of the axis.
+    """
+    known = [dot for dot in dots if dot.value is not None and math.isfinite(dot.value)]
+    ends = [end for dot in known for end in (dot.value or 0.0, *(dot.interval or ()))]
+    low, high = _padded(min(ends, default=0.0), max(ends, default=1.0))
+    bottom = len(dots) * _ROW
+
+    def x(value: float) -> float:
+        return _EDGE + (value - low) / (high - low) * (WIDTH - 2 * _EDGE)
+
+    rows = _axis(low, high, x, 2, bottom, label)
+    if known:
+        rows.append(element("path", class_="reference", d=f"M{x(known[0].value or 0.0):.1f} 2V{bottom}"))
+    for number, dot in enumerate(dots):
+        y = number * _ROW
+        rows += _row_texts(dot.label, dot.text, y, missing=dot.value is None)
+        if dot.value is None or not math.isfinite(dot.value):
+            continue
+        if dot.interval is not None:
+            left, right = x(dot.interval[0]), x(dot.interval[1])
+            rows.append(
+                element(
+                    "path",
+                    class_=f"range {dot.kind}",
+                    d=f"M{left:.1f} {y + 26}H{right:.1f}M{left:.1f} {y + 22}v8M{right:.1f} {y + 22}v8",
+                )
+            )
+        rows.append(element("circle", class_=f"dot {dot.kind}", cx=x(dot.value), cy=y + 26, r=4.5))
+    return _frame(key, title, description, bottom + 18, rows)
+
+
+def dumbbell_chart(
+    key: str, title: str, description: str, pairs: Sequence[Pair], *, low: float, label: Callable[[float], str]
+) -> Markup:
+    """Return one line a class: a ring where it was, a dot where it is.
+
+    Args:
+        key: Unique in the page; makes the ids.
+        title: What is shown, in what unit.
+        description: What a reader who sees nothing should know.
+        pairs: Rows from top to bottom; values up to 1.
+        low: Where the axis starts, below 1; the same on charts that are to be compared.
+        label: Writes a number of the axis.
+    """
+    height, left, right = 22, 104, WIDTH - 64
+    bottom = len(pairs) * height
+
+    def x(value: float) -> float:
+        return left + (min(1.0, max(low, value)) - low) / (1.0 - low) * (right - left)
+
+    rows = _axis(low, 1.0, x, 2, bottom, label, count=3)
+    for number, pair in enumerate(pairs):
+        y = number * height + 11
+        kind = _change_class(pair)
+        name = element("title", f"{pair.label}: {pair.text}")
+        shown = shorten(pair.label, left - 12)
+        rows.append(element("text", name, shown, class_=f"label {kind}", x=0, y=y + 4))
+        rows.append(element("path", class_=f"span {kind}", d=f"M{x(pair.before):.1f} {y}H{x(pair.after):.1f}"))
+        rows.append(element("circle", class_=f"ring {kind}", cx=x(pair.before), cy=y, r=4.5))
+        rows.append(element("circle", class_=f"dot {kind}", cx=x(pair.after), cy=y, r=3.5))
+        rows.append(element("text", pair.text, class_=f"figure {kind}", x=WIDTH, y=y + 4, text_anchor="end"))
+    return _frame(key, title, description, bottom + 18, rows)
+
+
+def _change_class(pair: Pair) -> str:
+    if not pair.counted:
+        return "few"
+    if pair.after == pair.before:
+        return "same"
+    return "lost" if pair.after < pair.before else "kept"
+
+
+def _row_texts(label: str, text: str, y: float, *, missing: bool) -> list[Markup]:
+    room = WIDTH - _length(text) - 12
+    return [
+        element("text", element("title", label), shorten(label, room), class_="label", x=0, y=y + 14),
+        element("text", text, class_="missing" if missing else "figure", x=WIDTH, y=y + 14, text_anchor="end"),
+    ]
+
+
+def _axis(
+    low: float,
+    high: float,
+    x: Callable[[float], float],
+    top: float,
+    bottom: float,
+    label: Callable[[float], str],
+    count: int = 4,
+) -> list[Markup]:
+    marks: list[Markup] = []
+    for tick in ticks(low, high, count):
+        where, text = x(tick), label(tick)
+        half = _length(text) / 2
+        anchor = "start" if where < half else "end" if where > WIDTH - half else "middle"
+        edge = 0.0 if anchor == "start" else float(WIDTH) if anchor == "end" else where
+        marks.append(element("path", class_="grid", d=f"M{where:.1f} {top}V{bottom}"))
+        marks.append(element("text", text, class_="tick", x=edge, y=bottom + 13, text_anchor=anchor))
+    return marks
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    """Widen a range by a little, so that no mark lies on the frame; a single point becomes a range."""
+    margin = (high - low) * 0.04 or abs(high) * 0.05 or 0.5
+    return low - margin, high + margin
+
+
+def _length(text: str) -> float:
+    return sum(_GLYPH * (2 if unicodedata.east_asian_width(character) in "WF" else 1) for character in text)
+
+
+def _frame(key: str, title: str, description: str, height: float, rows: list[Markup]) -> Markup:
+    return element(
+        "svg",
+        element("title", title, id=f"{key}-title"),
+        element("desc", description, id=f"{key}-desc"),
+        *rows,
+        class_="chart",
+        role="img",
+        aria_labelledby=f"{key}-title {key}-desc",
+        viewBox=f"0 0 {WIDTH} {max(1, round(height))}",
+    )

@@ -1,0 +1,180 @@
+"""What a report amounts to, in words: the verdict, the best artifact, and what did not pay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from edgeglm.report.figures import format_ms, format_ratio
+
+if TYPE_CHECKING:
+    from edgeglm.report.types import ArtifactSide, Report
+
+State = Literal["met", "missed", "undecided", "none"]
+
+BUDGET_LINES = {
+    "metric_drop": "loss of the metric",
+    "per_class_drop": "loss of recall, any class",
+    "size_mb": "size of the file",
+    "peak_rss_mb": "peak memory on this host",
+    "min_speedup": "speed-up on this host",
+    "host_latency_p95_ms": "p95 latency on this host",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict of a run: one word for machines, a title and what it means for people."""
+
+    state: State
+    title: str
+    meaning: str
+
+
+def budget_limits(report: Report) -> dict[str, float]:
+    """Return the budget lines that the recipe sets, in the order of the design."""
+    budget = report.recipe.get("budget")
+    if not isinstance(budget, dict):
+        return {}
+    return {
+        key: float(budget[key])
+        for key in BUDGET_LINES
+        if isinstance(budget.get(key), int | float) and not isinstance(budget[key], bool)
+    }
+
+
+def headline(report: Report) -> Headline:
+    """Return the verdict in words."""
+    result = report.budget
+    if result.met is False:
+        missed = sorted({verdict.artifact for verdict in result.violations})
+        if report.recipe.get("on_violation") == "best-effort":
+            follows = "The recipe says `on_violation: best-effort`, so the files were written all the same."
+        else:
+            follows = (
+                "The files lie under rejected/ without a manifest, so they cannot be signed or shipped. Change the "
+                "recipe or the budget and run again; steps that did not change come from the cache."
+            )
+        return Headline(
+            "missed", "Budget missed", f"{_who_costs(missed, report)} more than the recipe allows. {follows}"
+        )
+    if result.met is None:
+        return Headline(
+            "undecided",
+            "Budget undecided",
+            "Nothing was clearly missed, but these measurements are not enough to say that every line is met. "
+            "Each open line below says what would settle it.",
+        )
+    if not budget_limits(report):
+        return Headline(
+            "none",
+            "No budget set",
+            "The recipe names no limits, so nothing was judged. Add `budget:` to have the next run judged.",
+        )
+    return Headline("met", "Budget met", "Every artifact meets every line of the budget.")
+
+
+def state_of(report: Report, artifact: ArtifactSide, line: str | None = None) -> State:
+    """Return how one artifact stands, by one budget line (`size_mb`) or by all of them."""
+    if not budget_limits(report):
+        return "none"
+    key = None if line is None else f"budget.{line}"
+    if any(v.artifact == artifact.path and key in (None, v.key) for v in report.budget.violations):
+        return "missed"
+    if any(v.artifact == artifact.path and key in (None, v.key) for v in report.budget.undecided):
+        return "undecided"
+    return "met"
+
+
+def best_artifact(report: Report) -> ArtifactSide | None:
+    """Return the artifact to look at first, or None when none was made.
+
+    Fewest budget lines missed, then fewest undecided, then those whose answers agree with the network they were
+    made from and whose metric has no proven loss (unless the budget judges that), then the greatest product of
+    size ratio and speed-up; what was not measured counts as 1.
+    """
+
+    def rank(artifact: ArtifactSide) -> tuple[float, ...]:
+        missed = sum(verdict.artifact == artifact.path for verdict in report.budget.violations)
+        undecided = sum(verdict.artifact == artifact.path for verdict in report.budget.undecided)
+        broken = artifact.parity is not None and not artifact.parity.passed
+        judged = "metric_drop" in budget_limits(report)
+        lost = not judged and artifact.drop is not None and artifact.drop.ci95[0] > 0
+        return (missed, undecided, broken, lost, -(artifact.size_ratio or 1.0) * (artifact.speedup or 1.0))
+
+    return min(report.artifacts, key=rank, default=None)
+
+
+def artifact_name(artifact: ArtifactSide) -> str:
+    """Return `ONNX static-int8`, `TFLite float32`."""
+    family = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO"}.get(artifact.format, artifact.format)
+    return f"{family} {'float32' if artifact.scheme == 'none' else artifact.scheme}"
+
+
+def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:
+    """Return a sentence for each thing that making this artifact was meant to gain and did not."""
+    found: list[str] = []
+    if artifact.size_ratio is not None and artifact.size_ratio <= 1:
+        found.append(f"No smaller than the baseline: its size ratio is {format_ratio(artifact.size_ratio)}.")
+    if artifact.speedup is not None and artifact.speedup <= 1:
+        found.append(f"No faster than the baseline on this host: {format_ratio(artifact.speedup)} on 1 thread.")
+    for setting, ratio in artifact.speedup_extra.items():
+        if ratio <= 1 and (artifact.speedup is None or artifact.speedup > 1):
+            found.append(f"No faster than the baseline on this host with {setting}: {format_ratio(ratio)}.")
+    if artifact.scheme != "none" and artifact.latency_ms is not None:
+        mine = artifact.latency_ms.p50
+        plain = _float_rival(report, artifact)
+        if plain is not None and plain[1] <= mine:
+            found.append(
+                f"Quantizing made it no faster: {plain[0]} takes {format_ms(plain[1])} ms on this host, "
+                f"this file {format_ms(mine)} ms."
+            )
+    if artifact.parity is not None and not artifact.parity.passed:
+        found.append(
+            "Its outputs differ from those of the network it was made from by more than its scheme should cause."
+        )
+    return found
+
+
+def steps_that_did_not_pay(report: Report) -> list[str]:
+    """Return a sentence for each step that made the network smaller but, on this host, no faster."""
+    found: list[str] = []
+    before = report.baseline
+    for number, step in enumerate(report.steps, start=1):
+        smaller = before.params is not None and step.params is not None and step.params < before.params
+        if smaller and before.latency_ms is not None and step.latency_ms is not None:
+            old, new = before.latency_ms.p50, step.latency_ms.p50
+            if new >= old:
+                found.append(
+                    f"Step {number}, {step.step}, removed parameters, but the network is no faster for it on "
+                    f"this host: {format_ms(old)} ms before, {format_ms(new)} ms after."
+                )
+        before = step
+    return found
+
+
+def host_note(report: Report) -> str:
+    """Return the sentence that says whose figures the latencies are."""
+    whose = f"this host ({report.host.machine}, {report.host.cpu})" if report.host.cpu else "this host"
+    return (
+        f"Latency, speed-up and memory are those of {whose}, batch 1. "
+        f"Another machine gives other figures: measure on the {report.target} itself."
+    )
+
+
+def _float_rival(report: Report, artifact: ArtifactSide) -> tuple[str, float] | None:
+    """The same network unquantized: the float file of the same format, else the network after the last step."""
+    for other in report.artifacts:
+        if other.format == artifact.format and other.scheme == "none" and other.latency_ms is not None:
+            return other.path, other.latency_ms.p50
+    if report.steps and (last := report.steps[-1].latency_ms) is not None:
+        return "the compressed network in float32", last.p50
+    return None
+
+
+def _who_costs(paths: list[str], report: Report) -> str:
+    if len(report.artifacts) > 1 and set(paths) >= {artifact.path for artifact in report.artifacts}:
+        return "All artifacts cost"
+    if len(paths) == 1:
+        return f"{paths[0]} costs"
+    return f"{', '.join(paths[:-1])} and {paths[-1]} cost" if paths else "An artifact costs"

@@ -1,0 +1,466 @@
+"""report.html: one file, no script, nothing fetched; the verdict first, then what led to it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from ruamel.yaml import YAML
+
+from edgeglm.report.charts import Bar, Dot, Pair, bar_chart, dumbbell_chart, interval_chart
+from edgeglm.report.figures import (
+    as_percent,
+    change_of,
+    format_bytes,
+    format_count,
+    format_metric,
+    format_ms,
+    format_points,
+    format_ratio,
+    format_seconds,
+    significant,
+)
+from edgeglm.report.findings import (
+    artifact_name,
+    best_artifact,
+    headline,
+    host_note,
+    steps_that_did_not_pay,
+)
+from edgeglm.report.markup import Child, Markup, clean, element, join
+from edgeglm.report.tables import (
+    COUNTED,
+    artifact_table,
+    budget_table,
+    class_table,
+    confusion_block,
+    drop_text,
+    metric_of,
+    prose,
+    small,
+    split_table,
+    threads_text,
+    typeset,
+)
+
+if TYPE_CHECKING:
+    from edgeglm.report.types import ArtifactSide, ClassResult, Report, Side, StepSide, Verdict
+
+_CHART_CLASSES = 24  # rows of a per-class chart; above, the worst and the best
+_SHOWN_WORST, _SHOWN_BEST = 16, 8
+
+
+def render_html(report: Report) -> str:
+    """Return the page as one self-contained document.
+
+    What users wrote (names, labels, paths, settings) is escaped. The style sheet is allowed by its hash; the
+    policy of the page forbids everything else, requests and scripts included.
+    """
+    style = files("edgeglm.report").joinpath("page.css").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    sections = [
+        _section("best", "Best artifact", _best(report)),
+        _section("artifacts", "Artifacts", _artifacts(report)),
+        _section("charts", "From the original to the files", _charts(report)),
+        _section("classes", "Change by class", _classes(report)),
+        _section("confusion", "Confusion", _confusion(report)),
+        _section("steps", "Steps", _steps(report)),
+        _section("warnings", "Warnings", _warnings(report)),
+        _section("host", "Host", _host(report)),
+        _section("recipe", "Recipe and lineage", _recipe(report)),
+    ]
+    present = [(key, title, section) for key, title, section in sections if section]
+    links = [element("a", title, href=f"#{key}") for key, title, _ in present]
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", f"{report.name}: {headline(report).title.lower()} - edgeglm report"),
+        element("style", Markup(style)),
+    )
+    body = element(
+        "body",
+        _header(report),
+        element(
+            "main",
+            _verdict(report),
+            element("nav", *links, aria_label="Parts of this report"),
+            *(section for _, _, section in present),
+        ),
+    )
+    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _section(key: str, title: str, content: Child) -> tuple[str, str, Markup]:
+    inside = join(content)
+    return key, title, element("section", element("h2", title), inside, id=key) if inside else Markup("")
+
+
+def _header(report: Report) -> Markup:
+    facts = [f"for {report.target}"]
+    if report.started:
+        facts.append(report.started.replace("T", " ").removesuffix("Z").split(".")[0] + " UTC")
+    if report.seconds:
+        facts.append(f"took {format_seconds(report.seconds)}")
+    return element(
+        "header",
+        element("p", "edgeglm report", class_="kicker"),
+        element("h1", report.name),
+        element("p", " \u00b7 ".join(facts), class_="quiet"),
+    )
+
+
+def _verdict(report: Report) -> Markup:
+    verdict = headline(report)
+    lines = [
+        *(_verdict_line(line, "missed") for line in report.budget.violations),
+        *(_verdict_line(line, "undecided") for line in report.budget.undecided),
+    ]
+    sign = {"met": "\u2713", "missed": "\u2717", "undecided": "?", "none": "\u2013"}[verdict.state]
+    return element(
+        "section",
+        element("h2", element("span", sign, class_="sign", aria_hidden="true"), verdict.title),
+        element("p", prose(verdict.meaning)),
+        element("ul", *lines) if lines else None,
+        class_=f"verdict {verdict.state}",
+        id="verdict",
+    )
+
+
+def _verdict_line(line: Verdict, state: str) -> Markup:
+    return element(
+        "li", element("span", state, class_=f"chip {state}"), " ", element("code", line.key), " ", prose(line.message)
+    )
+
+
+def _best(report: Report) -> Child:
+    best = best_artifact(report)
+    if best is None:
+        return element("p", "No artifact was made.")
+    tiles = [_size_tile(report, best), _speed_tile(report, best), _metric_tile(report, best)]
+    chosen = (
+        " Chosen by: fewest budget lines missed, then undecided; no proven loss; then size ratio times speed-up."
+        if len(report.artifacts) > 1
+        else ""
+    )
+    return join(
+        element("p", element("b", artifact_name(best)), " ", element("code", best.path)),
+        element("div", *tiles, class_="tiles"),
+        element("p", host_note(report), chosen, class_="quiet"),
+    )
+
+
+def _tile(value: str, label: str, *details: Child, tone: str = "") -> Markup:
+    return element(
+        "div",
+        element("p", typeset(value), class_=f"big {tone}".strip()),
+        element("p", label, class_="what"),
+        *(element("p", detail, class_="quiet") for detail in details if detail),
+        class_="tile",
+    )
+
+
+def _size_tile(report: Report, best: ArtifactSide) -> Markup:
+    if best.size_ratio is None:
+        return _tile("-", "size ratio not measured")
+    sizes = f"{format_bytes(report.baseline.size_bytes)} \u2192 {format_bytes(best.size_bytes)}"
+    if best.size_ratio > 1:
+        return _tile(format_ratio(best.size_ratio), "smaller", sizes)
+    return _tile(format_ratio(best.size_ratio), "no smaller than the baseline", sizes, tone="bad")
+
+
+def _speed_tile(report: Report, best: ArtifactSide) -> Markup:
+    if best.speedup is None or best.latency_ms is None or report.baseline.latency_ms is None:
+        return _tile("-", "speed-up not measured")
+    before, after = report.baseline.latency_ms, best.latency_ms
+    times = f"p50 {format_ms(before.p50)} \u2192 {format_ms(after.p50)} ms, 1 thread"
+    extra = [
+        join(typeset(format_ratio(ratio)), f" on {threads_text(key)}") for key, ratio in best.speedup_extra.items()
+    ]
+    if best.speedup > 1:
+        return _tile(format_ratio(best.speedup), "faster on this host", times, *extra)
+    return _tile(format_ratio(best.speedup), "no faster on this host", times, *extra, tone="bad")
+
+
+def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
+    name = metric_of(report)
+    if best.metric is None:
+        return _tile("-", f"{name} not measured")
+    if best.drop is None:
+        return _tile(format_metric(name, best.metric.value), name)
+    value, interval = drop_text(best.drop, best.metric)
+    low, high = change_of(best.drop, best.metric)[1]
+    was = "" if report.baseline.metric is None else f"{format_metric(name, report.baseline.metric.value)} \u2192 "
+    proven = "" if low <= 0 <= high else "The interval excludes 0."
+    return _tile(
+        value,
+        name,
+        join("95 % interval ", typeset(interval)),
+        f"{was}{format_metric(name, best.metric.value)} on {best.drop.n} samples",
+        f"{best.drop.worse} answers turned wrong, {best.drop.better} turned right. {proven}",
+        tone="bad" if best.drop.ci95[0] > 0 else "",
+    )
+
+
+def _artifacts(report: Report) -> Child:
+    if not report.artifacts:
+        return None
+    return join(artifact_table(report), budget_table(report), split_table(report))
+
+
+def _stages(report: Report) -> list[tuple[str, str, Side]]:
+    """Label, class and figures of everything measured, in the order it came about."""
+    stages: list[tuple[str, str, Side]] = [("Baseline", "baseline", report.baseline)]
+    stages += [(f"{number}. {step.step}", "step", step) for number, step in enumerate(report.steps, start=1)]
+    names = [artifact_name(artifact) for artifact in report.artifacts]
+    for name, artifact in zip(names, report.artifacts, strict=True):
+        label = name if names.count(name) == 1 else f"{name} ({artifact.path})"
+        stages.append((label, "artifact", artifact))
+    return stages
+
+
+def _charts(report: Report) -> Child:
+    stages = _stages(report)
+    name = metric_of(report)
+    sizes = [
+        Bar(
+            label,
+            kind,
+            side.size_bytes,
+            format_bytes(side.size_bytes) if side.size_bytes is not None else "not measured",
+        )
+        for label, kind, side in stages
+    ]
+    times = [
+        Bar(label, kind, side.latency_ms.p50, f"{format_ms(side.latency_ms.p50)} ms", side.latency_ms.p95)
+        if side.latency_ms is not None
+        else Bar(label, kind, None, "not measured")
+        for label, kind, side in stages
+    ]
+    metrics = [
+        Dot(label, kind, side.metric.value, side.metric.ci95, format_metric(name, side.metric.value))
+        if side.metric is not None
+        else Dot(label, kind, None, None, "not measured")
+        for label, kind, side in stages
+    ]
+    figures = [
+        _figure(
+            "Size",
+            bar_chart("size", "Size of the file by stage", _spoken(sizes), sizes),
+            "Stripped float32 ONNX for baseline and steps, the file itself for artifacts.",
+        ),
+        _figure(
+            "Latency on this host",
+            bar_chart("latency", "Latency on this host by stage, p50 in milliseconds", _spoken(times), times),
+            "Bar: p50, line: p95. Batch 1, 1 thread.",
+        ),
+        _figure(
+            name.capitalize(),
+            interval_chart(
+                "metric",
+                f"{name} by stage with 95 % intervals",
+                _spoken(metrics),
+                metrics,
+                label=lambda v: _axis_text(name, v),
+            ),
+            "Line: 95 % interval of each figure alone; changes are judged on the same samples, which tells more. "
+            "The axis does not start at zero.",
+        ),
+    ]
+    return element("div", *figures, class_="figures")
+
+
+def _figure(title: str, chart: Markup, note: Child) -> Markup:
+    return element("figure", element("h3", title), chart, element("figcaption", note))
+
+
+def _spoken(rows: list[Bar] | list[Dot]) -> str:
+    return "; ".join(f"{row.label}: {row.text}" for row in rows)
+
+
+def _axis_text(name: str, value: float) -> str:
+    return f"{round(100 * value, 3):g} %" if as_percent(name) else f"{value:.3g}"
+
+
+def _classes(report: Report) -> Child:
+    before = {result.label: result for result in report.baseline.per_class}
+    if not before:
+        return None
+    shown = {id(artifact): _shown_pairs(before, artifact) for artifact in report.artifacts}
+    values = [value for pairs in shown.values() for pair in pairs for value in (pair.before, pair.after)]
+    low = max(0.0, min(0.95, int(min(values, default=0.9) * 20) / 20))
+    figures = []
+    for number, artifact in enumerate(report.artifacts):
+        pairs = shown[id(artifact)]
+        if not pairs:
+            continue
+        title = f"Recall by class, baseline to {artifact_name(artifact)}"
+        spoken = "; ".join(f"{pair.label}: {pair.text}" for pair in pairs)
+        chart = dumbbell_chart(
+            f"classes{number}", title, spoken, pairs, low=low, label=lambda v: _axis_text("recall", v)
+        )
+        total = len([result for result in artifact.per_class if result.label in before])
+        note = f"The {len(pairs)} classes that changed most of {total}." if total > len(pairs) else None
+        least = min((result.n for result in artifact.per_class if result.n >= COUNTED), default=0)
+        if least:
+            note = join(note, " " if note else None, f"One answer more or less of {least} is {100 / least:.1f} pt.")
+        figures.append(_figure(artifact_name(artifact), chart, note))
+    few = sum(result.n < COUNTED for result in before.values())
+    legend = element(
+        "ul",
+        element("li", _mark("ring kept"), "baseline"),
+        element("li", _mark("dot lost"), "artifact, lower"),
+        element("li", _mark("dot kept"), "artifact, same or higher"),
+        element("li", _mark("dot few"), f"fewer than {COUNTED} samples: not judged") if few else None,
+        class_="legend",
+    )
+    grey = (
+        f" {few} of {len(before)} classes have fewer than {COUNTED} samples: they are grey and not judged."
+        if few
+        else ""
+    )
+    return join(
+        element("p", f"Share of each class that is recognised (recall), worst change first.{grey}"),
+        legend if figures else None,
+        element("div", *figures, class_="figures") if figures else None,
+        element("details", element("summary", f"All {len(before)} classes as a table"), class_table(report)),
+    )
+
+
+def _mark(class_: str) -> Markup:
+    circle = element("circle", class_=class_, cx=7, cy=7, r=4.5)
+    return element("svg", circle, class_="mark", viewBox="0 0 14 14", aria_hidden="true")
+
+
+def _shown_pairs(before: dict[str, ClassResult], artifact: ArtifactSide) -> list[Pair]:
+    results = [result for result in artifact.per_class if result.label in before]
+    results.sort(key=lambda result: (result.n < COUNTED, result.recall - before[result.label].recall))
+    if len(results) > _CHART_CLASSES:
+        counted = [result for result in results if result.n >= COUNTED] or results
+        results = counted if len(counted) <= _CHART_CLASSES else counted[:_SHOWN_WORST] + counted[-_SHOWN_BEST:]
+    return [
+        Pair(
+            result.label,
+            before[result.label].recall,
+            result.recall,
+            result.n >= COUNTED,
+            format_points("recall", result.recall - before[result.label].recall).replace("-", "\u2212"),
+        )
+        for result in results
+    ]
+
+
+def _confusion(report: Report) -> Child:
+    blocks = [confusion_block("Baseline", report.baseline)]
+    blocks += [confusion_block(f"{artifact_name(a)} ({a.path})", a) for a in report.artifacts]
+    return [block for block in blocks if block is not None]
+
+
+def _steps(report: Report) -> Child:
+    if not report.steps:
+        return element("p", "No steps: the artifacts are the original network, exported and quantized.")
+    cards: list[Markup] = []
+    before = report.baseline
+    for step in report.steps:
+        cards.append(_step_card(step, before))
+        before = step
+    return element("ol", *cards, class_="steps")
+
+
+def _step_card(step: StepSide, before: Side) -> Markup:
+    settings = [
+        element("li", element("code", f"{key}: {_setting(value)}"))
+        for key, value in step.settings.items()
+        if key != "type" and value is not None
+    ]
+    facts: list[tuple[str, Child]] = [
+        ("Parameters", _from_to(before.params, step.params, format_count)),
+        ("MACs", _from_to(before.macs, step.macs, format_count)),
+        ("Size", _from_to(before.size_bytes, step.size_bytes, format_bytes)),
+    ]
+    if step.metric is not None:
+        shown: Child = typeset(format_metric(step.metric.name, step.metric.value))
+        if step.drop is not None:
+            value, interval = drop_text(step.drop, step.metric)
+            shown = join(shown, small(typeset(value), " against the baseline (", typeset(interval), ")"))
+        facts.append((step.metric.name.capitalize(), shown))
+    took = (
+        f"from the cache; took {format_seconds(step.seconds)} when it ran"
+        if step.cached
+        else f"took {format_seconds(step.seconds)}"
+    )
+    notes = [
+        *(element("li", prose(note)) for note in step.notes),
+        *(element("li", prose(note), class_="bad") for note in step.warnings),
+    ]
+    return element(
+        "li",
+        element("h3", step.step, " ", element("span", took, class_="quiet")),
+        element("ul", *settings, class_="settings") if settings else None,
+        element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in facts if value)),
+        element("ul", *notes) if notes else None,
+    )
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _from_to(before: int | None, after: int | None, write: Any) -> Child:
+    if after is None:
+        return None
+    if before is None or before == after:
+        return typeset(write(after))
+    share = f" ({100 * (after / before - 1):+.0f} %)" if before else ""
+    return join(typeset(write(before)), " \u2192 ", typeset(write(after)), typeset(share))
+
+
+def _warnings(report: Report) -> Child:
+    found = [*report.warnings, *report.baseline.warnings, *steps_that_did_not_pay(report)]
+    return element("ul", *(element("li", prose(text)) for text in found)) if found else None
+
+
+def _host(report: Report) -> Child:
+    host = report.host
+    facts: list[tuple[str, Child]] = [
+        ("Machine", " ".join(part for part in (host.machine, host.cpu) if part)),
+        ("Cores", str(host.cores)),
+        ("Memory", format_bytes(host.memory_bytes)),
+        ("System", host.system),
+        ("Python", host.python),
+        ("CPU features", ", ".join(host.features)),
+    ]
+    versions = [element("li", element("code", f"{name} {version}")) for name, version in sorted(host.versions.items())]
+    return join(
+        element("p", host_note(report), class_="quiet"),
+        element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in facts if value)),
+        element("details", element("summary", "Versions"), element("ul", *versions, class_="settings"))
+        if versions
+        else None,
+    )
+
+
+def _recipe(report: Report) -> Child:
+    parts = [element("details", element("summary", "Resolved recipe"), element("pre", _as_yaml(report.recipe)))]
+    if report.lineage:
+        parts.append(element("details", element("summary", "Lineage"), element("pre", _as_yaml(report.lineage))))
+    return parts
+
+
+def _as_yaml(data: dict[str, Any]) -> str:
+    yaml = YAML()
+    yaml.width = 100
+    text = io.StringIO()
+    yaml.dump(data, text)
+    return clean(text.getvalue())
+
+
+__all__ = ["render_html"]

@@ -1,0 +1,409 @@
+"""The tables of the page: artifacts, budget, splits, classes, confusion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeglm.report.figures import (
+    as_percent,
+    change_of,
+    format_bytes,
+    format_interval,
+    format_metric,
+    format_ms,
+    format_points,
+    format_ratio,
+    significant,
+)
+from edgeglm.report.findings import (
+    BUDGET_LINES,
+    artifact_name,
+    best_artifact,
+    budget_limits,
+    did_not_pay,
+    state_of,
+)
+from edgeglm.report.markup import Child, Markup, element, join
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeglm.report.types import ArtifactSide, ClassResult, Drop, Latency, Metric, Parity, Report, Side
+
+COUNTED = 30  # samples a class needs before its recall is judged
+_MATRIX_CLASSES = 30
+_PAIRS = 12
+_HEAT_LEVELS = 5
+STATE_WORDS = {"met": "met", "missed": "missed", "undecided": "undecided", "none": "not judged"}
+
+
+def typeset(text: str) -> Markup:
+    """Return a figure with the signs of a printed page: a true minus, a true times, no break inside."""
+    text = text.replace("-", "\u2212" if len(text) > 1 else "\u2013")
+    if text.endswith("x"):
+        text = text[:-1] + "\u00d7"
+    return element("span", text, class_="number")
+
+
+def prose(text: str) -> Markup:
+    """Return a sentence whose `backticked` parts are set as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # a backtick without its pair: leave the text alone
+        return join(text)
+    return join(*(element("code", part) if number % 2 else part for number, part in enumerate(parts)))
+
+
+def threads_text(setting: str) -> str:
+    """Return `2 threads` for `threads=2`; another setting as it is."""
+    name, _, value = setting.partition("=")
+    return f"{value} threads" if name == "threads" else setting
+
+
+def chip(state: str) -> Markup:
+    """Return a word on a colour of its own."""
+    return element("span", STATE_WORDS[state], class_=f"chip {state}")
+
+
+def table(caption: str, head: Sequence[Child], rows: Sequence[Markup], *, class_: str) -> Markup:
+    """Return a table with roles spelled out, since narrow pages lay its rows out as cards."""
+    cells = [element("th", cell, scope="col", role="columnheader") for cell in head]
+    return element(
+        "table",
+        "threads_text",
+        element("caption", caption),
+        element("thead", element("tr", *cells, role="row"), role="rowgroup"),
+        element("tbody", *rows, role="rowgroup"),
+        class_=class_,
+        role="table",
+    )
+
+
+def row(head: Child, cells: Sequence[tuple[str, Child]], *, class_: str | None = None) -> Markup:
+    """Return one row: its header, then cells, each with the name of its column for narrow pages."""
+    return element(
+        "tr",
+        element("th", head, scope="row", role="rowheader"),
+        *(element("td", element("div", cell), role="cell", data_label=name) for name, cell in cells),
+        role="row",
+        class_=class_,
+    )
+
+
+def small(*children: Child) -> Markup:
+    """Return a second line of a cell."""
+    return element("small", *children)
+
+
+def artifact_table(report: Report) -> Markup:
+    """Return the baseline and every artifact, one row each, with what is wrong with it below."""
+    best = best_artifact(report)
+    metric_name = metric_of(report)
+    columns = (
+        "Size",
+        "Latency p50 / p95, ms",
+        "Speed-up",
+        "Peak memory",
+        metric_name,
+        "Change",
+        "Agreement",
+        "Weights",
+    )
+    rows = [
+        row(join(element("b", "Baseline"), small("the original, float32")), _cells(columns, report, report.baseline))
+    ]
+    for artifact in report.artifacts:
+        state = state_of(report, artifact)
+        head = join(
+            element("b", artifact_name(artifact)),
+            small(element("code", artifact.path)),
+            element(
+                "span",
+                element("span", "best", class_="chip best") if artifact is best and len(report.artifacts) > 1 else None,
+                chip(state) if state != "none" else None,
+                class_="chips",
+            ),
+        )
+        rows.append(row(head, _cells(columns, report, artifact)))
+        notes = [*did_not_pay(report, artifact), *artifact.warnings]
+        if notes:
+            listed = element("ul", *(element("li", prose(note)) for note in notes))
+            cell = element("td", listed, colspan=len(columns) + 1, role="cell")
+            rows.append(element("tr", cell, class_="notes", role="row"))
+    return table("The original network and every file made from it", ("Artifact", *columns), rows, class_="cards wide")
+
+
+def budget_table(report: Report) -> Markup | None:
+    """Return every line of the budget against every artifact, or None when the recipe sets no budget."""
+    limits = budget_limits(report)
+    if not limits or not report.artifacts:
+        return None
+    names = _distinct_names(report)
+    rows = []
+    for line, limit in limits.items():
+        cells: list[tuple[str, Child]] = [("Limit", typeset(_limit_text(report, line, limit)))]
+        for artifact, name in zip(report.artifacts, names, strict=True):
+            cells.append(
+                (name, join(chip(state_of(report, artifact, line)), small(typeset(_measured(line, artifact)))))
+            )
+        rows.append(row(join(BUDGET_LINES[line], small(element("code", f"budget.{line}"))), cells))
+    return table("The budget, line by line", ("Line", "Limit", *names), rows, class_="cards")
+
+
+def split_table(report: Report) -> Markup | None:
+    """Return the metric on the further evaluation splits, or None when there is but one."""
+    if not report.baseline.splits:
+        return None
+    names = _distinct_names(report)
+    rows = []
+    for split, before in report.baseline.splits.items():
+        cells: list[tuple[str, Child]] = [("Baseline", _metric_cell(before.metric, None))]
+        for artifact, name in zip(report.artifacts, names, strict=True):
+            result = artifact.splits.get(split)
+            cells.append((name, typeset("-") if result is None else _metric_cell(result.metric, result.drop)))
+        rows.append(row(split, cells))
+    head = ("Split", "Baseline", *names)
+    return table("The further evaluation splits: metric, and change against the baseline", head, rows, class_="cards")
+
+
+def class_table(report: Report) -> Markup:
+    """Return the recall of every class, baseline and artifacts side by side."""
+    names = _distinct_names(report)
+    by_label = [{result.label: result for result in artifact.per_class} for artifact in report.artifacts]
+    rows = []
+    for before in report.baseline.per_class:
+        cells: list[tuple[str, Child]] = [
+            ("Samples", str(before.n)),
+            ("Baseline", typeset(format_metric("recall", before.recall))),
+        ]
+        for name, results in zip(names, by_label, strict=True):
+            cells.append((name, _recall_cell(results.get(before.label))))
+        rows.append(row(element("bdi", before.label), cells, class_="few" if before.n < COUNTED else None))
+    head = ("Class", "Samples", "Baseline", *names)
+    return scrolling("Recall of every class", table("Recall of every class", head, rows, class_="plain"))
+
+
+def confusion_block(name: str, side: Side) -> Markup | None:
+    """Return one side's confusion, folded: the pairs mixed up most, and the matrix where it fits a page."""
+    matrix = side.confusion
+    if not matrix:
+        return None
+    labels = [result.label for result in side.per_class]
+    if len(labels) != len(matrix):
+        labels = [str(number) for number in range(len(matrix))]
+    wrong = sorted(
+        ((count, t, p) for t, counts in enumerate(matrix) for p, count in enumerate(counts) if t != p and count),
+        reverse=True,
+        key=lambda item: item[0],
+    )
+    total, missed = sum(map(sum, matrix)), sum(count for count, _, _ in wrong)
+    parts: list[Child] = []
+    if wrong:
+        pairs = [
+            element(
+                "li",
+                element("bdi", labels[t]),
+                " taken for ",
+                element("bdi", labels[p]),
+                f": {count} of {sum(matrix[t])}",
+            )
+            for count, t, p in wrong[:_PAIRS]
+        ]
+        more = f" The {_PAIRS} most frequent of {len(wrong)} pairs." if len(wrong) > _PAIRS else ""
+        parts += [element("p", f"Most often confused.{more}"), element("ol", *pairs, class_="pairs")]
+    if len(matrix) <= _MATRIX_CLASSES:
+        parts.append(scrolling(f"Confusion matrix of {name}", _matrix(labels, matrix)))
+    else:
+        parts.append(element("p", f"The matrix of {len(matrix)} classes is in report.json.", class_="quiet"))
+    summary = f"{name}: {missed} of {total} wrong"
+    return element("details", element("summary", summary), *parts)
+
+
+def scrolling(name: str, content: Markup) -> Markup:
+    """Return content in a frame of its own that scrolls sideways, by keyboard too."""
+    return element("div", content, class_="scroll", role="region", tabindex=0, aria_label=name)
+
+
+def metric_of(report: Report) -> str:
+    """Return the name of the metric the report judges by."""
+    sides: list[Side] = [report.baseline, *report.artifacts, *report.steps]
+    return next((side.metric.name for side in sides if side.metric is not None), "metric")
+
+
+def drop_text(drop: Drop, metric: Metric) -> tuple[str, str]:
+    """Return the change of a metric and its interval, as `-0.4 pt` and `-1.3 to +0.5 pt`."""
+    change, (low, high) = change_of(drop, metric)
+    ends = f"{format_points(metric.name, low, unit=False)} to {format_points(metric.name, high)}"
+    return format_points(metric.name, change), ends
+
+
+def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str, Child]]:
+    size: Child = typeset(format_bytes(side.size_bytes))
+    speed: Child = ""
+    parity: Child = ""
+    weights: Child = ""
+    change: Child = ""
+    if side is not report.baseline:
+        change = typeset("-")
+        if side.drop is not None and side.metric is not None:
+            value, interval = drop_text(side.drop, side.metric)
+            change = join(typeset(value), small(typeset(interval)))
+    if (artifact := _as_artifact(report, side)) is not None:
+        if artifact.size_ratio is not None:
+            size = join(
+                size, small(typeset(format_ratio(artifact.size_ratio)), " smaller" if artifact.size_ratio > 1 else "")
+            )
+        speed = join(
+            typeset(format_ratio(artifact.speedup)),
+            *(
+                small(f"{threads_text(key)}: ", typeset(format_ratio(ratio)))
+                for key, ratio in artifact.speedup_extra.items()
+            ),
+        )
+        parity = _parity_cell(artifact.parity)
+        weights = join(*(element("div", f"{kind} ", typeset(format_bytes(n))) for kind, n in artifact.dtypes.items()))
+        if artifact.activation_type:
+            weights = join(weights, small(f"activations {artifact.activation_type}"))
+    metric = _metric_cell(side.metric, None, interval=True)
+    extra = [small(f"{name} ", typeset(format_metric(name, value))) for name, value in side.metrics_extra.items()]
+    values = (
+        size,
+        _latency_cell(side),
+        speed,
+        typeset(format_bytes(side.peak_rss_bytes)),
+        join(metric, *extra),
+        change,
+        parity,
+        weights,
+    )
+    return list(zip(columns, values, strict=True))
+
+
+def _as_artifact(report: Report, side: Side) -> ArtifactSide | None:
+    return next((artifact for artifact in report.artifacts if artifact is side), None)
+
+
+def _latency_cell(side: Side) -> Child:
+    if side.latency_ms is None:
+        return typeset("-")
+
+    def pair(latency: Latency) -> Markup:
+        return typeset(f"{format_ms(latency.p50)} / {format_ms(latency.p95)}")
+
+    return join(
+        pair(side.latency_ms),
+        *(small(f"{latency.threads} threads: ", pair(latency)) for latency in side.latency_ms_extra),
+        small(side.latency_ms.runtime),
+    )
+
+
+def _metric_cell(metric: Metric | None, drop: Drop | None, *, interval: bool = False) -> Child:
+    if metric is None:
+        return typeset("-")
+    shown = typeset(format_metric(metric.name, metric.value))
+    if drop is not None:
+        value, ends = drop_text(drop, metric)
+        return join(shown, small(typeset(value), " (", typeset(ends), ")"))
+    return join(shown, small(typeset(format_interval(metric.name, metric.ci95)))) if interval else shown
+
+
+def _parity_cell(parity: Parity | None) -> Child:
+    if parity is None:
+        return typeset("-")
+    word = element("span", "agrees" if parity.passed else "differs", class_="" if parity.passed else "bad")
+    cosine = "-" if parity.cosine is None else significant(parity.cosine, 4)
+    return join(
+        word,
+        small("same answer ", typeset(f"{100 * parity.argmax_agreement:.1f} %")),
+        small("cosine ", typeset(cosine)),
+    )
+
+
+def _recall_cell(result: ClassResult | None) -> Child:
+    if result is None:
+        return typeset("-")
+    recall = typeset(format_metric("recall", result.recall))
+    if result.drop is None:
+        return recall
+    tone = (
+        "bad" if result.drop > 0 and result.n >= COUNTED else "good" if result.drop < 0 and result.n >= COUNTED else ""
+    )
+    return join(
+        recall, " ", element("span", typeset(format_points("recall", 0.0 - result.drop)), class_=f"delta {tone}")
+    )
+
+
+def _distinct_names(report: Report) -> list[str]:
+    names = [artifact_name(artifact) for artifact in report.artifacts]
+    return [
+        name if names.count(name) == 1 else artifact.path
+        for name, artifact in zip(names, report.artifacts, strict=True)
+    ]
+
+
+def _limit_text(report: Report, line: str, limit: float) -> str:
+    if line in ("metric_drop", "per_class_drop"):
+        name = metric_of(report) if line == "metric_drop" else "recall"
+        return f"{round(100 * limit, 6):g} pt" if as_percent(name) else f"{limit:g}"
+    if line == "min_speedup":
+        return f"{limit:g}x"
+    return f"{limit:g} {'ms' if line.endswith('_ms') else 'MB'}"
+
+
+def _measured(line: str, artifact: ArtifactSide) -> str:
+    if line == "metric_drop":
+        if artifact.drop is None or artifact.metric is None:
+            return "-"
+        return drop_text(artifact.drop, artifact.metric)[0]
+    if line == "per_class_drop":
+        drops = [result.drop for result in artifact.per_class if result.drop is not None and result.n >= COUNTED]
+        return format_points("recall", 0.0 - max(drops)) if drops else "-"
+    if line == "min_speedup":
+        return format_ratio(artifact.speedup)
+    if line == "host_latency_p95_ms":
+        return "-" if artifact.latency_ms is None else f"{format_ms(artifact.latency_ms.p95)} ms"
+    return format_bytes(artifact.size_bytes if line == "size_mb" else artifact.peak_rss_bytes)
+
+
+def _matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
+    head = element(
+        "tr",
+        element("td", small("actual \u2193 taken for \u2192")),
+        *(element("th", element("span", element("bdi", label)), scope="col") for label in labels),
+    )
+    rows = []
+    for number, (label, counts) in enumerate(zip(labels, matrix, strict=True)):
+        total = sum(counts) or 1
+        cells = []
+        for predicted, count in enumerate(counts):
+            level = -(-count * _HEAT_LEVELS // total)  # rounded up: a single mistake shows
+            tone = "hit" if predicted == number else "miss"
+            cells.append(element("td", str(count) if count else "", class_=f"{tone}{level}" if count else None))
+        rows.append(element("tr", element("th", element("bdi", label), scope="row"), *cells))
+    return element(
+        "table",
+        "threads_text",
+        element("caption", "Rows: the true class. Columns: the class it was taken for."),
+        element("thead", head),
+        element("tbody", *rows),
+        class_="matrix",
+    )
+
+
+__all__ = [
+    "COUNTED",
+    "artifact_table",
+    "budget_table",
+    "chip",
+    "class_table",
+    "confusion_block",
+    "drop_text",
+    "metric_of",
+    "prose",
+    "row",
+    "scrolling",
+    "small",
+    "split_table",
+    "table",
+    "threads_text",
+    "typeset",
+]

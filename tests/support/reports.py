@@ -1,0 +1,473 @@
+"""Reports as edgeglm writes them, made by arithmetic: a good run, a bad one, and those at the edges."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from edgeglm.report.types import (
+    ArtifactSide,
+    BudgetResult,
+    ClassResult,
+    Drop,
+    Host,
+    Latency,
+    Metric,
+    Parity,
+    Report,
+    Side,
+    SplitResult,
+    StepSide,
+    Verdict,
+)
+
+HOST = Host(
+    machine="x86_64",
+    cpu="Intel Xeon Platinum 8481C",
+    cores=2,
+    memory_bytes=25_201_000_000,
+    features=["avx2", "avx512f", "avx512_vnni"],
+    system="Debian GNU/Linux 12, Linux 6.1",
+    python="3.11.2",
+    versions={"edgeglm": "0.1.0", "torch": "2.13.0+cpu", "onnxruntime": "1.31.1", "ai-edge-litert": "2.3.0"},
+)
+CIFAR_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def accuracy(correct: int, n: int) -> Metric:
+    """Accuracy with a Wald interval: near enough for a picture."""
+    share = correct / n
+    half = 1.96 * math.sqrt(max(share * (1 - share), 1 / n) / n)
+    return Metric(
+        name="accuracy", value=share, n=n, ci95=(max(0.0, share - half), min(1.0, share + half)), higher_is_better=True
+    )
+
+
+def paired(worse: int, better: int, n: int) -> Drop:
+    """The drop of that many changed answers, with a Wald interval."""
+    value = (worse - better) / n
+    half = 1.96 * math.sqrt(max(worse + better, 1)) / n
+    return Drop(value=value, ci95=(value - half, value + half), n=n, worse=worse, better=better)
+
+
+def latency(p50: float, runtime: str = "onnxruntime 1.31.1", *, threads: int = 1) -> Latency:
+    return Latency(p50=p50, p95=p50 * 1.12, p99=p50 * 1.4, threads=threads, batch=1, runs=200, runtime=runtime)
+
+
+def classes(labels: tuple[str, ...], n: int, wrong: list[int], before: list[int] | None = None) -> list[ClassResult]:
+    results = []
+    for number, (label, missed) in enumerate(zip(labels, wrong, strict=True)):
+        drop = None if before is None else (missed - before[number]) / n
+        interval = None if drop is None else (drop - 2.4 / n, drop + 2.4 / n)
+        results.append(ClassResult(label=label, n=n, recall=1 - missed / n, drop=drop, ci95=interval))
+    return results
+
+
+def confusion(n: int, wrong: list[int], seed: int = 0) -> list[list[int]]:
+    """A matrix with that many mistakes a row, most of them with a neighbour."""
+    chance = random.Random(seed)
+    size = len(wrong)
+    matrix = []
+    for target, missed in enumerate(wrong):
+        row = [0] * size
+        row[target] = n - missed
+        for _ in range(missed):
+            row[(target + chance.choice([1, 1, 2, 5])) % size] += 1
+        matrix.append(row)
+    return matrix
+
+
+def cifar_report(**changes: Any) -> Report:
+    """ResNet-56 on 500 images of CIFAR-10: pruned, distilled, four files, one line of the budget open."""
+    n, a_class = 500, 50
+    base_wrong = [3, 1, 5, 8, 3, 6, 1, 2, 1, 2]
+    tflite_wrong = [3, 1, 6, 9, 2, 7, 2, 2, 1, 2]
+    onnx_wrong = [4, 1, 5, 9, 3, 7, 1, 2, 2, 2]
+    float_wrong = [3, 1, 5, 9, 3, 6, 2, 2, 1, 2]
+    baseline = Side(
+        params=853_018,
+        macs=125_485_696,
+        size_bytes=3_436_112,
+        metric=accuracy(n - sum(base_wrong), n),
+        metrics_extra={"top-5 accuracy": 0.998},
+        per_class=classes(CIFAR_LABELS, a_class, base_wrong),
+        confusion=confusion(a_class, base_wrong),
+        latency_ms=latency(4.216),
+        latency_ms_extra=[latency(2.611, threads=2)],
+        peak_rss_bytes=61_400_000,
+    )
+
+    def artifact(
+        path: str,
+        scheme: str,
+        size: int,
+        p50: float,
+        p50_2: float,
+        wrong: list[int],
+        drop: Drop,
+        seed: int,
+        **more: Any,
+    ) -> ArtifactSide:
+        kind = path.rsplit(".", 1)[1]
+        runtime = "onnxruntime 1.31.1" if kind == "onnx" else "litert 2.3.0"
+        return ArtifactSide(
+            format=kind,
+            scheme=scheme,
+            path=path,
+            sha256="5f" * 32,
+            params=392_154,
+            macs=57_802_752,
+            size_bytes=size,
+            metric=accuracy(n - sum(wrong), n),
+            metrics_extra={"top-5 accuracy": 0.996},
+            per_class=classes(CIFAR_LABELS, a_class, wrong, base_wrong),
+            confusion=confusion(a_class, wrong, seed),
+            drop=drop,
+            latency_ms=latency(p50, runtime),
+            latency_ms_extra=[latency(p50_2, runtime, threads=2)],
+            size_ratio=3_436_112 / size,
+            speedup=4.216 / p50,
+            speedup_extra={"threads=2": 2.611 / p50_2},
+            **more,
+        )
+
+    quantized = Parity(samples=500, max_abs=1.83, max_ref=14.2, cosine=0.9986, argmax_agreement=0.988, passed=True)
+    exact = Parity(samples=500, max_abs=1.1e-5, max_ref=14.2, cosine=1.0, argmax_agreement=1.0, passed=True)
+    artifacts = [
+        artifact(
+            "model.none.onnx",
+            "none",
+            1_588_204,
+            2.31,
+            1.52,
+            float_wrong,
+            paired(6, 4, n),
+            1,
+            dtypes={"float32": 1_568_616},
+            parity=exact,
+            peak_rss_bytes=55_100_000,
+        ),
+        artifact(
+            "model.static-int8.onnx",
+            "static-int8",
+            467_010,
+            2.08,
+            1.49,
+            onnx_wrong,
+            paired(11, 7, n),
+            2,
+            dtypes={"int8": 391_120, "float32": 21_004},
+            parity=quantized,
+            activation_type="uint8",
+            peak_rss_bytes=52_800_000,
+        ),
+        artifact(
+            "model.static-int8.tflite",
+            "static-int8",
+            529_880,
+            1.137,
+            0.741,
+            tflite_wrong,
+            paired(9, 6, n),
+            3,
+            dtypes={"int8": 391_120, "int32": 17_360},
+            parity=quantized,
+            activation_type="int8",
+            peak_rss_bytes=31_250_000,
+        ),
+        artifact(
+            "model.dynamic-int8.onnx",
+            "dynamic-int8",
+            474_400,
+            9.62,
+            6.31,
+            float_wrong,
+            paired(7, 5, n),
+            4,
+            dtypes={"int8": 391_120, "float32": 21_004},
+            parity=quantized,
+            peak_rss_bytes=57_300_000,
+            warnings=["dynamic-int8 suits transformers, not convolutional networks"],
+        ),
+    ]
+    steps = [
+        StepSide(
+            index=0,
+            step="prune",
+            settings={
+                "method": "taylor",
+                "channel_ratio": 0.33,
+                "round_to": 8,
+                "ignore": ["re:.*head"],
+                "global": False,
+            },
+            params=392_154,
+            macs=57_802_752,
+            size_bytes=1_588_204,
+            metric=accuracy(319, n),
+            drop=paired(151, 2, n),
+            latency_ms=latency(2.33),
+            seconds=14.2,
+            notes=["55 convolutions lost 33 % of their channels on average"],
+        ),
+        StepSide(
+            index=1,
+            step="distill",
+            settings={"teacher": "original", "epochs": 12, "temperature": 4.0, "alpha": 0.7, "learning_rate": 0.02},
+            params=392_154,
+            macs=57_802_752,
+            size_bytes=1_588_204,
+            metric=accuracy(466, n),
+            drop=paired(6, 4, n),
+            latency_ms=latency(2.30),
+            seconds=611.0,
+            cached=True,
+            notes=["best weights after epoch 11 of 12; bfloat16"],
+        ),
+    ]
+    slow = "model.dynamic-int8.onnx"
+    budget = BudgetResult(
+        met=False,
+        violations=[
+            Verdict(
+                key="budget.host_latency_p95_ms",
+                artifact=slow,
+                limit=5.0,
+                measured=10.77,
+                message=f"{slow}: p95 latency on this host is 10.8 ms; the budget allows 5 ms. Leave this scheme out.",
+            )
+        ],
+        undecided=[
+            Verdict(
+                key="budget.metric_drop",
+                artifact="model.static-int8.tflite",
+                limit=0.02,
+                measured=0.006,
+                ci95=(-0.009, 0.021),
+                n_needed=612,
+                message="model.static-int8.tflite: accuracy fell by 0.6 pt (95 % interval -0.9 to 2.1 pt, n 500); "
+                "the limit of 2 pt lies inside the interval. About 612 samples would tell.",
+            )
+        ],
+    )
+    fields: dict[str, Any] = {
+        "name": "resnet56-cifar10",
+        "target": "rpi5",
+        "recipe": {
+            "version": 1,
+            "name": "resnet56-cifar10",
+            "target": "rpi5",
+            "seed": 0,
+            "model": {"source": "python", "entry": "./model.py:build", "weights": "resnet56.safetensors"},
+            "data": {"source": "python", "entry": "./data.py:load", "args": {"folder": "cifar-10"}},
+            "steps": [{"prune": steps[0].settings}, {"distill": steps[1].settings}],
+            "artifacts": [{"format": a.format, "quantize": a.scheme} for a in artifacts],
+            "budget": {"metric_drop": 0.02, "size_mb": 2.0, "host_latency_p95_ms": 5.0, "min_speedup": None},
+            "on_violation": "best-effort",
+        },
+        "baseline": baseline,
+        "steps": steps,
+        "artifacts": artifacts,
+        "budget": budget,
+        "host": HOST,
+        "warnings": ["3 of 10,000 training images are also in the evaluation split; they were left out of training"],
+        "lineage": {"recipe_sha256": "ab" * 32, "data_sha256": "cd" * 32, "versions": HOST.versions},
+        "started": "2026-11-22T03:58:41Z",
+        "seconds": 742.0,
+    }
+    return Report(**(fields | changes))
+
+
+def digits_report() -> Report:
+    """A small run that met its budget: one file, a further split, classes too rare to judge."""
+    labels = tuple(str(digit) for digit in range(10))
+    wrong, after = [0, 1, 0, 1, 0, 0, 0, 0, 2, 1], [0, 1, 0, 0, 0, 1, 0, 0, 2, 1]
+    per_class = classes(labels, 36, wrong)
+    rare = [ClassResult(label="smudge", n=7, recall=0.571)]
+    rare_after = [ClassResult(label="smudge", n=7, recall=0.286, drop=0.285, ci95=(-0.1, 0.6))]
+    baseline = Side(
+        params=77_850,
+        macs=2_512_000,
+        size_bytes=318_144,
+        metric=accuracy(355, 367),
+        per_class=per_class + rare,
+        latency_ms=latency(0.149),
+        peak_rss_bytes=48_000_000,
+        splits={"night": SplitResult(metric=accuracy(180, 190))},
+    )
+    artifact = ArtifactSide(
+        format="tflite",
+        scheme="static-int8",
+        path="model.tflite",
+        sha256="0a" * 32,
+        size_bytes=98_496,
+        metric=accuracy(354, 367),
+        drop=paired(2, 1, 367),
+        per_class=classes(labels, 36, after, wrong) + rare_after,
+        splits={"night": SplitResult(metric=accuracy(178, 190), drop=paired(3, 1, 190))},
+        latency_ms=latency(0.041, "litert 2.3.0"),
+        size_ratio=3.23,
+        speedup=3.63,
+        speedup_extra={"threads=2": 3.1},
+        peak_rss_bytes=24_000_000,
+        dtypes={"int8": 77_100, "int32": 2_100},
+        activation_type="int8",
+        parity=Parity(samples=367, max_abs=0.4, max_ref=9.0, cosine=0.999, argmax_agreement=0.997, passed=True),
+    )
+    return Report(
+        name="digits-cnn",
+        target="x86-64",
+        recipe={"budget": {"metric_drop": 0.05, "size_mb": 0.2}, "name": "digits-cnn"},
+        baseline=baseline,
+        steps=[],
+        artifacts=[artifact],
+        budget=BudgetResult(met=True),
+        host=HOST,
+    )
+
+
+def bare_report() -> Report:
+    """Everything that may be missing is missing; the one artifact came from a tflite file."""
+    empty = Host(machine="", cpu="", cores=1, memory_bytes=0, features=[], system="", python="", versions={})
+    artifact = ArtifactSide(format="tflite", scheme="none", path="model.tflite", sha256="")
+    step = StepSide(index=0, step="finetune")
+    return Report(
+        name="bare",
+        recipe={},
+        target="rpi4",
+        baseline=Side(),
+        steps=[step],
+        artifacts=[artifact],
+        budget=BudgetResult(met=True),
+        host=empty,
+    )
+
+
+def wide_report(count: int = 1000) -> Report:
+    """A thousand classes with long names, most of them rare, and latencies of zero."""
+    chance = random.Random(7)
+    before, after = [], []
+    for number in range(count):
+        label = f"class {number:04d} of a very long taxonomy, sub-species with a comma (\u9577\u3044\u540d\u524d)"
+        n = 50 if number % 3 == 0 else 12
+        recall = chance.randint(n // 2, n) / n
+        now = min(1.0, max(0.0, recall + chance.choice([-0.1, -0.04, 0.0, 0.0, 0.02])))
+        before.append(ClassResult(label=label, n=n, recall=recall))
+        after.append(
+            ClassResult(label=label, n=n, recall=now, drop=recall - now, ci95=(recall - now - 0.1, recall - now + 0.1))
+        )
+    matrix = [[0] * count for _ in range(count)]
+    for number in range(count):
+        matrix[number][number] = 9
+        matrix[number][(number * 7 + 1) % count] += 1 + number % 4
+    still = Latency(p50=0.0, p95=0.0, p99=0.0, threads=1, batch=1, runs=200, runtime="onnxruntime 1.31.1")
+    baseline = Side(
+        params=25_557_032,
+        size_bytes=102_000_000,
+        metric=accuracy(38_000, 50_000),
+        per_class=before,
+        confusion=matrix,
+        latency_ms=still,
+    )
+    artifact = ArtifactSide(
+        format="onnx",
+        scheme="static-int8",
+        path="model.onnx",
+        sha256="",
+        size_bytes=103_000_000,
+        size_ratio=0.99,
+        speedup=None,
+        metric=accuracy(37_000, 50_000),
+        drop=paired(2_000, 1_000, 50_000),
+        per_class=after,
+        confusion=matrix,
+        latency_ms=still,
+        parity=Parity(samples=50_000, max_abs=None, max_ref=None, cosine=None, argmax_agreement=0.4, passed=False),
+    )
+    return Report(
+        name="imagenet-" + "x" * 60,
+        target="jetson-jp6",
+        recipe={"budget": {"per_class_drop": 0.05}},
+        baseline=baseline,
+        steps=[],
+        artifacts=[artifact],
+        budget=BudgetResult(
+            met=None,
+            undecided=[
+                Verdict(
+                    key="budget.per_class_drop",
+                    artifact="model.onnx",
+                    limit=0.05,
+                    measured=0.1,
+                    message="model.onnx: open.",
+                )
+            ],
+        ),
+        host=HOST,
+    )
+
+
+HOSTILE = "<script>alert(1)</script>\"'&--></style><img src=x onerror=alert(2)>\u202e\x1b[31m"
+
+
+def hostile_report() -> Report:
+    """Markup and control characters in every place that a user writes."""
+    side = Side(
+        metric=accuracy(9, 10),
+        per_class=[ClassResult(label=HOSTILE, n=40, recall=0.9), ClassResult(label="b", n=40, recall=0.9)],
+        confusion=[[36, 4], [4, 36]],
+        warnings=[HOSTILE],
+    )
+    artifact = ArtifactSide(
+        format="onnx",
+        scheme="static-int8",
+        path=f"{HOSTILE}.onnx",
+        sha256="",
+        metric=accuracy(8, 10),
+        drop=paired(1, 0, 10),
+        per_class=[
+            ClassResult(label=HOSTILE, n=40, recall=0.8, drop=0.1),
+            ClassResult(label="b", n=40, recall=0.9, drop=0.0),
+        ],
+        confusion=[[32, 8], [4, 36]],
+        warnings=[HOSTILE],
+        dtypes={HOSTILE: 4},
+        speedup_extra={HOSTILE: 2.0},
+        metrics_extra={HOSTILE: 0.5},
+        splits={HOSTILE: SplitResult(metric=accuracy(8, 10))},
+        latency_ms=latency(1.0, HOSTILE),
+        activation_type=HOSTILE,
+    )
+    verdict = Verdict(key="budget.size_mb", artifact=artifact.path, limit=1, measured=2, message=HOSTILE)
+    return Report(
+        name=HOSTILE,
+        target=HOSTILE,
+        recipe={"budget": {"size_mb": 1.0}, HOSTILE: {HOSTILE: [HOSTILE]}},
+        baseline=side,
+        steps=[StepSide(index=0, step=HOSTILE, settings={HOSTILE: [HOSTILE]}, notes=[HOSTILE], warnings=[HOSTILE])],
+        artifacts=[artifact],
+        budget=BudgetResult(met=False, violations=[verdict]),
+        host=Host(
+            machine=HOSTILE,
+            cpu=HOSTILE,
+            cores=1,
+            memory_bytes=1,
+            features=[HOSTILE],
+            system=HOSTILE,
+            python=HOSTILE,
+            versions={HOSTILE: HOSTILE},
+        ),
+        warnings=[HOSTILE],
+        lineage={HOSTILE: HOSTILE},
+        started=HOSTILE,
+    )
+
+
+SAMPLES = {
+    "cifar": cifar_report,
+    "digits": digits_report,
+    "bare": bare_report,
+    "wide": wide_report,
+    "hostile": hostile_report,
+}
