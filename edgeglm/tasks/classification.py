@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+
+from edgeglm.errors import DataError, ModelError
+from edgeglm.report.types import ClassResult, Metric, SplitResult
+from edgeglm.tasks.statistics import paired_drop, wilson_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeglm_agent.wire import TensorSpec
+
+    from edgeglm.data import Arrays, Data
+
+_CALIBRATION_BINS = 15
 
 
 class Classification(
@@ -15,3 +29,175 @@ class Classification(
 
     output: str | None = None  # name of the output that holds the logits; None: the first
     top_k: Annotated[int, Meta(ge=2)] | None = None  # also report accuracy within the k best
+
+    def check(self, outputs: Sequence[TensorSpec], data: Data) -> None:
+        """Refuse a model and data that do not belong together, before anything long is started.
+
+        Raises:
+            ModelError: The output named does not exist, or does not hold logits (K,) with K >= 2.
+            DataError: There are more or fewer labels than classes, or a target names no class.
+        """
+        spec = next((spec for spec in outputs if spec.name == self.output), None) if self.output else outputs[0]
+        names = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in outputs)
+        if spec is None:
+            raise ModelError(
+                f"the model has no output `{self.output}`; it has {names}", where="task.output", code="output-missing"
+            )
+        if len(spec.shape) != 1 or spec.shape[0] < 2:
+            raise ModelError(
+                f"output `{spec.name}` of shape {list(spec.shape)} holds no logits: classification needs one value for "
+                "each of two or more classes",
+                hint=f"name another output by `task.output` (there are {names}), or mend the head of the model",
+                where="task",
+                code="output-not-logits",
+            )
+        classes = spec.shape[0]
+        if data.labels and len(data.labels) != classes:
+            raise DataError(
+                f"there are {len(data.labels)} labels, and the model has {classes} classes",
+                hint="one label for each output of the model, in the order of its outputs",
+                where="labels",
+                code="labels-mismatch",
+            )
+        for name, split in data.splits.items():
+            check_targets(split.targets, split=name, classes=classes)
+
+    def logits(self, outputs: Arrays) -> np.ndarray:
+        """Return the logits (N, K) among a model's outputs.
+
+        Raises:
+            ModelError: They hold NaN or Inf.
+        """
+        name = self.output or next(iter(outputs))
+        values = outputs[name]
+        finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        if not finite.all():
+            raise ModelError(
+                f"output `{name}` is NaN or Inf for {int((~finite).sum())} of {len(values)} samples, first sample "
+                f"{int(np.argmin(finite))}",
+                hint="the numbers overflow: look at the weights, the learning rate, or use a wider scheme than fp16",
+                code="output-not-finite",
+            )
+        return values
+
+    def correct(self, outputs: Arrays, targets: np.ndarray) -> np.ndarray:
+        """Return (N,) bool: which samples the model puts into the right class."""
+        return np.asarray(self.logits(outputs).argmax(axis=1) == targets)
+
+    def evaluate(
+        self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None
+    ) -> SplitResult:
+        """Return accuracy, recall by class and confusion, and against a baseline what was lost.
+
+        Args:
+            outputs: The model's outputs over a whole split; the logits among them are (N, K).
+            targets: (N,) class numbers.
+            labels: K names; empty: the class numbers are the names.
+            baseline: The original model's outputs on the same samples, in the same order.
+
+        Raises:
+            DataError: The targets are no class numbers of this model.
+            ModelError: The logits hold NaN or Inf.
+        """
+        logits = self.logits(outputs)
+        n, classes = logits.shape
+        check_targets(targets, split="evaluation", classes=classes)
+        assert targets is not None  # just checked
+        right = self.correct(outputs, targets)
+        before = None if baseline is None else self.correct(baseline, targets)
+        confusion = np.bincount(targets * classes + logits.argmax(axis=1), minlength=classes**2)
+        names = list(labels) or [str(number) for number in range(classes)]
+        per_class = []
+        for number, name in enumerate(names):
+            own = targets == number
+            per_class.append(_class_result(name, right[own], None if before is None else before[own]))
+        seen = [result.recall for result in per_class if result.n]
+        extra = {"macro_recall": float(np.mean(seen)), "calibration_error": calibration_error(logits, targets)}
+        if self.top_k is not None:
+            extra[f"top_{self.top_k}"] = float(_within_best(logits, targets, self.top_k).mean())
+        hits = int(right.sum())
+        return SplitResult(
+            metric=Metric(name="accuracy", value=hits / n, n=n, ci95=wilson_interval(hits, n), higher_is_better=True),
+            metrics_extra=extra,
+            per_class=per_class,
+            confusion=[[int(count) for count in row] for row in confusion.reshape(classes, classes)],
+            drop=None if before is None else paired_drop(before, right),
+        )
+
+
+def check_targets(targets: np.ndarray | None, *, split: str, classes: int | None = None) -> None:
+    """Refuse targets that are no class numbers.
+
+    Args:
+        targets: What the data gave as targets.
+        split: Its name, for the error.
+        classes: How many classes there are; None: not known yet.
+
+    Raises:
+        DataError: None at all, not one whole number a sample, or outside 0 to ``classes - 1``.
+    """
+    where = f"data, split `{split}`"
+    if targets is None:
+        raise DataError(
+            "has no targets, and classification is judged by them",
+            hint="return (inputs, targets) with one class number for each sample",
+            where=where,
+            code="data-no-targets",
+        )
+    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
+        hint = "give class numbers from 0, not one-hot rows or names"
+        raise DataError(
+            f"targets of shape {list(targets.shape)} and type {targets.dtype} are not one class number a sample",
+            hint=hint,
+            where=where,
+            code="data-targets",
+        )
+    wrong = (targets < 0) | (False if classes is None else targets >= classes)
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        most = "" if classes is None else f" to {classes - 1}"
+        raise DataError(
+            f"target {int(targets[first])} of sample {first} is no class: they run from 0{most} "
+            f"({int(wrong.sum())} such samples)",
+            hint="number the classes from 0 without gaps, as many as the model has outputs",
+            where=where,
+            code="data-targets",
+        )
+
+
+def calibration_error(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Return the expected calibration error: how far confidence lies from accuracy, 0 to 1, lower is better.
+
+    Args:
+        logits: (N, K), before softmax.
+        targets: (N,) class numbers.
+
+    Source: Guo et al. 2017, arXiv:1706.04599, section 2, with 15 bins of equal width.
+    """
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    odds = np.exp(shifted)
+    confidence = 1.0 / odds.sum(axis=1)  # of the class with the largest logit, whose own exponent is 0
+    right = logits.argmax(axis=1) == targets
+    bins = np.minimum((confidence * _CALIBRATION_BINS).astype(int), _CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=_CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(targets))
+
+
+def _class_result(label: str, right: np.ndarray, before: np.ndarray | None) -> ClassResult:
+    if not len(right):
+        return ClassResult(label=label, n=0, recall=0.0)
+    drop = None if before is None else paired_drop(before, right)
+    return ClassResult(
+        label=label,
+        n=len(right),
+        recall=float(right.mean()),
+        drop=None if drop is None else drop.value,
+        ci95=None if drop is None else drop.ci95,
+    )
+
+
+def _within_best(logits: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """Return (N,) bool: whether fewer than k classes score above the right one; a tie goes to the lower class."""
+    own = logits[np.arange(len(targets)), targets][:, None]
+    lower = np.arange(logits.shape[1])[None, :] < targets[:, None]
+    return np.asarray(((logits > own) | ((logits == own) & lower)).sum(axis=1) < k)
