@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm.recipe.types import ArtifactConfig
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
-from edgeglm.sources import ImagesData, NpzData, OnnxModel, TfliteModel
+from edgeglm.sources import NpzData, OnnxModel, TfliteModel
 from edgeglm.steps._training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -109,13 +109,6 @@ def _splits(walker: Walker) -> None:
             if name in arrays[:index] or name in (data.targets, data.group):
                 key = f"data.inputs[{index}]" if isinstance(data.inputs, list) else "data.inputs"
                 walker.report(key, f"the array `{name}` is named twice", "name each array once", code=_CONFLICT)
-    if isinstance(data, NpzData | ImagesData) and len(names) > 1 and "data.fractions" in walker.lines:
-        walker.report(
-            "data.fractions",
-            f"`fractions` makes one evaluation split, and eval_splits names {len(names)}",
-            "give the splits as data of their own, or keep one",
-            code=_CONFLICT,
-        )
 
 
 def _labels(walker: Walker) -> None:

@@ -18,7 +18,7 @@ Target = Literal["rpi-zero2w", "rpi4", "rpi5", "jetson-jp6", "jetson-jp7", "x86-
 class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How an artifact is quantized."""
 
-    scheme: Scheme
+    scheme: Scheme  # static-int8 suits CNNs, dynamic-int8 transformers; fp16 halves the file
     calibration: Annotated[int, Meta(ge=1)] = 256  # samples that static ranges are measured on
     ignore: list[str] = []  # layer names, or "re:" patterns, that stay in float
 
@@ -26,8 +26,8 @@ class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ArtifactConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file to make."""
 
-    format: Literal["onnx", "tflite"]
-    quantize: Scheme | Quantize = "none"
+    format: Literal["onnx", "tflite"]  # onnx: ONNX Runtime, TensorRT; tflite: LiteRT
+    quantize: Scheme | Quantize = "none"  # a scheme, or its settings
 
     @property
     def scheme(self) -> Scheme:
@@ -54,10 +54,10 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the model comes from, in the user's words; travels in the manifest."""
 
-    origin: str = ""
-    date: str = ""
-    license: str = ""
-    personal_data: str = ""
+    origin: str = ""  # who trained it, and on what
+    date: str = ""  # when
+    license: str = ""  # of the weights
+    personal_data: str = ""  # none, or what the training data held
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,21 +76,21 @@ class ProcessStep(msgspec.Struct, frozen=True):
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One recipe, version 1."""
 
-    version: Literal[1]
-    name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    model: ModelSource
-    data: DataSource
-    task: TaskConfig
-    artifacts: Annotated[list[ArtifactConfig], Meta(min_length=1)]
-    target: Target = "x86-64"
-    preprocess: list[ProcessStep] = []
-    postprocess: list[ProcessStep] = []
+    version: Literal[1]  # of the format of recipes
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # of the model; names its output folder
+    model: ModelSource  # where the network comes from
+    data: DataSource  # where the samples come from
+    task: TaskConfig  # what "good" means
+    artifacts: Annotated[list[ArtifactConfig], Meta(min_length=1)]  # the files to make
+    target: Target = "x86-64"  # the board; decides opset, runtimes, threads and activation type
+    preprocess: list[ProcessStep] = []  # done to each input, here and on the board, in this order
+    postprocess: list[ProcessStep] = []  # done to the outputs, on the board, in this order
     labels: str | list[str] = []  # a file with one label a line, or the labels
-    provenance: Provenance = Provenance()
-    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
+    provenance: Provenance = Provenance()  # where the model comes from; travels in the manifest
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0  # same seed, same threads: same weights, metrics and sizes
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where steps train
     threads: Annotated[int, Meta(ge=1)] | None = None  # for training; None: every core
-    steps: list[StepConfig] = []
-    golden: Golden = Golden()
-    budget: Budget = Budget()
-    on_violation: Literal["fail", "best-effort"] = "fail"
+    steps: list[StepConfig] = []  # done to the network, in this order
+    golden: Golden = Golden()  # samples that travel with the artifacts
+    budget: Budget = Budget()  # what the result may cost
+    on_violation: Literal["fail", "best-effort"] = "fail"  # fail: the result goes to rejected/; both exit 3

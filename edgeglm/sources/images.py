@@ -15,7 +15,9 @@ class ImagesData(
 ):
     """Images as uint8 (height, width, channels); class order is the recipe's labels, else alphabetical."""
 
-    path: str
-    mode: Literal["rgb", "grey"] = "rgb"
+    path: str  # the folder, relative to the recipe
+    mode: Literal["rgb", "grey"] = "rgb"  # channels of what is read: 3 or 1
     fractions: Fractions = Fractions()  # used when `path` has no folder `train`
-    eval_splits: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["eval"])
+    eval_splits: Annotated[list[str], Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: ["eval"]
+    )  # the first decides; all are reported and gated

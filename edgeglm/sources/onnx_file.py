@@ -8,4 +8,4 @@ import msgspec
 class OnnxModel(msgspec.Struct, tag="onnx", tag_field="source", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An FP32 ONNX file; gives onnx artifacts."""
 
-    path: str
+    path: str  # the file, relative to the recipe

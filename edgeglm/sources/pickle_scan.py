@@ -1,7 +1,7 @@
 """Is a file of weights more than weights? Decided by reading the pickle's opcodes; nothing is unpickled.
 
-A pickle is a program. `torch.load(weights_only=True)` runs one that builds tensors and plain containers, and refuses any
-other; this says so beforehand, without torch, with the names of what the file would import.
+A pickle is a program. `torch.load(weights_only=True)` runs one that builds tensors and plain containers, and refuses
+any other; this says so beforehand, without torch, with the names of what the file would import.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickletools
 import re
 import zipfile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from edgeglm.errors import ModelError
 
@@ -27,7 +27,8 @@ _ALLOWED = re.compile(
         parameter | parameter_with_state | qtensor | tensor | tensor_v2 | tensor_v3 | sparse_tensor
         | meta_tensor_no_storage | nested_tensor | wrapper_subclass | device_tensor_from_numpy
         | device_tensor_from_cpu_tensor )
-    | torch\.(bool|u?int[0-9]+|b?float[0-9]\w*|complex(32|64|128)|(qu?int|bits)[0-9]+(x[0-9]+)?|per_(tensor|channel)_\w+)
+    | torch\.(bool|u?int[0-9]+|b?float[0-9]\w*|complex(32|64|128)
+        |(qu?int|bits)[0-9]+(x[0-9]+)?|per_(tensor|channel)_\w+)
     | torch(\.cuda|\.sparse|\.cuda\.sparse)?\.
         (Byte|Char|Short|Int|Long|Half|Float|Double|BFloat16|Bool|Complex(Half|Float|Double)
         |Q(U?Int8|Int32)|QUInt(4x2|2x4))(Tensor|Storage)
@@ -147,8 +148,8 @@ def _imports(file: IO[bytes]) -> set[str]:
     memo: dict[int, str] = {}
     memoized = 0
     pushed: str | None = None  # what lies on top of the stack, when it is text
-    for opcode, argument, _ in pickletools.genops(file):
-        name = opcode.name
+    for opcode, given, _ in pickletools.genops(file):
+        name, argument = opcode.name, cast("Any", given)
         if name in ("GLOBAL", "INST"):
             found.add(".".join(str(argument).split(" ", 1)))
             pushed = None

@@ -15,8 +15,8 @@ class PythonModel(
 ):
     """A function that returns a torch.nn.Module, and the weights to load into it."""
 
-    entry: EntryName
-    args: dict[str, Any] = {}
+    entry: EntryName  # `path.py:function`, relative to the recipe, or `module:function`
+    args: dict[str, Any] = {}  # passed to the function by name
     weights: str | None = None  # safetensors, or a state_dict that torch loads weights-only
 
 
@@ -25,8 +25,8 @@ class PythonData(
 ):
     """A function that takes `split` and returns (inputs, targets), or a torch Dataset of (input, target)."""
 
-    entry: EntryName
-    args: dict[str, Any] = {}
+    entry: EntryName  # `path.py:function`, relative to the recipe, or `module:function`
+    args: dict[str, Any] = {}  # passed to the function by name
     eval_splits: Annotated[list[str], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: ["eval"]
     )  # the first decides; all are reported and gated

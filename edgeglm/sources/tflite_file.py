@@ -10,4 +10,4 @@ class TfliteModel(
 ):
     """An FP32 TFLite file; gives tflite artifacts."""
 
-    path: str
+    path: str  # the file, relative to the recipe

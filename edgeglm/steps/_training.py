@@ -12,15 +12,15 @@ from edgeglm.steps._base import StepConfig
 class TrainingConfig(StepConfig, frozen=True, kw_only=True):
     """How a step trains; schedules count optimizer steps, never seconds."""
 
-    epochs: Annotated[int, Meta(ge=1)]
-    batch_size: Annotated[int, Meta(ge=1)] = 64
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    epochs: Annotated[int, Meta(ge=1)]  # passes over the training data
+    batch_size: Annotated[int, Meta(ge=1)] = 64  # samples of one optimizer step
+    optimizer: Literal["adamw", "sgd"] = "adamw"  # both with a cosine schedule
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-3  # peak
-    weight_decay: Annotated[float, Meta(ge=0)] = 1e-4
+    weight_decay: Annotated[float, Meta(ge=0)] = 1e-4  # of the optimizer
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.9  # sgd only
     warmup_steps: Annotated[int, Meta(ge=0)] | None = None  # None: 5 % of all steps
     clip_norm: Annotated[float, Meta(gt=0)] | None = 1.0  # of all gradients together; null: no clipping
-    label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0  # share of each label that is spread over all classes
     early_stop_epochs: Annotated[int, Meta(ge=1)] | None = None  # stop after this many epochs without a better metric
     validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1  # of train, held out to choose the best weights
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: the faster, measured once and stored

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Distill(TrainingConfig, tag="distill", frozen=True, kw_only=True):
     """Train towards the teacher's softened outputs (Hinton et al. 2015, arXiv:1503.02531, section 2)."""
 
-    teacher: Literal["original"] = "original"
-    temperature: Annotated[float, Meta(gt=0)] = 4.0
+    teacher: Literal["original"] = "original"  # the network as it was loaded
+    temperature: Annotated[float, Meta(gt=0)] = 4.0  # softens both outputs; 1 leaves them as they are
     alpha: Annotated[float, Meta(ge=0, le=1)] = 0.7  # weight of the teacher; 1 - alpha is that of the labels
 
     def apply(self, model: Model, ctx: Context) -> Model:

@@ -21,7 +21,7 @@ class Prune(StepConfig, tag="prune", frozen=True, kw_only=True):
     channel_ratio: Annotated[float, Meta(gt=0, lt=1)] | None = None  # share of channels removed
     macs_ratio: Annotated[float, Meta(gt=0, lt=1)] | None = None  # share of MACs left: prune until at most this
     params_ratio: Annotated[float, Meta(gt=0, lt=1)] | None = None  # share of parameters left
-    method: Literal["magnitude", "taylor"] = "magnitude"
+    method: Literal["magnitude", "taylor"] = "magnitude"  # taylor: by gradient times weight
     scope: Literal["local", "global"] = "local"  # the ratio holds in each layer, or over all of them
     iterations: Annotated[int, Meta(ge=1, le=100)] = 1  # the ratio is reached in this many rounds
     round_to: Annotated[int, Meta(ge=1)] = 8  # channel counts stay multiples of this
