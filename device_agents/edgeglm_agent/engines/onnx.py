@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeglm_agent.engines._base import EngineError, check_inputs, layout_of, plain, run_in_batches
+from edgeglm_agent.offline import go_offline
 from edgeglm_agent.wire import TensorSpec
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ _DTYPES = {
 def silenced_onnxruntime() -> Any:
     """Import ONNX Runtime with its telemetry off; official builds send it by default since 1.29.
 
-    The variable must be set before the library starts, since the first event leaves when it does; the call then
-    covers what the variable does not.
+    The variable that silences it must be set before the library starts, since the first event leaves when it does;
+    the call then covers builds that do not know the variable.
 
     Raises:
         EngineError: It is not installed.
     """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    go_offline()
     try:
         import onnxruntime
     except ImportError as error:
@@ -58,7 +59,7 @@ class OnnxEngine:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions share no base class
             raise EngineError(
-                f"onnxruntime {ort.__version__} does not load it: {plain(error)}", fault="bad-file"
+                f"onnxruntime {ort.__version__} does not load it: {_said(error)}", fault="bad-file"
             ) from error
         self.runtime = f"onnxruntime {ort.__version__}"
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
@@ -80,11 +81,16 @@ class OnnxEngine:
         try:
             values = self._session.run(None, inputs)
         except Exception as error:
-            raise EngineError(f"{self.runtime} failed: {plain(error)}", fault="run-failed") from error
+            raise EngineError(f"{self.runtime} failed: {_said(error)}", fault="run-failed") from error
         return {
             spec.name: value.astype(np.float32) if value.dtype.kind == "f" and value.dtype != np.float32 else value
             for spec, value in zip(self.outputs, values, strict=True)
         }
+
+
+def _said(error: Exception) -> str:
+    """Return what ONNX Runtime said, without its prefix of codes and path."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed:\s*)?", "", plain(error))
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -1,0 +1,105 @@
+"""What a file answers on a whole split, in a child process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from edgeglm_agent.processing import ProcessingError, to_layout
+
+from edgeglm.data import batches
+from edgeglm.errors import ExportError
+from edgeglm.measure.worker import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeglm_agent.wire import TensorSpec
+
+    from edgeglm.data import Arrays, Split
+
+_ROWS = 64  # at a time, where the caller does not mind
+
+
+def predict_file(
+    path: Path,
+    *,
+    format: str,  # noqa: A002 - the manifest's word
+    split: Split,
+    inputs: Sequence[TensorSpec],
+    batch: int | None,
+    threads: int,
+) -> Arrays:
+    """Run a file over a whole split.
+
+    Args:
+        path: The file.
+        format: ``onnx`` or ``tflite``.
+        split: Inputs by name, in the model's layout.
+        inputs: The model's inputs: the layout that the split lies in.
+        batch: Rows at a time. Answers of a dynamic-INT8 file depend on it (one activation scale a tensor), so judge
+            at the size that will be served. None: whatever is convenient.
+        threads: Threads of the runtime.
+
+    Returns:
+        Outputs by name, float32, first axis as long as the split.
+
+    Raises:
+        ExportError: The file does not load, or takes other inputs than the model.
+        WorkerError: The child died.
+    """
+    parts: dict[str, list[np.ndarray]] = {}
+    with Runner(path, format=format, threads=threads) as runner:
+        step = batch or _ROWS
+        for _, rows in batches(split, max(step, _ROWS)):
+            given = to_file_inputs(rows, inputs, runner.inputs, where=str(path))
+            for start in range(0, len(next(iter(given.values()))), step):
+                outputs = runner.run({name: values[start : start + step] for name, values in given.items()})
+                for name, values in outputs.items():
+                    parts.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def to_file_inputs(
+    rows: Arrays, model_inputs: Sequence[TensorSpec], file_inputs: Sequence[TensorSpec], *, where: str = ""
+) -> Arrays:
+    """Return rows of a model as a file of it takes them: matched by name, in the file's layout and type.
+
+    A model and a file with one input each are matched whatever the names: there is nothing to mix up.
+
+    Args:
+        rows: By the model's input names, in the model's layout.
+        model_inputs: The model's inputs.
+        file_inputs: The file's inputs.
+        where: The file, for errors.
+
+    Raises:
+        ExportError: Names, ranks or layouts do not fit (``input-mismatch``).
+    """
+    layouts = {spec.name: spec.layout for spec in model_inputs}
+    names = {spec.name: spec.name for spec in file_inputs}
+    if len(file_inputs) == len(rows) == 1:
+        names = {file_inputs[0].name: next(iter(rows))}
+    missing = [name for name in names.values() if name not in rows]
+    if missing or len(names) != len(rows):
+        raise ExportError(
+            f"the file takes {', '.join(names)}; the data gives {', '.join(rows)}",
+            hint="name the model's inputs in the data as the file names them",
+            where=where,
+            code="input-mismatch",
+        )
+    given: Arrays = {}
+    for spec in file_inputs:
+        values = rows[names[spec.name]]
+        try:
+            moved = to_layout(values, layouts.get(names[spec.name], spec.layout), spec.layout)
+        except ProcessingError as error:
+            raise ExportError(
+                f"input {spec.name}: {error}",
+                hint="see what the file takes: edgeglm inspect",
+                where=where,
+                code="input-mismatch",
+            ) from error
+        given[spec.name] = np.ascontiguousarray(moved, dtype=spec.dtype)
+    return given

@@ -1,0 +1,198 @@
+"""A model in a child process: run it, time it, ask for its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from typing import TYPE_CHECKING, TypeVar
+
+from edgeglm_agent.offline import go_offline
+
+from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, WorkerError
+from edgeglm.measure import frames
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+    from typing import BinaryIO, Self
+
+    from edgeglm_agent.wire import TensorSpec
+
+    from edgeglm.data import Arrays
+
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+_EXIT_WAIT_S = 10.0  # after its stdin has closed, before it is killed
+_STDERR_TAIL_BYTES = 2000
+_Answer = TypeVar("_Answer", bound=frames.Reply)
+
+
+class Runner:
+    """One model file in a child process of its own; a context manager.
+
+    The child dies with the thread that made it: make a runner where it is used.
+
+    Args:
+        path: The file; errors name it as given.
+        format: ``onnx`` or ``tflite``.
+        threads: Threads of the runtime, at least 1; they do not spin.
+
+    Raises:
+        ExportError: The runtime does not load the file (``file-unloadable``).
+        MissingExtraError: The runtime is not installed here.
+        WorkerError: The child died (``worker-died``).
+    """
+
+    def __init__(self, path: Path, *, format: str, threads: int = 1) -> None:  # noqa: A002 - the manifest's word
+        self.path = path
+        self.format = format
+        self.threads = threads
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close(); a pipe could fill up
+        command = [sys.executable, "-P", "-m", "edgeglm.measure.child"]
+        self._process = subprocess.Popen(
+            [*command, str(path), format, str(threads), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=_environment(threads),
+            start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
+        self._replies: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        try:
+            ready = self._reply(frames.Ready, loading=True)
+        except BaseException:
+            self.close(kill=True)
+            raise
+        self.runtime: str = ready.runtime
+        self.inputs: tuple[TensorSpec, ...] = ready.inputs
+        self.outputs: tuple[TensorSpec, ...] = ready.outputs
+        self.batch: int | None = ready.batch  # the one batch size of the file; None: any
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._process.pid
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Return the outputs by name, float32, for inputs by name in the file's own layout; any number of rows.
+
+        Raises:
+            ExportError: The inputs do not fit (``input-mismatch``), or the runtime failed (``run-failed``).
+            WorkerError: The child died.
+        """
+        self._request(frames.Run(frames.heads(inputs)), inputs)
+        return frames.read_arrays(self._replies, self._reply(frames.Outputs).arrays)
+
+    def time_ms(self, inputs: Arrays, *, runs: int, warmup: int = 0) -> list[float]:
+        """Return how long each of ``runs`` runs took, in milliseconds, measured in the child. Raises: as ``run``."""
+        self._request(frames.Time(frames.heads(inputs), runs, warmup), inputs)
+        return self._reply(frames.Times).ms
+
+    def peak_rss_bytes(self) -> int:
+        """Return the most memory that the child had resident so far. Raises: WorkerError."""
+        self._request(frames.AskPeakRss())
+        return self._reply(frames.PeakRss).size_bytes
+
+    def operators(self) -> list[tuple[str, str]]:
+        """Return type and name of every operator that the runtime executes. Raises: as ``run``."""
+        self._request(frames.AskOperators())
+        return self._reply(frames.Operators).nodes
+
+    def close(self, *, kill: bool = False) -> None:
+        """End the child and wait for it; with ``kill`` at once, otherwise when it has read to the end."""
+        if kill:
+            self._process.kill()
+        for stream in (self._requests, self._replies):
+            with contextlib.suppress(BrokenPipeError):  # it died with something unread
+                stream.close()
+        try:
+            self._process.wait(_EXIT_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stderr.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(kill=error is not None)
+
+    def _request(self, request: frames.Request, arrays: Arrays | None = None) -> None:
+        try:
+            frames.write_frame(self._requests, request, arrays)
+        except (BrokenPipeError, ValueError) as error:
+            raise self._death(loading=False) from error
+
+    def _reply(self, kind: type[_Answer], *, loading: bool = False) -> _Answer:
+        try:
+            reply = frames.reply_decoder.decode(frames.read_message(self._replies))
+        except (EOFError, ValueError) as error:
+            raise self._death(loading=loading) from error
+        if isinstance(reply, frames.Failed):
+            raise self._failure(reply)
+        assert isinstance(reply, kind), f"{type(reply).__name__} for {kind.__name__}"
+        return reply
+
+    def _failure(self, reply: frames.Failed) -> EdgeglmError:
+        """Return the error for what the engine said."""
+        where = str(self.path)
+        if reply.fault == "no-runtime":
+            extra = "tflite" if self.format == "tflite" else "onnx"
+            return MissingExtraError(reply.message, hint=f"install it: pip install 'edgeglm[{extra}]'", where=where)
+        if reply.fault == "bad-file":
+            hint = "the file is damaged, or not of this format; make it again"
+            return ExportError(reply.message, hint=hint, where=where, code="file-unloadable")
+        if reply.fault == "bad-input":
+            hint = "see what the file takes: edgeglm inspect"
+            return ExportError(reply.message, hint=hint, where=where, code="input-mismatch")
+        hint = "look for values or shapes in the data that the network was not made for"
+        return ExportError(reply.message, hint=hint, where=where, code="run-failed")
+
+    def _death(self, *, loading: bool) -> EdgeglmError:
+        """Return the error for a child that is gone: how it died, and the last it said."""
+        try:
+            status = self._process.wait(_EXIT_WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        said = self._said()
+        doing = "was loading it" if loading else "ran it"
+        how = f"was ended by {_signal_name(-status)}" if status < 0 else f"ended with exit code {status}"
+        message = f"the process that {doing} {how}" + (f":\n{said}" if said else "")
+        if loading and -status in _CRASHES:
+            hint = "the runtime crashed on this file: it is damaged, or uses what this version cannot do"
+            return ExportError(message, hint=hint, where=str(self.path), code="file-unloadable")
+        hint = "run it again; if it stays, see whether another program ends processes here"
+        if status == -signal.SIGKILL:
+            hint = "the kernel ends a process like this when memory is short: close other programs, or use less data"
+        return WorkerError(message, hint=hint, where=str(self.path))
+
+    def _said(self) -> str:
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - _STDERR_TAIL_BYTES))
+        return self._stderr.read().decode(errors="replace").strip()
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Return the child's environment: no library makes more threads than the runtime was given."""
+    count = str(threads)
+    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = {**os.environ, **dict.fromkeys(pools, count)}
+    go_offline(environment)
+    return environment
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
