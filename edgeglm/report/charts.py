@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WIDTH = 340
 _GLYPH = 7.0  # units a character takes at 12 units of type in a wide sans; East Asian ones take two
 _ROW = 38
+_LABEL_ROOM = 140.0  # for the names of classes beside their line
 _EDGE = 6  # keeps dots and line ends inside the frame
 
 
@@ -164,7 +165,8 @@ def dumbbell_chart(
         low: Where the axis starts, below 1; the same on charts that are to be compared.
         label: Writes a number of the axis.
     """
-    height, left, right = 22, 104, WIDTH - 64
+    height, right = 22, WIDTH - 64
+    left = min(_LABEL_ROOM, max([_length(pair.label) for pair in pairs], default=0.0)) + 14
     bottom = len(pairs) * height
 
     def x(value: float) -> float:
@@ -175,7 +177,7 @@ def dumbbell_chart(
         y = number * height + 11
         kind = _change_class(pair)
         name = element("title", f"{pair.label}: {pair.text}")
-        shown = shorten(pair.label, left - 12)
+        shown = shorten(pair.label, _LABEL_ROOM)
         rows.append(element("text", name, shown, class_=f"label {kind}", x=0, y=y + 4))
         rows.append(element("path", class_=f"span {kind}", d=f"M{x(pair.before):.1f} {y}H{x(pair.after):.1f}"))
         rows.append(element("circle", class_=f"ring {kind}", cx=x(pair.before), cy=y, r=4.5))

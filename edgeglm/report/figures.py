@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeglm.report.types import Drop, Metric
 
 MISSING = "-"
-_AS_PERCENT = ("accuracy", "recall", "precision", "f1", "top")
+_SHARES = ("accuracy", "recall", "precision", "f1", "top")
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -73,7 +73,7 @@ def format_seconds(seconds: float) -> str:
 
 def as_percent(name: str) -> bool:
     """Tell whether a metric of this name is a share of samples, shown in percent."""
-    return name.lower().startswith(_AS_PERCENT)
+    return any(word in _SHARES for word in name.lower().replace("-", "_").split("_"))
 
 
 def format_metric(name: str, value: float | None) -> str:

@@ -22,7 +22,6 @@ from edgeglm.report.figures import (
     format_points,
     format_ratio,
     format_seconds,
-    significant,
 )
 from edgeglm.report.findings import (
     artifact_name,
@@ -66,7 +65,7 @@ def render_html(report: Report) -> str:
     sections = [
         _section("best", "Best artifact", _best(report)),
         _section("artifacts", "Artifacts", _artifacts(report)),
-        _section("charts", "From the original to the files", _charts(report)),
+        _section("charts", "Stage by stage", _charts(report)),
         _section("classes", "Change by class", _classes(report)),
         _section("confusion", "Confusion", _confusion(report)),
         _section("steps", "Steps", _steps(report)),
@@ -170,7 +169,7 @@ def _tile(value: str, label: str, *details: Child, tone: str = "") -> Markup:
 
 def _size_tile(report: Report, best: ArtifactSide) -> Markup:
     if best.size_ratio is None:
-        return _tile("-", "size ratio not measured")
+        return _tile("-", "size ratio not measured", tone="none")
     sizes = f"{format_bytes(report.baseline.size_bytes)} \u2192 {format_bytes(best.size_bytes)}"
     if best.size_ratio > 1:
         return _tile(format_ratio(best.size_ratio), "smaller", sizes)
@@ -179,7 +178,7 @@ def _size_tile(report: Report, best: ArtifactSide) -> Markup:
 
 def _speed_tile(report: Report, best: ArtifactSide) -> Markup:
     if best.speedup is None or best.latency_ms is None or report.baseline.latency_ms is None:
-        return _tile("-", "speed-up not measured")
+        return _tile("-", "speed-up not measured", tone="none")
     before, after = report.baseline.latency_ms, best.latency_ms
     times = f"p50 {format_ms(before.p50)} \u2192 {format_ms(after.p50)} ms, 1 thread"
     extra = [
@@ -193,7 +192,7 @@ def _speed_tile(report: Report, best: ArtifactSide) -> Markup:
 def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
     name = metric_of(report)
     if best.metric is None:
-        return _tile("-", f"{name} not measured")
+        return _tile("-", f"{name} not measured", tone="none")
     if best.drop is None:
         return _tile(format_metric(name, best.metric.value), name)
     value, interval = drop_text(best.drop, best.metric)
@@ -204,8 +203,8 @@ def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
         value,
         name,
         join("95 % interval ", typeset(interval)),
-        f"{was}{format_metric(name, best.metric.value)} on {best.drop.n} samples",
-        f"{best.drop.worse} answers turned wrong, {best.drop.better} turned right. {proven}",
+        f"{was}{format_metric(name, best.metric.value)} on {best.drop.n:,} samples",
+        f"{best.drop.worse:,} answers turned wrong, {best.drop.better:,} turned right. {proven}",
         tone="bad" if best.drop.ci95[0] > 0 else "",
     )
 
@@ -307,7 +306,7 @@ def _classes(report: Report) -> Child:
         chart = dumbbell_chart(
             f"classes{number}", title, spoken, pairs, low=low, label=lambda v: _axis_text("recall", v)
         )
-        total = len([result for result in artifact.per_class if result.label in before])
+        total = sum(result.n > 0 for result in artifact.per_class)
         note = f"The {len(pairs)} classes that changed most of {total}." if total > len(pairs) else None
         least = min((result.n for result in artifact.per_class if result.n >= COUNTED), default=0)
         if least:
@@ -341,7 +340,7 @@ def _mark(class_: str) -> Markup:
 
 
 def _shown_pairs(before: dict[str, ClassResult], artifact: ArtifactSide) -> list[Pair]:
-    results = [result for result in artifact.per_class if result.label in before]
+    results = [result for result in artifact.per_class if result.n and result.label in before]
     results.sort(key=lambda result: (result.n < COUNTED, result.recall - before[result.label].recall))
     if len(results) > _CHART_CLASSES:
         counted = [result for result in results if result.n >= COUNTED] or results

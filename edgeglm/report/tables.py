@@ -69,7 +69,6 @@ def table(caption: str, head: Sequence[Child], rows: Sequence[Markup], *, class_
     cells = [element("th", cell, scope="col", role="columnheader") for cell in head]
     return element(
         "table",
-        "threads_text",
         element("caption", caption),
         element("thead", element("tr", *cells, role="row"), role="rowgroup"),
         element("tbody", *rows, role="rowgroup"),
@@ -103,7 +102,7 @@ def artifact_table(report: Report) -> Markup:
         "Latency p50 / p95, ms",
         "Speed-up",
         "Peak memory",
-        metric_name,
+        metric_name.capitalize(),
         "Change",
         "Agreement",
         "Weights",
@@ -129,7 +128,8 @@ def artifact_table(report: Report) -> Markup:
             listed = element("ul", *(element("li", prose(note)) for note in notes))
             cell = element("td", listed, colspan=len(columns) + 1, role="cell")
             rows.append(element("tr", cell, class_="notes", role="row"))
-    return table("The original network and every file made from it", ("Artifact", *columns), rows, class_="cards wide")
+    caption = "The original network and every file made from it"
+    return scrolling(caption, table(caption, ("Artifact", *columns), rows, class_="cards wide"))
 
 
 def budget_table(report: Report) -> Markup | None:
@@ -146,7 +146,8 @@ def budget_table(report: Report) -> Markup | None:
                 (name, join(chip(state_of(report, artifact, line)), small(typeset(_measured(line, artifact)))))
             )
         rows.append(row(join(BUDGET_LINES[line], small(element("code", f"budget.{line}"))), cells))
-    return table("The budget, line by line", ("Line", "Limit", *names), rows, class_="cards")
+    caption = "The budget, line by line"
+    return scrolling(caption, table(caption, ("Line", "Limit", *names), rows, class_="cards"))
 
 
 def split_table(report: Report) -> Markup | None:
@@ -162,7 +163,8 @@ def split_table(report: Report) -> Markup | None:
             cells.append((name, typeset("-") if result is None else _metric_cell(result.metric, result.drop)))
         rows.append(row(split, cells))
     head = ("Split", "Baseline", *names)
-    return table("The further evaluation splits: metric, and change against the baseline", head, rows, class_="cards")
+    caption = "The further evaluation splits: metric, and change against the baseline"
+    return scrolling(caption, table(caption, head, rows, class_="cards"))
 
 
 def class_table(report: Report) -> Markup:
@@ -172,8 +174,8 @@ def class_table(report: Report) -> Markup:
     rows = []
     for before in report.baseline.per_class:
         cells: list[tuple[str, Child]] = [
-            ("Samples", str(before.n)),
-            ("Baseline", typeset(format_metric("recall", before.recall))),
+            ("Samples", f"{before.n:,}"),
+            ("Baseline", typeset(format_metric("recall", before.recall) if before.n else "-")),
         ]
         for name, results in zip(names, by_label, strict=True):
             cells.append((name, _recall_cell(results.get(before.label))))
@@ -204,7 +206,7 @@ def confusion_block(name: str, side: Side) -> Markup | None:
                 element("bdi", labels[t]),
                 " taken for ",
                 element("bdi", labels[p]),
-                f": {count} of {sum(matrix[t])}",
+                f": {count:,} of {sum(matrix[t]):,}",
             )
             for count, t, p in wrong[:_PAIRS]
         ]
@@ -214,7 +216,7 @@ def confusion_block(name: str, side: Side) -> Markup | None:
         parts.append(scrolling(f"Confusion matrix of {name}", _matrix(labels, matrix)))
     else:
         parts.append(element("p", f"The matrix of {len(matrix)} classes is in report.json.", class_="quiet"))
-    summary = f"{name}: {missed} of {total} wrong"
+    summary = f"{name}: {missed:,} of {total:,} wrong"
     return element("details", element("summary", summary), *parts)
 
 
@@ -264,7 +266,10 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
         if artifact.activation_type:
             weights = join(weights, small(f"activations {artifact.activation_type}"))
     metric = _metric_cell(side.metric, None, interval=True)
-    extra = [small(f"{name} ", typeset(format_metric(name, value))) for name, value in side.metrics_extra.items()]
+    extra = [
+        small(f"{name.replace('_', ' ')} ", typeset(format_metric(name, value)))
+        for name, value in side.metrics_extra.items()
+    ]
     values = (
         size,
         _latency_cell(side),
@@ -319,7 +324,7 @@ def _parity_cell(parity: Parity | None) -> Child:
 
 
 def _recall_cell(result: ClassResult | None) -> Child:
-    if result is None:
+    if result is None or not result.n:
         return typeset("-")
     recall = typeset(format_metric("recall", result.recall))
     if result.drop is None:
@@ -381,7 +386,6 @@ def _matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
         rows.append(element("tr", element("th", element("bdi", label), scope="row"), *cells))
     return element(
         "table",
-        "threads_text",
         element("caption", "Rows: the true class. Columns: the class it was taken for."),
         element("thead", head),
         element("tbody", *rows),

@@ -27,6 +27,8 @@ class ClassResult(msgspec.Struct, frozen=True, kw_only=True):
     recall: float
     drop: float | None = None  # baseline recall minus this one; None on the baseline itself
     ci95: tuple[float, float] | None = None  # of ``drop``, paired on the same samples
+    worse: int | None = None  # samples of this class right before and wrong now
+    better: int | None = None  # wrong before and right now
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True):
