@@ -127,7 +127,7 @@ class _Composer:
             return None
         assert isinstance(event, DocumentStartEvent)
         if event.version is not None and tuple(event.version) != (1, 2):
-            self.fail("recipes are YAML 1.2", self.line(event), "", "remove the %YAML line", "recipe-not-yaml")
+            self.fail("recipes are YAML 1.2", self.line(event), "", "remove the %YAML line", code="recipe-not-yaml")
         root = self.node(next(events), events, key, 0)
         next(events)  # end of the document
         if not isinstance(event := next(events), StreamEndEvent):
@@ -212,7 +212,7 @@ class _Composer:
                 line,
                 self.root_key or key,
                 "put long lists into files; aliases (`*name`) count with all that they stand for",
-                "recipe-too-large",
+                code="recipe-too-large",
             )
 
     def alias(self, anchor: str, line: int, key: str) -> Node:
@@ -240,7 +240,7 @@ class _Composer:
 
     def unknown_tag(self, tag: str, line: int, key: str) -> None:
         shown = tag.replace(CORE_TAG, "!!")
-        self.report(f"the tag `{shown}` is not allowed", line, key, "write plain values", "recipe-not-yaml")
+        self.report(f"the tag `{shown}` is not allowed", line, key, "write plain values", code="recipe-not-yaml")
 
     def scalar(self, event: Any, line: int, key: str) -> Scalar:
         text: str = event.value
@@ -257,7 +257,7 @@ class _Composer:
             self.unknown_tag(str(event.tag), line, key)
         except ValueError as error:
             shown = ascii(text if len(text) <= 40 else text[:40] + "...")[1:-1]
-            self.report(f"`{shown}` {error}", line, key, "", "recipe-wrong-type")
+            self.report(f"`{shown}` {error}", line, key, "", code="recipe-wrong-type")
             value = None
         return Scalar(value, line, plain, self.overridden)
 
@@ -283,7 +283,7 @@ class _Composer:
                     key_line,
                     key,
                     "keep one of them",
-                    "recipe-duplicate-key",
+                    code="recipe-duplicate-key",
                 )
             mapping.entries[name] = value
             mapping.key_lines[name] = key_line
@@ -298,7 +298,7 @@ class _Composer:
         sources = value.items if isinstance(value, Sequence) else [value]
         if all(isinstance(source, Mapping) for source in sources):
             return [source for source in sources if isinstance(source, Mapping)]
-        self.report("`<<` takes a mapping, or a list of them", line, key, "write `<<: *name`", "recipe-wrong-type")
+        self.report("`<<` takes a mapping, or a list of them", line, key, "write `<<: *name`", code="recipe-wrong-type")
         return []
 
     def key_name(self, node: Node, line: int, key: str) -> str | None:
@@ -306,5 +306,5 @@ class _Composer:
             return node.value
         shown = to_plain(node)
         hint = f'put it in quotes: "{shown}"' if isinstance(node, Scalar) and node.value is not None else ""
-        self.report("a key must be text", line, key, hint, "recipe-wrong-type")
+        self.report("a key must be text", line, key, hint, code="recipe-wrong-type")
         return None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PART = re.compile(r"\.?([^.\[\]=\s]+)|\[(\d{1,6})\]")
 _LISTS_OF_NAMED = ("steps", "preprocess", "postprocess")  # whose items are `name: {settings}`
+_SHORT_FORMS = {"quantize": "scheme"}  # `quantize: static-int8` is `quantize: {scheme: static-int8}`
 
 
 def apply_overrides(root: Mapping, overrides: SequenceType[str]) -> list[Problem]:
@@ -90,12 +91,14 @@ def _put(root: Mapping, parts: list[str | int], value: Node) -> None:
             if last:
                 node.entries[part] = value
                 return
-            node.entries[part] = child = _opened(node.entries[part])
+            node.entries[part] = child = _opened(node.entries[part], part)
         node, key = child, here
 
 
-def _opened(node: Node) -> Node:
-    """Return the node to go down into: an empty value becomes an empty mapping."""
+def _opened(node: Node, name: str = "") -> Node:
+    """Return the node to go down into: an empty value, and a short form, become the mapping that they stand for."""
+    if isinstance(node, Scalar) and isinstance(node.value, str) and name in _SHORT_FORMS:
+        return Mapping({_SHORT_FORMS[name]: node}, node.line, {_SHORT_FORMS[name]: node.line}, node.overridden)
     if isinstance(node, Scalar) and node.value is None:
         return Mapping({}, node.line, overridden=True)
     return node

@@ -1,0 +1,108 @@
+"""Does `path.py:function` exist? Read from the source; the user's module is not imported."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeglm.errors import Problem
+from edgeglm.recipe.suggest import nearest, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from edgeglm.recipe.load import LoadedRecipe
+
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[str, Any] | None) -> Problem | None:
+    """Return what is wrong with an entry, as far as its source tells, or None.
+
+    Args:
+        entry: ``path.py:function``, relative to the recipe, or ``module:function``.
+        loaded: The recipe that names it.
+        key: Where it names it.
+        given: The arguments that it will be called with, by name; None: they are not checked.
+    """
+    where = loaded.where(key)
+    module, _, name = entry.rpartition(":")
+    path = loaded.folder / module
+    if not module.endswith(".py"):
+        top = module.partition(".")[0]
+        path = loaded.folder / f"{module.replace('.', '/')}.py"
+        if not path.is_file():  # an installed module: only that it can be found is known without importing it
+            if top in sys.builtin_module_names or PathFinder.find_spec(top, [str(loaded.folder), *sys.path]):
+                return None
+            hint = "name a file as `path.py:function`, or install the module where edgeglm runs"
+            return Problem(f"module `{module}` cannot be found", hint, where, code="entry-file-missing")
+    if not path.is_file():
+        beside = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        near = nearest(path.name, beside)
+        hint = f"did you mean `{Path(module).with_name(near[0])}`?" if near else "entries are relative to the recipe"
+        return Problem(f"no file `{path}`", hint, where, code="entry-file-missing")
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
+        line = f"{path}:{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else str(path)
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        return Problem(f"{line} is not Python: {said}", "mend the file, then check again", where, code="entry-failed")
+    names = dict(_defined(tree.body))
+    if name not in names:
+        if "*" in names or "__getattr__" in names:
+            return None  # what it defines cannot be told without running it
+        functions = [known for known, definition in names.items() if definition and not known.startswith("_")]
+        hint = suggestion(name, functions, what="it defines") or "it defines no function"
+        return Problem(f"`{path}` has no `{name}`", hint, where, code="entry-missing")
+    definition = names[name]
+    if isinstance(definition, ast.AsyncFunctionDef):
+        hint = "write `def` in place of `async def`"
+        return Problem(f"`{name}` is an async function", hint, where, code="entry-not-callable")
+    if given is None or not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
+        return None
+    return _argument_problem(definition, given, f"{path}:{definition.lineno}", where)
+
+
+def _argument_problem(function: ast.FunctionDef, given: Mapping[str, Any], place: str, where: str) -> Problem | None:
+    arguments = function.args
+    by_name = [argument.arg for argument in (*arguments.args, *arguments.kwonlyargs)]
+    optional = {argument.arg for argument in arguments.args[len(arguments.args) - len(arguments.defaults) :]}
+    optional |= {
+        argument.arg
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if default is not None
+    }
+    if arguments.kwarg is None:
+        for name in given:
+            if name not in by_name:
+                hint = suggestion(name, by_name, what="it takes") or "it takes no arguments"
+                message = f"`{function.name}` ({place}) takes no argument `{name}`"
+                return Problem(message, hint, where, code="entry-arguments")
+    for name in by_name:
+        if name not in given and name not in optional:
+            hint = f"write it under `args`: {{{name}: ...}}, or give it a default"
+            message = f"`{function.name}` ({place}) needs an argument `{name}`"
+            return Problem(message, hint, where, code="entry-arguments")
+    return None
+
+
+def _defined(body: list[ast.stmt]) -> Iterator[tuple[str, _Definition | None]]:
+    """Yield what a module's body binds at its top, also inside `if`, `try` and `with`; `*` for a star import."""
+    for statement in body:
+        if isinstance(statement, _Definition):
+            yield statement.name, statement
+        elif isinstance(statement, ast.Import | ast.ImportFrom):
+            for alias in statement.names:
+                yield alias.asname or alias.name.partition(".")[0], None
+        else:
+            for node in ast.iter_child_nodes(statement):
+                for found in ast.walk(node):
+                    if isinstance(found, ast.Name) and isinstance(found.ctx, ast.Store):
+                        yield found.id, None
+            for field in ("body", "orelse", "finalbody"):
+                yield from _defined(getattr(statement, field, []))
+            for handler in getattr(statement, "handlers", []):
+                yield from _defined(handler.body)

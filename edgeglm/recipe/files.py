@@ -1,0 +1,160 @@
+"""The files that a recipe names: are they there, and what they should be? Nothing of the user's is imported."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeglm.errors import EdgeglmError, Problem
+from edgeglm.recipe.entry_source import entry_problem
+from edgeglm.recipe.suggest import nearest, suggestion
+from edgeglm.sources import ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
+from edgeglm.sources.pickle_scan import refuse_full_pickle
+
+if TYPE_CHECKING:
+    from edgeglm.recipe.load import LoadedRecipe
+
+
+def file_problems(loaded: LoadedRecipe) -> list[Problem]:
+    """Return every problem with a file that the recipe names, each at the line that names it."""
+    recipe = loaded.recipe
+    found: list[Problem | None] = []
+    model, data = recipe.model, recipe.data
+    if isinstance(model, PythonModel):
+        found.append(entry_problem(model.entry, loaded, "model.entry", given=model.args))
+        if model.weights is not None:
+            found.append(_weights(loaded, model.weights))
+    elif isinstance(model, OnnxModel | TfliteModel):
+        found.append(_model_file(loaded, model))
+    if isinstance(data, PythonData):
+        found.append(entry_problem(data.entry, loaded, "data.entry", given={**data.args, "split": "train"}))
+    elif isinstance(data, NpzData):
+        found.append(_npz(loaded, data))
+    elif isinstance(data, ImagesData):
+        found.append(_images(loaded, data))
+    if isinstance(recipe.labels, str):
+        found.append(_labels(loaded, recipe.labels))
+    for index, step in enumerate(recipe.steps):
+        augment = getattr(step, "augment", None)
+        if isinstance(augment, str):
+            key = f"steps[{index}].{step.__struct_config__.tag}.augment"
+            found.append(entry_problem(augment, loaded, key, given=None))
+    return [problem for problem in found if problem is not None]
+
+
+def _missing(loaded: LoadedRecipe, name: str, key: str, *, folder: bool = False) -> Problem | None:
+    """Return the problem when `name`, relative to the recipe, is no file (no folder); `code` is by its key."""
+    path = loaded.folder / name
+    code = "weights-missing" if key == "model.weights" else "file-missing"
+    if path.is_dir() if folder else path.is_file():
+        try:
+            next(path.iterdir(), None) if folder else path.open("rb").close()
+        except OSError as error:
+            message = f"`{path}` cannot be read: {error.strerror}"
+            return Problem(message, "look at its permissions", loaded.where(key), code=code)
+        return None
+    what = "folder" if folder else "file"
+    if path.exists():
+        return Problem(f"`{path}` is not a {what}", f"name a {what}", loaded.where(key), code=code)
+    return Problem(f"no {what} `{path}`", _near_files(path, name), loaded.where(key), code=code)
+
+
+def _near_files(path: Path, name: str) -> str:
+    """Return the hint for a missing file: one of its kind with a like name, or those that are there."""
+    beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+    stems = {item.stem: item.name for item in beside if item.suffix == path.suffix}
+    if near := nearest(path.stem, stems):
+        return f"did you mean `{Path(name).with_name(stems[near[0]])}`?"
+    if path.suffix and stems:
+        return f"beside it there is {', '.join(sorted(stems.values())[:5])}"
+    return "paths are relative to the recipe's folder"
+
+
+def _weights(loaded: LoadedRecipe, name: str) -> Problem | None:
+    key = "model.weights"
+    if problem := _missing(loaded, name, key):
+        return problem
+    path = loaded.folder / name
+    try:
+        refuse_full_pickle(path, loaded.where(key))
+    except EdgeglmError as error:
+        return error.problems[0]
+    with path.open("rb") as file:
+        head = file.read(9)
+    if path.suffix == ".safetensors" or head[8:] == b"{":
+        from safetensors import SafetensorError, safe_open  # takes NumPy along: only when used
+
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            message = f"{path.name} cannot be read as weights: {error}"
+            hint = "the file is cut short or damaged: save or copy it again"
+            return Problem(message, hint, loaded.where(key), code="weights-corrupt")
+    return None
+
+
+def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel) -> Problem | None:
+    if problem := _missing(loaded, model.path, "model.path"):
+        return problem
+    path = loaded.folder / model.path
+    with path.open("rb") as file:
+        head = file.read(8)
+    is_tflite = head[4:8] == b"TFL3"
+    wrong = not is_tflite if isinstance(model, TfliteModel) else (is_tflite or not head)
+    if not wrong:
+        return None
+    kind = "TFLite" if isinstance(model, TfliteModel) else "ONNX"
+    hint = "write `source: tflite`" if is_tflite else "export or copy the file again"
+    return Problem(f"`{path}` is no {kind} file", hint, loaded.where("model.path"), code="model-corrupt")
+
+
+def _npz(loaded: LoadedRecipe, data: NpzData) -> Problem | None:
+    """Read the names in the archive, not its arrays."""
+    if problem := _missing(loaded, data.path, "data.path"):
+        return problem
+    path = loaded.folder / data.path
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError) as error:
+        message = f"`{path}` is no npz archive: {error}"
+        return Problem(message, "write it with numpy.savez", loaded.where("data.path"), code="data-unreadable")
+    inputs = data.inputs if isinstance(data.inputs, list) else [data.inputs]
+    by_split = f"{inputs[0]}_train" in names
+    for name in inputs:
+        wanted = [f"{name}_{split}" for split in data.eval_splits] if by_split else [name]
+        for array in wanted:
+            if array not in names:
+                hint = suggestion(array, names, what="it holds")
+                return Problem(
+                    f"`{path}` holds no array `{array}`", hint, loaded.where("data.inputs"), code="data-no-array"
+                )
+    return None
+
+
+def _images(loaded: LoadedRecipe, data: ImagesData) -> Problem | None:
+    if problem := _missing(loaded, data.path, "data.path", folder=True):
+        return problem
+    path = loaded.folder / data.path
+    if any(item.is_dir() for item in path.iterdir()):
+        return None
+    return Problem(
+        f"`{path}` holds no folders",
+        "give each class a folder of its own, with its images in it",
+        loaded.where("data.path"),
+        code="data-no-classes",
+    )
+
+
+def _labels(loaded: LoadedRecipe, name: str) -> Problem | None:
+    if problem := _missing(loaded, name, "labels"):
+        return problem
+    try:
+        lines = (loaded.folder / name).read_text(encoding="utf-8").split()
+    except UnicodeDecodeError:
+        return Problem(f"`{name}` is not UTF-8", "save it as UTF-8", loaded.where("labels"), code="file-missing")
+    if not lines:
+        return Problem(f"`{name}` is empty", "write one label a line", loaded.where("labels"), code="file-missing")
+    return None
