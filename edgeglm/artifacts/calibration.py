@@ -1,0 +1,60 @@
+"""Calibration data: batches by input name, read one at a time."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeglm.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from edgeglm.data import Arrays
+
+
+def peek(calibration: Iterable[Arrays]) -> tuple[Arrays | None, Iterator[Arrays]]:
+    """Return one row of the first batch (None when there is none), and all batches."""
+    batches = iter(calibration)
+    first = next(batches, None)
+    if first is None:
+        return None, batches
+    return {name: values[:1] for name, values in first.items()}, chain([first], batches)
+
+
+def finite(calibration: Iterable[Arrays]) -> Iterator[Arrays]:
+    """Yield the batches as they are.
+
+    Raises:
+        ExportError: A value is NaN or infinite (``calibration-not-finite``), or there is no batch at all
+            (``calibration-empty``).
+    """
+    seen = 0
+    for batch in calibration:
+        for name, values in batch.items():
+            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+                raise ExportError(
+                    f"calibration data for input {name} holds NaN or infinity",
+                    hint="look at the calibration split and at the pre-processing",
+                    code="calibration-not-finite",
+                )
+        seen += 1
+        yield batch
+    if not seen:
+        raise ExportError(
+            "there is no calibration data",
+            hint="give the `calibration` split some samples",
+            code="calibration-empty",
+        )
+
+
+def not_finite(tensor: str, layer: str) -> ExportError:
+    """Return the error of a tensor whose range on finite calibration data is not finite."""
+    return ExportError(
+        f"the range of {tensor} on the calibration data is not finite",
+        where=layer,
+        hint="the network itself overflows on this data: look for NaN weights or inputs out of scale",
+        code="calibration-not-finite",
+    )

@@ -1,0 +1,85 @@
+"""What was written is loaded again and run, in a process of its own, before it counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeglm.errors import ExportError
+from edgeglm.measure.worker import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edgeglm_agent.wire import TensorSpec
+
+    from edgeglm.data import Arrays
+
+RELATIVE_TOLERANCE = 1e-4  # of max|reference|
+
+
+def check_parity(path: Path, file_format: str, cases: Sequence[tuple[Arrays, Arrays]]) -> None:
+    """Raise ExportError unless the file computes what the network does, to 1e-4 of the largest output.
+
+    Args:
+        path: The file.
+        file_format: onnx | tflite.
+        cases: Inputs in the file's layout, and what the network gives for them, by name.
+    """
+    with Runner(path, format=file_format, threads=1) as runner:
+        for inputs, reference in cases:
+            _compare(runner.run(inputs), reference)
+
+
+def _compare(outputs: Arrays, reference: Arrays) -> None:
+    for name, expected in reference.items():
+        got = outputs.get(name)
+        if got is None or got.shape != expected.shape:
+            found = "nothing" if got is None else f"shape {got.shape}"
+            raise ExportError(
+                f"the file gives {found} for output {name}, the network shape {expected.shape}",
+                hint="look for sizes that forward() takes from the batch it is traced with, as in view(1, ...)",
+                code="export-differs",
+            )
+        difference = float(np.max(np.abs(got - expected), initial=0.0))
+        limit = RELATIVE_TOLERANCE * float(np.max(np.abs(expected), initial=0.0))
+        if not difference <= limit:  # NaN fails too
+            raise ExportError(
+                f"at batch {len(expected)} the file differs from the network in output {name}: {difference:.3g}, "
+                f"allowed {limit:.3g}",
+                hint="look for dropout, noise or other randomness that stays on in eval mode",
+                code="export-differs",
+            )
+
+
+def check_runs(
+    path: Path, file_format: str, inputs: Arrays | None, *, scheme: str
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], int | None]:
+    """Load a file, run it on real inputs (none: noise), and return its inputs, outputs and fixed batch.
+
+    Raises:
+        ExportError: It does not load, or an output is not finite.
+    """
+    with Runner(path, format=file_format, threads=1) as runner:
+        outputs = runner.run(inputs if inputs is not None else _noise(runner.inputs))
+        for name, values in outputs.items():
+            if not np.isfinite(values).all():
+                reason = "a value left float16's range (65504)" if scheme == "fp16" else "a range is not finite"
+                raise ExportError(
+                    f"after {scheme} output {name} is not finite: {reason}",
+                    hint="name the layer under `ignore`, or choose another scheme",
+                    code="quantized-not-finite",
+                )
+        return runner.inputs, runner.outputs, runner.batch
+
+
+def _noise(inputs: Sequence[TensorSpec]) -> Arrays:
+    random = np.random.default_rng(0)
+    arrays: Arrays = {}
+    for spec in inputs:
+        shape = (1, *spec.shape)
+        integral = np.issubdtype(np.dtype(spec.dtype), np.integer)
+        arrays[spec.name] = np.zeros(shape, spec.dtype) if integral else random.normal(size=shape).astype(spec.dtype)
+    return arrays

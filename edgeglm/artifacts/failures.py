@@ -1,0 +1,84 @@
+"""Which operator and which layer of the network made an export fail."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from torch import nn
+
+_NODE = re.compile(r"%(\w+)")
+_OPERATOR = re.compile(r"torch\.ops\.(\w+\.\w+)")
+_USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in forward')
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where an export failed, as far as the exception tells."""
+
+    operator: str  # aten._linalg_svd, or "" when tracing failed before any operator was known
+    layer: str  # torch's name of the module, or "" for the network itself
+    line: str  # file:line of the user's forward(), or ""
+
+
+def find_failure(error: BaseException, module: nn.Module, *, prefixes: tuple[str, ...] = ()) -> Failure:
+    """Return the operator and layer at which an export gave up.
+
+    Args:
+        error: What the exporter raised; its causes are searched too.
+        module: The network as it was exported.
+        prefixes: Names under which wrappers may hold the network, longest first, each with its dot.
+    """
+    chain = list(_causes(error))
+    text = "\n".join(str(part) for part in chain)
+    wanted = set(_NODE.findall(text))
+    operators = _OPERATOR.findall(text)
+    lines = _USER_LINE.findall(text)
+    line = f"{lines[-1][0]}:{lines[-1][1]}" if lines else ""
+    names = {id(child): name for name, child in module.named_modules()}
+    layer, deepest = "", ""
+    for part in chain:
+        for frame in _frames(part):
+            deepest = names.get(id(_self(frame)), deepest)
+            for value in frame.f_locals.values():
+                if getattr(value, "name", None) in wanted and isinstance(getattr(value, "meta", None), dict):
+                    layer = _layer_of(value) or layer
+    where = layer or deepest
+    for prefix in prefixes:
+        if f"{where}.".startswith(prefix):
+            where = where[len(prefix) :]
+            break
+    return Failure(operators[-1] if operators else "", where, line)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _frames(error: BaseException) -> Iterator[FrameType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace.tb_frame
+        trace = trace.tb_next
+
+
+def _self(frame: FrameType) -> Any:
+    names = frame.f_code.co_varnames
+    return frame.f_locals.get(names[0]) if names and frame.f_code.co_name == "forward" else None
+
+
+def _layer_of(node: Any) -> str:
+    """Return the innermost module that torch.export recorded for a node of its graph."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [entry[0] for entry in stack.values() if isinstance(entry, tuple) and isinstance(entry[0], str)]
+    return re.sub(r"^L\['self'\]\.?|^L__self___?", "", paths[-1]) if paths else ""

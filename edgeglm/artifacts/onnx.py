@@ -1,0 +1,157 @@
+"""ONNX artifacts: export from torch, quantize from the FP32 file; what is written was loaded and run."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeglm_agent.wire import TensorSpec
+
+from edgeglm.artifacts.built import Built, layout
+from edgeglm.artifacts.calibration import peek
+from edgeglm.artifacts.capability import require
+from edgeglm.errors import ExportError
+from edgeglm.files import copy_file, replacing, storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from edgeglm.boards import Board
+    from edgeglm.data import Arrays
+    from edgeglm.model import Model
+    from edgeglm.recipe.types import Quantize
+
+
+def export_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> Built:
+    """Write a torch network as a stripped FP32 ONNX file with a dynamic batch axis.
+
+    Args:
+        model: In eval mode, on the CPU.
+        sample: Some preprocessed rows, (N, ...) each, by input name.
+        path: Where the file goes; renamed into place once it has been loaded and run.
+        board: Caps the opset and the IR version.
+
+    Raises:
+        ExportError: The network cannot be written, or the file does not compute what the network does.
+        MissingExtraError: A package for ONNX is not installed.
+        StorageError: The disk is full.
+    """
+    require("onnx")
+    from edgeglm.artifacts.onnx_export import write_float
+
+    write_float(model, sample, path, board=board)
+    return Built(path, "onnx", "none", _in_model_layout(model.inputs), _in_model_layout(model.outputs), None)
+
+
+def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iterable[Arrays], *, board: Board) -> Built:
+    """Write a quantized ONNX file from an FP32 one.
+
+    Args:
+        source: FP32; one that ``export_float`` wrote, or a user's own.
+        path: Where the file goes.
+        quantization: Scheme and layers to leave alone.
+        calibration: Batches of preprocessed samples by input name, read one at a time; only static INT8 reads them all.
+        board: Decides the activation type, and caps the opset.
+
+    Raises:
+        ExportError: ``already-quantized``, ``opset-too-new``, ``pattern-matches-nothing``, ``quantized-nothing``,
+            ``quantized-not-finite``, ``calibration-not-finite``.
+        MissingExtraError: A package for ONNX is not installed.
+        StorageError: The disk is full.
+    """
+    require("onnx")
+    from edgeglm.artifacts.checking import check_runs
+
+    first, batches = peek(calibration)
+    with replacing(path) as temporary:
+        if quantization.scheme == "none":
+            copy_file(source, temporary)
+            found: list[str] = []
+        else:
+            found = _write(source, temporary, quantization, batches, board)
+        inputs, outputs, batch = check_runs(temporary, "onnx", first, scheme=quantization.scheme)
+    activation = board.activation_type if quantization.scheme == "static-int8" else ""
+    return Built(path, "onnx", quantization.scheme, inputs, outputs, batch, activation, found)
+
+
+def _write(source: Path, path: Path, quantization: Quantize, batches: Iterator[Arrays], board: Board) -> list[str]:
+    import onnx
+
+    from edgeglm.artifacts import onnx_quantize
+    from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, layers_of, to_bytes
+    from edgeglm.artifacts.patterns import select
+
+    model = _load(source, board)
+    ensure_node_names(model)
+    ignore = select(quantization.ignore, layers_of(model), where=str(source))
+    ours = model.producer_name
+    warnings: list[str] = []
+    with storage_errors(path), tempfile.TemporaryDirectory(prefix="edgeglm-onnx-") as folder:
+        scratch = Path(folder) / "quantized.onnx"
+        if quantization.scheme == "fp16":
+            quantized = onnx_quantize.to_float16(model, ignore)
+        elif quantization.scheme == "dynamic-int8":
+            if any(node.op_type == "Conv" for node in model.graph.node):
+                warnings.append(
+                    "dynamic-int8 makes convolutions slower than float on most CPUs; static-int8 suits them"
+                )
+            quantized = onnx_quantize.to_dynamic_int8(model, ignore, scratch)
+        else:
+            reduce_range = board.activation_type == "uint8" and not onnx_quantize.has_vnni()
+            if reduce_range:
+                warnings.append("7-bit weights: this x86 CPU has no VNNI, and 8-bit products would saturate")
+            quantized = onnx_quantize.to_static_int8(
+                model, ignore, batches, scratch, board=board, reduce_range=reduce_range
+            )
+    warnings += onnx_quantize.check_weights(quantized, quantization.scheme, ignore)
+    quantized.producer_name = ours
+    quantized.ir_version = min(quantized.ir_version, board.ir_version)
+    path.write_bytes(to_bytes(compact(quantized)))
+    onnx.checker.check_model(str(path))
+    return warnings
+
+
+def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-defined]  # noqa: F821
+    """Return the FP32 model, cleaned. Raises: ExportError."""
+    import onnx
+    import onnxslim
+
+    from edgeglm.artifacts.quiet import silenced
+
+    try:
+        model = onnx.load(source)
+    except Exception as error:
+        raise ExportError(
+            f"not an ONNX file: {error}", where=str(source), hint="export the model again", code="file-unloadable"
+        ) from error
+    quantizing = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulNBits", "QLinearConv"}
+    half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    if half or any(node.op_type in quantizing for node in model.graph.node):
+        raise ExportError(
+            "the file is quantized already",
+            where=str(source),
+            hint="give the FP32 file that it was made from",
+            code="already-quantized",
+        )
+    opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
+    if opset > board.opset:
+        raise ExportError(
+            f"the file uses ONNX opset {opset}; {board.name} takes {board.opset}",
+            where=str(source),
+            hint=f"export it again with opset_version={board.opset}",
+            code="opset-too-new",
+        )
+    producer = model.producer_name
+    if producer != "edgeglm":
+        with silenced():
+            model = onnxslim.slim(model)
+        model.producer_name = ""
+    return model
+
+
+def _in_model_layout(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(spec.name, spec.dtype, spec.shape, spec.layout or layout(spec.shape, channels_last=False))
+        for spec in specs
+    )

@@ -1,0 +1,284 @@
+"""An ONNX graph made small and always the same: metadata stripped, values renamed, equal constants shared.
+
+The name of a node is where the layer's name stays: ``block.conv1/Conv``, so that `ignore` patterns work on
+the file alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import onnx
+from onnx import helper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PRODUCER = "edgeglm"
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "LSTM": 1, "GRU": 1, "Gather": 0}
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_QDQ = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
+
+
+def name_nodes(model: onnx.ModelProto, modules: set[str], *, prefix: str) -> None:
+    """Name every node after the layers of the torch network that it computes.
+
+    Args:
+        model: As the exporter wrote it, with its metadata.
+        modules: Names of all modules of the network, without the wrapper's prefix.
+        prefix: Name under which the wrapper holds the network, with its dot.
+    """
+    taken: Counter[str] = Counter()
+    for node in model.graph.node:
+        layer = _scope(node).removeprefix(prefix)
+        position = _WEIGHTED.get(node.op_type)
+        if position is not None and len(node.input) > position:
+            owner = node.input[position].removeprefix(prefix).rpartition(".")[0]
+            layer = owner if owner and owner in modules else layer  # a folded batch norm is where the node ends
+        name = (layer if layer in modules else "") + f"/{node.op_type}"
+        taken[name] += 1
+        node.name = name if taken[name] == 1 else f"{name}_{taken[name]}"
+
+
+def _scope(node: onnx.NodeProto) -> str:
+    """Return the module path of a node; the exporter's last entry is the operator's own name."""
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            scopes = ast.literal_eval(entry.value)
+            return str(scopes[-2]) if len(scopes) > 1 else ""
+    return ""
+
+
+def layers_of(model: onnx.ModelProto) -> dict[str, list[str]]:
+    """Return node name -> names of the layers it computes; of a file of others, its node's and tensors' names."""
+    ours = model.producer_name == PRODUCER
+    constants = {tensor.name for tensor in model.graph.initializer}
+    names: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        head, slash, _ = node.name.rpartition("/")
+        if ours and slash:
+            names[node.name] = [head] if head else []
+        else:
+            names[node.name] = [node.name, *node.output, *(name for name in node.input if name in constants)]
+    return names
+
+
+def ensure_node_names(model: onnx.ModelProto) -> None:
+    """Give every node without a name of its own one; quantizers exclude nodes by name."""
+    taken = {node.name for node in model.graph.node if node.name}
+    seen: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in seen:
+            name = f"{node.name or node.op_type}_{index}"
+            while name in taken:
+                name += "_"
+            node.name = name
+            taken.add(name)
+        seen.add(node.name)
+
+
+def compact(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Strip everything that a runtime does not need, share equal constants, and give inner values short names.
+
+    Inner names are numbered in graph order, so equal networks give equal bytes; none can equal the name of an input
+    or output.
+    """
+    graph = model.graph
+    _sort(graph)
+    public = {value.name for value in [*graph.input, *graph.output]}
+    shared = _share_constants(graph, public)
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    del model.metadata_props[:]
+    del model.functions[:]
+    del graph.quantization_annotation[:]
+    if any(_subgraphs(node) for node in graph.node):
+        rename: dict[str, str] = {name: name for name in _values(graph)}  # inner graphs see outer names: keep them
+    else:
+        rename = _short_names(graph, public, shared)
+    for node in graph.node:
+        node.input[:] = [rename[shared.get(name, name)] if name else "" for name in node.input]
+        node.output[:] = [rename[name] if name else "" for name in node.output]
+        node.doc_string = ""
+        del node.metadata_props[:]
+        if node.op_type in _QDQ:
+            node.name = ""
+    used = {name for node in graph.node for name in node.input} | public
+    whole = _subgraphs_present(graph)
+    initializers = [t for t in graph.initializer if t.name not in shared and (whole or rename[t.name] in used)]
+    for tensor in initializers:
+        tensor.name = rename.get(tensor.name, tensor.name)
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in initializers]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    for value in [*graph.input, *graph.output]:
+        value.doc_string = ""
+        del value.metadata_props[:]
+    graph.name, graph.doc_string, model.doc_string = "g", "", ""
+    model.producer_name = PRODUCER if model.producer_name == PRODUCER else ""
+    model.producer_version, model.domain, model.model_version = "", "", 0
+    used_domains = {node.domain for node in graph.node} | {""}
+    opsets = sorted((o.domain, o.version) for o in model.opset_import if o.domain in used_domains)
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in opsets)
+    return model
+
+
+def to_bytes(model: onnx.ModelProto) -> bytes:
+    """Return the file's bytes; equal models give equal bytes."""
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def float_weights(model: onnx.ModelProto) -> list[str]:
+    """Return the names of nodes that multiply by, or look up in, a constant that is still float32."""
+    floats = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1}
+    found = []
+    for node in model.graph.node:
+        position = _WEIGHTED.get(node.op_type)
+        if position is not None and len(node.input) > position and node.input[position] in floats:
+            found.append(node.name or node.output[0])
+    return found
+
+
+def weight_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Return bytes of constants by numpy type name."""
+    sizes: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        count = 1
+        for dim in tensor.dims:
+            count *= dim
+        sizes[dtype.name] = sizes.get(dtype.name, 0) + count * dtype.itemsize
+    return sizes
+
+
+def pool_means(model: onnx.ModelProto, ranks: Mapping[str, int]) -> None:
+    """Write a mean over height and width as GlobalAveragePool: runtimes have an integer kernel for that alone.
+
+    Args:
+        model: Changed in place.
+        ranks: Value name -> number of axes, where known.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = list(model.graph.node)
+    changed = False
+    for index, node in enumerate(nodes):
+        if node.op_type != "ReduceMean" or len(node.input) < 2 or node.input[1] not in constants:
+            continue
+        axes = sorted(int(axis) % 4 for axis in onnx.numpy_helper.to_array(constants[node.input[1]]).reshape(-1))
+        if ranks.get(node.input[0]) != 4 or axes != [2, 3]:
+            continue
+        keep = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
+        pooled = node.output[0] if keep else f"{node.output[0]}__pooled"
+        scope = node.name.rpartition("/")[0]
+        pool = helper.make_node(
+            "GlobalAveragePool", [node.input[0]], [pooled], name=f"{scope}/GlobalAveragePool_{index}"
+        )
+        replaced = [pool]
+        if not keep:
+            flat = f"{scope}/Flatten_{index}"
+            replaced.append(helper.make_node("Flatten", [pooled], [node.output[0]], name=flat, axis=1))
+        nodes[index : index + 1] = replaced
+        changed = True
+    if changed:
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+
+
+def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [g for a in node.attribute for g in ([a.g] if a.HasField("g") else []) + list(a.graphs)]
+
+
+def _subgraphs_present(graph: onnx.GraphProto) -> bool:
+    return any(_subgraphs(node) for node in graph.node)
+
+
+def _values(graph: onnx.GraphProto) -> Iterable[str]:
+    yield from (value.name for value in graph.input)
+    yield from (tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        yield from (name for name in [*node.input, *node.output] if name)
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Put every node after those it reads from, and keep the order where it does not matter."""
+    nodes = list(graph.node)
+    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    order: list[int] = []
+    entered: set[int] = set()
+    done: set[int] = set()
+    for start in range(len(nodes)):
+        stack = [start]
+        while stack:
+            index = stack[-1]
+            entered.add(index)
+            before = {maker[name] for name in _reads(nodes[index]) if name in maker} - entered
+            if before:
+                stack.append(min(before))
+                continue
+            stack.pop()
+            if index not in done:
+                done.add(index)
+                order.append(index)
+    if order != list(range(len(nodes))):
+        copies = [onnx.NodeProto.FromString(nodes[index].SerializeToString()) for index in order]
+        del graph.node[:]
+        graph.node.extend(copies)
+
+
+def _reads(node: onnx.NodeProto) -> Iterable[str]:
+    """Yield the values a node reads, those of its inner graphs included."""
+    yield from node.input
+    for inner in _subgraphs(node):
+        for part in inner.node:
+            yield from _reads(part)
+
+
+def _share_constants(graph: onnx.GraphProto, public: set[str]) -> dict[str, str]:
+    """Return constant -> the first one of equal content."""
+    if _subgraphs_present(graph):
+        return {}
+    first: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    shared: dict[str, str] = {}
+    for tensor in graph.initializer:
+        if tensor.name in public:
+            continue
+        content = hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).digest()
+        key = (tensor.data_type, tuple(tensor.dims), content)
+        kept = first.setdefault(key, tensor.name)
+        if kept != tensor.name:
+            shared[tensor.name] = kept
+    return shared
+
+
+def _short_names(graph: onnx.GraphProto, public: set[str], shared: Mapping[str, str]) -> dict[str, str]:
+    rename = {name: name for name in public}
+    taken = set(public)
+    number = 0
+    for name in _values(graph):
+        name = shared.get(name, name)
+        if name in rename:
+            continue
+        while (short := _base36(number)) in taken:
+            number += 1
+        rename[name] = short
+        taken.add(short)
+    for name, kept in shared.items():
+        rename[name] = rename[kept]
+    return rename
+
+
+def _base36(number: int) -> str:
+    text = ""
+    while True:
+        number, digit = divmod(number, 36)
+        text = _DIGITS[digit] + text
+        if not number:
+            return text

@@ -1,0 +1,226 @@
+"""Smaller ONNX files from an FP32 one: float16, dynamic INT8 and static INT8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from edgeglm.artifacts.calibration import finite, not_finite
+from edgeglm.artifacts.onnx_graph import float_weights, weight_types
+from edgeglm.artifacts.quiet import silenced
+from edgeglm.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from edgeglm.boards import Board
+    from edgeglm.data import Arrays
+
+# Transformers' products and tables, recurrent cells, and convolutions. Attention is left out: on opset >= 23 the
+# quantizer would write an invalid QAttention graph.
+DYNAMIC_OPERATORS = ["Conv", "Gather", "Gemm", "LSTM", "MatMul"]
+
+
+def to_float16(model: onnx.ModelProto, ignore: set[str]) -> onnx.ModelProto:
+    """Return the model with float16 weights and float32 inputs and outputs.
+
+    Raises:
+        ExportError: A weight is too large for float16.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    limit = float(np.finfo(np.float16).max)
+    for node in model.graph.node:
+        if node.name in ignore:
+            continue
+        for tensor in model.graph.initializer:
+            if tensor.name in node.input and tensor.data_type == onnx.TensorProto.FLOAT:
+                largest = float(np.max(np.abs(numpy_helper.to_array(tensor)), initial=0.0))
+                if largest > limit:
+                    raise ExportError(
+                        f"a weight is {largest:.4g}; float16 ends at {limit:.0f}",
+                        where=node.name,
+                        hint="name the layer under `ignore`, or choose another scheme",
+                        code="fp16-overflow",
+                    )
+    with silenced():
+        converted: onnx.ModelProto = convert_float_to_float16(
+            model, keep_io_types=True, node_block_list=sorted(ignore), min_positive_val=5.96e-08
+        )
+    return converted
+
+
+def to_dynamic_int8(model: onnx.ModelProto, ignore: set[str], path: Path) -> onnx.ModelProto:
+    """Return the model with signed INT8 weights, one scale a channel, whose activations are quantized as it runs."""
+    return _dynamic(model, ignore, path, DYNAMIC_OPERATORS)
+
+
+def _dynamic(model: onnx.ModelProto, ignore: set[str], path: Path, operators: list[str]) -> onnx.ModelProto:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    del model.graph.value_info[:]  # the shapes that an exporter wrote contradict those that the quantizer infers
+    excluded = sorted(ignore | {f"{name}_MatMul" for name in ignore})  # what a Gemm becomes before it is quantized
+    with silenced():
+        quantize_dynamic(
+            model,
+            path,
+            op_types_to_quantize=operators,
+            per_channel=True,  # one scale a tensor costs MiniLM 3 points of cosine
+            weight_type=QuantType.QInt8,  # unsigned weights are slower
+            nodes_to_exclude=excluded,
+            extra_options={"MatMulConstBOnly": True},
+        )
+    return onnx.load(path)
+
+
+def to_static_int8(
+    model: onnx.ModelProto,
+    ignore: set[str],
+    calibration: Iterable[Arrays],
+    path: Path,
+    *,
+    board: Board,
+    reduce_range: bool,
+) -> onnx.ModelProto:
+    """Return the model with INT8 weights and activations, in QuantizeLinear/DequantizeLinear form.
+
+    Ranges are the smallest and largest value seen on the calibration data, batch by batch: only two numbers a tensor
+    are kept, whatever the amount of data.
+
+    Args:
+        model: FP32.
+        ignore: Names of nodes that stay float.
+        calibration: Batches by input name.
+        path: A temporary file.
+        board: Decides unsigned (x86) or signed symmetric activations (ARM, TensorRT).
+        reduce_range: 7-bit weights, for x86 without VNNI, whose 16-bit sums saturate.
+
+    Raises:
+        ExportError: Calibration data or a range is not finite.
+
+    Source: Jacob et al. 2018, arXiv:1712.05877; integer types by onnxruntime PR 28415.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    class Batches(CalibrationDataReader):  # type: ignore[misc]
+        """Hands batches to the calibrator one at a time."""
+
+        def __init__(self, batches: Iterator[Arrays]) -> None:
+            self.batches = batches
+
+        def get_next(self) -> Arrays | None:
+            """Return the next batch, or None at the end."""
+            return next(self.batches, None)
+
+    signed = board.activation_type == "int8"
+    del model.graph.value_info[:]
+    checked = finite(calibration)
+    with silenced():
+        quantize_static(
+            model,
+            path,
+            Batches(checked),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=sorted(set(QLinearOpsRegistry) | set(QDQRegistry)),
+            per_channel=True,
+            reduce_range=reduce_range,
+            activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=sorted(ignore),
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"ActivationSymmetric": signed, "WeightSymmetric": True},
+        )
+    quantized = onnx.load(path)
+    _check_scales(quantized)
+    if signed and "TensorRT" not in board.note:
+        integer_relu(quantized)
+    if any(node.op_type == "LSTM" and node.name not in ignore for node in quantized.graph.node):
+        return _dynamic(quantized, ignore, path, ["LSTM"])  # it has no static form
+    return quantized
+
+
+def _check_scales(model: onnx.ModelProto) -> None:
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in {"QuantizeLinear", "DequantizeLinear"} or node.input[1] not in constants:
+            continue
+        scale = numpy_helper.to_array(constants[node.input[1]])
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise not_finite(node.input[0], "")
+
+
+def integer_relu(model: onnx.ModelProto) -> int:
+    """Let Relu run on INT8 values between Quantize and Dequantize; return how many were changed.
+
+    With symmetric ranges a runtime cannot drop a Relu, and it has no rule that makes Dequantize-Relu-Quantize one
+    integer operator: each layer would go through float. ``Quantize(s) Relu Dequantize(s)`` with the scale of Relu's
+    output says the same, since a zero point of 0 keeps zero where it is.
+    """
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    dropped: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type != "Relu":
+            continue
+        before = makers.get(node.input[0])
+        after = users.get(node.output[0], [])
+        if before is None or before.op_type != "DequantizeLinear" or len(users[before.output[0]]) != 1:
+            continue
+        first = makers.get(before.input[0])
+        if first is None or first.op_type != "QuantizeLinear" or len(users[first.output[0]]) != 1:
+            continue
+        if len(after) != 1 or after[0].op_type != "QuantizeLinear":
+            continue
+        first.input[1], first.input[2] = after[0].input[1], after[0].input[2]
+        node.input[0] = first.output[0]
+        node.output[0] = after[0].output[0]
+        dropped += [before, after[0]]
+    for node in dropped:
+        graph.node.remove(node)
+    return len(dropped) // 2
+
+
+def check_weights(model: onnx.ModelProto, scheme: str, ignore: set[str]) -> list[str]:
+    """Look at what types the weights have now; return warnings.
+
+    Raises:
+        ExportError: Every weight is still float32.
+    """
+    sizes = weight_types(model)
+    small = sizes.get("float16", 0) if scheme == "fp16" else sizes.get("int8", 0)
+    left = [name for name in float_weights(model) if name not in ignore]
+    if not small:
+        raise ExportError(
+            f"{scheme} left every weight in float32",
+            where=", ".join(left[:3]),
+            hint="the network has no layer that this scheme quantizes, or `ignore` names all of them; ask for fp16",
+            code="quantized-nothing",
+        )
+    if left:
+        shown = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
+        return [f"weights still float32 after {scheme}: {shown}"]
+    return []
+
+
+def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether this x86 CPU multiplies INT8 without saturating 16-bit sums (VNNI); true where none can tell."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return True
+    return "vnni" in text

@@ -1,0 +1,136 @@
+"""TFLite artifacts: export from torch, quantize from the FP32 flatbuffer; what is written was loaded and run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeglm_agent.wire import TensorSpec
+
+from edgeglm.artifacts.built import SLOW_CONVOLUTIONS, Built, layout
+from edgeglm.artifacts.calibration import peek
+from edgeglm.artifacts.capability import require
+from edgeglm.errors import ExportError
+from edgeglm.files import copy_file, replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from edgeglm.boards import Board
+    from edgeglm.data import Arrays
+    from edgeglm.model import Model
+    from edgeglm.recipe.types import Quantize
+
+
+def export_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> Built:  # noqa: ARG001 - one file suits all
+    """Write a torch network as an FP32 TFLite file: batch 1, NHWC for inputs of four axes, one signature.
+
+    Args:
+        model: In eval mode, on the CPU.
+        sample: Some preprocessed rows, (N, ...) each, by input name, in the network's layout.
+        path: Where the file goes; renamed into place once it has been loaded and run.
+        board: Not looked at: every board runs the same LiteRT.
+
+    Raises:
+        ExportError: The network cannot be written, or the file does not compute what the network does.
+        MissingExtraError: A package for TFLite is not installed.
+        StorageError: The disk is full.
+    """
+    require("tflite")
+    from edgeglm.artifacts.checking import check_runs
+    from edgeglm.artifacts.tflite_export import write_float
+
+    warnings = write_float(model, sample, path)
+    inputs, outputs, batch = check_runs(path, "tflite", None, scheme="none")
+    last = [spec.name for spec in model.inputs if len(spec.shape) == 3]
+    return Built(path, "tflite", "none", _with_layout(inputs, last), _with_layout(outputs, []), batch, "", warnings)
+
+
+def quantize(
+    source: Path,
+    path: Path,
+    quantization: Quantize,
+    calibration: Iterable[Arrays],
+    *,
+    board: Board,  # noqa: ARG001 - every format has this signature
+) -> Built:
+    """Write a quantized TFLite file from an FP32 one.
+
+    Args:
+        source: FP32; one that ``export_float`` wrote, or a user's own.
+        path: Where the file goes.
+        quantization: Scheme and layers to leave alone.
+        calibration: Batches of preprocessed samples by input name, in the network's layout, read one at a time.
+        board: Not looked at: INT8 is signed and asymmetric in every TFLite file.
+
+    Raises:
+        ExportError: ``already-quantized``, ``pattern-matches-nothing``, ``quantized-nothing``,
+            ``quantized-not-finite``, ``calibration-not-finite``.
+        MissingExtraError: A package for TFLite is not installed.
+        StorageError: The disk is full.
+    """
+    require("tflite")
+    from edgeglm.artifacts import flatbuffer
+    from edgeglm.artifacts.checking import check_runs
+    from edgeglm.artifacts.tflite_layout import to_file_layout
+
+    first, batches = peek(calibration)
+    graph = flatbuffer.read(source)
+    words = (graph.description or b"").decode(errors="replace").split()
+    last = words[1:] if words[:1] == [flatbuffer.MARK] else []
+    row = None if first is None else to_file_layout(first, last)
+    warnings: list[str] = []
+    with replacing(path) as temporary:
+        if quantization.scheme == "none":
+            copy_file(source, temporary)
+        else:
+            warnings = _write(source, temporary, quantization, batches, last)
+        inputs, outputs, batch = check_runs(temporary, "tflite", row, scheme=quantization.scheme)
+    activation = "int8" if quantization.scheme == "static-int8" else ""
+    ours = words[:1] == [flatbuffer.MARK]
+    return Built(
+        path,
+        "tflite",
+        quantization.scheme,
+        _with_layout(inputs, last if ours else [spec.name for spec in inputs if len(spec.shape) == 3]),
+        _with_layout(outputs, []),
+        batch,
+        activation,
+        warnings,
+    )
+
+
+def _write(
+    source: Path, path: Path, quantization: Quantize, batches: Iterator[Arrays], channels_last: list[str]
+) -> list[str]:
+    from edgeglm.artifacts import flatbuffer, tflite_quantize
+    from edgeglm.artifacts.patterns import select
+
+    scheme = quantization.scheme
+    graph = flatbuffer.read(source)
+    if flatbuffer.is_quantized(graph):
+        raise ExportError(
+            "the file is quantized already",
+            where=str(source),
+            hint="give the FP32 file that it was made from",
+            code="already-quantized",
+        )
+    ignore = select(quantization.ignore, flatbuffer.layers_of(graph), where=str(source))
+    warnings: list[str] = []
+    operators = {flatbuffer.operator_name(graph, operator) for operator in graph.subgraphs[0].operators}
+    if scheme == "dynamic-int8" and operators & {"CONV_2D", "DEPTHWISE_CONV_2D"}:
+        warnings.append(SLOW_CONVOLUTIONS)
+    data = tflite_quantize.quantized_bytes(source.read_bytes(), scheme, ignore, batches, channels_last=channels_last)
+    path.write_bytes(data)
+    quantized = flatbuffer.read(path)
+    warnings += tflite_quantize.check_weights(quantized, scheme, ignore)
+    flatbuffer.drop_names(quantized)
+    flatbuffer.strip(quantized)
+    path.write_bytes(flatbuffer.to_bytes(quantized))
+    return warnings
+
+
+def _with_layout(specs: tuple[TensorSpec, ...], channels_last: list[str]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(s.name, s.dtype, s.shape, layout(s.shape, channels_last=s.name in channels_last)) for s in specs
+    )

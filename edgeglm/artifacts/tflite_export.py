@@ -1,0 +1,137 @@
+"""A torch network as an FP32 TFLite flatbuffer: batch 1, images with their channels last, one signature."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edgeglm.artifacts import flatbuffer
+from edgeglm.artifacts.checking import check_parity
+from edgeglm.artifacts.failures import find_failure
+from edgeglm.artifacts.network import PREFIX, Flat, example_inputs, run_torch, trace_error
+from edgeglm.artifacts.quiet import silenced
+from edgeglm.artifacts.tflite_layout import move_channels, to_file_layout
+from edgeglm.errors import ExportError
+from edgeglm.files import replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import nn
+
+    from edgeglm.data import Arrays
+    from edgeglm.model import Model
+
+_PREFIXES = (f"wrapped.{PREFIX}", PREFIX)  # with and without the channels-last wrapper
+_NATIVE_OPERATOR = re.compile(r"'((?:stablehlo|chlo|tfl|mhlo)\.\w+)' op")
+
+
+def load_converter() -> Any:
+    """Return litert_torch; importing it costs some 5 s, and it talks meanwhile."""
+    with silenced():
+        import litert_torch
+    return litert_torch
+
+
+def write_float(model: Model, sample: Arrays, path: Path) -> list[str]:
+    """Write the network and prove that the file computes what the network does; return warnings.
+
+    Args:
+        model: In eval mode, on the CPU.
+        sample: Some preprocessed rows, (N, ...) each, by input name, in the network's layout.
+        path: Where the file goes.
+
+    Raises:
+        ExportError: ``tflite-operator`` when TFLite lacks an operator, ``export-trace`` when the network cannot be
+            traced, ``export-differs`` when the file computes something else.
+    """
+    inputs = example_inputs(model, sample, 1)
+    channels_last = [name for name, values in inputs.items() if values.ndim == 4]
+    data = _convert(model, inputs, channels_last)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+        graph = flatbuffer.read(temporary)
+        flatbuffer.name_outputs(graph, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs])
+        weighted = {
+            name
+            for name, child in model.module.named_modules()
+            if any(parameter.ndim > 1 for parameter in child.parameters(recurse=False))
+        }
+        flatbuffer.name_tensors(graph, layers_in, weighted, channels_last=channels_last)
+        temporary.write_bytes(flatbuffer.to_bytes(graph))
+        check_parity(temporary, "tflite", [(to_file_layout(inputs, channels_last), run_torch(model, inputs))])
+    wide = [name for name, values in inputs.items() if values.dtype == np.int64]
+    return [f"input {name} is int32 in the file (int64 in the network)" for name in wide]
+
+
+def layers_in(tensor_name: str) -> list[str]:
+    """Return the torch layers in a tensor's name; operators that were fused have several, joined by ";;"."""
+    layers = []
+    for part in tensor_name.split(";;"):
+        name = part.split(";")[0]
+        for prefix in _PREFIXES:
+            if name.startswith(prefix):
+                layers.append(name.removeprefix(prefix))
+                break
+    return layers
+
+
+def _convert(model: Model, inputs: Arrays, channels_last: list[str]) -> bytes:
+    litert_torch = load_converter()
+    flat = Flat(model).eval()
+    wrapper: nn.Module = flat
+    if channels_last:
+        wrapper = litert_torch.to_channel_last_io(
+            flat, args=[index for index, name in enumerate(inputs) if name in channels_last]
+        ).eval()
+    tensors = tuple(torch.from_numpy(values) for values in move_channels(inputs, channels_last).values())
+    printed = ""
+    try:
+        with silenced() as captured, _full_layer_names(), torch.no_grad():
+            try:
+                return bytes(litert_torch.convert(wrapper, tensors).model_content())
+            finally:
+                printed = captured.text()
+    except Exception as error:
+        raise _conversion_error(error, wrapper, printed) from error
+
+
+def _conversion_error(error: Exception, wrapper: nn.Module, printed: str) -> ExportError:
+    failure = find_failure(error, wrapper, prefixes=_PREFIXES)
+    native = _NATIVE_OPERATOR.findall(f"{error}\n{printed}")
+    operator = failure.operator or (native[-1] if native else "")
+    if operator:
+        return ExportError(
+            f"TFLite has no operator for {operator}",
+            where=failure.layer,
+            hint=f"replace it in the network ({failure.line or 'forward()'}), or ask for an onnx artifact",
+            code="tflite-operator",
+        )
+    return trace_error(error, wrapper, prefixes=_PREFIXES)
+
+
+@contextmanager
+def _full_layer_names() -> Iterator[None]:
+    """Let the converter write a module's whole path into tensor names.
+
+    By itself it writes classes and last names, which two lists of blocks share: `encoder.0` and `decoder.0` would be
+    one.
+    """
+    from litert_torch.backend.debuginfo import _build
+
+    def path_of(node: torch.fx.Node) -> str:
+        stack = node.meta.get("nn_module_stack") or {}
+        paths = [name for name, _ in stack.values() if name]
+        return (paths[-1] if paths else "") + ";"
+
+    original = _build._get_hierarchy
+    _build._get_hierarchy = path_of
+    try:
+        yield
+    finally:
+        _build._get_hierarchy = original

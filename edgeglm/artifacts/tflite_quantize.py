@@ -1,0 +1,116 @@
+"""Smaller TFLite files from an FP32 one: float16, dynamic INT8 and static INT8, all by ai-edge-quantizer."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeglm.artifacts import flatbuffer
+from edgeglm.artifacts.calibration import finite, not_finite
+from edgeglm.artifacts.quiet import silenced
+from edgeglm.artifacts.tflite_layout import to_file_layout
+from edgeglm.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edgeglm.data import Arrays
+
+
+def quantized_bytes(
+    data: bytes, scheme: str, ignore: set[str], calibration: Iterable[Arrays], *, channels_last: list[str]
+) -> bytes:
+    """Return the file quantized by one scheme.
+
+    Args:
+        data: The FP32 flatbuffer.
+        scheme: fp16 | dynamic-int8 | static-int8.
+        ignore: Scopes of operators that stay float.
+        calibration: Batches by input name, in the network's layout; read by static INT8 alone, one at a time.
+        channels_last: Inputs that the file takes as NHWC.
+
+    Raises:
+        ExportError: Calibration data or a range is not finite, or there is none.
+    """
+    with silenced():
+        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
+
+        operator = qtyping.TFLOperationName
+        names = algorithm_manager.AlgorithmName
+        job = quantizer.Quantizer(data)
+        if scheme == "fp16":
+            job.update_quantization_recipe(
+                ".*",
+                operator.ALL_SUPPORTED,
+                qtyping.OpQuantizationConfig(
+                    weight_tensor_config=qtyping.TensorQuantizationConfig(
+                        num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+                    ),
+                    compute_precision=qtyping.ComputePrecision.FLOAT,
+                    explicit_dequantize=False,
+                ),
+                algorithm_key=names.FLOAT_CASTING,
+            )
+        elif scheme == "dynamic-int8":
+            job.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+        else:
+            job.load_quantization_recipe(recipe.static_wi8_ai8())
+            job.add_dynamic_config(".*", operator.EMBEDDING_LOOKUP, 8)  # a static recipe leaves tables in float
+            for boundary in (operator.INPUT, operator.OUTPUT):  # float32 in and out
+                job.update_quantization_recipe(".*", boundary, algorithm_key=names.NO_QUANTIZE)
+        for scope in sorted(ignore):
+            job.update_quantization_recipe(
+                f"^{re.escape(scope)}$", operator.ALL_SUPPORTED, algorithm_key=names.NO_QUANTIZE
+            )
+    ranges = None
+    if scheme == "static-int8":
+        ranges = _ranges(data, job.get_quantization_recipe(), calibration, channels_last)
+    with silenced():
+        return bytes(job.quantize(ranges).quantized_model)
+
+
+def _ranges(data: bytes, settings: Any, calibration: Iterable[Arrays], channels_last: list[str]) -> Any:
+    """Return smallest and largest value of every tensor over all samples.
+
+    The calibrator's default is a moving average, which clips what is rare: logits of a class seen late.
+    """
+    with silenced():
+        from ai_edge_quantizer import calibrator, recipe_manager
+        from ai_edge_quantizer.utils import qsv_utils
+
+        manager = recipe_manager.RecipeManager()
+        manager.load_quantization_recipe(settings)
+        watcher = calibrator.Calibrator(data, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+        signature = watcher.get_signature_list()
+    key = next(iter(signature))
+    for batch in finite(calibration):
+        arrays = to_file_layout(batch, channels_last)
+        count = len(next(iter(arrays.values())))
+        rows = [{name: values[i : i + 1] for name, values in arrays.items()} for i in range(count)]
+        with silenced():
+            watcher.calibrate({key: rows}, manager)
+    ranges = watcher.get_model_qsvs()
+    for tensor, values in ranges.items():
+        if not all(np.isfinite(values[side]).all() for side in ("min", "max") if side in values):
+            raise not_finite(tensor, tensor.rpartition("/")[0])
+    return ranges
+
+
+def check_weights(model: Any, scheme: str, ignore: set[str]) -> list[str]:
+    """Look at what types the weights have now; return warnings. Raises: ExportError when all are still float32."""
+    sizes = flatbuffer.weight_types(model)
+    left = sorted({name for name in flatbuffer.float_weights(model) if name not in ignore})
+    layers = [name.rstrip(";").rpartition("/")[0] or name.rstrip(";") for name in left]
+    if not sizes.get("FLOAT16" if scheme == "fp16" else "INT8", 0):
+        raise ExportError(
+            f"{scheme} left every weight in float32",
+            where=", ".join(layers[:3]),
+            hint="the network has no layer that this scheme quantizes, or `ignore` names all of them; ask for fp16",
+            code="quantized-nothing",
+        )
+    if layers:
+        shown = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
+        return [f"weights still float32 after {scheme}: {shown}"]
+    return []
