@@ -63,8 +63,10 @@ class Layout(PreOperation, frozen=True, kw_only=True):
 
     vectorised: ClassVar[bool] = True
 
-    to: Literal["CHW", "HWC"]
-    from_: Literal["HWC", "CHW", "HW"] | None = msgspec.field(default=None, name="from")  # None: the other one
+    to: Literal["CHW", "HWC"]  # layout of what comes out
+    from_: Literal["HWC", "CHW", "HW"] | None = msgspec.field(
+        default=None, name="from"
+    )  # of what goes in; None: the other one
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return the sample in the other layout."""

@@ -18,7 +18,7 @@ class Resize(PreOperation, frozen=True, kw_only=True):
 
     height: Annotated[int, Meta(ge=1, le=16384)]  # pixels
     width: Annotated[int, Meta(ge=1, le=16384)]  # pixels
-    method: Literal["bilinear", "nearest", "bicubic", "area"] = "bilinear"
+    method: Literal["bilinear", "nearest", "bicubic", "area"] = "bilinear"  # how pixels are averaged
     keep_aspect: Literal["stretch", "crop", "pad"] = "stretch"  # what happens to an image of another shape
     fill: Annotated[float, Meta(ge=0, le=255)] = 0.0  # value of the border that `pad` adds
 
