@@ -74,7 +74,8 @@ def requirements(lines: list[str] | None = None) -> list[Requirement]:
         match = _REQUIREMENT.match(line)
         assert match is not None  # metadata is written by the build, not by a person
         extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", match[3] or "")
-        found.append(Requirement(match[1], match[2].strip("() "), extra[1] if extra else ""))
+        versions = ",".join(sorted(match[2].strip("() ").split(","), reverse=True))  # `>=` first
+        found.append(Requirement(match[1], versions, extra[1] if extra else ""))
     return found
 
 
@@ -106,7 +107,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _python() -> Finding:
     version = platform.python_version()
     try:
-        supported = metadata.metadata("edgeglm")["Requires-Python"] or ""
+        supported = ",".join(sorted(metadata.metadata("edgeglm")["Requires-Python"].split(","), reverse=True))
     except (metadata.PackageNotFoundError, KeyError):
         hint = "pip install edgeglm into this environment"
         return Finding("python", "warn", f"{version}; edgeglm itself is not installed, only found", hint)

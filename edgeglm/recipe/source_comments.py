@@ -27,7 +27,7 @@ def field_comments(cls: type[Any]) -> dict[str, str]:
 
 
 @cache
-def doc_lines(cls: type[Any]) -> str:
+def doc_line(cls: type[Any]) -> str:
     """Return the first paragraph of a struct's docstring in one line."""
     return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
 
@@ -45,7 +45,7 @@ def _own_comments(cls: type[Any]) -> dict[str, str]:
     (definition,) = ast.parse(source).body
     assert isinstance(definition, ast.ClassDef)
     return {
-        statement.target.id: by_line[statement.end_lineno]
+        statement.target.id: by_line[statement.end_lineno].replace("None:", "null:")  # as a recipe writes it
         for statement in definition.body
         if isinstance(statement, ast.AnnAssign)
         and isinstance(statement.target, ast.Name)

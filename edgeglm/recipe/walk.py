@@ -149,7 +149,7 @@ class Walker:
                 return INVALID
         if isinstance(kind, types.StrType):
             assert isinstance(value, str)
-            if kind.pattern is not None and re.search(kind.pattern, value) is None:
+            if kind.pattern is not None and (re.search(kind.pattern, value) is None or value.endswith("\n")):
                 message = "must not be empty" if not value else f"`{value}` has not the form wanted here"
                 self.report(key, message, pattern_hint(kind.pattern), code="recipe-out-of-range")
                 return INVALID
