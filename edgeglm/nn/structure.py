@@ -61,16 +61,25 @@ def apply_edit(module: nn.Module, edit: Edit) -> None:
     """Change the network in place as one edit says."""
     if edit.get("edit") != "prune":
         raise ValueError(f"unknown edit {edit.get('edit')!r}")
+    # looked up before anything goes: a grouped convolution with one channel left a group looks like a depthwise one
+    pruners = {
+        name: _PRUNERS[tp.ops.module2type(module.get_submodule(name))]
+        for name, side, _ in edit["layers"]
+        if not side.startswith("axis ")
+    }
     for name, side, indexes in edit["layers"]:
         if side.startswith("axis "):
             _prune_parameter(module, name, int(side.removeprefix("axis ")), indexes)
             continue
         layer = module.get_submodule(name)
-        pruner = _PRUNERS[tp.ops.module2type(layer)]
-        if side == "out":
-            pruner.prune_out_channels(layer, indexes)
-        else:
-            pruner.prune_in_channels(layer, indexes)
+        trainable = {leaf: parameter.requires_grad for leaf, parameter in layer.named_parameters(recurse=False)}
+        with torch.no_grad():
+            if side == "out":
+                pruners[name].prune_out_channels(layer, indexes)
+            else:
+                pruners[name].prune_in_channels(layer, indexes)
+        for leaf, wanted in trainable.items():  # the library makes every new parameter trainable
+            layer.get_parameter(leaf).requires_grad_(wanted)
 
 
 def _prune_parameter(module: nn.Module, name: str, axis: int, indexes: list[int]) -> None:

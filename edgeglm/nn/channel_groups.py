@@ -1,0 +1,305 @@
+"""Which channels of a network live and die together.
+
+Taking one channel out of a layer takes it out of everything that reads it, and of everything that is added to it.
+torch-pruning finds these groups by tracing the network (Fang et al. 2023, DepGraph, arXiv:2301.12900, section 3).
+A trace can be wrong where channels are moved by code that it does not understand: zero-padded shortcuts, channel
+shuffles, attention heads. So every group is tried first: with random weights in float64, a network whose channels
+were taken out must answer exactly as the same network in which they were set to zero. A group that fails is left
+as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import defaultdict
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from edgeglm.errors import StepError
+from edgeglm.nn.calling import call
+from edgeglm.nn.structure import apply_edit
+from edgeglm.nn.weights import storage_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from edgeglm.model import Edit
+
+Slices: TypeAlias = dict[tuple[str, str], list[int]]  # (layer, side) -> channels to take out, ascending
+
+# their gates and heads mix channels in ways that slicing alone does not follow
+_UNSUPPORTED = (nn.RNNBase, nn.MultiheadAttention)
+_MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm)  # a channel set to zero still counts in their mean
+_PRUNERS = tp.pruner.function.PrunerBox
+
+
+@dataclass(frozen=True)
+class Member:
+    """One side of one layer that a group's channels run through."""
+
+    name: str  # of the layer, or of a parameter that stands alone
+    side: str  # "out", "in", or "axis N" of such a parameter
+    channels: tuple[int, ...]  # in this layer
+    roots: tuple[int, ...]  # the root's channel that each of them is
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that can only be taken out together. A unit is what goes at once: one channel, or one of each part."""
+
+    root: str  # the layer whose output channels they are
+    channels: int  # of the root
+    parts: int  # grouped convolutions and GroupNorm lose a channel in each of their groups at once
+    members: tuple[Member, ...]
+
+    @property
+    def units(self) -> int:
+        """How many can be taken out one by one."""
+        return self.channels // self.parts
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Layers whose own output channels these are."""
+        return tuple(dict.fromkeys(member.name for member in self.members if member.side != "in"))
+
+    def channels_of(self, units: Iterable[int]) -> set[int]:
+        """Return the root's channels of these units."""
+        return {unit + part * self.units for unit in units for part in range(self.parts)}
+
+
+@dataclass
+class Structure:
+    """The groups of one network: those that can be pruned, and why the others cannot."""
+
+    groups: list[ChannelGroup]
+    left_out: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # reason -> root layers
+
+    def leave_out(self, group: ChannelGroup, reason: str) -> None:
+        """Remember a group that stays as it is."""
+        self.left_out[reason].append(group.root)
+
+
+def slices_of(removed: Iterable[tuple[ChannelGroup, Collection[int]]]) -> Slices:
+    """Return what goes from each layer when these units go, all counted before anything went."""
+    slices: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for group, units in removed:
+        roots = group.channels_of(units)
+        for member in group.members:
+            slices[member.name, member.side].update(
+                channel for channel, root in zip(member.channels, member.roots, strict=True) if root in roots
+            )
+    return {place: sorted(channels) for place, channels in slices.items() if channels}
+
+
+def edit_of(slices: Slices) -> Edit:
+    """Return the change of structure as plain data (see ``edgeglm.nn.structure``)."""
+    return {"edit": "prune", "layers": [[name, side, channels] for (name, side), channels in slices.items()]}
+
+
+def find_groups(
+    module: nn.Module, inputs: dict[str, Tensor], *, ignored: Collection[str] = (), where: str = ""
+) -> Structure:
+    """Return the groups of a network that can be pruned, each tried.
+
+    Args:
+        module: The network; left as it was.
+        inputs: Two or more rows by input name.
+        ignored: Names of layers whose output channels must stay; the groups they are in stay whole.
+        where: For errors.
+
+    Raises:
+        StepError: The network cannot be traced.
+    """
+    structure = Structure([])
+    candidates = []
+    shared = _shared_parameters(module)
+    for group in _trace(module, inputs, where):
+        kinds = {
+            member.name: type(module.get_submodule(member.name))
+            for member in group.members
+            if not member.side.startswith("axis")
+        }
+        blocked = next((name for name, kind in kinds.items() if issubclass(kind, _UNSUPPORTED)), None)
+        if set(group.outputs) & set(ignored):
+            structure.leave_out(group, "ignored by the recipe, or coupled with what is")
+        elif blocked is not None:
+            structure.leave_out(group, f"read by the {kinds[blocked].__name__} `{blocked}`, which cannot be pruned")
+        elif not shared.isdisjoint(kinds):
+            structure.leave_out(group, "weights are shared between layers")
+        elif any(root is None for member in group.members for root in member.roots):
+            structure.leave_out(group, "forward() moves or mixes their channels in a way that cannot be followed")
+        elif group.units < 2:
+            structure.leave_out(group, "there are no two channels to choose from")
+        else:
+            candidates.append(group)
+    trial = _Trial(module, inputs)
+    structure.groups = _sound(candidates, trial, structure)
+    return structure
+
+
+def _trace(module: nn.Module, inputs: dict[str, Tensor], where: str) -> list[ChannelGroup]:
+    traced = deepcopy(module).eval().requires_grad_(True)
+
+    def forward(network: nn.Module, rows: dict[str, Tensor]) -> list[Tensor]:
+        return [tensor for tensor in call(network, rows).values() if tensor.grad_fn is not None]
+
+    try:
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")  # the library warns of parameters that it guesses about; we try them
+            graph = tp.DependencyGraph().build_dependency(traced, inputs, forward_fn=forward, verbose=False)
+            names = {layer: name for name, layer in traced.named_modules()}
+            return [_read_group(graph, group, names) for group in graph.get_all_groups()]
+    except Exception as error:  # the library raises whatever its many rules run into
+        raise StepError(
+            f"the flow of channels through the network cannot be followed: {type(error).__name__}: {error}",
+            where=where,
+            code="prune-cannot-follow",
+            hint="leave out the step `prune`, or put what moves channels about into a module of its own",
+        ) from error
+
+
+def _read_group(graph: tp.DependencyGraph, group: tp.Group, names: dict[nn.Module, str]) -> ChannelGroup:
+    members, parts = [], 1
+    for item in group:
+        layer, handler = item.dep.target.module, item.dep.handler
+        is_out = graph.is_out_channel_pruning_fn(handler)
+        if isinstance(layer, nn.Parameter):
+            name, side = graph._param_to_name[layer], f"axis {item.dep.target.pruning_dim}"
+        elif layer in names:
+            name, side = names[layer], "out" if is_out else "in"
+            depthwise = isinstance(layer, nn.modules.conv._ConvNd) and layer.groups == layer.out_channels
+            if not depthwise:
+                parts = math.lcm(parts, getattr(layer, "groups", getattr(layer, "num_groups", 1)))
+        else:
+            continue  # an addition, a concatenation, ...: holds no weights
+        members.append(Member(name, side, tuple(item.idxs), tuple(item.root_idxs)))
+    channels = len(group[0].idxs)
+    return ChannelGroup(members[0].name, channels, parts if channels % parts == 0 else channels, tuple(members))
+
+
+def _shared_parameters(module: nn.Module) -> set[str]:
+    """Return the layers whose parameters other layers have too."""
+    owners: defaultdict[tuple[int, object], set[str]] = defaultdict(set)
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        owners[storage_key(parameter)].add(name.rpartition(".")[0])
+    return {name for names in owners.values() if len(names) > 1 for name in names}
+
+
+def _sound(groups: list[ChannelGroup], trial: _Trial, structure: Structure) -> list[ChannelGroup]:
+    """Return the groups that pass the trial, by halving: most networks have few that do not."""
+    if not groups or trial.fault(groups) is None:
+        return groups
+    if len(groups) == 1:
+        structure.leave_out(groups[0], trial.fault(groups) or "")
+        return []
+    middle = len(groups) // 2
+    left = _sound(groups[:middle], trial, structure)
+    right = _sound(groups[middle:], trial, structure)
+    if not (left and right) or trial.fault([*left, *right]) is None:
+        return [*left, *right]
+    for group in right:  # sound apart, not together: keep what can be added one by one
+        if trial.fault([*left, group]) is None:
+            left.append(group)
+        else:
+            structure.leave_out(group, "cannot be pruned beside the others")
+    return left
+
+
+class _Trial:
+    """A copy of the network with random weights, in which taking out and setting to zero are compared."""
+
+    def __init__(self, module: nn.Module, inputs: dict[str, Tensor]) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.module = deepcopy(module).eval().requires_grad_(False)
+        _randomise(self.module, generator)
+        self.inputs = {
+            name: torch.randn(rows.shape, generator=generator) if rows.is_floating_point() else rows
+            for name, rows in inputs.items()
+        }
+        self.tolerance = 1e-8
+        doubled = {name: rows.double() if rows.is_floating_point() else rows for name, rows in self.inputs.items()}
+        try:
+            self.module.double()
+            call(self.module, doubled)
+            self.inputs = doubled
+        except RuntimeError:  # the user's forward() makes float32 tensors of its own
+            self.module.float()
+            self.tolerance = 1e-3
+        self.shapes = {name: tensor.shape for name, tensor in call(self.module, self.inputs).items()}
+
+    def fault(self, groups: list[ChannelGroup]) -> str | None:
+        """Return what is wrong when half of the units of these groups go; None when nothing is."""
+        generator = torch.Generator().manual_seed(1)
+        slices = slices_of(
+            (group, torch.randperm(group.units, generator=generator)[: group.units // 2].tolist()) for group in groups
+        )
+        pruned = deepcopy(self.module)
+        try:
+            apply_edit(pruned, edit_of(slices))
+            got = call(pruned, self.inputs)
+        except Exception:  # whatever the user's forward() does with shapes it did not expect
+            return "forward() breaks when their channels go"
+        if any(got[name].shape != shape for name, shape in self.shapes.items()):
+            return "the network's outputs"
+        layers = [self.module.get_submodule(name) for name, side in slices if not side.startswith("axis")]
+        if any(isinstance(layer, _MIXING_NORMS) for layer in layers):
+            return None
+        masked = deepcopy(self.module)
+        for (name, side), channels in slices.items():
+            _set_to_zero(masked, name, side, channels)
+        wanted = call(masked, self.inputs)
+        for name, reference in wanted.items():
+            if not reference.is_floating_point() or not reference.isfinite().all():
+                continue
+            if (got[name] - reference).abs().max() > self.tolerance * reference.abs().max():
+                return "forward() moves or mixes their channels in a way that cannot be followed"
+        return None
+
+
+def _randomise(module: nn.Module, generator: torch.Generator) -> None:
+    """Give every weight a value that matters, since trained networks hold zeros that would hide a fault."""
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            fan_in = parameter[0].numel()
+            parameter.data = torch.randn(parameter.shape, generator=generator) * math.sqrt(2 / fan_in)
+        else:
+            parameter.data = torch.rand(parameter.shape, generator=generator) + 0.5
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
+            layer.running_mean = torch.randn(layer.running_mean.shape, generator=generator) * 0.1
+            layer.running_var = torch.rand(layer.running_mean.shape, generator=generator) + 0.5
+
+
+def _set_to_zero(module: nn.Module, name: str, side: str, channels: list[int]) -> None:
+    if side.startswith("axis"):
+        parameter = module.get_parameter(name)
+        parameter.data.index_fill_(int(side.removeprefix("axis ")), torch.tensor(channels), 0.0)
+        return
+    layer = module.get_submodule(name)
+    axis, rows = weight_axis(layer, side, channels)
+    weight = getattr(layer, "weight", None)
+    if isinstance(weight, Tensor) and weight.numel() > 1:  # one value: a PReLU that all channels share
+        weight.data.index_fill_(axis, torch.tensor(rows), 0.0)
+    bias = getattr(layer, "bias", None)
+    if side == "out" and isinstance(bias, Tensor):
+        bias.data.index_fill_(0, torch.tensor(channels), 0.0)
+
+
+def weight_axis(layer: nn.Module, side: str, channels: Collection[int]) -> tuple[int, list[int]]:
+    """Return the axis of ``layer.weight`` that this side lies on, and where on it these channels are."""
+    channels = list(channels)
+    if isinstance(layer, nn.Embedding):
+        return 1, channels
+    if not isinstance(layer, nn.modules.conv._ConvNd):
+        return (1 if side == "in" else 0), channels
+    crossed = layer.transposed and layer.groups == 1
+    if side == "out":
+        return (1 if crossed else 0), channels
+    per_group = layer.in_channels // layer.groups
+    return (0 if crossed else 1), [channel % per_group for channel in channels]

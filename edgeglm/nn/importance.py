@@ -1,0 +1,109 @@
+"""How much each channel of a network matters."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeglm.nn.calling import call, to_tensors
+from edgeglm.nn.channel_groups import weight_axis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeglm.model import Model
+    from edgeglm.nn.channel_groups import ChannelGroup
+    from edgeglm.steps import Context
+
+_TAYLOR_ROWS = 32  # samples in one batch of gradients
+
+
+def magnitude_scores(module: nn.Module, groups: list[ChannelGroup]) -> list[Tensor]:
+    """Return a score for every unit of every group: the squared norm of its weights.
+
+    Norms are taken in every layer that the unit runs through, divided by that layer's mean, and averaged, so that no
+    layer speaks louder for having larger weights. The mean of each group is 1.
+
+    Source: Li et al. 2017, arXiv:1608.08710, section 3.1; groups as in Fang et al. 2023, arXiv:2301.12900, section 3.3.
+    """
+    return [_scores(module, group, {}) for group in groups]
+
+
+def taylor_scores(model: Model, groups: list[ChannelGroup], ctx: Context, *, batches: int) -> list[Tensor]:
+    """Return a score for every unit of every group: how much the loss is expected to change when it goes.
+
+    For each batch the products of weight and gradient are summed over the unit's weights in a layer, and squared;
+    these are averaged over the batches and over the layers. The mean of each group is 1.
+
+    Args:
+        model: The network; its weights are left as they were.
+        groups: From ``find_groups`` on this network.
+        ctx: Gives the training data and the seed. Without targets the network's own answers take their place.
+        batches: How many batches of 32 samples, drawn from the training data.
+
+    Source: Molchanov et al. 2019, arXiv:1906.10771, section 3.1, equation 8.
+    """
+    module = deepcopy(model.module).to(ctx.device).eval().requires_grad_(True)
+    output = ctx.output or model.outputs[0].name
+    totals = [torch.zeros(group.units) for group in groups]
+    for tensors, targets in _gradient_batches(model, ctx, batches):
+        logits = call(module, tensors)[output].float()
+        wanted = logits.argmax(-1) if targets is None else targets
+        module.zero_grad(set_to_none=True)
+        torch.autograd.backward(F.cross_entropy(logits, wanted))
+        products = {
+            name: (parameter.detach() * parameter.grad).cpu()
+            for name, parameter in module.named_parameters()
+            if parameter.grad is not None
+        }
+        for total, group in zip(totals, groups, strict=True):
+            total += _scores(module, group, products)
+    return [total / max(batches, 1) for total in totals]
+
+
+def _gradient_batches(model: Model, ctx: Context, batches: int) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
+    train = ctx.data.splits["train"]
+    order = np.random.default_rng([ctx.seed, 1]).permutation(len(train))
+    for index in range(batches):
+        rows = order[index * _TAYLOR_ROWS : (index + 1) * _TAYLOR_ROWS]
+        if len(rows) == 0:
+            return  # fewer samples than asked for: each is used once
+        targets = None if train.targets is None else torch.from_numpy(train.targets[rows].astype(np.int64))
+        tensors = to_tensors(model, train.rows(rows), ctx.device)
+        yield tensors, None if targets is None else targets.to(ctx.device)
+
+
+def _scores(module: nn.Module, group: ChannelGroup, products: dict[str, Tensor]) -> Tensor:
+    """Return the mean over the group's layers of each unit's share; with products of weight and gradient, of those."""
+    total, layers = torch.zeros(group.channels), 0
+    for member in group.members:
+        if member.side.startswith("axis"):
+            continue
+        layer = module.get_submodule(member.name)
+        weight = getattr(layer, "weight", None)
+        if not isinstance(weight, Tensor) or weight.numel() <= 1:
+            continue
+        axis, places = weight_axis(layer, member.side, member.channels)
+        if products:
+            product = products.get(f"{member.name}.weight".removeprefix("."))
+            if product is None:
+                continue
+            per_channel = _rows(product, axis).sum(1).square()
+        else:
+            per_channel = _rows(weight.detach().cpu(), axis).square().sum(1)
+        scores = torch.zeros(group.channels).index_add_(0, torch.tensor(member.roots), per_channel[places])
+        if scores.sum() > 0:
+            total += scores / scores.mean()
+            layers += 1
+    units = total.view(group.parts, group.units).mean(0) / max(layers, 1)
+    return units / units.mean() if units.sum() > 0 else units
+
+
+def _rows(tensor: Tensor, axis: int) -> Tensor:
+    """Return the tensor with one row a channel."""
+    return tensor.movedim(axis, 0).reshape(tensor.shape[axis], -1)
