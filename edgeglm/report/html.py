@@ -32,7 +32,6 @@ from edgeglm.report.findings import (
 )
 from edgeglm.report.markup import Child, Markup, clean, element, join
 from edgeglm.report.tables import (
-    COUNTED,
     artifact_table,
     budget_table,
     class_table,
@@ -45,6 +44,7 @@ from edgeglm.report.tables import (
     threads_text,
     typeset,
 )
+from edgeglm.report.types import COUNTED
 
 if TYPE_CHECKING:
     from edgeglm.report.types import ArtifactSide, ClassResult, Report, Side, StepSide, Verdict

@@ -24,13 +24,13 @@ from edgeglm.report.findings import (
     state_of,
 )
 from edgeglm.report.markup import Child, Markup, element, join
+from edgeglm.report.types import COUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeglm.report.types import ArtifactSide, ClassResult, Drop, Latency, Metric, Parity, Report, Side
 
-COUNTED = 30  # samples a class needs before its recall is judged
 _MATRIX_CLASSES = 30
 _PAIRS = 12
 _HEAT_LEVELS = 5
@@ -394,7 +394,6 @@ def _matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
 
 
 __all__ = [
-    "COUNTED",
     "artifact_table",
     "budget_table",
     "chip",

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 REPORT_SCHEMA = 1
+COUNTED = 30  # a class of fewer samples is reported, never judged
 
 
 class Metric(msgspec.Struct, frozen=True, kw_only=True):
