@@ -1,0 +1,134 @@
+"""What a model file is made of: weights by type, parameters, multiply-accumulates, inputs and outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, ModelError
+from edgeglm.measure.worker import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from edgeglm_agent.wire import TensorSpec
+
+
+class Graph(Protocol):
+    """A file read in, whatever its format."""
+
+    def weight_dtypes(self) -> dict[str, int]:
+        """Return type -> bytes of all constants; what several nodes share counts once."""
+        ...
+
+    def params(self) -> int:
+        """Return the number of weights, without what describes quantization or shapes."""
+        ...
+
+    def macs(self) -> int | None:
+        """Return the multiply-accumulates of one sample; None when a shape is not known."""
+        ...
+
+    def stripped(self) -> bytes:
+        """Return the file without what no runtime reads; names stay, since `ignore` patterns match them."""
+        ...
+
+
+def weight_dtypes(path: Path, format: str) -> dict[str, int]:  # noqa: A002 - the manifest's word
+    """Return the bytes of all constants by type: ``{"int8": 98304, "float32": 512}``; what is shared counts once.
+
+    Raises:
+        ModelError: The file cannot be read (``model-corrupt``, ``model-missing``).
+        MissingExtraError: The library that reads this format is not installed.
+    """
+    return read_graph(path, format).weight_dtypes()
+
+
+def float_weight_share(dtypes: Mapping[str, int]) -> float:
+    """Return which share of weight bytes is 32 or 64 bits of float, 0 to 1: near 1, nothing was quantized."""
+    total = sum(dtypes.values())
+    return sum(dtypes.get(name, 0) for name in ("float32", "float64")) / total if total else 0.0
+
+
+def count_file_params(path: Path, format: str) -> int:  # noqa: A002
+    """Return the number of weights; scales, zero points and shapes are not weights. Raises: as ``weight_dtypes``."""
+    return read_graph(path, format).params()
+
+
+def count_file_macs(path: Path, format: str) -> int | None:  # noqa: A002
+    """Return the multiply-accumulates of one sample in convolutions, matrix products and recurrent layers.
+
+    Float and every quantized form count alike; a file with a fixed batch counts for one row of it; of several
+    signatures the one that is served counts. None when the shapes inside the file are not known.
+
+    Raises:
+        ModelError, MissingExtraError: As ``weight_dtypes``.
+    """
+    return read_graph(path, format).macs()
+
+
+def describe(path: Path, format: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:  # noqa: A002
+    """Return inputs and outputs as the runtime sees them, after it has loaded the file in a process of its own.
+
+    Raises:
+        ModelError: The file is missing, or the runtime does not load it (``model-missing``, ``model-corrupt``).
+        MissingExtraError: The runtime is not installed.
+    """
+    _check_exists(path)
+    try:
+        with Runner(path, format=format) as runner:
+            return runner.inputs, runner.outputs
+    except ExportError as error:
+        raise _corrupt(path, format, error.problems[0].message) from error
+
+
+def strip_file(source: Path, target: Path, *, format: str) -> int | None:  # noqa: A002
+    """Write a model file without metadata, load what was written, and return its fixed batch size (None: any).
+
+    Raises:
+        ModelError: The source is missing or damaged.
+        StorageError: The target cannot be written.
+        ExportError: What was written does not load.
+    """
+    from edgeglm.files import replacing
+
+    data = read_graph(source, format).stripped()
+    with replacing(target) as temporary:
+        temporary.write_bytes(data)
+    with Runner(target, format=format) as runner:
+        return runner.batch
+
+
+def read_graph(path: Path, format: str) -> Graph:  # noqa: A002
+    """Return a file as a graph that can be counted. Raises: as ``weight_dtypes``."""
+    _check_exists(path)
+    try:
+        if format == "onnx":
+            from edgeglm.measure.onnx_census import OnnxGraph
+
+            return OnnxGraph(path)
+        from edgeglm.measure.tflite_census import TfliteGraph
+
+        return TfliteGraph(path)
+    except EdgeglmError:
+        raise
+    except ImportError as error:
+        hint = f"install it: pip install 'edgeglm[{format}]'"
+        raise MissingExtraError(f"reading {format} files needs {error.name}", hint=hint, where=str(path)) from error
+    except Exception as error:  # damaged bytes raise whatever they lead the parser to
+        raise _corrupt(path, format, f"{type(error).__name__}: {error}") from error
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        hint = "paths in a recipe are relative to the recipe"
+        raise ModelError("there is no such file", hint=hint, where=str(path), code="model-missing")
+
+
+def _corrupt(path: Path, format: str, said: str) -> ModelError:  # noqa: A002
+    return ModelError(
+        f"cannot be read as {format}: {said}",
+        hint="the file is damaged, incomplete or of another format; copy or convert it again",
+        where=str(path),
+        code="model-corrupt",
+    )
