@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edgeglm.boards import BOARDS
 from edgeglm.report.figures import format_ms, format_ratio
 
 if TYPE_CHECKING:
@@ -155,11 +156,12 @@ def steps_that_did_not_pay(report: Report) -> list[str]:
 
 def host_note(report: Report) -> str:
     """Return the sentence that says whose figures the latencies are."""
-    whose = f"this host ({report.host.machine}, {report.host.cpu})" if report.host.cpu else "this host"
-    return (
-        f"Latency, speed-up and memory are those of {whose}, batch 1. "
-        f"Another machine gives other figures: measure on the {report.target} itself."
-    )
+    host = report.host
+    whose = f"this host ({host.machine}, {host.cpu})" if host.cpu else "this host"
+    board = BOARDS.get(report.target)
+    other = board is None or board.arch != host.machine
+    advice = f"measure on the {report.target} itself" if other else "measure on the one that will serve it"
+    return f"Latency, speed-up and memory are those of {whose}, batch 1. Another machine gives other figures: {advice}."
 
 
 def _float_rival(report: Report, artifact: ArtifactSide) -> tuple[str, float] | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REPORT_NAME = "report.json"
+_LONG_BYTES = 1_000_000  # indented, a matrix takes a line a number: nobody reads that
 
 
 class _Head(msgspec.Struct):
@@ -21,8 +22,12 @@ class _Head(msgspec.Struct):
 
 
 def encode_report(report: Report) -> bytes:
-    """Return the report as indented JSON, ending in a newline. A number that is not finite becomes null."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+    """Return the report as JSON, ending in a newline; indented unless confusion of many classes makes it long.
+
+    A number that is not finite becomes null.
+    """
+    compact = msgspec.json.encode(report)
+    return (compact if len(compact) > _LONG_BYTES else msgspec.json.format(compact, indent=2)) + b"\n"
 
 
 def decode_report(data: bytes, *, where: str) -> Report:

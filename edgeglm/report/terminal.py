@@ -1,0 +1,138 @@
+"""The summary of a run on a terminal: 80 columns, plain text where there is no colour, nothing animated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from edgeglm.report.figures import (
+    MISSING,
+    as_percent,
+    change_of,
+    format_bytes,
+    format_metric,
+    format_ms,
+    format_points,
+    format_ratio,
+    format_seconds,
+)
+from edgeglm.report.findings import (
+    State,
+    artifact_name,
+    best_artifact,
+    did_not_pay,
+    headline,
+    host_note,
+    state_of,
+    steps_that_did_not_pay,
+)
+from edgeglm.report.markup import clean
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console, RenderableType
+
+    from edgeglm.report.types import ArtifactSide, Report, Side
+
+_STYLES: dict[State, str] = {"met": "green", "missed": "red", "undecided": "yellow", "none": ""}
+
+
+def render_summary(report: Report, folder: Path | None = None) -> RenderableType:
+    """Return the summary: verdict, table, what is missed or open, warnings, where the report lies.
+
+    Args:
+        report: What to summarise.
+        folder: The output folder as the user gave it; None leaves the last line out.
+    """
+    verdict = headline(report)
+    parts: list[RenderableType] = [
+        Text.assemble(
+            (clean(report.name), "bold"),
+            f" for {clean(report.target)}: ",
+            (verdict.title.lower(), f"bold {_STYLES[verdict.state]}"),
+        ),
+        Text(clean(verdict.meaning)),
+        Text(""),
+        _table(report),
+        Text(""),
+        Text(clean(host_note(report)), style="dim"),
+    ]
+    best = best_artifact(report)
+    if best is not None and len(report.artifacts) > 1:
+        parts.append(Text(clean(f"* the best: {artifact_name(best)}, {best.path}")))
+    lines = [
+        *(_line("missed", "red", verdict.message) for verdict in report.budget.violations),
+        *(_line("undecided", "yellow", verdict.message) for verdict in report.budget.undecided),
+        *(_line("warning", "yellow", text) for text in _warnings(report)),
+    ]
+    if lines:
+        parts += [Text(""), *lines]
+    if folder is not None:
+        took = f" ({format_seconds(report.seconds)})" if report.seconds else ""
+        parts += [Text(""), Text(clean(f"report: {folder / 'report.html'}{took}"), overflow="fold")]
+    return Group(*parts)
+
+
+def print_summary(report: Report, console: Console, folder: Path | None = None) -> None:
+    """Print the summary to a console; what users wrote is never read as markup."""
+    console.print(render_summary(report, folder), highlight=False, markup=False)
+
+
+def _warnings(report: Report) -> list[str]:
+    found = [*report.warnings, *report.baseline.warnings, *steps_that_did_not_pay(report)]
+    for number, step in enumerate(report.steps, start=1):
+        found += [f"step {number}, {step.step}: {text}" for text in step.warnings]
+    for artifact in report.artifacts:
+        found += [f"{artifact.path}: {text}" for text in (*did_not_pay(report, artifact), *artifact.warnings)]
+    return found
+
+
+def _line(word: str, style: str, text: str) -> RenderableType:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=9, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(word, style=style), Text(clean(text)))
+    return grid
+
+
+def _table(report: Report) -> Table:
+    metric = next((side.metric.name for side in (report.baseline, *report.artifacts) if side.metric), "metric")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("", overflow="fold", min_width=12)
+    unit = "change, pt" if as_percent(metric) else "change"
+    for heading in ("size", "smaller", "p50 ms", "faster", clean(metric), f"{unit} [95 %]"):
+        table.add_column(heading, justify="right", no_wrap=heading != clean(metric))
+    table.add_row("baseline", *_figures(report.baseline, None))
+    if report.steps:
+        last = report.steps[-1]
+        table.add_row(Text(clean(f"after {last.step}")), *_figures(last, None))
+    best = best_artifact(report)
+    for artifact in report.artifacts:
+        star = " *" if artifact is best and len(report.artifacts) > 1 else ""
+        name = Text(clean(artifact_name(artifact)) + star, style=_STYLES[state_of(report, artifact)])
+        table.add_row(name, *_figures(artifact, artifact))
+    return table
+
+
+def _figures(side: Side, artifact: ArtifactSide | None) -> tuple[str, ...]:
+    change = ""
+    if side.drop is not None and side.metric is not None:
+        value, interval = change_of(side.drop, side.metric)
+        name = side.metric.name
+        low, high = (format_points(name, end, unit=False) for end in interval)
+        change = f"{format_points(name, value, unit=False)} [{low}, {high}]"
+    return (
+        format_bytes(side.size_bytes),
+        "" if artifact is None else format_ratio(artifact.size_ratio),
+        MISSING if side.latency_ms is None else format_ms(side.latency_ms.p50),
+        "" if artifact is None else format_ratio(artifact.speedup),
+        MISSING if side.metric is None else format_metric(side.metric.name, side.metric.value),
+        change,
+    )
+
+
+__all__ = ["print_summary", "render_summary"]
