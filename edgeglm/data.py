@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
@@ -61,6 +61,36 @@ class ArraySplit:
 
 
 @dataclass(frozen=True)
+class RenamedSplit:
+    """A split whose one input goes by the model's name for it."""
+
+    split: Split
+    name: str
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The model's name of its one input."""
+        return (self.name,)
+
+    @property
+    def targets(self) -> np.ndarray | None:
+        """All targets, shape (N, ...), or None."""
+        return self.split.targets
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def rows(self, indices: np.ndarray) -> Arrays:
+        """Return the inputs of these samples, in this order."""
+        (values,) = self.split.rows(indices).values()
+        return {self.name: values}
+
+    def take(self, indices: np.ndarray) -> RenamedSplit:
+        """Return a split of these samples alone."""
+        return RenamedSplit(self.split.take(indices), self.name)
+
+
+@dataclass(frozen=True)
 class Data:
     """All splits of one recipe: ``train``, ``calibration``, and one or more to evaluate on."""
 
@@ -74,6 +104,12 @@ class Data:
     def evaluation(self) -> Split:
         """The split that decides."""
         return self.splits[self.eval_splits[0]]
+
+    def for_inputs(self, names: tuple[str, ...]) -> Data:
+        """Return the same data, its one input under the model's name for it; several inputs keep their names."""
+        if len(names) != 1 or self.evaluation.input_names == names:
+            return self
+        return replace(self, splits={name: RenamedSplit(split, names[0]) for name, split in self.splits.items()})
 
 
 def batches(split: Split, size: int) -> Iterator[tuple[np.ndarray, Arrays]]:

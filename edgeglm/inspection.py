@@ -15,6 +15,8 @@ from edgeglm.files import sha256_file
 from edgeglm.report.types import Latency, SplitResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeglm.log import Log
     from edgeglm.recipe import LoadedRecipe
 
@@ -29,7 +31,7 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     sha256: str
     params: int
-    macs: int  # batch 1
+    macs: int | None  # batch 1; None where a shape is not known
     dtypes: dict[str, int]  # weight bytes by type
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -219,7 +221,7 @@ def render(facts: list[FileFacts]) -> str:
             f"{fact.path}  ({fact.format}, {fact.size_bytes / 1e3:.1f} kB)",
             f"  sha256      {fact.sha256}",
             f"  parameters  {fact.params:,}",
-            f"  MACs        {fact.macs:,} (batch 1)",
+            f"  MACs        {'not known' if fact.macs is None else f'{fact.macs:,}'} (batch 1)",
             f"  weights     {dtypes}",
             *(f"  input       {_tensor(spec)}" for spec in fact.inputs),
             *(f"  output      {_tensor(spec)}" for spec in fact.outputs),
@@ -268,7 +270,7 @@ def render_bench(rows: list[BenchRow]) -> str:
     return _table(table)
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

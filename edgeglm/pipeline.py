@@ -290,7 +290,7 @@ def _warnings(project: Project, artifact: _Artifact, size_ratio: float, speedup:
     return warnings
 
 
-def _counts(model: Model | ModelFile, file: File) -> dict[str, int]:
+def _counts(model: Model | ModelFile, file: File) -> dict[str, Any]:
     """Return parameters and MACs, of the network where there is one, else of the file."""
     if isinstance(model, Model):
         from edgeglm.nn.macs import count_macs, count_params

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,11 +10,11 @@ import numpy as np
 from edgeglm_agent.processing import Preprocess
 from edgeglm_agent.wire import ProcessOp
 
-from edgeglm import __version__
 from edgeglm.boards import BOARDS, Board
 from edgeglm.cache import make_key
 from edgeglm.errors import RecipeError
 from edgeglm.files import sha256_file
+from edgeglm.host import package_versions, usable_cores
 from edgeglm.model import Model, ModelFile
 from edgeglm.sources import load_data, load_model
 from edgeglm.sources.entry import Entries
@@ -27,19 +24,6 @@ if TYPE_CHECKING:
     from edgeglm.log import Log
     from edgeglm.recipe import LoadedRecipe, Recipe
 
-# what may change a result; part of every key
-PACKAGES = (
-    "ai-edge-litert",
-    "ai-edge-quantizer",
-    "litert-torch",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "onnxslim",
-    "torch",
-    "torch-pruning",
-)
 SAMPLE_ROWS = 8  # rows of the evaluation split that shapes and exports are tried on
 
 
@@ -95,14 +79,16 @@ def open_project(
         from edgeglm.nn.loading import build_python_model
 
         original = build_python_model(model, None, sample, where="model")
+    loaded_data = loaded_data.for_inputs(tuple(spec.name for spec in original.inputs))
+    sample = loaded_data.evaluation.rows(np.arange(len(next(iter(sample.values())))))
     if isinstance(original, Model):
         from edgeglm.nn.loading import state_sha256
 
         weights = state_sha256(original.module)
     else:
         weights = sha256_file(original.path)
-    threads = recipe.threads or len(os.sched_getaffinity(0))
-    versions = {"edgeglm": __version__} | {name: version for name in PACKAGES if (version := _version(name))}
+    threads = recipe.threads or usable_cores()
+    versions = package_versions()
     key = make_key(
         model=msgspec.to_builtins(recipe.model) if model is None else repr(model),
         task=msgspec.to_builtins(recipe.task),
@@ -160,18 +146,3 @@ def _device(wanted: str) -> str:
             code="no-cuda",
         )
     return "cpu"
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def relative(path: Path) -> str:
-    """Return a path as short as it can be said from here."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
