@@ -60,7 +60,7 @@ class Classification(
                 code="labels-mismatch",
             )
         for name, split in data.splits.items():
-            check_targets(split.targets, split=name, classes=classes)
+            check_targets(split.targets, where=f"data, split `{name}`", classes=classes)
 
     def logits(self, outputs: Arrays) -> np.ndarray:
         """Return the logits (N, K) among a model's outputs.
@@ -101,7 +101,7 @@ class Classification(
         """
         logits = self.logits(outputs)
         n, classes = logits.shape
-        check_targets(targets, split="evaluation", classes=classes)
+        check_targets(targets, where="data", classes=classes)
         assert targets is not None  # just checked
         right = self.correct(outputs, targets)
         before = None if baseline is None else self.correct(baseline, targets)
@@ -125,18 +125,17 @@ class Classification(
         )
 
 
-def check_targets(targets: np.ndarray | None, *, split: str, classes: int | None = None) -> None:
+def check_targets(targets: np.ndarray | None, *, where: str, classes: int | None = None) -> None:
     """Refuse targets that are no class numbers.
 
     Args:
         targets: What the data gave as targets.
-        split: Its name, for the error.
+        where: Which data and split, for the error.
         classes: How many classes there are; None: not known yet.
 
     Raises:
         DataError: None at all, not one whole number a sample, or outside 0 to ``classes - 1``.
     """
-    where = f"data, split `{split}`"
     if targets is None:
         raise DataError(
             "has no targets, and classification is judged by them",
@@ -145,7 +144,7 @@ def check_targets(targets: np.ndarray | None, *, split: str, classes: int | None
             code="data-no-targets",
         )
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-        hint = "give class numbers from 0, not one-hot rows or names"
+        hint = "give class numbers from 0 as integers, not one-hot rows, scores or names"
         raise DataError(
             f"targets of shape {list(targets.shape)} and type {targets.dtype} are not one class number a sample",
             hint=hint,

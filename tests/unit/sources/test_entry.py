@@ -26,7 +26,7 @@ def same_interpreter() -> Iterator[None]:
 
 
 def _libraries() -> set[str]:
-    return {n for n, m in sys.modules.items() if "/tmp/" not in str(getattr(m, "__file__", ""))}  # noqa: S108
+    return {n for n, m in sys.modules.items() if "/tmp/" not in str(getattr(m, "__file__", ""))}
 
 
 def recipe(folder: Path, **files: str) -> Entries:

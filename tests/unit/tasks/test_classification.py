@@ -101,7 +101,7 @@ def test_certainty_that_overflows_an_exponent_has_a_calibration_error() -> None:
 )
 def test_targets_that_are_no_classes_are_refused(targets: np.ndarray | None, message: str, code: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        check_targets(targets, split="eval", classes=4)
+        check_targets(targets, where="data, split `eval`", classes=4)
     assert caught.value.code == code
     assert "eval" in caught.value.problems[0].where
 

@@ -1,0 +1,93 @@
+"""From what users call arrays to the arrays that a network takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from edgeglm_agent.processing import ProcessingError
+
+from edgeglm.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edgeglm_agent.processing import Preprocess
+
+    from edgeglm.data import Arrays
+
+RESIZE_HINT = "add `- resize: {height: 64, width: 64}` to `preprocess`, in the size that the model takes"
+INPUT = "input"  # name of an input that the data does not name; the model's own name counts
+
+
+def as_array(value: Any, what: str, where: str) -> np.ndarray:
+    """Return numbers as an array: an ndarray, a list of equal rows, a torch tensor, anything that NumPy takes.
+
+    Args:
+        value: What the user gave.
+        what: What it is, for the error: ``inputs``, ``targets``.
+        where: Of the data, for the error.
+
+    Raises:
+        DataError: It is no array of numbers.
+    """
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, perhaps on a device
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    try:
+        array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise _no_numbers(what, str(error).splitlines()[0], where) from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise _no_numbers(what, f"of type {kind}", where)
+    return array
+
+
+def preprocessed(inputs: Mapping[str, np.ndarray | Sequence[np.ndarray]], preprocess: Preprocess, where: str) -> Arrays:
+    """Return inputs as the model takes them: float32, but int32 and int64 that no operation changed stay.
+
+    Args:
+        inputs: Name -> (N, ...) array, or N arrays whose sizes may differ until they are resized.
+        preprocess: The recipe's operations.
+        where: Of the data, for errors.
+
+    Raises:
+        DataError: An operation does not fit, or samples come out in different shapes.
+    """
+    for name, rows in inputs.items():
+        if not preprocess.ops and not isinstance(rows, np.ndarray):
+            shapes = {row.shape for row in rows}
+            if len(shapes) > 1:
+                raise _shapes_differ(name, sorted(shapes), where)
+    try:
+        ready: Arrays = preprocess.batch(dict(inputs))
+    except ProcessingError as error:
+        if "different shapes" in error.message:
+            raise DataError(error.message, where=where, hint=RESIZE_HINT, code="data-shape") from error
+        raise DataError(
+            error.message,
+            where=f"{where}, {error.key}" if error.key else where,
+            hint="mend `preprocess`, or the shape of the data",
+            code="preprocess-failed",
+        ) from error
+    return ready
+
+
+def _shapes_differ(name: str, shapes: list[tuple[int, ...]], where: str) -> DataError:
+    shown = ", ".join(" x ".join(map(str, shape)) for shape in shapes[:4]) + (", ..." if len(shapes) > 4 else "")
+    return DataError(
+        f"samples of input `{name}` have {len(shapes)} different shapes: {shown}",
+        where=where,
+        hint=RESIZE_HINT,
+        code="data-shape",
+    )
+
+
+def _no_numbers(what: str, reason: str, where: str) -> DataError:
+    return DataError(
+        f"{what} cannot be used as an array of numbers: {reason}",
+        hint="return numpy arrays or tensors of numbers, all samples in one shape",
+        where=where,
+        code="data-dtype",
+    )

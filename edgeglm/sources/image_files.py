@@ -1,0 +1,223 @@
+"""Splits from folders of images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeglm.data import ArraySplit
+from edgeglm.errors import DataError, MissingExtraError
+from edgeglm.files import sha256_file
+from edgeglm.sources.arrays import INPUT, RESIZE_HINT, preprocessed
+from edgeglm.sources.checking import assemble
+from edgeglm.sources.dataset import DatasetSplit
+from edgeglm.sources.splitting import divide
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeglm_agent.processing import Preprocess
+    from PIL.Image import Image
+
+    from edgeglm.data import Data
+    from edgeglm.sources.images import ImagesData
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+MOST_BYTES_IN_MEMORY = 1 << 30  # a split beyond this is decoded anew each time it is read
+_HIDDEN_JUNK = frozenset({"thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Image files and their class numbers, decoded when they are asked for."""
+
+    paths: tuple[Path, ...]
+    classes: tuple[int, ...]
+    mode: str
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        """Return one image, uint8 (height, width, channels), and its class."""
+        return read_image(self.paths[index], self.mode), self.classes[index]
+
+    def pick(self, indices: np.ndarray) -> Photos:
+        """Return these images alone."""
+        chosen = [int(index) for index in indices]
+        return Photos(tuple(self.paths[i] for i in chosen), tuple(self.classes[i] for i in chosen), self.mode)
+
+
+def load_images(
+    config: ImagesData, folder: Path, *, preprocess: Preprocess, labels: tuple[str, ...], seed: int
+) -> Data:
+    """Read a folder per class, or a folder per split with a folder per class in each.
+
+    Raises:
+        DataError: A folder is missing or empty, a file is damaged, or images come out in different sizes.
+    """
+    root = folder / config.path
+    if not root.is_dir():
+        raise DataError(
+            "no such folder",
+            where=str(root),
+            hint="`data.path` is relative to the folder of the recipe",
+            code="data-file-missing",
+        )
+    warnings: list[str] = []
+    in_splits = (root / "train").is_dir() and bool(_folders(root / "train"))
+    names = labels or tuple(path.name for path in _folders(root / "train" if in_splits else root))
+    own = _own_splits(root, config, names, warnings) if in_splits else None
+    photos = own or _divided(root, config, names, warnings, seed)
+    where = {name: f"{root}, split `{name}`" for name in ("train", "calibration", *config.eval_splits)}
+    splits = {name: _split(part, preprocess, where[name], warnings) for name, part in photos.items()}
+    return assemble(splits, eval_splits=config.eval_splits, labels=names, seed=seed, where=where, warnings=warnings)
+
+
+def read_image(path: Path, mode: str) -> np.ndarray:
+    """Return an image upright, as uint8 (height, width, 3), or (height, width, 1) when mode is ``grey``.
+
+    Raises:
+        DataError: The file is damaged, or no image.
+        MissingExtraError: Pillow is not installed.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as error:
+        raise MissingExtraError("reading images needs Pillow", hint="pip install edgeglm-agent[images]") from error
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            return _pixels(image, mode)
+    except UnidentifiedImageError as error:
+        raise _corrupt(path, "its content is no image") from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise _corrupt(path, str(error)) from error
+
+
+def _pixels(image: Image, mode: str) -> np.ndarray:
+    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8, not scale them
+        high = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(high[:, :, None], 1 if mode == "grey" else 3, axis=2)
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    array = np.asarray(image.convert("L" if mode == "grey" else "RGB"))
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def _corrupt(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"cannot be read as an image: {reason}",
+        where=str(path),
+        hint="remove the file, or copy it again",
+        code="data-file-corrupt",
+    )
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted((path for path in root.iterdir() if path.is_dir() and path.name[0] != "."), key=lambda p: p.name)
+
+
+def _photos(root: Path, config: ImagesData, labels: tuple[str, ...], warnings: list[str]) -> Photos:
+    """Return the images of one folder that holds a folder per class."""
+    there = {path.name for path in _folders(root)}
+    unknown, missing = sorted(there - set(labels)), [label for label in labels if label not in there]
+    if unknown or missing or not labels:
+        said = [f"no folder for {', '.join(missing)}"] if missing else []
+        said += [f"no label for the folder {', '.join(unknown)}"] if unknown else []
+        raise DataError(
+            "; ".join(said) or "there is no folder in it: one is wanted for each class",
+            where=str(root),
+            hint="one folder for each label, of the same name; without `labels` the folders give the names",
+            code="data-classes",
+        )
+    paths: list[Path] = []
+    classes: list[int] = []
+    others: Counter[str] = Counter()
+    for number, label in enumerate(labels):
+        files = sorted(path for path in (root / label).rglob("*") if path.is_file() and path.name[0] != ".")
+        images = [path for path in files if path.suffix.lower() in SUFFIXES]
+        others.update(
+            path.suffix.lower() or path.name
+            for path in files
+            if path.suffix.lower() not in SUFFIXES and path.name.lower() not in _HIDDEN_JUNK
+        )
+        if not images:
+            raise DataError(
+                "no image in it",
+                where=str(root / label),
+                hint=f"every class has images ({', '.join(sorted(SUFFIXES))}); remove the folder if it is no class",
+                code="data-class-empty",
+            )
+        paths.extend(images)
+        classes.extend([number] * len(images))
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        warnings.append(f"{root}: {others.total()} files are no images and were ignored ({kinds})")
+    return Photos(tuple(paths), tuple(classes), config.mode)
+
+
+def _own_splits(
+    root: Path, config: ImagesData, labels: tuple[str, ...], warnings: list[str]
+) -> dict[str, Photos | None]:
+    photos: dict[str, Photos | None] = {}
+    for name in ("train", "calibration", *config.eval_splits):
+        if not (root / name).is_dir():
+            photos[name] = None  # calibration may be; `assemble` refuses the others
+            continue
+        photos[name] = _photos(root / name, config, labels, warnings)
+    return photos
+
+
+def _divided(
+    root: Path, config: ImagesData, labels: tuple[str, ...], warnings: list[str], seed: int
+) -> dict[str, Photos | None]:
+    if len(config.eval_splits) > 1:
+        raise DataError(
+            f"`eval_splits` names {len(config.eval_splits)}, and one set is divided into one",
+            hint=f"make folders {root / 'train'}, {root / config.eval_splits[1]}, ..., or keep one",
+            where=str(root),
+            code="data-split-missing",
+        )
+    photos = _photos(root, config, labels, warnings)
+    chosen = divide(
+        config.fractions,
+        seed,
+        eval_split=config.eval_splits[0],
+        units=[sha256_file(path) for path in photos.paths],
+        targets=np.array(photos.classes),
+        where=str(root),
+    )
+    return {name: photos.pick(indices) for name, indices in chosen.items()}
+
+
+def _split(
+    photos: Photos | None, preprocess: Preprocess, where: str, warnings: list[str]
+) -> ArraySplit | DatasetSplit | None:
+    if photos is None:
+        return None
+    lazy = DatasetSplit.over(photos, preprocess, nullcontext, where)
+    needed = len(photos) * sum(values.nbytes for values in lazy.rows(np.arange(1)).values())
+    if needed > MOST_BYTES_IN_MEMORY:
+        warnings.append(f"{where}: {needed / 1e9:.1f} GB preprocessed; images are decoded each time they are read")
+        return lazy
+    rows = []
+    for index, path in enumerate(photos.paths):
+        ready = preprocessed({INPUT: [photos[index][0]]}, preprocess, str(path))
+        rows.append(ready[INPUT][0])
+    shapes = Counter(row.shape for row in rows)
+    if len(shapes) > 1:
+        usual = shapes.most_common(1)[0][0]
+        odd = next(index for index, row in enumerate(rows) if row.shape != usual)
+        raise DataError(
+            f"images come out in {len(shapes)} sizes, most of them {list(usual)}; {photos.paths[odd]} is "
+            f"{list(rows[odd].shape)}",
+            where=where,
+            hint=RESIZE_HINT,
+            code="data-shape",
+        )
+    return ArraySplit({INPUT: np.stack(rows)}, np.array(photos.classes, dtype=np.int64))

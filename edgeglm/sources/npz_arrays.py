@@ -1,0 +1,176 @@
+"""Splits from one NumPy archive; object arrays are refused, since reading them would run a pickle."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeglm.data import ArraySplit, sample_digests
+from edgeglm.errors import DataError
+from edgeglm.sources.arrays import INPUT
+from edgeglm.sources.checking import assemble
+from edgeglm.sources.python_data import array_split
+from edgeglm.sources.splitting import divide
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+    from pathlib import Path
+
+    from edgeglm_agent.processing import Preprocess
+
+    from edgeglm.data import Data
+    from edgeglm.sources.npz import NpzData
+
+
+def load_npz(config: NpzData, folder: Path, *, preprocess: Preprocess, labels: tuple[str, ...], seed: int) -> Data:
+    """Read the archive, in splits of its own or divided by ``fractions``.
+
+    Raises:
+        DataError: The file is missing or damaged, lacks an array, or its data cannot be used.
+    """
+    with _Archive(folder / config.path) as archive:
+        inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
+        if f"{inputs[0]}_train" in archive.names:
+            return _own_splits(config, inputs, archive, preprocess, labels, seed)
+        return _divided(config, inputs, archive, preprocess, labels, seed)
+
+
+def _own_splits(
+    config: NpzData,
+    inputs: list[str],
+    archive: _Archive,
+    preprocess: Preprocess,
+    labels: tuple[str, ...],
+    seed: int,
+) -> Data:
+    if config.group is not None:
+        raise DataError(
+            f"`group` divides one set, and this archive has splits of its own (`{inputs[0]}_train`)",
+            hint="remove `group`, or name arrays that are not divided yet",
+            where=str(archive.path),
+            code="data-groups",
+        )
+    splits: dict[str, ArraySplit | None] = {}
+    where = {}
+    for name in ("train", "calibration", *config.eval_splits):
+        where[name] = f"{archive.path}, split `{name}`"
+        if name == "calibration" and f"{inputs[0]}_{name}" not in archive.names:
+            splits[name] = None
+            continue
+        arrays = {_input_name(config, key): archive.read(f"{key}_{name}") for key in inputs}
+        splits[name] = array_split(arrays, archive.read(f"{config.targets}_{name}"), preprocess, where[name])
+    return assemble(splits, eval_splits=config.eval_splits, labels=labels, seed=seed, where=where)
+
+
+def _divided(
+    config: NpzData,
+    inputs: list[str],
+    archive: _Archive,
+    preprocess: Preprocess,
+    labels: tuple[str, ...],
+    seed: int,
+) -> Data:
+    place = str(archive.path)
+    if len(config.eval_splits) > 1:
+        raise DataError(
+            f"`eval_splits` names {len(config.eval_splits)}, and one set is divided into one",
+            hint=f"give arrays `{inputs[0]}_train`, `{inputs[0]}_{config.eval_splits[1]}`, ..., or keep one",
+            where=place,
+            code="data-split-missing",
+        )
+    arrays = {_input_name(config, key): archive.read(key) for key in inputs}
+    whole = array_split(arrays, archive.read(config.targets), preprocess, place)
+    assert whole.targets is not None  # read
+    units: Sequence[Hashable] = sample_digests(whole)
+    stratify = whole.targets if whole.targets.dtype.kind in "iu" and whole.targets.ndim == 1 else None
+    if config.group is not None:
+        groups = archive.read(config.group, text=True)
+        if groups.shape != (len(whole),):
+            raise DataError(
+                f"`{config.group}` of shape {list(groups.shape)} is not one group for each of {len(whole)} samples",
+                where=place,
+                hint="an array of ids, as long as the inputs",
+                code="data-groups",
+            )
+        units, stratify = groups.tolist(), None  # groups hold classes in any mixture
+    chosen = divide(
+        config.fractions, seed, eval_split=config.eval_splits[0], units=units, targets=stratify, where=place
+    )
+    return assemble(
+        {name: whole.take(indices) for name, indices in chosen.items()},
+        eval_splits=config.eval_splits,
+        labels=labels,
+        seed=seed,
+        where={name: f"{place}, split `{name}`" for name in chosen},
+    )
+
+
+def _input_name(config: NpzData, key: str) -> str:
+    return INPUT if isinstance(config.inputs, str) else key
+
+
+class _Archive:
+    """An open .npz file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> _Archive:
+        if not self.path.is_file():
+            raise DataError(
+                "no such file",
+                where=str(self.path),
+                hint="`data.path` is relative to the folder of the recipe",
+                code="data-file-missing",
+            )
+        try:
+            loaded = np.load(self.path, allow_pickle=False)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise self._corrupt(str(error)) from error
+        if isinstance(loaded, np.ndarray):
+            raise self._corrupt("it holds one array (.npy)")
+        self._file = loaded
+        self.names = set(loaded.files)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, name: str, *, text: bool = False) -> np.ndarray:
+        """Return one array of numbers (or, for group ids, of text)."""
+        if name not in self.names:
+            raise DataError(
+                f"there is no array `{name}`; there are {', '.join(sorted(self.names)) or 'none'}",
+                where=str(self.path),
+                hint="name the arrays by `data.inputs` and `data.targets`; those of a split end in `_train`, `_eval`",
+                code="data-array-missing",
+            )
+        try:
+            array: np.ndarray = self._file[name]
+        except Exception as error:  # a damaged header raises whatever its text happens to parse as
+            if isinstance(error, ValueError) and "allow_pickle" in str(error):
+                raise DataError(
+                    f"`{name}` is an array of Python objects, which would be unpickled; that could run any code",
+                    where=str(self.path),
+                    hint="save numbers: `np.savez(path, x=x.astype(np.float32), y=y.astype(np.int64))`",
+                    code="data-pickle",
+                ) from error
+            raise self._corrupt(f"`{name}`: {error}") from error
+        if array.dtype.kind not in ("biufUS" if text else "biuf"):
+            raise DataError(
+                f"`{name}` is of type {array.dtype}, not numbers",
+                where=str(self.path),
+                hint="number the classes from 0, and list their names in `labels`",
+                code="data-dtype",
+            )
+        return array
+
+    def _corrupt(self, reason: str) -> DataError:
+        return DataError(
+            f"cannot be read as .npz: {reason}",
+            where=str(self.path),
+            hint="write it with np.savez or np.savez_compressed; the file may be cut short: copy it again",
+            code="data-file-corrupt",
+        )

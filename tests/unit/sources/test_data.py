@@ -1,0 +1,553 @@
+"""Data as users have it: arrays, datasets, archives; and everything that must be refused about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from edgeglm_agent.processing import Preprocess
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from edgeglm.data import sample_digests
+from edgeglm.errors import DataError, EntryError
+from edgeglm.sources import NpzData, PythonData, data_from_objects, load_data
+from edgeglm.sources.entry import Entries
+from edgeglm.sources.npz import Fractions
+from edgeglm.sources.splitting import divide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NONE = Preprocess()
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    if Entries._active is not None:
+        Entries._active.close()
+
+
+def samples(n: int, *, seed: int = 0, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    return np.random.default_rng(seed).normal(size=(n, 4)).astype(np.float32), np.arange(n) % classes
+
+
+def objects(data: dict[str, Any], **kwargs: Any) -> Any:
+    return data_from_objects(data, **({"preprocess": NONE, "labels": (), "seed": 0} | kwargs))
+
+
+def three() -> dict[str, Any]:
+    return {"train": samples(60), "calibration": samples(12, seed=1), "eval": samples(30, seed=2)}
+
+
+def refused(code: str, data: dict[str, Any], match: str | None = None, **kwargs: Any) -> DataError:
+    with pytest.raises(DataError, match=match) as caught:
+        objects(data, **kwargs)
+    assert caught.value.code == code
+    return caught.value
+
+
+# --- what is accepted
+
+
+def test_arrays_of_three_splits_are_taken_as_they_are() -> None:
+    data = objects(three())
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 60, "calibration": 12, "eval": 30}
+    assert data.eval_splits == ("eval",)
+    np.testing.assert_array_equal(data.evaluation.rows(np.arange(30))["input"], three()["eval"][0])
+    assert data.evaluation.targets.dtype == np.int64
+    assert data.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype"),
+    [
+        (lambda x: (x * 9).astype(np.uint8), np.float32),
+        (lambda x: x.astype(np.float64), np.float32),
+        (lambda x: x.astype(np.float16), np.float32),
+        (lambda x: (x * 1e6).astype(np.int64), np.int64),
+        (lambda x: x > 0, np.float32),
+        (lambda x: x.tolist(), np.float32),
+        (torch.from_numpy, np.float32),
+        (lambda x: torch.from_numpy(x).requires_grad_(), np.float32),
+        (lambda x: torch.from_numpy(x).bfloat16(), np.float32),
+    ],
+    ids=["uint8", "float64", "float16", "tokens", "bool", "list", "tensor", "with-gradient", "bfloat16"],
+)
+def test_inputs_become_float32_and_tokens_stay_integers(make: Any, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    given = {name: (make(rng.normal(size=(40, 64)).astype(np.float32)), np.arange(40) % 3) for name in three()}
+    rows = objects(given).evaluation.rows(np.arange(3))["input"]
+    assert rows.dtype == dtype
+    np.testing.assert_array_equal(
+        rows, np.asarray(torch.as_tensor(given["eval"][0][:3]).detach().float()).astype(dtype)
+    )
+
+
+@pytest.mark.parametrize("shape", [lambda y: y[:, None], lambda y: y.astype(np.uint8), torch.from_numpy, list])
+def test_class_numbers_may_be_written_in_several_ways(shape: Any) -> None:
+    given = {name: (x, shape(y)) for name, (x, y) in three().items()}
+    np.testing.assert_array_equal(objects(given).evaluation.targets, three()["eval"][1])
+
+
+def test_inputs_may_have_names() -> None:
+    named = {name: ({"left": x, "right": x + 1}, y) for name, (x, y) in three().items()}
+    data = objects(named)
+    assert data.evaluation.input_names == ("left", "right")
+    assert set(data.evaluation.rows(np.arange(2))) == {"left", "right"}
+
+
+def test_calibration_is_taken_out_of_train_where_there_is_none() -> None:
+    given = {"train": samples(100), "calibration": None, "eval": samples(30, seed=2)}
+    data = objects(given)
+    train, calibration = set(sample_digests(data.splits["train"])), set(sample_digests(data.splits["calibration"]))
+    assert (len(train), len(calibration)) == (80, 20)
+    assert not train & calibration
+    assert sample_digests(objects(given).splits["calibration"]) == sample_digests(data.splits["calibration"])
+    assert sample_digests(objects(given, seed=1).splits["calibration"]) != sample_digests(data.splits["calibration"])
+
+
+def test_a_calibration_split_that_is_train_again_is_replaced_by_a_part_of_it() -> None:
+    data = objects({"train": samples(100), "calibration": samples(100), "eval": samples(30, seed=2)})
+    assert not set(sample_digests(data.splits["train"])) & set(sample_digests(data.splits["calibration"]))
+    assert any("all samples are in `train` too" in warning for warning in data.warnings)
+
+
+def test_several_evaluation_splits_keep_their_order() -> None:
+    data = objects(three() | {"night": samples(20, seed=5)})
+    assert data.eval_splits == ("eval", "night")
+    assert set(data.splits) == {"train", "calibration", "eval", "night"}
+
+
+def test_preprocessing_is_applied_to_every_split() -> None:
+    doubled = objects(three(), preprocess=Preprocess.of([{"normalise": {"scale": 2.0}}]))
+    np.testing.assert_allclose(doubled.evaluation.rows(np.arange(30))["input"], three()["eval"][0] * 2)
+
+
+# --- duplicates
+
+
+def test_samples_of_evaluation_leave_train_and_calibration_and_are_counted() -> None:
+    evaluation = samples(300, seed=2)
+    x, y = samples(60)
+    x[[3, 5]] = evaluation[0][[10, 11]]
+    calibration = samples(12, seed=1)
+    calibration[0][4] = evaluation[0][12]
+    data = objects({"train": (x, y), "calibration": calibration, "eval": evaluation})
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 58, "calibration": 11, "eval": 300}
+    assert len(data.splits["train"].targets) == 58
+    assert any("split" not in w and "2 samples are in `eval` too" in w for w in data.warnings)
+    assert any("1 sample is in `eval` too" in w for w in data.warnings)
+
+
+def test_more_than_one_in_a_hundred_evaluation_samples_in_train_is_an_error() -> None:
+    evaluation = samples(300, seed=2)
+    x, y = samples(60)
+    x[:4] = evaluation[0][20:24]
+    error = refused("splits-overlap", {"train": (x, y), "eval": evaluation}, r"4 of 300 samples \(1.3%\)")
+    assert "sample 20 is sample 0 of `train`" in str(error)
+    assert "eval" in error.problems[0].where
+
+
+def test_every_evaluation_split_is_compared_with_train() -> None:
+    x, y = samples(60)
+    error = refused("splits-overlap", {"train": (x, y), "eval": samples(30, seed=2), "night": (x[:20], y[:20])})
+    assert "night" in error.problems[0].where
+
+
+def test_samples_in_train_and_calibration_leave_calibration() -> None:
+    given = three()
+    given["calibration"][0][:2] = given["train"][0][5]
+    data = objects(given)
+    assert (len(data.splits["train"]), len(data.splits["calibration"])) == (60, 10)
+    assert any("2 samples are in `train` too, and left out" in warning for warning in data.warnings)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=8, max_size=60), st.integers(0, 5))
+def test_whatever_is_given_no_sample_lies_in_two_splits(values: list[int], seed: int) -> None:
+    x = np.array(values, dtype=np.float32)[:, None]
+    y = np.arange(len(x)) % 2
+    evaluation = (np.arange(200, 240, dtype=np.float32)[:, None], np.arange(40) % 2)
+    half = len(x) // 2
+    given = {"train": (x[:half], y[:half]), "calibration": (x[half:], y[half:]), "eval": evaluation}
+    try:
+        data = objects(given, seed=seed)
+    except DataError as error:
+        if error.code not in ("data-too-few", "data-one-class"):
+            raise
+        return
+    seen = [set(sample_digests(data.splits[name])) for name in ("train", "calibration", "eval")]
+    assert sum(map(len, seen)) == len(set.union(*seen))
+
+
+# --- what is refused
+
+
+def broken(split: str, change: Any) -> dict[str, Any]:
+    data = three()
+    x, y = data[split]
+    data[split] = change(x, y)
+    return data
+
+
+def with_value(x: np.ndarray, y: np.ndarray, value: float) -> tuple[np.ndarray, np.ndarray]:
+    x[7, 2] = value
+    return x, y
+
+
+@pytest.mark.parametrize(("value", "kind"), [(np.nan, "NaN"), (np.inf, "Inf"), (-np.inf, "Inf")])
+@pytest.mark.parametrize("split", ["train", "calibration", "eval"])
+def test_data_that_is_not_finite_is_refused_with_its_first_sample(split: str, value: float, kind: str) -> None:
+    error = refused("data-nan", broken(split, lambda x, y: with_value(x, y, value)), f"holds {kind}, first in sample 7")
+    assert split in error.problems[0].where
+
+
+@pytest.mark.parametrize(
+    ("code", "change", "message"),
+    [
+        ("data-one-class", lambda x, y: (x, y * 0 + 1), "all samples are of class 1"),
+        ("data-targets", lambda x, y: (x, y - 1), "target -1 of sample 0"),
+        ("data-targets", lambda x, y: (x, y.astype(float)), "float64"),
+        ("data-targets", lambda x, y: (x, np.eye(3)[y]), "one class number a sample"),
+        ("data-dtype", lambda x, y: (x, np.array(["a", "b"] * (len(y) // 2))), "array of numbers"),
+        ("data-dtype", lambda x, y: (x.astype(object), y), "array of numbers"),
+        ("data-dtype", lambda _x, y: ([[1.0], [1.0, 2.0]], y[:2]), "array of numbers"),
+        ("data-length", lambda x, y: (x, y[:-1]), "targets 29"),
+        ("data-length", lambda x, y: ({"a": x, "b": x[1:]}, y), "input `b` 29"),
+        ("data-empty", lambda x, y: (x[:0], y[:0]), "empty"),
+        ("data-shape", lambda x, y: (x[:, :3], y), r"input \[3\] float32"),
+        ("data-shape", lambda x, y: ({"other": x}, y), r"other \[4\]"),
+        ("data-no-targets", lambda x, _y: (x, None), "no targets"),
+        ("data-split-missing", lambda _x, _y: None, "no split"),
+        ("data-entry-result", lambda x, _y: x, "gave a ndarray"),
+        ("data-entry-result", lambda x, y: (x, y, y), "gave a tuple"),
+        ("data-entry-result", lambda _x, _y: DataLoader(TensorDataset(torch.zeros(3))), "gave a DataLoader"),
+    ],
+)
+def test_data_that_cannot_be_used_is_refused(code: str, change: Any, message: str) -> None:
+    error = refused(code, broken("eval", change), message)
+    assert "eval" in error.problems[0].where
+    assert error.problems[0].hint
+
+
+def test_targets_beyond_the_labels_are_refused() -> None:
+    refused("data-targets", three(), "they run from 0 to 1", labels=("a", "b"))
+
+
+def test_a_class_without_evaluation_samples_is_mentioned() -> None:
+    data = objects(three(), labels=("a", "b", "c", "rare"))
+    assert any("no sample of rare" in warning for warning in data.warnings)
+
+
+def test_preprocessing_that_does_not_fit_is_refused_with_its_key() -> None:
+    wrong = Preprocess.of([{"resize": {"height": 8, "width": 8}}])
+    error = refused("preprocess-failed", three(), "resize", preprocess=wrong)
+    assert "preprocess[0].resize" in error.problems[0].where
+
+
+def test_something_must_be_evaluated_on() -> None:
+    refused("data-split-missing", {"train": samples(60)}, "no split to evaluate on")
+
+
+# --- the fingerprint
+
+
+def test_the_fingerprint_follows_values_targets_and_splits() -> None:
+    base = objects(three()).sha256
+    assert objects(three()).sha256 == base
+    changed = three()
+    changed["eval"][0][0, 0] += 1
+    relabelled = three()
+    relabelled["train"][1][:2] = relabelled["train"][1][1::-1]
+    more = three() | {"night": samples(20, seed=9)}
+    prints = [objects(data).sha256 for data in (changed, relabelled, more)]
+    assert len({base, *prints}) == 4
+
+
+# --- datasets
+
+
+class Rows(Dataset[tuple[np.ndarray, int]]):
+    def __init__(self, n: int, seed: int = 0, noise: float = 0.0) -> None:
+        self.x, self.y = samples(n, seed=seed)
+        self.noise = noise
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        self.read.append(index)
+        return self.x[index] + self.noise * np.random.randn(4).astype(np.float32), int(self.y[index])
+
+
+def datasets(**noise: float) -> dict[str, Any]:
+    sizes = {"train": (60, 0), "calibration": (12, 1), "eval": (30, 2)}
+    return {name: Rows(n, seed, noise.get(name, 0.0)) for name, (n, seed) in sizes.items()}
+
+
+def test_a_dataset_is_the_same_data_as_its_arrays() -> None:
+    lazy, arrays = objects(datasets()), objects(three())
+    assert lazy.sha256 == arrays.sha256
+    np.testing.assert_array_equal(lazy.evaluation.targets, arrays.evaluation.targets)
+    rows = np.array([5, 1, 7])
+    np.testing.assert_array_equal(lazy.evaluation.rows(rows)["input"], arrays.evaluation.rows(rows)["input"])
+    part, same = lazy.evaluation.take(rows), arrays.evaluation.take(rows)
+    np.testing.assert_array_equal(part.targets, same.targets)
+    np.testing.assert_array_equal(part.rows(np.array([2, 0]))["input"], same.rows(np.array([2, 0]))["input"])
+
+
+def test_only_the_rows_asked_for_are_read() -> None:
+    given = datasets()
+    data = objects(given)
+    given["eval"].read.clear()
+    data.evaluation.take(np.array([4, 9])).rows(np.array([1]))
+    assert given["eval"].read == [9]
+
+
+def test_a_dataset_that_reads_many_at_once_is_asked_to() -> None:
+    class Many(Rows):
+        def __getitems__(self, indices: list[int]) -> list[tuple[np.ndarray, int]]:
+            return [(self.x[index], int(self.y[index])) for index in indices]
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+            raise AssertionError("one by one")
+
+    data = objects({name: Many(n, seed) for name, n, seed in (("train", 60, 0), ("eval", 30, 2))})
+    np.testing.assert_array_equal(data.evaluation.rows(np.arange(3))["input"], samples(30, seed=2)[0][:3])
+
+
+def test_datasets_of_tensors_and_of_named_inputs_are_taken() -> None:
+    tensors = {name: TensorDataset(torch.from_numpy(x), torch.from_numpy(y)) for name, (x, y) in three().items()}
+    assert objects(tensors).sha256 == objects(three()).sha256
+
+    class Named(Rows):
+        def __getitem__(self, index: int) -> Any:
+            x, y = super().__getitem__(index)
+            return {"left": x, "right": -x}, y
+
+    data = objects({"train": Named(60), "eval": Named(30, 2)})
+    assert data.evaluation.input_names == ("left", "right")
+
+
+def test_samples_of_a_dataset_leave_train_too() -> None:
+    given = datasets()
+    given["eval"] = Rows(300, 2)
+    given["train"].x[5] = given["eval"].x[0]
+    data = objects(given)
+    assert len(data.splits["train"]) == len(data.splits["train"].targets) == 59
+    np.testing.assert_array_equal(data.splits["train"].rows(np.array([5]))["input"], given["train"].x[[6]])
+
+
+def test_an_evaluation_dataset_that_changes_is_refused() -> None:
+    error = refused("data-not-repeatable", datasets(eval=1.0), "other values each time")
+    assert "eval" in error.problems[0].where
+
+
+def test_a_training_dataset_may_augment_and_keeps_its_fingerprint() -> None:
+    first, second = objects(datasets(train=1.0)), objects(datasets(train=1.0))
+    assert first.sha256 == second.sha256
+    assert any("cannot be found" in warning for warning in first.warnings)
+
+
+def test_images_of_several_sizes_in_a_dataset_need_a_resize() -> None:
+    class Sizes(Rows):
+        def __getitem__(self, index: int) -> Any:
+            return np.random.default_rng((index, len(self))).random((6 + index % 2, 6, 3)), int(self.y[index])
+
+    given = {"train": Sizes(60), "eval": Sizes(30, 2)}
+    error = refused("data-shape", given, "different shapes")
+    assert "resize" in error.problems[0].hint
+    data = objects(given, preprocess=Preprocess.of([{"resize": {"height": 4, "width": 4}}]))
+    assert data.evaluation.rows(np.arange(3))["input"].shape == (3, 4, 4, 3)
+
+
+# --- python entries
+
+DATA_PY = """
+import numpy as np
+def load(split, scale=1.0):
+    n, seed = {"train": (60, 0), "calibration": (12, 1), "eval": (30, 2)}[split]
+    return np.random.default_rng(seed).normal(size=(n, 4)) * scale, np.arange(n) % 3
+"""
+
+
+def python_data(folder: Path, text: str, **kwargs: Any) -> Any:
+    (folder / "data.py").write_text(text)
+    config = PythonData(entry="./data.py:load", **kwargs)
+    return load_data(config, Entries(folder), preprocess=NONE, labels=(), seed=0)
+
+
+def test_the_entry_is_called_for_each_split_with_its_arguments(tmp_path: Path) -> None:
+    data = python_data(tmp_path, DATA_PY, args={"scale": 2.0})
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 60, "calibration": 12, "eval": 30}
+    np.testing.assert_allclose(data.evaluation.rows(np.arange(30))["input"], samples(30, seed=2)[0] * 2, rtol=1e-6)
+
+
+def test_a_split_that_the_entry_does_not_know_is_the_users_error(tmp_path: Path) -> None:
+    with pytest.raises(EntryError, match="KeyError: 'night'") as caught:
+        python_data(tmp_path, DATA_PY, eval_splits=["eval", "night"])
+    assert caught.value.problems[0].where == f"{tmp_path}/data.py:4"
+
+
+def test_what_a_dataset_raises_while_it_is_read_is_the_users_error(tmp_path: Path) -> None:
+    text = (
+        "class Rows:\n    def __len__(self): return 5\n    def __getitem__(self, i):\n"
+        "        return [0.0, i / (i - 3)], i\ndef load(split): return Rows()\n"
+    )
+    with pytest.raises(EntryError, match="ZeroDivisionError") as caught:
+        python_data(tmp_path, text)
+    assert caught.value.problems[0].where == f"{tmp_path}/data.py:4"
+
+
+def test_an_entry_that_shuffles_before_it_divides_gives_disjoint_splits(tmp_path: Path) -> None:
+    text = (
+        "import numpy as np\ndef load(split):\n    x = np.arange(100.0)[:, None]\n    p = np.random.permutation(100)\n"
+        "    part = {'train': p[:60], 'calibration': p[60:70], 'eval': p[70:]}[split]\n    return x[part], part % 2\n"
+    )
+    assert python_data(tmp_path, text).warnings == ()
+
+
+# --- archives
+
+
+def npz(folder: Path, name: str = "data.npz", **arrays: Any) -> Path:
+    np.savez(folder / name, **arrays)
+    return folder
+
+
+def load_npz(folder: Path, **kwargs: Any) -> Any:
+    config = NpzData(path="data.npz", **kwargs)
+    return load_data(config, Entries(folder), preprocess=NONE, labels=(), seed=0)
+
+
+def refused_npz(code: str, folder: Path, match: str | None = None, **kwargs: Any) -> DataError:
+    with pytest.raises(DataError, match=match) as caught:
+        load_npz(folder, **kwargs)
+    assert caught.value.code == code
+    assert caught.value.problems[0].where.startswith(str(folder / "data.npz"))
+    return caught.value
+
+
+def own_splits() -> dict[str, np.ndarray]:
+    return {f"{key}_{name}": part for name, pair in three().items() for key, part in zip("xy", pair, strict=True)}
+
+
+def test_an_archive_with_splits_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert load_npz(npz(tmp_path, **own_splits())).sha256 == objects(three()).sha256
+
+
+def test_an_archive_may_leave_calibration_to_train(tmp_path: Path) -> None:
+    arrays = {name: part for name, part in own_splits().items() if "calibration" not in name}
+    assert len(load_npz(npz(tmp_path, **arrays)).splits["calibration"]) == 12
+
+
+def test_one_set_is_divided_by_class_and_seed(tmp_path: Path) -> None:
+    x, _ = samples(200)
+    y = (np.arange(200) < 20).astype(int)  # one in ten
+    data = load_npz(npz(tmp_path, x=x, y=y))
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 140, "calibration": 20, "eval": 40}
+    assert {name: int(split.targets.sum()) for name, split in data.splits.items()} == {
+        "train": 14,
+        "calibration": 2,
+        "eval": 4,
+    }
+    assert load_npz(tmp_path).sha256 == data.sha256
+
+
+def test_copies_in_one_set_stay_on_one_side(tmp_path: Path) -> None:
+    x, y = samples(100)
+    data = load_npz(npz(tmp_path, x=np.concatenate([x, x]), y=np.concatenate([y, y])))
+    seen = [set(sample_digests(split)) for split in data.splits.values()]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 100
+
+
+def test_a_group_never_lies_in_two_splits(tmp_path: Path) -> None:
+    x, y = samples(300)
+    x[:, 0] = np.arange(300) // 10  # the group can be read off
+    names = np.array([f"speaker {number}" for number in np.arange(300) // 10])
+    data = load_npz(npz(tmp_path, x=x, y=y, speaker=names), group="speaker")
+    groups = [set(split.rows(np.arange(len(split)))["input"][:, 0]) for split in data.splits.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    assert [len(group) for group in groups] == [21, 3, 6]
+
+
+def test_several_arrays_are_inputs_of_their_names(tmp_path: Path) -> None:
+    x, y = samples(60)
+    data = load_npz(npz(tmp_path, left=x, right=x * 2, y=y), inputs=["left", "right"])
+    assert data.evaluation.input_names == ("left", "right")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=1, max_size=150),
+    st.integers(0, 3),
+    st.sampled_from([(0.7, 0.1, 0.2), (0.5, 0.2, 0.3), (0.3, 0.3, 0.3)]),
+)
+def test_a_division_keeps_units_together_and_uses_no_sample_twice(
+    pairs: list[tuple[int, int]], seed: int, shares: tuple[float, float, float]
+) -> None:
+    units, targets = [unit for unit, _ in pairs], np.array([target for _, target in pairs])
+    fractions = Fractions(train=shares[0], calibration=shares[1], eval=shares[2])
+    try:
+        chosen = divide(fractions, seed, eval_split="eval", units=units, targets=targets, where="x")
+    except DataError as error:
+        if error.code != "data-too-few":
+            raise
+        return
+    every = np.concatenate(list(chosen.values()))
+    assert len(every) == len(set(every.tolist())) <= len(units)
+    if sum(shares) == pytest.approx(1):
+        assert len(every) == len(units)
+    homes = {unit: {name for name, part in chosen.items() for i in part if units[i] == unit} for unit in units}
+    assert all(len(home) <= 1 for home in homes.values())
+
+
+def test_archives_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    refused_npz("data-file-missing", tmp_path, "no such file")
+    x, y = samples(60)
+    npz(tmp_path, images=x, y=y)
+    refused_npz("data-array-missing", tmp_path, "no array `x`; there are images, y")
+    npz(tmp_path, x=x, y=np.array(["a", "b", "c"] * 20))
+    refused_npz("data-dtype", tmp_path, "`y` is of type <U1")
+    npz(tmp_path, x=x, y=y, who=np.arange(7))
+    refused_npz("data-groups", tmp_path, "not one group", group="who")
+    npz(tmp_path, **own_splits(), who=np.arange(60))
+    refused_npz("data-groups", tmp_path, "divides one set", group="who")
+    npz(tmp_path, x=x, y=y)
+    refused_npz("data-split-missing", tmp_path, "names 2", eval_splits=["eval", "night"])
+    npz(tmp_path, x=x[:3], y=y[:3])
+    refused_npz("data-too-few", tmp_path, "too few to divide")
+
+
+def test_an_archive_of_python_objects_is_not_unpickled(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (tmp_path / "ran",))
+
+    y = samples(60)[1]
+    np.savez(tmp_path / "data.npz", x=np.array([Bomb()] * 60, dtype=object), y=y)
+    refused_npz("data-pickle", tmp_path, "could run any code")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "flipped", "npy", "empty"])
+def test_a_damaged_archive_is_refused(tmp_path: Path, damage: str) -> None:
+    x, y = samples(600)
+    np.savez_compressed(tmp_path / "data.npz", x=x, y=y)
+    path = tmp_path / "data.npz"
+    content = bytearray(path.read_bytes())
+    if damage == "npy":
+        with path.open("wb") as file:
+            np.save(file, x)
+    elif damage == "flipped":
+        content[200:260] = bytes(60)
+        path.write_bytes(content)
+    else:
+        path.write_bytes({"cut": content[: len(content) // 2], "garbage": b"not a zip" * 40, "empty": b""}[damage])
+    refused_npz("data-file-corrupt", tmp_path, "cannot be read as .npz")
