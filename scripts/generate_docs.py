@@ -131,7 +131,8 @@ def _section(title: str, cls: Any, *, level: int = 3) -> str:
     for field in info.fields:
         key = field.encode_name
         anchor = f"[`{key}`](#{SECTIONS[key]})" if key in SECTIONS and title != SECTIONS[key] else f"`{key}`"
-        rows.append(f"| {anchor} | {_cell(value(field.type))} | {_default(field)} | {_cell(comments.get(field.name, ''))} |")
+        cells = [anchor, _cell(value(field.type)), _default(field), _cell(comments.get(field.name, ""))]
+        rows.append(f"| {' | '.join(cells)} |")
     table = "\n".join(rows) if info.fields else "It has no settings."
     return f"{'#' * level} {title}\n\n{doc_line(cls)}\n\n{table}\n"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import inspect as types
 
@@ -41,17 +42,20 @@ class LoadedRecipe:
         return place(str(self.path), key, self.lines, self.overridden)
 
 
-def load_recipe(path: Path | str, *, overrides: Sequence[str] = ()) -> LoadedRecipe:
+def load_recipe(source: Path | str | dict[str, Any], *, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """Read and validate a recipe.
 
     Args:
-        path: The YAML file.
+        source: The YAML file; or the recipe itself as plain data, its paths relative to the current folder.
         overrides: Changes made before validation, as after ``--set``: ``steps[0].prune.channel_ratio=0.3``.
 
     Raises:
         RecipeError: Every problem found, in the order of the file.
     """
-    path = Path(path)
+    if isinstance(source, dict):
+        text = json.dumps(source, default=str)  # JSON is YAML 1.2
+        return parse_recipe(text, Path("recipe"), overrides=overrides)
+    path = Path(source)
     return parse_recipe(_read(path), path, overrides=overrides)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgeglm.recipe.types import ArtifactConfig
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
 from edgeglm.sources import NpzData, OnnxModel, TfliteModel
+from edgeglm.steps import step_name
 from edgeglm.steps._training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
         augment = value.augment if isinstance(value, TrainingConfig) else None
         if augment is not None and re.search(ENTRY_PATTERN, augment) is None:
             message = f"`{augment}` has not the form wanted here"
-            walker.report(f"{key}.augment", message, pattern_hint(ENTRY_PATTERN), code="recipe-out-of-range")
+            walker.report(
+                f"{key}.{step_name(value)}.augment", message, pattern_hint(ENTRY_PATTERN), code="recipe-out-of-range"
+            )
         if isinstance(value, ArtifactConfig):
             _patterns(walker, f"{key}.quantize.ignore", value.quantization.ignore)
 

@@ -333,10 +333,7 @@ class Walker:
         assert isinstance(kind, types.StructType)
         if not isinstance(settings, Mapping):
             return self._wrong_type(settings, kind, inner)
-        value = self._struct(settings, kind, inner, tagged=False)
-        if value is not INVALID:
-            self.built[inner] = value
-        return value
+        return self._struct(settings, kind, inner, tagged=False)
 
 
 def _not_one_name(node: Node, known: dict[str, Any], what: str) -> tuple[str, str]:

@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import pytest
+from msgspec import Meta
+
+from edgeglm.errors import RecipeError
+from edgeglm.recipe import Quantize, dump_recipe, load_recipe
+from edgeglm.recipe.walk import Walker
+from edgeglm.sources import NpzData, PythonModel
+from edgeglm.steps import Distill, Finetune, Prune, StepConfig
+from tests.support.recipes import MINIMAL, fault, faults, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PRUNE = MINIMAL + "steps:\n  - prune: {channel_ratio: 0.5}\n  - distill: {epochs: 3}\n"
+
+
+def test_a_minimal_recipe_has_every_default() -> None:
+    recipe = parse(MINIMAL).recipe
+    assert recipe.model == PythonModel(entry="model.py:build")
+    assert (recipe.target, recipe.seed, recipe.steps, recipe.on_violation) == ("x86-64", 0, [], "fail")
+    assert recipe.artifacts[0].quantize == Quantize(scheme="none")
+
+
+def test_steps_are_built_in_their_order_with_numbers_of_the_wanted_type() -> None:
+    text = MINIMAL + "steps:\n  - prune: {macs_ratio: 0.5}\n  - distill: {epochs: 3, temperature: 4}\n"
+    prune, distill = parse(text).recipe.steps
+    assert prune == Prune(macs_ratio=0.5)
+    assert isinstance(distill, Distill)
+    assert isinstance(distill.temperature, float)
+    assert distill.temperature == 4.0
+
+
+def test_an_error_reads_as_the_design_shows_it() -> None:
+    problem = fault(MINIMAL + "steps:\n  - distill: {epochs: 1}\n  - prune: {chanel_ratio: 0.3, macs_ratio: 0.5}\n")
+    assert str(problem).splitlines()[:3] == [
+        "kws/recipe.yaml:10 steps[1].prune: unknown key `chanel_ratio`",
+        "",
+        "hint: did you mean `channel_ratio`?",
+    ]
+
+
+def test_every_error_of_a_file_is_shown_at_once_in_the_order_of_the_file() -> None:
+    text = """\
+version: 1
+name: "two words"
+model: {source: pyton, entry: "model.py:build"}
+data: {source: npz, path: 5}
+task: {}
+artifacts:
+  - {format: onnx, quantize: int8}
+  - {format: onnx}
+  - {format: onnx}
+sed: 3
+"""
+    found = [(problem.where, problem.code) for problem in faults(text)]
+    assert found == [
+        ("kws/recipe.yaml:2 name", "recipe-out-of-range"),
+        ("kws/recipe.yaml:3 model.source", "recipe-unknown-value"),
+        ("kws/recipe.yaml:4 data.path", "recipe-wrong-type"),
+        ("kws/recipe.yaml:5 task", "recipe-missing-key"),
+        ("kws/recipe.yaml:7 artifacts[0].quantize", "recipe-unknown-value"),
+        ("kws/recipe.yaml:9 artifacts[2]", "recipe-conflict"),
+        ("kws/recipe.yaml:10", "recipe-unknown-key"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "code", "message", "hint"),
+    [
+        ("target: rpi-5", "target", "recipe-unknown-value", "unknown value `rpi-5`", "did you mean `rpi5`?"),
+        ("seed: true", "seed", "recipe-wrong-type", "expected an integer, found `true`", ""),
+        ("seed: 1.0", "seed", "recipe-wrong-type", "expected an integer, found the number 1.0", "write 1"),
+        ("seed: -1", "seed", "recipe-out-of-range", "-1 is out of range: at least 0 and below 4294967296", "seed"),
+        ("seed: '1'", "seed", "recipe-wrong-type", "expected an integer, found the text `1`", "without quotes"),
+        ("seed:", "seed", "recipe-wrong-type", "expected an integer, found nothing", "give it a value"),
+        ("seed: [1]", "seed", "recipe-wrong-type", "expected an integer, found a list", ""),
+        ("threads: 0", "threads", "recipe-out-of-range", "0 is out of range: at least 1", "for training"),
+        ("labels: [1]", "labels[0]", "recipe-wrong-type", "expected text, found the integer 1", '"1"'),
+        ("labels: {a: b}", "labels", "recipe-wrong-type", "expected text or a list, found a mapping", ""),
+        ("labels: [a, b, a]", "labels[2]", "recipe-conflict", "the label `a` is there twice", "a name of its own"),
+        ("labels: ''", "labels", "recipe-out-of-range", "must not be empty", "name a file"),
+        ("budget: 3", "budget", "recipe-wrong-type", "expected a mapping, found the integer 3", ""),
+        ("budget: {metric_drop: 1%}", "budget.metric_drop", "recipe-wrong-type", "the text `1%`", "a fraction: 0.01"),
+        ("budget: {size_mb: .inf}", "budget.size_mb", "recipe-out-of-range", "inf is not a finite number", ""),
+        ("budget: {size_mb: .nan}", "budget.size_mb", "recipe-out-of-range", "nan is not a finite number", ""),
+        ("budget:\n  - size_mb: 5", "budget", "recipe-wrong-type", "found a list", "without the `-`"),
+        (
+            "golden: {source: evl}",
+            "golden.source",
+            "recipe-unknown-value",
+            "unknown value `evl`",
+            "did you mean `eval`?",
+        ),
+        ("provenance: {date: 2024}", "provenance.date", "recipe-wrong-type", "found the integer 2024", '"2024"'),
+        ("preprocess: [softmax]", "preprocess[0]", "recipe-unknown-value", "an operation of `postprocess`", "move it"),
+        ("postprocess: [layout]", "postprocess[0]", "recipe-unknown-value", "an operation of `preprocess`", "move it"),
+        ("preprocess: [{normalize: {}}]", "preprocess[0]", "recipe-unknown-value", "`normalize`", "`normalise`?"),
+        ("preprocess: [{crop: {width: 3}}]", "preprocess[0].crop", "recipe-missing-key", "key `height`", "pixels"),
+        ("postprocess: [labels]", "postprocess[0].labels", "recipe-conflict", "there are no labels", ""),
+        ("steps: [{distil: {epochs: 1}}]", "steps[0]", "recipe-unknown-value", "step `distil`", "`distill`?"),
+        ("steps: [quantize]", "steps[0]", "recipe-unknown-value", "unknown step `quantize`", "known steps: prune"),
+        ("steps: [{prune: 0.5}]", "steps[0].prune", "recipe-wrong-type", "expected a mapping, found the number", ""),
+        ("steps: [[prune]]", "steps[0]", "recipe-wrong-type", "one step with its settings, found a list", "- name"),
+        ("steps: [{a: 1, b: 2}]", "steps[0]", "recipe-wrong-type", "found the keys `a`, `b`", "- name"),
+        ("steps: [finetune]", "steps[0].finetune", "recipe-missing-key", "missing key `epochs`", "passes"),
+        ("steps: {}", "steps", "recipe-wrong-type", "expected a list, found a mapping", ""),
+        (
+            "steps: [{finetune: {epochs: 1, augment: data}}]",
+            "steps[0].finetune.augment",
+            "recipe-out-of-range",
+            "`data` has not the form",
+            "path.py:function",
+        ),
+        (
+            "steps: [{prune: {channel_ratio: 0.5, macs_ratio: 0.5}}]",
+            "steps[0].prune.macs_ratio",
+            "recipe-conflict",
+            "both given",
+            "keep one",
+        ),
+        ("steps: [prune]", "steps[0].prune.channel_ratio", "recipe-conflict", "no target is given", "give one"),
+    ],
+)
+def test_a_fault_names_its_key_and_how_to_mend_it(line: str, key: str, code: str, message: str, hint: str) -> None:
+    problem = fault(MINIMAL + line + "\n")
+    assert problem.where == f"kws/recipe.yaml:8 {key}"
+    assert problem.code == code
+    assert message in problem.message
+    assert hint in problem.hint
+
+
+def test_settings_that_are_not_indented_under_their_step_are_told_so() -> None:
+    problem = fault(MINIMAL + "steps:\n  - prune:\n    channel_ratio: 0.5\n    round_to: 4\n")
+    assert problem.message == "`channel_ratio`, `round_to` beside `prune`, not in it"
+    assert problem.hint == "indent them further, under `prune:`"
+
+
+def test_two_steps_in_one_item_are_told_apart() -> None:
+    problem = fault(MINIMAL + "steps:\n  - prune: {channel_ratio: 0.5}\n    finetune: {epochs: 1}\n")
+    assert problem.message == "2 steps in one item"
+
+
+def test_a_misspelt_required_key_is_one_fault_not_two() -> None:
+    problem = fault(MINIMAL.replace('entry: "model', 'entri: "model'))
+    assert (problem.message, problem.hint) == ("unknown key `entri`", "did you mean `entry`?")
+
+
+def test_a_missing_source_names_the_sources() -> None:
+    problem = fault(MINIMAL.replace('source: python, entry: "model.py:build"', "entry: a"))
+    assert (problem.where, problem.message) == ("kws/recipe.yaml:3 model", "missing key `source`")
+    assert problem.hint.endswith("python, onnx, tflite")
+
+
+def test_a_misspelt_source_key_is_recognised() -> None:
+    assert fault(MINIMAL.replace("model: {source:", "model: {sourc:")).hint == "`sourc` should be `source`"
+
+
+def test_a_value_on_a_later_line_has_that_line() -> None:
+    problem = fault(MINIMAL + "budget:\n  size_mb: 5\n\n  metric_drop: 2\n")
+    assert problem.where == "kws/recipe.yaml:11 budget.metric_drop"
+
+
+@pytest.mark.parametrize("source", ["onnx", "tflite"])
+def test_a_model_file_takes_no_steps_and_stays_in_its_format(source: str) -> None:
+    other = {"onnx": "tflite", "tflite": "onnx"}[source]
+    text = f"""\
+version: 1
+name: tiny
+model: {{source: {source}, path: m.{source}}}
+data: {{source: npz, path: d.npz}}
+task: {{kind: classification}}
+steps:
+  - finetune: {{epochs: 1}}
+artifacts:
+  - {{format: {source}}}
+  - {{format: {other}}}
+"""
+    assert [(p.where, p.code) for p in faults(text)] == [
+        ("kws/recipe.yaml:6 steps", "recipe-conflict"),
+        ("kws/recipe.yaml:10 artifacts[1].format", "recipe-conflict"),
+    ]
+
+
+def test_rules_between_keys_hold_beside_other_faults() -> None:
+    text = (
+        MINIMAL.replace("format: onnx", "format: onnx, quantize: stattic") + "  - {format: tflite}\n" * 2 + "sed: 1\n"
+    )
+    assert [p.code for p in faults(text)] == ["recipe-unknown-value", "recipe-conflict", "recipe-unknown-key"]
+
+
+def test_two_schemes_of_one_format_are_two_files() -> None:
+    text = MINIMAL + "  - {format: onnx, quantize: fp16}\n  - {format: tflite, quantize: fp16}\n"
+    assert [artifact.scheme for artifact in parse(text).recipe.artifacts] == ["none", "fp16", "fp16"]
+
+
+def test_one_file_written_in_two_ways_is_one_file() -> None:
+    text = MINIMAL + "  - {format: onnx, quantize: {scheme: none, calibration: 9}}\n"
+    assert fault(text).message == "the same file as artifacts[0]: onnx with none"
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "message"),
+    [
+        ("{source: npz, path: a, fractions: {train: 0.9}}", "data.fractions", "add up to 1.2, more than 1"),
+        ("{source: npz, path: a, inputs: [x, x]}", "data.inputs[1]", "the array `x` is named twice"),
+        ("{source: npz, path: a, inputs: y}", "data.inputs", "the array `y` is named twice"),
+        ("{source: npz, path: a, inputs: []}", "data.inputs", "no array is named"),
+        ("{source: npz, path: a, eval_splits: [train]}", "data.eval_splits[0]", "cannot be evaluated on"),
+        ("{source: npz, path: a, eval_splits: [b, b]}", "data.eval_splits[1]", "`b` is listed twice"),
+        ("{source: npz, path: a, eval_splits: []}", "data.eval_splits", "has 0 items: at least 1"),
+    ],
+)
+def test_data_that_contradicts_itself_is_refused(data: str, key: str, message: str) -> None:
+    problem = fault(MINIMAL.replace('{source: python, entry: "data.py:load"}', data))
+    assert problem.where == f"kws/recipe.yaml:4 {key}"
+    assert message in problem.message
+
+
+def test_shares_that_add_up_to_one_are_accepted() -> None:
+    data = "{source: npz, path: a, fractions: {train: 0.7, calibration: 0.1, eval: 0.2}}"
+    assert isinstance(parse(MINIMAL.replace('{source: python, entry: "data.py:load"}', data)).recipe.data, NpzData)
+
+
+def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
+    problem = fault(MINIMAL, "artifacts[0].quantize={scheme: fp16, ignore: ['re:(']}")
+    assert problem.where == "--set artifacts[0].quantize.ignore[0]"
+    assert "no regular expression" in problem.message
+
+
+def test_a_name_with_a_line_break_is_refused() -> None:
+    assert fault(MINIMAL.replace("name: tiny", 'name: "tiny\\n"')).code == "recipe-out-of-range"
+
+
+def test_operations_get_their_defaults() -> None:
+    text = (
+        MINIMAL
+        + "preprocess:\n  - normalise: {mean: [0.5, 1]}\n  - layout: {to: CHW, from: HW}\npostprocess: [softmax]\n"
+    )
+    recipe = parse(text).recipe
+    normalise, layout = recipe.preprocess
+    assert normalise.settings == {"input": None, "scale": 1.0, "mean": [0.5, 1.0], "std": 1.0, "axis": -1}
+    assert layout.settings == {"input": None, "to": "CHW", "from": "HW"}
+    assert (recipe.postprocess[0].op, recipe.postprocess[0].settings) == ("softmax", {"output": None})
+
+
+def test_arguments_of_entries_pass_as_they_are_written() -> None:
+    text = MINIMAL.replace('build"}', 'build", args: {a: [1, {b: yes}], c: 1e-3, d: null, e: false}}')
+    model = parse(text).recipe.model
+    assert isinstance(model, PythonModel)
+    assert model.args == {"a": [1, {"b": "yes"}], "c": 0.001, "d": None, "e": False}
+
+
+def test_a_place_is_named_even_for_a_key_that_is_not_written() -> None:
+    loaded = parse(PRUNE, "budget.size_mb=3")
+    assert loaded.where("steps[0].prune.channel_ratio") == "kws/recipe.yaml:9 steps[0].prune.channel_ratio"
+    assert loaded.where("steps[1].distill.alpha") == "kws/recipe.yaml:10 steps[1].distill.alpha"
+    assert loaded.where("provenance.origin") == "kws/recipe.yaml:1 provenance.origin"
+    assert loaded.where("budget.size_mb") == "--set budget.size_mb"
+    assert loaded.where("") == "kws/recipe.yaml:1"
+    assert loaded.lines["steps[1].distill.epochs"] == 10
+
+
+class Strange(StepConfig, tag="strange", frozen=True, kw_only=True):
+    """A plug-in's step, with types and rules that ours do not have."""
+
+    pair: tuple[int, Annotated[int, Meta(ge=1)]] = (1, 1)
+    on: bool = False
+    text: Annotated[str, Meta(min_length=2)] = "ab"
+
+    def __post_init__(self) -> None:
+        if self.text == "no":
+            raise ValueError("no is no answer")
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "message"),
+    [
+        ("{pair: [1, 0]}", "steps[0].strange.pair", "Expected `int` >= 1"),
+        ("{on: yes}", "steps[0].strange.on", "expected true or false, found the text `yes`"),
+        ("{text: a}", "steps[0].strange.text", "`a` has 1 characters: at least 2"),
+        ('{text: "no"}', "steps[0].strange", "no is no answer"),
+    ],
+)
+def test_a_step_of_another_package_is_checked_likewise(
+    monkeypatch: pytest.MonkeyPatch, settings: str, key: str, message: str
+) -> None:
+    monkeypatch.setattr("edgeglm.recipe.walk.step_types", lambda: {"strange": Strange, "finetune": Finetune})
+    good = parse(MINIMAL + "steps: [{strange: {pair: [2, 3], on: true}}]\n").recipe
+    assert good.steps == [Strange(pair=(2, 3), on=True)]
+    problem = fault(MINIMAL + f"steps: [{{strange: {settings}}}]\n")
+    assert problem.where == f"kws/recipe.yaml:8 {key}"
+    assert message in problem.message
+
+
+def test_an_override_of_a_struct_names_the_deepest_key() -> None:
+    walker = Walker("r.yaml")
+    walker.lines = {"": 1, "a": 2, "a.b[3]": 5}
+    assert walker.where("a.b[3].c") == "r.yaml:5 a.b[3].c"
+    assert walker.where("a.b[2].c") == "r.yaml:2 a.b[2].c"
+
+
+def write(folder: Path, content: bytes) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_bytes(content)
+    return path
+
+
+def caught(path: Path | str, **settings: Any) -> RecipeError:
+    with pytest.raises(RecipeError) as error:
+        load_recipe(path, **settings)
+    return error.value
+
+
+def test_a_file_is_loaded_and_paths_are_relative_to_its_folder(tmp_path: Path) -> None:
+    loaded = load_recipe(str(write(tmp_path, b"\xef\xbb\xbf" + MINIMAL.encode())))
+    assert (loaded.recipe.name, loaded.folder) == ("tiny", tmp_path)
+
+
+def test_a_missing_file_names_one_with_a_like_name(tmp_path: Path) -> None:
+    path = write(tmp_path, b"")
+    error = caught(tmp_path / "recipee.yaml")
+    assert (error.code, error.problems[0].hint) == ("recipe-not-found", f"did you mean {path}?")
+    assert caught(tmp_path / "x" / "recipe.yaml").code == "recipe-not-found"
+    assert caught(path / "recipe.yaml").code == "recipe-not-found"
+    assert caught("a\0b").code == "recipe-unreadable"
+
+
+def test_a_folder_is_refused_and_its_recipe_named(tmp_path: Path) -> None:
+    path = write(tmp_path, b"")
+    error = caught(tmp_path)
+    assert (error.code, error.problems[0].hint) == ("recipe-unreadable", f"did you mean {path}?")
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    error = caught(tmp_path / ("x" * 300))
+    assert (error.code, error.problems[0].message) == ("recipe-unreadable", "cannot be read: File name too long")
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "code"),
+    [
+        (b"", "", "recipe-empty"),
+        (b"# nothing\n", "", "recipe-empty"),
+        (b"---\n", "", "recipe-empty"),
+        (b"- a\n", ":1", "recipe-wrong-type"),
+        (b"\nplain text\n", ":2", "recipe-wrong-type"),
+        (b"a: 1\nb: \xff\n", ":2", "recipe-not-yaml"),
+        (MINIMAL.encode("utf-16"), ":1", "recipe-not-yaml"),
+        (b"#" * (256 * 1024 + 1), "", "recipe-too-large"),
+    ],
+)
+def test_what_is_no_recipe_is_one_error(tmp_path: Path, content: bytes, where: str, code: str) -> None:
+    path = write(tmp_path, content)
+    (problem,) = caught(path).problems
+    assert (problem.where, problem.code) == (f"{path}{where}", code)
+    assert problem.hint
+
+
+FULL = (
+    MINIMAL
+    + """\
+  - {format: tflite, quantize: {scheme: static-int8, ignore: ["re:.*head", "a b: c", "#x", "1e-3", "yes", "null"]}}
+labels: ["0", "é", "a'b", 'c"d', "tab\\t", "\\U0001F600", "", "~", " x", "-", "2024-01-01", "0x1F", "...", "a\\u2028b"]
+preprocess: [{resize: {height: 8, width: 8}}, {normalise: {mean: [0.5], scale: 1/255}}]
+postprocess: [softmax, {top-k: {k: 2}}, labels]
+steps:
+  - prune: {channel_ratio: 0.1, iterations: 3}
+  - distill: {epochs: 12, learning_rate: 1e-30, clip_norm: null}
+budget: {metric_drop: 0.01, size_mb: 1e+22}
+threads: 2
+"""
+)
+
+
+@pytest.mark.parametrize("text", [MINIMAL, PRUNE, FULL])
+def test_a_resolved_recipe_loads_to_an_equal_one_and_writes_every_default(text: str) -> None:
+    recipe = parse(text).recipe
+    resolved = dump_recipe(recipe)
+    again = parse(resolved)
+    assert again.recipe == recipe
+    assert dump_recipe(again.recipe) == resolved
+    written = set(again.lines)
+    for index, step in enumerate(recipe.steps):
+        names = {f"steps[{index}].{type(step).__struct_config__.tag}.{name}" for name in step.__struct_fields__}
+        assert names <= written
+    assert {field.name for field in msgspec.structs.fields(recipe)} <= written
