@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def compress(
-    recipe: LoadedRecipe | Path | str,
+    recipe: LoadedRecipe | Path | str | dict[str, Any],
     *,
     output: Path | str | None = None,
     model: Any = None,
@@ -26,12 +26,13 @@ def compress(
     """Compress a model by a recipe.
 
     Args:
-        recipe: What ``load_recipe`` returned, or the path of a recipe.
+        recipe: What ``load_recipe`` returned, the path of a recipe, or a recipe as plain data; such a one may leave
+            out ``version``, and ``model`` and ``data`` where they are given here.
         output: The result's folder; default ``build/<name>``.
         model: A ``torch.nn.Module`` in place of the recipe's ``model``; it is left as it was.
         data: Split name -> ``(inputs, targets)`` or a torch ``Dataset``, in place of the recipe's ``data``. Inputs:
             an array or name -> array, first axis samples. Splits: ``train``, ``calibration``, ``eval``, ...
-        overrides: As for ``--set``; only when ``recipe`` is a path.
+        overrides: As for ``--set``; not together with what ``load_recipe`` returned.
         log: Told how far the work is; default: silence.
         cache: Default: the user's cache.
 
@@ -43,6 +44,13 @@ def compress(
     """
     from edgeglm.pipeline import run_recipe
 
+    if isinstance(recipe, dict):
+        given = {"model": model, "data": data}
+        recipe = {
+            "version": 1,
+            **{key: {"source": "object"} for key, value in given.items() if value is not None},
+            **recipe,
+        }
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides=overrides)
     folder = Path(output) if output is not None else Path("build") / loaded.recipe.name
     return run_recipe(loaded, output=folder, log=log or SilentLog(), cache=cache, model=model, data=data)

@@ -12,11 +12,11 @@ from edgeglm_agent.wire import ProcessOp
 
 from edgeglm.boards import BOARDS, Board
 from edgeglm.cache import make_key
-from edgeglm.errors import RecipeError
+from edgeglm.errors import RecipeError, UserError
 from edgeglm.files import sha256_file
 from edgeglm.host import package_versions, usable_cores
 from edgeglm.model import Model, ModelFile
-from edgeglm.sources import load_data, load_model
+from edgeglm.sources import GivenData, GivenModel, load_data, load_model
 from edgeglm.sources.entry import Entries
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ def open_project(
     entries = Entries(loaded.folder)
     preprocess = Preprocess([ProcessOp(step.op, step.settings) for step in recipe.preprocess])
     labels = _labels(loaded)
+    for key, value in (("model", model), ("data", data)):
+        if value is None and isinstance(getattr(recipe, key), GivenModel | GivenData):
+            raise UserError(
+                "`source: object` is for the Python API, and no object was given",
+                where=loaded.where(key),
+                hint=f"call edgeglm.compress(recipe, {key}=...), or name a source that can be read",
+                code="object-missing",
+            )
     log.stage("data")
     if data is None:
         loaded_data = load_data(recipe.data, entries, preprocess=preprocess, labels=labels, seed=recipe.seed)
@@ -74,11 +82,11 @@ def open_project(
     sample = loaded_data.evaluation.rows(np.arange(min(SAMPLE_ROWS, len(loaded_data.evaluation))))
     log.stage("model")
     if model is None:
-        original = load_model(recipe.model, entries, sample)
+        original, described = load_model(recipe.model, entries, sample), msgspec.to_builtins(recipe.model)
     else:
-        from edgeglm.nn.loading import build_python_model
+        from edgeglm.nn.loading import build_python_model, module_text
 
-        original = build_python_model(model, None, sample, where="model")
+        original, described = build_python_model(model, None, sample, where="model"), module_text(model)
     loaded_data = loaded_data.for_inputs(tuple(spec.name for spec in original.inputs))
     sample = loaded_data.evaluation.rows(np.arange(len(next(iter(sample.values())))))
     if isinstance(original, Model):
@@ -90,7 +98,7 @@ def open_project(
     threads = recipe.threads or usable_cores()
     versions = package_versions()
     key = make_key(
-        model=msgspec.to_builtins(recipe.model) if model is None else repr(model),
+        model=described,
         task=msgspec.to_builtins(recipe.task),
         preprocess=msgspec.to_builtins(recipe.preprocess),
         weights=weights,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -230,3 +232,14 @@ def _specs(tensors: dict[str, Tensor]) -> tuple[TensorSpec, ...]:
         )
         for name, tensor in tensors.items()
     )
+
+
+def module_text(module: nn.Module) -> str:
+    """Return what a network is made of, as text: its layers, and the source of every class not torch's own."""
+    sources = []
+    for kind in {type(part) for part in module.modules()}:
+        if kind.__module__.startswith("torch."):
+            continue
+        with contextlib.suppress(OSError, TypeError):  # typed into a console: the layers must do
+            sources.append(inspect.getsource(kind))
+    return "\n".join([repr(module), *sorted(sources)])

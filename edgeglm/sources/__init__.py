@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edgeglm.sources.given import GivenData, GivenModel
 from edgeglm.sources.images import ImagesData
 from edgeglm.sources.npz import NpzData
 from edgeglm.sources.onnx_file import OnnxModel
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
     from edgeglm.sources.loading import load_model as load_model
     from edgeglm.sources.python_data import data_from_objects as data_from_objects
 
-ModelSource = PythonModel | OnnxModel | TfliteModel
-DataSource = PythonData | NpzData | ImagesData
+ModelSource = PythonModel | OnnxModel | TfliteModel | GivenModel
+DataSource = PythonData | NpzData | ImagesData | GivenData
 
 __all__ = [
     "DataSource",
+    "GivenData",
+    "GivenModel",
     "ImagesData",
     "ModelSource",
     "NpzData",

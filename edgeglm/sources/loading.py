@@ -10,6 +10,7 @@ from edgeglm.sources.images import ImagesData
 from edgeglm.sources.npz import NpzData
 from edgeglm.sources.onnx_file import OnnxModel
 from edgeglm.sources.python_entry import PythonData, PythonModel
+from edgeglm.sources.tflite_file import TfliteModel
 
 if TYPE_CHECKING:
     from edgeglm_agent.processing import Preprocess
@@ -41,6 +42,7 @@ def load_model(config: ModelSource, entries: Entries, sample: Arrays) -> Model |
         weights = None if config.weights is None else entries.folder / config.weights
         with entries.guard(config.entry, "model.entry"):
             return build_python_model(module, weights, sample, where=config.entry)
+    assert isinstance(config, OnnxModel | TfliteModel), "a given model is not loaded"
     path = entries.folder / config.path
     if not path.is_file():
         raise ModelError(

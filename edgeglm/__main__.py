@@ -1,0 +1,5 @@
+"""`python -m edgeglm`."""
+
+from edgeglm.cli import main
+
+main()
