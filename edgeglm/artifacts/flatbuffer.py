@@ -27,11 +27,11 @@ def read(path: Path) -> Any:
     """Return the file as an object of the flatbuffer's schema. Raises: ExportError when it is no TFLite file."""
     from ai_edge_litert.tools import flatbuffer_utils
 
-    data = path.read_bytes()
+    content = path.read_bytes()
     try:
-        if data[4:8] != b"TFL3":
+        if content[4:8] != b"TFL3":
             raise ValueError("its first bytes are not those of a TFLite file")
-        model = flatbuffer_utils.read_model_from_bytearray(data)
+        model = flatbuffer_utils.read_model_from_bytearray(content)
         if not model.subgraphs or not model.signatureDefs:
             raise ValueError("it has no graph, or no signature that names its inputs")
     except Exception as error:  # a damaged offset raises anything
@@ -41,6 +41,10 @@ def read(path: Path) -> Any:
             hint="convert the model again, with one signature",
             code="file-unloadable",
         ) from error
+    for buffer in model.buffers:
+        if buffer.data is not None:  # weights beyond the graph come as bytes, the others as arrays
+            data = buffer.data
+            buffer.data = data if isinstance(data, np.ndarray) else np.frombuffer(data, dtype=np.uint8)
     return model
 
 
@@ -156,7 +160,7 @@ def strip(model: Any) -> None:
 def data_of(model: Any, tensor: Any) -> bytes | None:
     """Return a constant's bytes, or None for a value that is computed."""
     data = model.buffers[tensor.buffer].data
-    return None if data is None or not len(data) else bytes(np.asarray(data, dtype=np.uint8))
+    return None if data is None or not len(data) else bytes(data)
 
 
 def weight_types(model: Any) -> dict[str, int]:

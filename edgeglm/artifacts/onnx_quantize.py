@@ -31,7 +31,7 @@ def to_float16(model: onnx.ModelProto, ignore: set[str]) -> onnx.ModelProto:
     Raises:
         ExportError: A weight is too large for float16.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     limit = float(np.finfo(np.float16).max)
     for node in model.graph.node:
@@ -49,7 +49,10 @@ def to_float16(model: onnx.ModelProto, ignore: set[str]) -> onnx.ModelProto:
                     )
     with silenced():
         converted: onnx.ModelProto = convert_float_to_float16(
-            model, keep_io_types=True, node_block_list=sorted(ignore), min_positive_val=5.96e-08
+            model,
+            keep_io_types=True,
+            node_block_list=sorted(ignore),
+            op_block_list=[*DEFAULT_OP_BLOCK_LIST, "Gelu"],  # onnxruntime 1.31.1 crashes loading a float16 Gelu
         )
     return converted
 
@@ -161,13 +164,14 @@ def _check_scales(model: onnx.ModelProto) -> None:
 
 
 def integer_relu(model: onnx.ModelProto) -> int:
-    """Let Relu run on INT8 values between Quantize and Dequantize; return how many were changed.
+    """Let Relu and Clip(0, ..) run on INT8 values between Quantize and Dequantize; return how many were changed.
 
     With symmetric ranges a runtime cannot drop a Relu, and it has no rule that makes Dequantize-Relu-Quantize one
     integer operator: each layer would go through float. ``Quantize(s) Relu Dequantize(s)`` with the scale of Relu's
-    output says the same, since a zero point of 0 keeps zero where it is.
+    output says the same, since a zero point of 0 keeps zero where it is, and a Clip ends above where the type does.
     """
     graph = model.graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -175,7 +179,7 @@ def integer_relu(model: onnx.ModelProto) -> int:
             users.setdefault(name, []).append(node)
     dropped: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type != "Relu":
+        if node.op_type != "Relu" and not (node.op_type == "Clip" and _is_zero(node, makers, constants)):
             continue
         before = makers.get(node.input[0])
         after = users.get(node.output[0], [])
@@ -187,12 +191,24 @@ def integer_relu(model: onnx.ModelProto) -> int:
         if len(after) != 1 or after[0].op_type != "QuantizeLinear":
             continue
         first.input[1], first.input[2] = after[0].input[1], after[0].input[2]
-        node.input[0] = first.output[0]
+        node.op_type = "Relu"
+        node.input[:] = [first.output[0]]
         node.output[0] = after[0].output[0]
         dropped += [before, after[0]]
     for node in dropped:
         graph.node.remove(node)
     return len(dropped) // 2
+
+
+def _is_zero(clip: onnx.NodeProto, makers: dict[str, onnx.NodeProto], constants: dict[str, onnx.TensorProto]) -> bool:
+    """Return whether a Clip begins at zero."""
+    if len(clip.input) < 2:
+        return False
+    name = clip.input[1]
+    maker = makers.get(name)
+    if maker is not None and maker.op_type == "DequantizeLinear":  # the quantizer may have quantized the bound too
+        name = maker.input[0]
+    return name in constants and not numpy_helper.to_array(constants[name]).any()
 
 
 def check_weights(model: onnx.ModelProto, scheme: str, ignore: set[str]) -> list[str]:

@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    import click
+    import typer
 
     from edgeglm.cli.app import app
     from edgeglm.errors import EdgeglmError
@@ -40,11 +40,11 @@ def _run() -> int:
 
     try:
         result = app(standalone_mode=False)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.exceptions.Abort:
+    except typer.Abort:
         raise KeyboardInterrupt from None
-    except click.ClickException as wrong:
+    except typer.TyperException as wrong:  # the command line itself is wrong
         wrong.show(file=sys.stderr)
         return 2
     except EdgeglmError as error:

@@ -10,10 +10,12 @@ import typer
 
 def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An output folder.")]) -> None:
     """Print the summary of an output folder again."""
-    from edgeglm.report.json import read_report
+    from rich.console import Console
+
+    from edgeglm.report.json import read_json
     from edgeglm.report.terminal import print_summary
 
-    print_summary(read_report(folder / "report.json"), folder)
+    print_summary(read_json(folder / "report.json"), Console(), folder)
 
 
 def compare(
@@ -22,12 +24,15 @@ def compare(
     threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="How much worse the metric may be.")] = 0.01,
 ) -> int:
     """Compare two results; exit 3 when the second is worse."""
-    from edgeglm.report.compare import compare as compare_reports
-    from edgeglm.report.json import read_report
+    from rich.console import Console
 
-    a, b = (read_report(path / "report.json" if path.is_dir() else path) for path in (first, second))
+    from edgeglm.report.compare import compare as compare_reports
+    from edgeglm.report.compare import render_comparison
+    from edgeglm.report.json import read_json
+
+    a, b = (read_json(path / "report.json" if path.is_dir() else path) for path in (first, second))
     comparison = compare_reports(a, b, threshold)
-    typer.echo(comparison.text())
+    Console().print(render_comparison(comparison))
     return 3 if comparison.worse else 0
 
 

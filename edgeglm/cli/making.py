@@ -60,8 +60,10 @@ def compress(
     if json:
         typer.echo((folder / "report.json").read_text(), nl=False)
     else:
+        from rich.console import Console
+
         from edgeglm.report.terminal import print_summary
 
-        print_summary(result.report, folder)
+        print_summary(result.report, Console(), folder)
     check_budget(result.report)
     return 0

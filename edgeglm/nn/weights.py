@@ -11,6 +11,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from edgeglm.errors import ModelError
+from edgeglm.sources.pickle_scan import CONVERT_SNIPPET, refuse_full_pickle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 _KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "ema")
 # what DataParallel, torch.compile and training frameworks put before every name
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-
-CONVERT_SNIPPET = """\
-run this once in the environment that the model was trained in, then name model.safetensors in the recipe:
-
-    import torch
-    from safetensors.torch import save_file
-    loaded = torch.load({path!r}, weights_only=False, map_location="cpu")
-    state = loaded.state_dict() if hasattr(loaded, "state_dict") else loaded
-    save_file({{name: value.contiguous().clone() for name, value in state.items()}}, "model.safetensors")"""
 
 
 def read_weights(path: Path, where: str) -> dict[str, Tensor]:
@@ -58,8 +50,6 @@ def read_weights(path: Path, where: str) -> dict[str, Tensor]:
 
 
 def _load_weights_only(path: Path, where: str) -> Any:
-    from edgeglm.sources.pickle_scan import refuse_full_pickle
-
     refuse_full_pickle(path, where)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING
 from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
-from edgeglm.sources import ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
+from edgeglm.sources import GivenData, GivenModel, ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 
 if TYPE_CHECKING:
     from edgeglm.recipe.load import LoadedRecipe
+
+
+_MISSING = {
+    "model.weights": "weights-missing",
+    "model.path": "model-file-missing",
+    "data.path": "data-file-missing",
+}
 
 
 def file_problems(loaded: LoadedRecipe) -> list[Problem]:
@@ -25,13 +32,17 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
         found.append(entry_problem(model.entry, loaded, "model.entry", given=model.args))
         if model.weights is not None:
             found.append(_weights(loaded, model.weights))
-    elif isinstance(model, OnnxModel | TfliteModel):
+    elif isinstance(model, GivenModel):
+        found.append(_given(loaded, "model"))
+    else:
         found.append(_model_file(loaded, model))
     if isinstance(data, PythonData):
         found.append(entry_problem(data.entry, loaded, "data.entry", given={**data.args, "split": "train"}))
     elif isinstance(data, NpzData):
         found.append(_npz(loaded, data))
-    elif isinstance(data, ImagesData):
+    elif isinstance(data, GivenData):
+        found.append(_given(loaded, "data"))
+    else:
         found.append(_images(loaded, data))
     if isinstance(recipe.labels, str):
         found.append(_labels(loaded, recipe.labels))
@@ -43,10 +54,19 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
     return [problem for problem in found if problem is not None]
 
 
+def _given(loaded: LoadedRecipe, key: str) -> Problem:
+    return Problem(
+        f"`source: object` is given in Python, by `compress(..., {key}=...)`; here it is missing",
+        "choose another source to run the recipe from a file",
+        loaded.where(f"{key}.source"),
+        code="source-object",
+    )
+
+
 def _missing(loaded: LoadedRecipe, name: str, key: str, *, folder: bool = False) -> Problem | None:
     """Return the problem when `name`, relative to the recipe, is no file (no folder); `code` is by its key."""
     path = loaded.folder / name
-    code = "weights-missing" if key == "model.weights" else "file-missing"
+    code = _MISSING.get(key, "file-missing")
     if path.is_dir() if folder else path.is_file():
         try:
             next(path.iterdir(), None) if folder else path.open("rb").close()
@@ -120,17 +140,15 @@ def _npz(loaded: LoadedRecipe, data: NpzData) -> Problem | None:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
     except (zipfile.BadZipFile, OSError) as error:
         message = f"`{path}` is no npz archive: {error}"
-        return Problem(message, "write it with numpy.savez", loaded.where("data.path"), code="data-unreadable")
+        return Problem(message, "write it with numpy.savez", loaded.where("data.path"), code="data-file-corrupt")
     inputs = data.inputs if isinstance(data.inputs, list) else [data.inputs]
     by_split = f"{inputs[0]}_train" in names
-    for name in inputs:
-        wanted = [f"{name}_{split}" for split in data.eval_splits] if by_split else [name]
-        for array in wanted:
+    for key, name in (*(("inputs", name) for name in inputs), ("targets", data.targets)):
+        for array in [f"{name}_{split}" for split in ("train", *data.eval_splits)] if by_split else [name]:
             if array not in names:
                 hint = suggestion(array, names, what="it holds")
-                return Problem(
-                    f"`{path}` holds no array `{array}`", hint, loaded.where("data.inputs"), code="data-no-array"
-                )
+                where = loaded.where(f"data.{key}")
+                return Problem(f"`{path}` holds no array `{array}`", hint, where, code="data-array-missing")
     return None
 
 
@@ -144,7 +162,7 @@ def _images(loaded: LoadedRecipe, data: ImagesData) -> Problem | None:
         f"`{path}` holds no folders",
         "give each class a folder of its own, with its images in it",
         loaded.where("data.path"),
-        code="data-no-classes",
+        code="data-classes",
     )
 
 

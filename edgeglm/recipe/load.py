@@ -1,10 +1,10 @@
-"""A recipe file to a `Recipe`: read, compose, override, validate, all faults at once."""
+"""A recipe file, or plain data, to a `Recipe`: read, compose, override, validate, all faults at once."""
 
 from __future__ import annotations
 
-import json
 import os
 import stat
+from collections.abc import Mapping as MappingType
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from msgspec import inspect as types
 from edgeglm.errors import Problem, RecipeError
 from edgeglm.recipe.nodes import MAX_BYTES, Mapping, Scalar, compose, to_plain
 from edgeglm.recipe.overrides import apply_overrides
+from edgeglm.recipe.plain import to_nodes
 from edgeglm.recipe.rules import check_rules
 from edgeglm.recipe.suggest import nearest
 from edgeglm.recipe.types import Recipe
@@ -42,21 +43,21 @@ class LoadedRecipe:
         return place(str(self.path), key, self.lines, self.overridden)
 
 
-def load_recipe(source: Path | str | dict[str, Any], *, overrides: Sequence[str] = ()) -> LoadedRecipe:
+def load_recipe(recipe: Path | str | MappingType[str, Any], *, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """Read and validate a recipe.
 
     Args:
-        source: The YAML file; or the recipe itself as plain data, its paths relative to the current folder.
+        recipe: The YAML file; or the recipe as plain data, whose paths are relative to the working directory.
         overrides: Changes made before validation, as after ``--set``: ``steps[0].prune.channel_ratio=0.3``.
 
     Raises:
         RecipeError: Every problem found, in the order of the file.
     """
-    if isinstance(source, dict):
-        text = json.dumps(source, default=str)  # JSON is YAML 1.2
-        return parse_recipe(text, Path("recipe"), overrides=overrides)
-    path = Path(source)
-    return parse_recipe(_read(path), path, overrides=overrides)
+    if isinstance(recipe, MappingType):
+        root, problems = to_nodes(recipe)
+        assert isinstance(root, Mapping)
+        return _validate(root, problems, Path("recipe"), overrides)
+    return parse_recipe(_read(Path(recipe)), Path(recipe), overrides=overrides)
 
 
 def parse_recipe(text: str, path: Path, *, overrides: Sequence[str] = ()) -> LoadedRecipe:
@@ -80,15 +81,18 @@ def parse_recipe(text: str, path: Path, *, overrides: Sequence[str] = ()) -> Loa
             hint="start with `version: 1`",
             code="recipe-wrong-type",
         )
+    return _validate(root, problems, path, overrides)
+
+
+def _validate(root: Mapping, problems: list[Problem], path: Path, overrides: Sequence[str]) -> LoadedRecipe:
     override_problems = apply_overrides(root, overrides)
     walker = Walker(str(path))
     walker.index(root, "", root.line)
     recipe = walker.read(root, types.type_info(Recipe), "")
     listed = to_plain(root)
     check_rules(walker, steps=_length(listed.get("steps")), artifacts=_length(listed.get("artifacts")))
-    found_problems = [problem for _, problem in sorted(walker.problems, key=lambda pair: pair[0])]
-    everything = [*override_problems, *_in_order(problems, found_problems)]
-    if everything:
+    walked = [problem for _, problem in sorted(walker.problems, key=lambda pair: pair[0])]
+    if everything := [*override_problems, *_in_order(problems, walked)]:
         raise RecipeError.of(everything)
     assert isinstance(recipe, Recipe)
     return LoadedRecipe(recipe, path, path.parent, walker.lines, frozenset(walker.overridden))

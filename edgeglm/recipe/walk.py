@@ -52,7 +52,8 @@ def place(name: str, key: str, lines: MappingType[str, int], overridden: Collect
         at = _LAST_PART.sub("", at)
     if at in overridden:
         return f"--set {key}"
-    return f"{name}:{lines.get(at, 1)} {key}".rstrip()
+    line = lines.get(at, 1)
+    return f"{name}:{line} {key}".rstrip() if line else key or name  # plain data has no lines
 
 
 class Walker:
@@ -90,7 +91,7 @@ class Walker:
         """Note a problem of `key`, on the line of `at` (of `key` itself when not given)."""
         place = self.where(key)
         line = self.lines.get(key, 0)
-        if at is not None and at in self.lines and at not in self.overridden and key not in self.overridden:
+        if at is not None and self.lines.get(at) and at not in self.overridden and key not in self.overridden:
             line = self.lines[at]
             place = f"{self.name}:{line} {key}".rstrip()
         elif at is not None and at in self.overridden:

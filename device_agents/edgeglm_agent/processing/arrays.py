@@ -26,18 +26,19 @@ class Normalise(PreOperation, frozen=True, kw_only=True):
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return the normalised sample, float32."""
-        rank = values.ndim
-        if not -rank <= self.axis < rank:
-            raise ProcessingError(f"normalise: axis {self.axis} does not exist in a sample of shape {values.shape}")
-        result = values.astype(np.float32) * np.float32(self._factor())
-        result -= self._by_channel(self.mean, "mean", values.shape)
-        result /= self._by_channel(self.std, "std", values.shape)
-        return result
+        return self._normalised(values, values.shape)
 
     def apply_batch(self, values: np.ndarray) -> np.ndarray:
         """Return the normalised samples; the arithmetic is by element, so the bits are those of ``apply``."""
-        moved = self if self.axis < 0 else msgspec.structs.replace(self, axis=self.axis + 1)
-        return moved.apply(values)
+        return self._normalised(values, values.shape[1:])
+
+    def _normalised(self, values: np.ndarray, sample: tuple[int, ...]) -> np.ndarray:
+        if not -len(sample) <= self.axis < len(sample):
+            raise ProcessingError(f"axis {self.axis} does not exist in a sample of shape {sample}")
+        result = values.astype(np.float32) * np.float32(self._factor())
+        result -= self._by_channel(self.mean, "mean", sample)  # a batch axis in front broadcasts
+        result /= self._by_channel(self.std, "std", sample)
+        return result
 
     def _factor(self) -> float:
         if isinstance(self.scale, str):
@@ -50,8 +51,7 @@ class Normalise(PreOperation, frozen=True, kw_only=True):
         channels = shape[self.axis]
         if len(numbers) not in (1, channels):
             raise ProcessingError(
-                f"normalise.{key} has {len(numbers)} values, the sample {channels} channels "
-                f"(axis {self.axis} of shape {shape})"
+                f"`{key}` has {len(numbers)} values, the sample {channels} channels (axis {self.axis} of shape {shape})"
             )
         along = [1] * len(shape)
         along[self.axis] = len(numbers)
@@ -76,7 +76,7 @@ class Layout(PreOperation, frozen=True, kw_only=True):
         """Return the samples in the other layout."""
         source = self.from_ or ("HWC" if self.to == "CHW" else "CHW")
         if values.ndim != len(source) + 1:
-            raise ProcessingError(f"layout: a sample of shape {values.shape[1:]} is not {source}")
+            raise ProcessingError(f"a sample of shape {values.shape[1:]} is not {source}")
         if source == "HW":
             return np.expand_dims(values, 1 if self.to == "CHW" else -1)
         return to_layout(values, f"N{source}" if source == "HWC" else "NCHW", f"N{self.to}")
@@ -97,9 +97,7 @@ class Crop(PreOperation, frozen=True, kw_only=True):
     def apply_batch(self, values: np.ndarray) -> np.ndarray:
         """Return the middle of the samples."""
         if values.ndim not in (3, 4) or values.shape[1] < self.height or values.shape[2] < self.width:
-            raise ProcessingError(
-                f"crop: {self.height} x {self.width} does not fit in a sample of shape {values.shape[1:]}"
-            )
+            raise ProcessingError(f"{self.height} x {self.width} does not fit in a sample of shape {values.shape[1:]}")
         top, left = (values.shape[1] - self.height) // 2, (values.shape[2] - self.width) // 2
         return values[:, top : top + self.height, left : left + self.width]
 
@@ -112,7 +110,7 @@ class Grey(PreOperation, frozen=True, kw_only=True):
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return the grey sample; uint8 stays uint8, everything else becomes float32."""
         if values.ndim < 3 or values.shape[-1] != 3:
-            raise ProcessingError(f"grey: a sample of shape {values.shape} is not (height, width, 3)")
+            raise ProcessingError(f"a sample of shape {values.shape[-3:]} is not (height, width, 3)")
         colours = values.astype(np.float32)
         red, green, blue = (colours[..., channel] * np.float32(weight) for channel, weight in enumerate(_LUMA))
         grey = (red + green + blue)[..., np.newaxis]  # added in this order everywhere: the same bits everywhere

@@ -26,7 +26,7 @@ class Resize(PreOperation, frozen=True, kw_only=True):
         """Return the resized image, uint8 when it was uint8, otherwise float32."""
         if values.ndim not in (2, 3) or 0 in values.shape:
             raise ProcessingError(
-                f"resize: a sample of shape {values.shape} is not (height, width) or (height, width, channels)"
+                f"a sample of shape {values.shape} is not (height, width) or (height, width, channels)"
             )
         values = values if values.dtype == np.uint8 else values.astype(np.float32)
         height, width = values.shape[:2]
