@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from edgeglm.errors import UserError
+from edgeglm.report.compare import Comparison, compare, render_comparison
+from edgeglm.report.types import ArtifactSide, BudgetResult, ClassResult, Host, Metric, Report, Side, SplitResult
+from tests.support.reports import HOST, accuracy, bare_report, cifar_report, digits_report, hostile_report
+
+
+def artifact(correct: int = 950, **changes: Any) -> ArtifactSide:
+    fields: dict[str, Any] = {
+        "format": "onnx", "scheme": "static-int8", "path": "model.onnx", "sha256": "",
+        "metric": accuracy(correct, 1000), "size_bytes": 1000, "speedup": 2.0, **changes,
+    }  # fmt: skip
+    return ArtifactSide(**fields)
+
+
+def report(*artifacts: ArtifactSide, **changes: Any) -> Report:
+    fields: dict[str, Any] = {
+        "name": "x", "target": "rpi5", "recipe": {}, "baseline": Side(metric=accuracy(960, 1000)), "steps": [],
+        "artifacts": list(artifacts), "budget": BudgetResult(met=True), "host": HOST, **changes,
+    }  # fmt: skip
+    return Report(**fields)
+
+
+def shown(comparison: Comparison) -> str:
+    out = io.StringIO()
+    Console(file=out, width=80).print(render_comparison(comparison), markup=False, highlight=False)
+    assert max(map(len, out.getvalue().splitlines())) <= 80
+    return " ".join(out.getvalue().split())
+
+
+def test_a_report_is_not_worse_than_itself() -> None:
+    found = compare(cifar_report(), cifar_report(), 0.0)
+    assert not found.worse
+    assert len(found.artifacts) == 4
+    assert not found.notes
+    assert "not worse" in shown(found)
+
+
+@pytest.mark.parametrize(
+    ("after", "worse"),
+    [
+        pytest.param(941, False, id="within"),
+        pytest.param(940, False, id="exactly"),
+        pytest.param(939, True, id="beyond"),
+    ],
+)
+def test_a_metric_may_fall_by_the_threshold_and_no_more(after: int, worse: bool) -> None:
+    found = compare(report(artifact(950)), report(artifact(after)), 0.01)
+    assert found.worse is worse
+    assert bool(found.reasons) is worse
+
+
+def test_a_better_metric_is_not_worse() -> None:
+    assert not compare(report(artifact(900)), report(artifact(990)), 0.0).worse
+
+
+def test_a_metric_that_should_be_low_is_worse_when_it_rises() -> None:
+    def rmse(value: float) -> ArtifactSide:
+        return artifact(metric=Metric(name="rmse", value=value, n=10, ci95=(0, 9), higher_is_better=False))
+
+    assert compare(report(rmse(1.0)), report(rmse(1.2)), 0.1).worse
+    assert not compare(report(rmse(1.2)), report(rmse(1.0)), 0.1).worse
+
+
+def test_every_split_counts_and_a_vanished_one_is_worse() -> None:
+    def with_night(correct: int) -> ArtifactSide:
+        return artifact(splits={"night": SplitResult(metric=accuracy(correct, 100))})
+
+    found = compare(report(with_night(90)), report(with_night(80)), 0.01)
+    assert found.reasons == ["ONNX static-int8: accuracy on split night is 10.0 pt worse; 1.0 pt is allowed."]
+    gone = compare(report(with_night(90)), report(artifact()), 0.01)
+    assert gone.reasons == ["ONNX static-int8: accuracy on split night is not in the second report."]
+
+
+def test_an_artifact_that_is_missing_is_worse_and_a_new_one_is_not() -> None:
+    both = report(artifact(), artifact(format="tflite", path="model.tflite"))
+    one = report(artifact())
+    gone = compare(both, one, 0.01)
+    assert gone.worse
+    assert gone.missing == ["TFLite static-int8"]
+    new = compare(one, both, 0.01)
+    assert not new.worse
+    assert new.added == ["TFLite static-int8"]
+    assert "only in the second: TFLite static-int8" in shown(new)
+
+
+def test_artifacts_are_matched_by_format_and_scheme_whatever_their_path_and_order() -> None:
+    a = report(artifact(path="model.onnx"), artifact(format="tflite", path="model.tflite"))
+    b = report(artifact(format="tflite", path="t.tflite"), artifact(path="model.static-int8.onnx"))
+    assert not compare(a, b, 0.0).worse
+    twice = report(artifact(990), artifact(900))
+    assert not compare(twice, twice, 0.0).worse
+
+
+def test_size_and_speed_are_told_and_speed_is_against_each_runs_own_baseline() -> None:
+    found = compare(report(artifact()), report(artifact(size_bytes=1500, speedup=1.0)), 0.01)
+    assert not found.worse
+    assert found.artifacts[0].size_bytes == (1000, 1500)
+    text = shown(found)
+    assert "size 1.00 kB 1.50 kB +50.0 %" in text
+    assert "speed-up, own baseline 2.00x 1.00x -50.0 %" in text
+
+
+def test_classes_with_enough_samples_in_both_are_listed_worst_first() -> None:
+    def classes(*recalls: float) -> list[ClassResult]:
+        rows = zip(("cat", "dog", "owl", "rare"), (50, 50, 50, 29), recalls, strict=True)
+        return [ClassResult(label=label, n=n, recall=recall) for label, n, recall in rows]
+
+    a = report(artifact(per_class=classes(0.9, 0.9, 0.9, 0.9)))
+    b = report(artifact(per_class=classes(0.8, 0.5, 0.9, 0.0)))
+    found = compare(a, b, 0.01)
+    assert [change.label for change in found.artifacts[0].classes] == ["dog", "cat"]
+    assert not found.worse  # recall is told, the metric decides
+    assert "recall of dog 90.0 % 50.0 % -40.0 pt" in shown(found)
+
+
+def test_only_the_classes_that_changed_most_are_printed() -> None:
+    def classes(recall: float) -> list[ClassResult]:
+        return [ClassResult(label=f"c{number}", n=50, recall=recall) for number in range(9)]
+
+    text = shown(compare(report(artifact(per_class=classes(0.9))), report(artifact(per_class=classes(0.8))), 0.01))
+    assert "4 more classes changed" in text
+
+
+def test_what_makes_a_comparison_unsure_is_noted() -> None:
+    other = Host(machine="aarch64", cpu="", cores=4, memory_bytes=1, features=[], system="", python="", versions={})
+    baseline = Side(metric=accuracy(96, 100))
+    b = report(artifact(), name="y", target="rpi4", host=other, baseline=baseline)
+    notes = " ".join(compare(report(artifact()), b, 0.01).notes)
+    for part in ("two recipes, x and y", "two targets", "1,000 and of 100 samples", "two machines"):
+        assert part in notes
+
+
+def test_metrics_of_two_kinds_cannot_be_compared() -> None:
+    rmse = artifact(metric=Metric(name="rmse", value=1.0, n=10, ci95=(0, 9), higher_is_better=False))
+    with pytest.raises(UserError, match="accuracy, the other by rmse") as caught:
+        compare(report(artifact()), report(rmse), 0.01)
+    assert caught.value.code == "compare-mismatch"
+
+
+@pytest.mark.parametrize("threshold", [-0.01, float("nan"), float("inf")])
+def test_a_threshold_that_allows_nothing_to_be_said_is_refused(threshold: float) -> None:
+    with pytest.raises(UserError) as caught:
+        compare(report(artifact()), report(artifact()), threshold)
+    assert caught.value.code == "threshold-invalid"
+
+
+def test_reports_with_nothing_measured_compare_without_a_fault() -> None:
+    found = compare(bare_report(), bare_report(), 0.01)
+    assert not found.worse
+    shown(found)
+    empty = msgspec.structs.replace(bare_report(), artifacts=[])
+    assert "nothing to compare" in shown(compare(empty, empty, 0.01))
+    shown(compare(hostile_report(), hostile_report(), 0.01))
+    shown(compare(digits_report(), cifar_report(), 0.01))

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeglm.report.findings import (
+    artifact_name,
+    best_artifact,
+    did_not_pay,
+    headline,
+    host_note,
+    state_of,
+    steps_that_did_not_pay,
+)
+from edgeglm.report.types import ArtifactSide, BudgetResult, Parity, Report, Side, StepSide, Verdict
+from tests.support.reports import HOST, bare_report, cifar_report, latency, paired
+
+
+def artifact(path: str = "a.onnx", **changes: Any) -> ArtifactSide:
+    fields: dict[str, Any] = {"format": "onnx", "scheme": "static-int8", "path": path, "sha256": "", **changes}
+    return ArtifactSide(**fields)
+
+
+def report(*artifacts: ArtifactSide, **changes: Any) -> Report:
+    fields: dict[str, Any] = {
+        "name": "x", "target": "rpi5", "recipe": {"budget": {"size_mb": 1.0}},
+        "baseline": Side(latency_ms=latency(4.0)), "steps": [], "artifacts": list(artifacts),
+        "budget": BudgetResult(met=True), "host": HOST, **changes,
+    }  # fmt: skip
+    return Report(**fields)
+
+
+def verdict(path: str, key: str = "budget.size_mb") -> Verdict:
+    return Verdict(key=key, artifact=path, limit=1.0, measured=2.0, message=f"{path}: too big.")
+
+
+def test_the_verdict_says_what_follows_from_it() -> None:
+    met = headline(report(artifact()))
+    assert (met.state, met.title) == ("met", "Budget met")
+    missed = BudgetResult(met=False, violations=[verdict("a.onnx")])
+    failed = headline(report(artifact(), budget=missed))
+    assert failed.state == "missed"
+    assert "a.onnx costs more" in failed.meaning
+    assert "rejected/" in failed.meaning
+    kept = headline(report(artifact(), budget=missed, recipe={"on_violation": "best-effort"}))
+    assert "rejected/" not in kept.meaning
+    assert "written all the same" in kept.meaning
+    opened = headline(report(artifact(), budget=BudgetResult(met=None, undecided=[verdict("a.onnx")])))
+    assert opened.state == "undecided"
+
+
+def test_no_budget_is_not_called_a_met_one() -> None:
+    assert headline(bare_report()).state == "none"
+    assert headline(report(artifact(), recipe={"budget": {"size_mb": None}})).state == "none"
+    assert headline(report(artifact(), recipe={"budget": "?"})).state == "none"
+
+
+def test_all_artifacts_that_missed_are_said_together() -> None:
+    budget = BudgetResult(met=False, violations=[verdict("a.onnx"), verdict("b.onnx")])
+    both = headline(report(artifact("a.onnx"), artifact("b.onnx"), budget=budget))
+    assert both.meaning.startswith("All artifacts cost more")
+    two_of_three = headline(report(artifact("a.onnx"), artifact("b.onnx"), artifact("c.onnx"), budget=budget))
+    assert two_of_three.meaning.startswith("a.onnx and b.onnx cost more")
+
+
+def test_each_artifact_stands_for_itself() -> None:
+    budget = BudgetResult(
+        met=False, violations=[verdict("a.onnx")], undecided=[verdict("b.onnx", "budget.metric_drop")]
+    )
+    found = report(artifact("a.onnx"), artifact("b.onnx"), artifact("c.onnx"), budget=budget)
+    assert [state_of(found, side) for side in found.artifacts] == ["missed", "undecided", "met"]
+    assert state_of(found, found.artifacts[1], "size_mb") == "met"
+
+
+@pytest.mark.parametrize(
+    ("worse", "budget"),
+    [
+        pytest.param({}, BudgetResult(met=False, violations=[verdict("worse")]), id="missed a line"),
+        pytest.param({}, BudgetResult(met=None, undecided=[verdict("worse")]), id="has an open line"),
+        pytest.param(
+            {"parity": Parity(samples=1, max_abs=1, max_ref=1, cosine=0.5, argmax_agreement=0.5, passed=False)},
+            BudgetResult(met=True),
+            id="disagrees with its source",
+        ),
+        pytest.param({"drop": paired(50, 0, 100)}, BudgetResult(met=True), id="provably lost accuracy"),
+        pytest.param({"size_ratio": 1.5}, BudgetResult(met=True), id="is smaller by less"),
+        pytest.param({"speedup": 0.1}, BudgetResult(met=True), id="is slower"),
+    ],
+)
+def test_the_best_artifact_is_not_the_one_that(worse: dict[str, Any], budget: BudgetResult) -> None:
+    plain = {"size_ratio": 4.0, "speedup": 2.0, "drop": paired(0, 0, 100)}
+    bad, good = artifact("worse", **(plain | {"speedup": 3.0} | worse)), artifact("good", **plain)
+    best = best_artifact(report(bad, good, budget=budget))
+    assert best is not None
+    assert best.path == "good"
+
+
+def test_a_report_without_artifacts_has_no_best() -> None:
+    assert best_artifact(report()) is None
+
+
+def test_an_artifact_that_is_no_smaller_or_no_faster_says_so() -> None:
+    slow = artifact(size_ratio=0.98, speedup=0.74, latency_ms=latency(5.4))
+    said = " ".join(did_not_pay(report(slow), slow))
+    assert "No smaller than the baseline" in said
+    assert "0.98x" in said
+    assert "No faster than the baseline on this host: 0.74x" in said
+    exact = artifact(size_ratio=1.0, speedup=1.0)
+    assert len(did_not_pay(report(exact), exact)) == 2
+    good = artifact(size_ratio=4.0, speedup=2.0, speedup_extra={"threads=2": 1.2})
+    assert did_not_pay(report(good), good) == []
+
+
+def test_an_artifact_that_is_slow_with_two_threads_alone_says_so() -> None:
+    side = artifact(speedup=1.5, speedup_extra={"threads=2": 0.9})
+    (said,) = did_not_pay(report(side), side)
+    assert "threads=2: 0.90x" in said
+
+
+def test_quantizing_that_gained_no_speed_says_so() -> None:
+    plain = artifact("plain.onnx", scheme="none", latency_ms=latency(1.0), speedup=4.0)
+    slower = artifact("int8.onnx", latency_ms=latency(1.5), speedup=2.7)
+    found = report(plain, slower)
+    assert did_not_pay(found, plain) == []
+    (said,) = did_not_pay(found, slower)
+    assert "plain.onnx takes 1.00 ms" in said
+    step = StepSide(index=0, step="prune", latency_ms=latency(1.2))
+    assert "the compressed network in float32" in did_not_pay(report(slower, steps=[step]), slower)[0]
+
+
+def test_a_step_that_cut_parameters_but_no_time_says_so() -> None:
+    before = Side(params=100, latency_ms=latency(4.0))
+    cut = StepSide(index=0, step="prune", params=50, latency_ms=latency(4.1))
+    trained = StepSide(index=1, step="distill", params=50, latency_ms=latency(4.2))
+    (said,) = steps_that_did_not_pay(report(artifact(), baseline=before, steps=[cut, trained]))
+    assert said.startswith("Step 1, prune,")
+    fast = msgspec.structs.replace(cut, latency_ms=latency(3.0))
+    assert steps_that_did_not_pay(report(artifact(), baseline=before, steps=[fast])) == []
+
+
+def test_host_figures_are_named_host_figures() -> None:
+    said = host_note(cifar_report())
+    assert "this host (x86_64, Intel Xeon Platinum 8481C)" in said
+    assert "measure on the rpi5 itself" in said
+    assert "the one that will serve it" in host_note(report(artifact(), target="x86-64"))
+
+
+def test_artifacts_are_named_by_format_and_scheme() -> None:
+    assert artifact_name(artifact()) == "ONNX static-int8"
+    assert artifact_name(artifact(format="tflite", scheme="none")) == "TFLite float32"
+    assert artifact_name(artifact(format="new", scheme="int4")) == "new int4"

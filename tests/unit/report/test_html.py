@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+
+from edgeglm.report.html import render_html
+from edgeglm.report.types import BudgetResult
+from tests.support.reports import (
+    HOSTILE,
+    SAMPLES,
+    bare_report,
+    cifar_report,
+    digits_report,
+    hostile_report,
+    wide_report,
+)
+
+VOID = {"meta", "br", "link"}
+
+
+class Page(HTMLParser):
+    """Elements with attributes, text by element, and whether every element is closed in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.style = ""
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "style":
+            self.style += data
+        else:
+            self.text += f" {data}"
+
+    def named(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_page_is_well_formed_fetches_nothing_and_runs_nothing(name: str) -> None:
+    page = Page(render_html(SAMPLES[name]()))
+    used = {tag for tag, _ in page.tags}
+    assert not used & {"script", "img", "link", "iframe", "object", "embed", "form", "base", "audio", "video", "image"}
+    for tag, attributes in page.tags:
+        assert not [key for key in attributes if key.startswith("on") or key in {"src", "style", "srcset"}], tag
+        assert attributes.get("href", "#").startswith("#")
+    assert "url(" not in page.style
+    assert "@import" not in page.style
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert all(link["href"][1:] in ids for link in page.named("a"))
+
+
+def test_the_policy_allows_this_style_sheet_and_nothing_else() -> None:
+    page = Page(render_html(cifar_report()))
+    (policy,) = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    assert policy.split("; ")[:2] == ["default-src 'none'", f"style-src 'sha256-{digest}'"]
+
+
+def test_nothing_a_user_wrote_becomes_markup() -> None:
+    page = Page(render_html(hostile_report()))
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert len(page.named("style")) == 1
+    assert page.text.count("<script>alert(1)</script>") > 20
+    assert "\u202e" not in page.text
+    assert "\x1b" not in page.text
+    assert HOSTILE not in render_html(hostile_report())
+
+
+def test_the_verdict_comes_first_and_the_best_artifact_next() -> None:
+    headings = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<h2>(.*?)</h2>", render_html(cifar_report()))]
+    assert headings == [
+        "\u2717Budget missed",
+        "Best artifact",
+        "Artifacts",
+        "Stage by stage",
+        "Change by class",
+        "Confusion",
+        "Steps",
+        "Warnings",
+        "Host",
+        "Recipe and lineage",
+    ]
+
+
+def test_the_headline_names_host_figures_and_gives_the_interval() -> None:
+    text = re.sub(r"\s+", " ", Page(render_html(cifar_report())).text)
+    assert "7.36\u00d7 smaller 3.44 MB \u2192 467 kB" in text
+    assert "2.03\u00d7 faster on this host" in text
+    assert "95 % interval \u22122.5 to +0.9 pt" in text
+    assert "11 answers turned wrong, 7 turned right" in text
+    assert "measure on the rpi5 itself" in text
+
+
+def test_an_artifact_that_did_not_pay_says_so_on_the_page() -> None:
+    text = Page(render_html(cifar_report())).text
+    assert "No faster than the baseline on this host: 0.44x" in text
+    assert "Quantizing made it no faster: model.none.onnx takes 2.31 ms" in text
+    text = Page(render_html(wide_report(40))).text
+    assert "no smaller than the baseline" in text
+
+
+def test_every_figure_that_may_be_missing_may_be_missing() -> None:
+    page = Page(render_html(bare_report()))
+    assert "No budget set" in page.text
+    assert "speed-up not measured" in page.text
+    assert "nan" not in page.text.lower()
+    assert "None" not in page.text
+    nothing = msgspec.structs.replace(bare_report(), artifacts=[], steps=[])
+    assert "No artifact was made." in Page(render_html(nothing)).text
+
+
+def test_there_is_a_chart_of_size_latency_and_metric_and_one_of_classes_for_each_artifact() -> None:
+    charts = [svg for svg in Page(render_html(cifar_report())).named("svg") if svg.get("class") == "chart"]
+    assert len(charts) == 3 + 4
+    assert all(chart["role"] == "img" and chart["aria-labelledby"] for chart in charts)
+
+
+def test_classes_of_fewer_than_30_samples_are_grey_and_said_to_be_so() -> None:
+    made = render_html(digits_report())
+    assert "1 of 11 classes have fewer than 30 samples: they are grey and not judged" in Page(made).text
+    assert 'class="dot few"' in made
+
+
+def test_of_many_classes_the_chart_shows_those_that_changed_most_and_the_table_all() -> None:
+    made = render_html(wide_report(1000))
+    page = Page(made)
+    assert "The 24 classes that changed most of 1000." in page.text
+    assert "All 1000 classes as a table" in page.text
+    assert made.count('class="ring') == 24 + 1  # and the legend
+    assert "The matrix of 1000 classes is in report.json." in page.text
+    assert "taken for" in page.text
+    assert not [table for table in page.named("table") if table.get("class") == "matrix"]
+
+
+def test_the_matrix_of_few_classes_holds_every_count() -> None:
+    made = render_html(cifar_report())
+    assert made.count('class="matrix"') == 5
+    matrix = made.split('class="matrix"')[1].split("</table>")[0]
+    shown = [int(number) for number in re.findall(r"<td[^>]*>(\d+)</td>", matrix)]
+    assert sum(shown) == 500
+
+
+def test_tables_have_captions_and_headers_with_scope() -> None:
+    page = Page(render_html(cifar_report()))
+    assert len(page.named("caption")) == len(page.named("table"))
+    assert all(header["scope"] in {"col", "row"} for header in page.named("th"))
+
+
+def test_steps_tell_settings_seconds_and_whether_they_came_from_the_cache() -> None:
+    text = re.sub(r"\s+", " ", Page(render_html(cifar_report())).text)
+    assert "took 14 s" in text
+    assert "from the cache; took 10 min 11 s when it ran" in text
+    assert "channel_ratio: 0.33" in text
+    assert "853 k \u2192 392 k (\u221254 %)" in text
+    assert "55 convolutions lost 33 %" in text
+    assert "No steps" in Page(render_html(digits_report())).text
+
+
+def test_further_splits_have_a_table() -> None:
+    text = re.sub(r"\s+", " ", Page(render_html(digits_report())).text)
+    assert "The further evaluation splits" in text
+    assert "night" in text
+    assert "\u22121.1 pt" in text
+
+
+def test_the_recipe_is_shown_as_yaml_that_reads_back() -> None:
+    from ruamel.yaml import YAML
+
+    report = cifar_report()
+    shown = re.search(r"<pre>(.*?)</pre>", render_html(report), re.S)
+    assert shown is not None
+    assert YAML(typ="safe").load(html.unescape(shown.group(1))) == report.recipe
+
+
+def test_an_undecided_budget_says_what_would_settle_it() -> None:
+    open_only = BudgetResult(met=None, undecided=cifar_report().budget.undecided)
+    text = Page(render_html(cifar_report(budget=open_only))).text
+    assert "Budget undecided" in text
+    assert "About 612 samples would tell." in text

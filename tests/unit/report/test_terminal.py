@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from edgeglm.report.terminal import print_summary
+from tests.support.reports import SAMPLES, cifar_report, digits_report, hostile_report
+
+if TYPE_CHECKING:
+    from edgeglm.report.types import Report
+
+
+def printed(report: Report, *, folder: Path | None = None, color: bool = False) -> str:
+    out = io.StringIO()
+    system: Literal["standard", "auto"] = "standard" if color else "auto"
+    console = Console(file=out, width=80, force_terminal=color, color_system=system, _environ={})
+    print_summary(report, console, folder)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_no_line_is_wider_than_80_columns_and_nothing_is_coloured_off_a_terminal(name: str) -> None:
+    text = printed(SAMPLES[name]())
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_one_row_an_artifact_holds_its_figures() -> None:
+    rows = [" ".join(line.split()) for line in printed(cifar_report()).splitlines()]
+    assert "baseline 3.44 MB 4.22 93.6 %" in rows
+    assert "ONNX static-int8 * 467 kB 7.36x 2.08 2.03x 92.8 % -0.8 [-2.5, +0.9]" in rows
+    assert "TFLite static-int8 530 kB 6.48x 1.14 3.71x 93.0 % -0.6 [-2.1, +0.9]" in rows
+
+
+def test_verdicts_warnings_and_the_reports_place_are_told() -> None:
+    text = " ".join(printed(cifar_report(), folder=Path("build/resnet56")).split())
+    assert text.startswith("resnet56-cifar10 for rpi5: budget missed")
+    assert "missed model.dynamic-int8.onnx: p95 latency on this host is 10.8 ms" in text
+    assert "undecided model.static-int8.tflite: accuracy fell by" in text
+    assert "warning 3 of 10,000 training images" in text
+    assert "No faster than the baseline on this host: 0.44x" in text
+    assert "measure on the rpi5 itself" in text
+    assert text.endswith("report: build/resnet56/report.html (12 min 22 s)")
+
+
+def test_a_met_budget_is_said_in_ascii_that_any_terminal_shows() -> None:
+    text = printed(digits_report())
+    assert text.isascii()
+    assert "digits-cnn for x86-64: budget met" in text
+
+
+def test_what_users_wrote_is_neither_markup_nor_escape_codes() -> None:
+    text = printed(hostile_report())
+    assert "onerror=alert(2)>\ufffd\ufffd[31m" in text  # shown as letters
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    named = msgspec.structs.replace(digits_report(), name="[bold]x[/nope]")
+    assert printed(named).startswith("[bold]x[/nope] for x86-64")
+
+
+def test_on_a_terminal_the_verdict_is_coloured() -> None:
+    assert "\x1b[1;31mbudget missed" in printed(cifar_report(), color=True)
