@@ -192,6 +192,8 @@ def _class_result(label: str, right: np.ndarray, before: np.ndarray | None) -> C
         recall=float(right.mean()),
         drop=None if drop is None else drop.value,
         ci95=None if drop is None else drop.ci95,
+        worse=None if drop is None else drop.worse,
+        better=None if drop is None else drop.better,
     )
 
 

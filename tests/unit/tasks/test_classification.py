@@ -48,6 +48,7 @@ def test_a_drop_is_paired_with_the_baseline_by_sample_and_by_class() -> None:
         own = number == TARGETS
         expected = paired_drop(before[own], after[own])
         assert (row.drop, row.ci95) == (expected.value, expected.ci95)
+        assert (row.worse, row.better) == (expected.worse, expected.better)
 
 
 def test_a_class_without_samples_has_no_recall_to_lose() -> None:
