@@ -89,6 +89,7 @@ def open_project(
         original, described = build_python_model(model, None, sample, where="model"), module_text(model)
     loaded_data = loaded_data.for_inputs(tuple(spec.name for spec in original.inputs))
     sample = loaded_data.evaluation.rows(np.arange(len(next(iter(sample.values())))))
+    recipe.task.check(original.outputs, loaded_data)
     if isinstance(original, Model):
         from edgeglm.nn.loading import state_sha256
 
