@@ -137,6 +137,13 @@ def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:
     return found
 
 
+def notes_on(report: Report, artifact: ArtifactSide) -> list[str]:
+    """Return everything to know about one artifact: what did not pay, then its warnings, nothing twice."""
+    found = did_not_pay(report, artifact)
+    said = tuple(" ".join(text.lower().split()[:5]) for text in found)  # "no faster than the baseline"
+    return [*found, *(text for text in artifact.warnings if not text.lower().startswith(said))]
+
+
 def steps_that_did_not_pay(report: Report) -> list[str]:
     """Return a sentence for each step that made the network smaller but, on this host, no faster."""
     found: list[str] = []

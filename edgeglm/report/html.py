@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,7 @@ def _section(key: str, title: str, content: Child) -> tuple[str, str, Markup]:
 def _header(report: Report) -> Markup:
     facts = [f"for {report.target}"]
     if report.started:
-        facts.append(report.started.replace("T", " ").removesuffix("Z").split(".")[0] + " UTC")
+        facts.append(_moment(report.started))
     if report.seconds:
         facts.append(f"took {format_seconds(report.seconds)}")
     return element(
@@ -115,6 +116,14 @@ def _header(report: Report) -> Markup:
         element("h1", report.name),
         element("p", " \u00b7 ".join(facts), class_="quiet"),
     )
+
+
+def _moment(started: str) -> str:
+    try:
+        moment = datetime.fromisoformat(started).astimezone(UTC)
+    except ValueError:
+        return started  # written by another hand: shown as it is
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _verdict(report: Report) -> Markup:

@@ -20,7 +20,7 @@ from edgeglm.report.findings import (
     artifact_name,
     best_artifact,
     budget_limits,
-    did_not_pay,
+    notes_on,
     state_of,
 )
 from edgeglm.report.markup import Child, Markup, element, join
@@ -123,7 +123,7 @@ def artifact_table(report: Report) -> Markup:
             ),
         )
         rows.append(row(head, _cells(columns, report, artifact)))
-        notes = [*did_not_pay(report, artifact), *artifact.warnings]
+        notes = notes_on(report, artifact)
         if notes:
             listed = element("ul", *(element("li", prose(note)) for note in notes))
             cell = element("td", listed, colspan=len(columns) + 1, role="cell")

@@ -23,9 +23,9 @@ from edgeglm.report.findings import (
     State,
     artifact_name,
     best_artifact,
-    did_not_pay,
     headline,
     host_note,
+    notes_on,
     state_of,
     steps_that_did_not_pay,
 )
@@ -87,7 +87,7 @@ def _warnings(report: Report) -> list[str]:
     for number, step in enumerate(report.steps, start=1):
         found += [f"step {number}, {step.step}: {text}" for text in step.warnings]
     for artifact in report.artifacts:
-        found += [f"{artifact.path}: {text}" for text in (*did_not_pay(report, artifact), *artifact.warnings)]
+        found += [f"{artifact.path}: {text}" for text in notes_on(report, artifact)]
     return found
 
 

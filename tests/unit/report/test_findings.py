@@ -11,6 +11,7 @@ from edgeglm.report.findings import (
     did_not_pay,
     headline,
     host_note,
+    notes_on,
     state_of,
     steps_that_did_not_pay,
 )
@@ -151,3 +152,12 @@ def test_artifacts_are_named_by_format_and_scheme() -> None:
     assert artifact_name(artifact()) == "ONNX static-int8"
     assert artifact_name(artifact(format="tflite", scheme="none")) == "TFLite float32"
     assert artifact_name(artifact(format="new", scheme="int4")) == "new int4"
+
+
+def test_what_did_not_pay_is_said_once_although_the_run_warned_of_it_too() -> None:
+    warned = ["no faster than the baseline on this host: 0.74x", "something else"]
+    slow = artifact(speedup=0.74, warnings=warned)
+    notes = notes_on(report(slow), slow)
+    assert notes == ["No faster than the baseline on this host: 0.74x on 1 thread.", "something else"]
+    fine = artifact(speedup=2.0, warnings=["something else"])
+    assert notes_on(report(fine), fine) == ["something else"]

@@ -198,3 +198,15 @@ def test_an_undecided_budget_says_what_would_settle_it() -> None:
     text = Page(render_html(cifar_report(budget=open_only))).text
     assert "Budget undecided" in text
     assert "About 612 samples would tell." in text
+
+
+@pytest.mark.parametrize(
+    ("started", "text"),
+    [
+        ("2026-11-22T03:58:41Z", "2026-11-22 03:58 UTC"),
+        ("2026-11-22T05:58:41+02:00", "2026-11-22 03:58 UTC"),
+        ("yesterday", "yesterday"),
+    ],
+)
+def test_the_moment_of_a_run_is_told_in_utc(started: str, text: str) -> None:
+    assert text in Page(render_html(cifar_report(started=started))).text
