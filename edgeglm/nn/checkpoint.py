@@ -1,0 +1,55 @@
+"""A training run on disk, so that a kill at any moment costs a few seconds and changes no bit of the result."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeglm.files import write_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def full_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return copies of all parameters and buffers on the CPU, those that ``state_dict`` leaves out included."""
+    tensors = {**module.state_dict(), **dict(module.named_buffers())}
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def load_full_state(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Put back what ``full_state`` returned."""
+    with torch.no_grad():
+        for name, tensor in {**module.state_dict(), **dict(module.named_buffers())}.items():
+            tensor.copy_(state[name])
+
+
+def write_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:
+    """Write the state of a run, whole or not at all.
+
+    Args:
+        path: The file.
+        key: What the run is: everything that decides its result.
+        state: Tensors, numbers, strings, and lists and dicts of them.
+
+    Raises:
+        StorageError: The disk is full or refuses.
+    """
+    buffer = io.BytesIO()
+    torch.save({"key": key, **state}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_checkpoint(path: Path | None, key: str) -> dict[str, Any] | None:
+    """Return the state of a run; None when there is none, when it is torn, or when it is of another run."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        return None
+    return loaded if isinstance(loaded, dict) and loaded.get("key") == key else None

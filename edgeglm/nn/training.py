@@ -1,0 +1,328 @@
+"""Training: one loop, read from top to bottom.
+
+Everything random in a step (augmentation, dropout, a data set that draws) is seeded from (seed, step), and the order
+of an epoch from (seed, epoch). So a run that was killed needs only its weights, its optimizer and its place to go on,
+bit for bit as if it had not been.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeglm.errors import StepError
+from edgeglm.nn.calling import call, to_tensors
+from edgeglm.nn.checkpoint import full_state, load_full_state, read_checkpoint, write_checkpoint
+from edgeglm.nn.determinism import reproducible, seed_all
+from edgeglm.nn.holdout import hold_out
+from edgeglm.nn.loading import state_sha256
+from edgeglm.nn.losses import distillation_loss
+from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
+from edgeglm.nn.teacher import Teacher
+
+if TYPE_CHECKING:
+    from edgeglm.data import Split
+    from edgeglm.model import Model
+    from edgeglm.steps import Context
+    from edgeglm.steps._training import TrainingConfig
+
+Augment = Callable[[dict[str, Tensor], int], dict[str, Tensor]]
+
+_CHECKPOINT_SECONDS = 10.0  # says when to write, never what is computed
+_PROGRESS_SECONDS = 1.0
+_CUDA_CHECK_STEPS = 20  # reading the loss waits for the device: keep it rare there
+_ROWS = 256  # rows at once when nothing is learnt
+
+
+@dataclass
+class Best:
+    """The best epoch so far, by metric, then by loss; its weights are kept beside it."""
+
+    metric: float = -math.inf
+    loss: float = math.inf
+    epoch: int = 0
+    epochs_done: int = 0
+
+    def offer(self, metric: float, loss: float) -> bool:
+        """Take note of one more epoch; return whether it is the best."""
+        self.epochs_done += 1
+        if (metric, -loss) <= (self.metric, -self.loss):
+            return False
+        self.metric, self.loss, self.epoch = metric, loss, self.epochs_done
+        return True
+
+    def stalled(self, patience: int | None) -> bool:
+        """Return whether this many epochs have passed without a better one."""
+        return patience is not None and self.epochs_done - self.epoch >= patience
+
+
+def train(
+    model: Model,
+    config: TrainingConfig,
+    ctx: Context,
+    *,
+    teacher: Model | None = None,
+    temperature: float = 1.0,
+    alpha: float = 0.0,
+) -> Model:
+    """Return the network with the best weights that training found, judged on a held-out part of the training data.
+
+    Args:
+        model: Network to train; left as it was.
+        config: How to train.
+        ctx: Data, seed, threads, device. ``checkpoint`` is written at the end of each epoch and every ten seconds
+            within one, and gone on from when it is of this very run.
+        teacher: Network whose answers are learnt; None for labels alone.
+        temperature: Softens both answers in the teacher's part of the loss.
+        alpha: Weight of the teacher; 1 - alpha is that of the labels.
+
+    Raises:
+        StepError: ``training-needs-logits``, ``training-needs-targets``, ``targets-out-of-range``,
+            ``training-data-too-small``, ``augment-wrong-shape``; ``training-diverged``, naming step and rate.
+        EntryError: The user's augmentation raised.
+        StorageError: The checkpoint cannot be written.
+    """
+    device = torch.device(ctx.device)
+    precision = ctx.precision if config.precision == "auto" else config.precision
+    data, output = ctx.data.splits["train"], ctx.output or model.outputs[0].name
+    targets = _targets(model, data, output, alpha, ctx)
+    rows_learnt, rows_held = hold_out(
+        None if targets is None else targets.numpy(),
+        len(data),
+        config.validation_fraction,
+        seed=ctx.seed,
+        where=ctx.key,
+    )
+    per_epoch = steps_per_epoch(len(rows_learnt), config.batch_size)
+    total = per_epoch * config.epochs
+    warmup = round(0.05 * total) if config.warmup_steps is None else config.warmup_steps
+    augment = _augmentation(config, ctx)
+    checkpoint = None if ctx.dry_run else ctx.checkpoint
+
+    with reproducible(ctx.threads):
+        seed_all(ctx.seed)
+        student = deepcopy(model.module).to(device)
+        if not any(parameter.requires_grad for parameter in student.parameters()):
+            student.requires_grad_(True)  # it came frozen, for inference
+        optimizer = make_optimizer(student, config)
+        guide = None if teacher is None or alpha == 0 else Teacher(teacher, output, device)
+        if guide is not None and not ctx.dry_run:
+            guide.keep_answers(data, augmented=augment is not None)
+
+        key = _run_key(model, config, ctx, precision=precision, teacher=teacher, temperature=temperature, alpha=alpha)
+        best, best_weights, first_step = Best(), full_state(student), 0
+        if (saved := read_checkpoint(checkpoint, key)) is not None:
+            load_full_state(student, saved["weights"])
+            optimizer.load_state_dict(saved["optimizer"])
+            best, best_weights, first_step = Best(**saved["best"]), saved["best_weights"], saved["step"]
+
+        written = told = time.monotonic()
+        for epoch in range(first_step // per_epoch, config.epochs):
+            if best.stalled(config.early_stop_epochs):
+                break
+            order = np.random.default_rng([ctx.seed, epoch]).permutation(rows_learnt)
+            for step in range(max(epoch * per_epoch, first_step), (epoch + 1) * per_epoch):
+                place = (step - epoch * per_epoch) * config.batch_size
+                rows = order[place : place + config.batch_size]
+                seed_all(ctx.seed, step)
+                inputs = to_tensors(model, data.rows(rows))  # (B, ...) each
+                if augment is not None:
+                    inputs = augment(inputs, step)
+                inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+                labels = None if targets is None else targets[rows].to(device)  # (B,) int64
+                soft = None  # (B, K) float32
+                if guide is not None:
+                    soft = guide.answer(inputs) if guide.kept is None else guide.kept[rows].to(device)
+
+                rate = learning_rate(step, total=total, warmup=warmup, peak=config.learning_rate)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                student.train()
+                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+                    logits = call(student, inputs)[output].float()  # (B, K)
+                loss = distillation_loss(
+                    logits,
+                    soft,
+                    labels,
+                    temperature=temperature,
+                    alpha=alpha,
+                    label_smoothing=config.label_smoothing,
+                )
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                if config.clip_norm is not None:
+                    nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm)
+                optimizer.step()
+
+                ends_epoch = step == (epoch + 1) * per_epoch - 1
+                if ends_epoch or device.type == "cpu" or step % _CUDA_CHECK_STEPS == 0:
+                    _require_finite(loss.item(), step, total, rate, config, ctx)
+                    if time.monotonic() - told > _PROGRESS_SECONDS:
+                        ctx.progress(step + 1, total, loss=loss.item())
+                        told = time.monotonic()
+                if ctx.dry_run:
+                    return _finished(model, student)
+                if ends_epoch:
+                    metric, held_loss = _validate(student, model, data, rows_held, targets, guide, output, ctx)
+                    _require_finite(held_loss, step, total, rate, config, ctx)
+                    if best.offer(metric, held_loss):
+                        best_weights = full_state(student)
+                    ctx.progress(step + 1, total, loss=loss.item(), metric=metric)
+                if checkpoint is not None and (ends_epoch or time.monotonic() - written > _CHECKPOINT_SECONDS):
+                    state = {
+                        "step": step + 1,
+                        "weights": full_state(student),
+                        "optimizer": optimizer.state_dict(),
+                        "best": asdict(best),
+                        "best_weights": best_weights,
+                    }
+                    write_checkpoint(checkpoint, key, state)
+                    written = time.monotonic()
+
+        load_full_state(student, best_weights)
+        ctx.notes.append(
+            f"{'accuracy' if targets is not None else 'agreement with the teacher'} {best.metric:.4f} "
+            f"on {len(rows_held)} held-out training samples after epoch {best.epoch} of {config.epochs}"
+            + (f", stopped early after {best.epochs_done}" if best.epochs_done < config.epochs else "")
+            + f"; {per_epoch} steps an epoch, {precision}"
+        )
+        return _finished(model, student)
+
+
+def _finished(model: Model, student: nn.Module) -> Model:
+    student.zero_grad(set_to_none=True)
+    return model.with_module(student.to("cpu").eval())
+
+
+def _targets(model: Model, data: Split, output: str, alpha: float, ctx: Context) -> Tensor | None:
+    """Return the class numbers (N,) int64, or None where none are needed and none are given."""
+    shape = next((spec.shape for spec in model.outputs if spec.name == output), None)
+    if shape is None or len(shape) != 1:
+        known = ", ".join(f"`{spec.name}` {spec.shape}" for spec in model.outputs)
+        raise StepError(
+            f"training needs logits of shape (rows, classes); the network's outputs are {known}",
+            where=ctx.key,
+            code="training-needs-logits",
+            hint="name the output that holds them in `task.output`, or return it first",
+        )
+    if data.targets is None:
+        if alpha == 1:
+            return None
+        raise StepError(
+            "the split `train` has no targets to learn from",
+            where=ctx.key,
+            code="training-needs-targets",
+            hint="return (inputs, targets) from the data entry, or use `distill` with `alpha: 1.0`",
+        )
+    targets = data.targets
+    if targets.ndim != 1 or (len(targets) and (targets.min() < 0 or targets.max() >= shape[0])):
+        raise StepError(
+            f"targets of shape {targets.shape} from {targets.min()} to {targets.max()} do not fit {shape[0]} logits",
+            where=ctx.key,
+            code="targets-out-of-range",
+            hint=f"targets are class numbers, one a sample, from 0 to {shape[0] - 1}",
+        )
+    return torch.from_numpy(targets.astype(np.int64))
+
+
+def _augmentation(config: TrainingConfig, ctx: Context) -> Augment | None:
+    """Return what changes a batch as the user's function does, seeded by the step; None when the recipe names none."""
+    if config.augment is None:
+        return None
+    entry, key = config.augment, f"{ctx.key}.augment"
+    function = ctx.entries.resolve(entry, key=key)
+
+    def augment(inputs: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([ctx.seed, step, 1]).generate_state(1)[0]))
+        with ctx.entries.guard(entry, key):
+            given: Any = next(iter(inputs.values())) if len(inputs) == 1 else inputs
+            changed = function(given, generator)
+        changed = changed if isinstance(changed, dict) else {next(iter(inputs)): changed}
+        for name, tensor in inputs.items():
+            got = changed.get(name)
+            if not isinstance(got, Tensor) or got.shape != tensor.shape or got.dtype != tensor.dtype:
+                shown = f"{tuple(got.shape)} {got.dtype}" if isinstance(got, Tensor) else type(got).__name__
+                raise StepError(
+                    f"augment returned {shown} for `{name}`; the batch was {tuple(tensor.shape)} {tensor.dtype}",
+                    where=key,
+                    code="augment-wrong-shape",
+                    hint="return a tensor of the same shape and type (a dict of them for several inputs)",
+                )
+        return {name: changed[name] for name in inputs}
+
+    return augment
+
+
+@torch.no_grad()
+def _validate(
+    student: nn.Module,
+    model: Model,
+    data: Split,
+    rows: np.ndarray,
+    targets: Tensor | None,
+    guide: Teacher | None,
+    output: str,
+    ctx: Context,
+) -> tuple[float, float]:
+    """Return accuracy and mean cross entropy on the held-out rows; the teacher's answers stand in for absent labels."""
+    student.eval()
+    device = torch.device(ctx.device)
+    right, loss = 0, 0.0
+    for start in range(0, len(rows), _ROWS):
+        batch = rows[start : start + _ROWS]
+        seed_all(ctx.seed, 0, start)  # a data set that draws shows the same samples after every epoch
+        logits = call(student, to_tensors(model, data.rows(batch), device))[output].float().cpu()
+        if targets is not None:
+            wanted = targets[batch]
+        elif guide is not None:
+            seed_all(ctx.seed, 0, start)
+            wanted = guide.ask(data, batch).argmax(-1)
+        right += int((logits.argmax(-1) == wanted).sum())
+        loss += float(F.cross_entropy(logits, wanted, reduction="sum"))
+    return right / len(rows), loss / len(rows)
+
+
+def _require_finite(loss: float, step: int, total: int, rate: float, config: TrainingConfig, ctx: Context) -> None:
+    if math.isfinite(loss):
+        return
+    clip = "" if config.clip_norm is not None else ", or clip gradients: `clip_norm: 1.0`"
+    raise StepError(
+        f"training diverged: the loss is {loss} at step {step + 1} of {total}, learning rate {rate:.3g}",
+        where=ctx.key,
+        code="training-diverged",
+        hint=f"lower `learning_rate` (now {config.learning_rate:g}) or raise `warmup_steps`{clip}",
+    )
+
+
+def _run_key(
+    model: Model,
+    config: TrainingConfig,
+    ctx: Context,
+    *,
+    precision: str,
+    teacher: Model | None,
+    temperature: float,
+    alpha: float,
+) -> str:
+    """Return a fingerprint of everything that decides the result, so that no other run's checkpoint is gone on from."""
+    parts = {
+        "settings": config.as_settings(),
+        "weights": state_sha256(model.module),
+        "teacher": "" if teacher is None else state_sha256(teacher.module),
+        "loss": [temperature, alpha],
+        "data": ctx.data.sha256,
+        "code": ctx.entries.sha256(),
+        "run": [ctx.seed, ctx.threads, ctx.device, precision, ctx.output, str(torch.__version__)],
+    }
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
