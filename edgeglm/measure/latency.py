@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 ROUND_RUNS = 10  # short turns: a disturbance of the machine falls on every file alike
 WARMUP_RUNS = 10
-MAX_FACTOR = 4  # at most this many times the runs asked for
+MAX_FACTOR = 3  # at most this many times the runs asked for
 _RESAMPLES = 1000
-STABLE_SHARE = 0.01  # the median is stable when its two halves lie this close
+STABLE_SHARE = 0.02  # the median is stable when its two halves lie this close
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def measure_latency(
     """Time files against each other, batch 1, each in a process of its own that is alive throughout.
 
     Rounds of ten runs go from file to file, and each round starts with another file. Rounds are added until the
-    medians stand still, up to four times ``runs``: counts decide, no clock does.
+    medians stand still, up to three times ``runs``: counts decide, no clock does.
 
     Args:
         files: Name -> path and format.
@@ -99,7 +99,7 @@ def summarise(turns: Sequence[Sequence[float]], *, threads: int, runtime: str) -
 
 
 def is_stable(turns: Sequence[Sequence[float]]) -> bool:
-    """Return whether the medians of the first and the second half of the rounds agree to 1 %."""
+    """Return whether the medians of the first and the second half of the rounds agree to 2 %."""
     half = len(turns) // 2
     if not half:
         return False

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 from edgeglm_agent.offline import go_offline
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, WorkerError
@@ -87,7 +88,11 @@ class Runner:
             WorkerError: The child died.
         """
         self._request(frames.Run(frames.heads(inputs)), inputs)
-        return frames.read_arrays(self._replies, self._reply(frames.Outputs).arrays)
+        listed = self._reply(frames.Outputs).arrays
+        try:
+            return frames.read_arrays(self._replies, listed)
+        except EOFError as error:
+            raise self._death(loading=False) from error
 
     def time_ms(self, inputs: Arrays, *, runs: int, warmup: int = 0) -> list[float]:
         """Return how long each of ``runs`` runs took, in milliseconds, measured in the child. Raises: as ``run``."""
@@ -129,13 +134,13 @@ class Runner:
     def _request(self, request: frames.Request, arrays: Arrays | None = None) -> None:
         try:
             frames.write_frame(self._requests, request, arrays)
-        except (BrokenPipeError, ValueError) as error:
+        except BrokenPipeError as error:
             raise self._death(loading=False) from error
 
     def _reply(self, kind: type[_Answer], *, loading: bool = False) -> _Answer:
         try:
             reply = frames.reply_decoder.decode(frames.read_message(self._replies))
-        except (EOFError, ValueError) as error:
+        except (EOFError, msgspec.DecodeError) as error:
             raise self._death(loading=loading) from error
         if isinstance(reply, frames.Failed):
             raise self._failure(reply)

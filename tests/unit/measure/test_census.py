@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeglm.errors import ModelError
+from edgeglm.measure.census import (
+    count_file_macs,
+    count_file_params,
+    describe,
+    float_weight_share,
+    strip_file,
+    weight_dtypes,
+)
+from edgeglm.measure.worker import Runner
+from tests.support.tiny_models import (
+    INPUTS,
+    MACS,
+    OUTPUTS,
+    PARAMS,
+    tiny_images,
+    tiny_logits,
+    write_int8_tflite,
+    write_quantized_onnx,
+    write_tiny_onnx,
+    write_tiny_tflite,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_graph(path: Path, nodes: list[Any], inputs: dict[str, list[Any]], constants: dict[str, np.ndarray]) -> Path:
+    """Write an ONNX file of these nodes; the last node's first output is the file's."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(values, name) for name, values in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(path))
+    return path
+
+
+def f32(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
+def test_a_float_file_is_counted_alike_in_both_formats(tmp_path: Path) -> None:
+    onnx_file, tflite_file = write_tiny_onnx(tmp_path / "t.onnx"), write_tiny_tflite(tmp_path / "t.tflite")
+    assert weight_dtypes(onnx_file, "onnx") == {"float32": 4 * PARAMS}
+    assert weight_dtypes(tflite_file, "tflite") == {"float32": 4 * PARAMS, "int32": 8}  # two axes of the mean
+    for path, kind in ((onnx_file, "onnx"), (tflite_file, "tflite")):
+        assert count_file_params(path, kind) == PARAMS
+        assert count_file_macs(path, kind) == MACS
+
+
+@pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8"])
+def test_a_quantized_file_has_the_same_network_in_other_types(tmp_path: Path, scheme: str) -> None:
+    path = write_quantized_onnx(tmp_path / "q.onnx", scheme=scheme)
+    assert count_file_params(path, "onnx") == PARAMS
+    assert count_file_macs(path, "onnx") == MACS
+    dtypes = weight_dtypes(path, "onnx")
+    assert dtypes["int8"] >= 4 * 27 + 20
+    assert float_weight_share(dtypes) < 0.5
+    assert float_weight_share(weight_dtypes(tmp_path / "float-q.onnx", "onnx")) == 1
+
+
+def test_int8_weights_of_tflite_are_counted_by_type(tmp_path: Path) -> None:
+    path = write_int8_tflite(tmp_path / "int8.tflite")
+    assert weight_dtypes(path, "tflite") == {"int8": 16, "int32": 16}
+    assert count_file_params(path, "tflite") == 20  # the bias too: it is INT32 with a scale
+    assert count_file_macs(path, "tflite") == 16
+
+
+def test_a_fixed_batch_counts_for_one_row(tmp_path: Path) -> None:
+    assert count_file_macs(write_tiny_onnx(tmp_path / "b.onnx", batch=6), "onnx") == MACS
+
+
+def test_a_constant_that_two_nodes_share_counts_once(tmp_path: Path) -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "w"], ["y"])]
+    path = write_graph(tmp_path / "shared.onnx", nodes, {"x": ["N", 4]}, {"w": f32(4, 4)})
+    assert weight_dtypes(path, "onnx") == {"float32": 64}
+    assert count_file_params(path, "onnx") == 16
+    assert count_file_macs(path, "onnx") == 32
+
+
+def test_constants_inside_nodes_count_too(tmp_path: Path) -> None:
+    constant = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(f32(4, 3)))
+    path = write_graph(
+        tmp_path / "c.onnx", [constant, helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["N", 4]}, {}
+    )
+    assert weight_dtypes(path, "onnx") == {"float32": 48}
+    assert count_file_macs(path, "onnx") == 12
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs", "constants", "macs"),
+    [
+        pytest.param(
+            helper.make_node("Conv", ["x", "w"], ["y"], group=4, pads=[1, 1, 1, 1]),
+            {"x": ["N", 4, 6, 5]},
+            {"w": f32(4, 1, 3, 3)},
+            4 * 6 * 5 * 9,
+            id="depthwise",
+        ),
+        pytest.param(
+            helper.make_node("Conv", ["x", "w"], ["y"], strides=[2]),
+            {"x": ["N", 2, 9]},
+            {"w": f32(3, 2, 3)},
+            3 * 4 * 2 * 3,
+            id="one dimension with stride",
+        ),
+        pytest.param(
+            helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2]),
+            {"x": ["N", 4, 5, 5]},
+            {"w": f32(4, 3, 2, 2)},
+            4 * 25 * 3 * 4,
+            id="transposed",
+        ),
+        pytest.param(
+            helper.make_node("MatMul", ["x", "w"], ["y"]),
+            {"x": ["N", 7, 4]},
+            {"w": f32(4, 3)},
+            7 * 4 * 3,
+            id="matrix product of three axes",
+        ),
+    ],
+)
+def test_operators_are_counted_by_their_definition(
+    tmp_path: Path, node: Any, inputs: dict[str, list[Any]], constants: dict[str, np.ndarray], macs: int
+) -> None:
+    path = write_graph(tmp_path / "op.onnx", [node], inputs, constants)
+    assert count_file_macs(path, "onnx") == macs
+
+
+def test_a_recurrent_layer_counts_for_every_step(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["t", "w", "r"], ["y"], hidden_size=5),
+    ]
+    constants = {"w": f32(1, 20, 3), "r": f32(1, 20, 5)}
+    path = write_graph(tmp_path / "lstm.onnx", nodes, {"x": ["N", 8, 3]}, constants)
+    assert count_file_macs(path, "onnx") == 8 * 20 * (3 + 5)
+
+
+def test_macs_are_not_guessed_where_a_shape_is_free(tmp_path: Path) -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    path = write_graph(tmp_path / "free.onnx", [node], {"x": ["N", 2, "H", "W"]}, {"w": f32(3, 2, 3, 3)})
+    assert count_file_macs(path, "onnx") is None
+    assert count_file_params(path, "onnx") == 54
+
+
+def test_inputs_and_outputs_are_described_as_the_runtime_sees_them(tmp_path: Path) -> None:
+    assert describe(write_tiny_onnx(tmp_path / "t.onnx"), "onnx") == (INPUTS, OUTPUTS)
+    (image,), outputs = describe(write_tiny_tflite(tmp_path / "t.tflite"), "tflite")
+    assert (image.name, image.shape, image.layout) == ("image", (8, 8, 3), "NHWC")
+    assert outputs == OUTPUTS
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "missing"])
+@pytest.mark.parametrize("question", [weight_dtypes, count_file_params, count_file_macs, describe])
+def test_a_damaged_file_is_a_model_error(tmp_path: Path, kind: str, damage: str, question: Any) -> None:
+    path = tmp_path / f"damaged.{kind}"
+    whole = (write_tiny_onnx(path) if kind == "onnx" else write_tiny_tflite(path)).read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes({"garbage": b"garbage" * 50, "truncated": whole[: len(whole) // 2], "empty": b""}[damage])
+    with pytest.raises(ModelError) as raised:
+        question(path, kind)
+    assert raised.value.code == ("model-missing" if damage == "missing" else "model-corrupt")
+    assert raised.value.problems[0].where == str(path)
+
+
+def test_stripping_removes_what_no_runtime_reads_and_nothing_else(tmp_path: Path) -> None:
+    source = write_tiny_onnx(tmp_path / "t.onnx")
+    model = onnx.load(str(source))
+    plain = source.stat().st_size
+    model.doc_string = "d" * 500
+    model.producer_name = "someone"
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "notes", "n" * 500
+    model.graph.node[0].doc_string = "d" * 500
+    model.graph.value_info.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, ["N", 4, 8, 8]))
+    onnx.save(model, str(source))
+    assert source.stat().st_size > plain + 1500
+    assert strip_file(source, tmp_path / "s.onnx", format="onnx") is None
+    assert (tmp_path / "s.onnx").stat().st_size <= plain
+    stripped = onnx.load(str(tmp_path / "s.onnx"))
+    assert [node.name for node in stripped.graph.node] == ["conv", "relu", "pool", "flatten", "head"]
+    images = tiny_images(2)
+    with Runner(tmp_path / "s.onnx", format="onnx") as runner:
+        np.testing.assert_allclose(runner.run({"image": images})["logits"], tiny_logits(images), rtol=1e-5, atol=1e-5)
+
+
+def test_stripping_tflite_removes_metadata_and_keeps_names(tmp_path: Path) -> None:
+    import flatbuffers  # type: ignore[import-untyped]
+    from ai_edge_litert import schema_py_generated as schema
+
+    source = write_tiny_tflite(tmp_path / "t.tflite")
+    plain = source.read_bytes()
+    assert strip_file(source, tmp_path / "same.tflite", format="tflite") == 1
+    assert (tmp_path / "same.tflite").read_bytes() == plain
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(plain, 0))
+    note, notes = schema.MetadataT(), schema.BufferT()
+    notes.data = np.full(2000, 7, np.uint8)
+    model.buffers.append(notes)
+    note.name, note.buffer = "notes", len(model.buffers) - 1
+    model.metadata, model.description = [note], "d" * 200
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    source.write_bytes(bytes(builder.Output()))
+    assert strip_file(source, tmp_path / "s.tflite", format="tflite") == 1
+    assert (tmp_path / "s.tflite").stat().st_size < len(plain) + 100
+    images = tiny_images(2)
+    with Runner(tmp_path / "s.tflite", format="tflite") as runner:
+        outputs = runner.run({"image": images.transpose(0, 2, 3, 1)})
+    np.testing.assert_allclose(outputs["logits"], tiny_logits(images), rtol=1e-5, atol=1e-5)
+    again = schema.ModelT.InitFromObj(schema.Model.GetRootAs((tmp_path / "s.tflite").read_bytes(), 0))
+    assert [tensor.name for tensor in again.subgraphs[0].tensors][1] == b"kernel"
+
+
+def test_nothing_is_no_share() -> None:
+    assert float_weight_share({}) == 0
+    assert float_weight_share({"float32": 30, "int8": 70}) == 0.3

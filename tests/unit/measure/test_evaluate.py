@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from edgeglm_agent.wire import TensorSpec
+
+from edgeglm.data import ArraySplit
+from edgeglm.errors import ExportError
+from edgeglm.measure.evaluate import predict_file, to_file_inputs
+from tests.support.tiny_models import (
+    INPUTS,
+    tiny_images,
+    tiny_logits,
+    write_quantized_onnx,
+    write_tiny_onnx,
+    write_tiny_tflite,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGES = tiny_images(150)
+
+
+@pytest.mark.parametrize("batch", [None, 1, 7, 100])
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_a_split_is_answered_in_order_whatever_the_batch(tmp_path: Path, kind: str, batch: int | None) -> None:
+    path = tmp_path / f"tiny.{kind}"
+    write_tiny_onnx(path) if kind == "onnx" else write_tiny_tflite(path)
+    split = ArraySplit({"image": IMAGES}, None)
+    outputs = predict_file(path, format=kind, split=split, inputs=INPUTS, batch=batch, threads=1)
+    assert list(outputs) == ["logits"]
+    np.testing.assert_allclose(outputs["logits"], tiny_logits(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+def test_a_dynamic_int8_file_is_judged_at_the_batch_asked_for(tmp_path: Path) -> None:
+    path = write_quantized_onnx(tmp_path / "dynamic.onnx", scheme="dynamic-int8")
+    images = IMAGES[:8].copy()
+    images[0] *= 50  # at batch 8 its range is everybody's scale
+
+    def at(batch: int) -> np.ndarray:
+        split = ArraySplit({"image": images}, None)
+        outputs = predict_file(path, format="onnx", split=split, inputs=INPUTS, batch=batch, threads=1)
+        return np.abs(outputs["logits"] - tiny_logits(images))[1:].max()
+
+    assert at(1) < at(8) / 2
+
+
+def test_inputs_are_matched_by_name_not_by_order() -> None:
+    specs = [TensorSpec("b", "int64", (2,), "NC"), TensorSpec("a", "float32", (4, 5, 3), "NHWC")]
+    model = [TensorSpec("a", "float32", (3, 4, 5), "NCHW"), TensorSpec("b", "int64", (2,), "NC")]
+    rows = {"a": np.random.default_rng(0).normal(size=(2, 3, 4, 5)), "b": np.ones((2, 2), np.int32)}
+    given = to_file_inputs(rows, model, specs)
+    assert given["a"].shape == (2, 4, 5, 3)
+    assert given["a"].dtype == np.float32
+    assert given["b"].dtype == np.int64
+    np.testing.assert_array_equal(given["a"].transpose(0, 3, 1, 2), rows["a"].astype(np.float32))
+
+
+def test_a_single_input_needs_no_name() -> None:
+    given = to_file_inputs({"x": IMAGES[:2]}, INPUTS, [TensorSpec("input_1", "float32", (3, 8, 8), "NCHW")])
+    assert np.array_equal(given["input_1"], IMAGES[:2])
+
+
+@pytest.mark.parametrize(
+    ("rows", "specs", "says"),
+    [
+        (
+            {"a": IMAGES, "b": IMAGES},
+            [TensorSpec("a", "float32", (3, 8, 8), "NCHW"), TensorSpec("c", "float32", (3, 8, 8), "NCHW")],
+            "the file takes a, c; the data gives a, b",
+        ),
+        ({"a": IMAGES, "b": IMAGES}, [TensorSpec("a", "float32", (3, 8, 8), "NCHW")], "takes a; the data gives a, b"),
+        ({"image": IMAGES}, [TensorSpec("image", "float32", (192,), "NC")], "input image: .* 'NCHW' to 'NC'"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(rows: dict[str, np.ndarray], specs: list[TensorSpec], says: str) -> None:
+    with pytest.raises(ExportError, match=says) as raised:
+        to_file_inputs(rows, INPUTS, specs, where="model.onnx")
+    assert raised.value.code == "input-mismatch"
+    assert raised.value.problems[0].where == "model.onnx"

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgeglm.errors import ExportError
+from edgeglm.measure.execution import DELEGATE, delegate_warnings, execution_warnings, float_warnings
+from edgeglm.measure.worker import Runner
+from tests.support.tiny_models import write_int8_tflite, write_quantized_onnx, write_tiny_onnx, write_tiny_tflite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("scheme", ["static-int8", "dynamic-int8"])
+def test_a_quantized_network_runs_in_integers(tmp_path: Path, scheme: str) -> None:
+    path = write_quantized_onnx(tmp_path / "q.onnx", scheme=scheme)
+    with Runner(path, format="onnx") as runner:
+        kinds = {kind for kind, _ in runner.operators()}
+    assert kinds & {"QLinearConv", "ConvInteger"}
+    assert execution_warnings(path, format="onnx", scheme=scheme) == []
+
+
+def test_a_float_layer_in_a_file_called_int8_is_named(tmp_path: Path) -> None:
+    path = write_tiny_onnx(tmp_path / "tiny.onnx")
+    (warning,) = execution_warnings(path, format="onnx", scheme="static-int8")
+    assert warning.startswith("2 layers run in float in ONNX Runtime on this host: ")
+    assert warning.endswith(", head")
+    assert execution_warnings(path, format="onnx", scheme="none") == []
+
+
+def test_many_float_layers_are_counted_not_listed() -> None:
+    (warning,) = float_warnings([("Conv", f"conv{i}") for i in range(8)] + [("Relu", "r")])
+    assert warning.endswith("conv0, conv1, conv2, conv3, conv4 and 3 more")
+
+
+@pytest.mark.parametrize("kind", ["float", "int8"])
+def test_xnnpack_takes_over_a_whole_network(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "t.tflite"
+    write_tiny_tflite(path) if kind == "float" else write_int8_tflite(path)
+    with Runner(path, format="tflite") as runner:
+        assert [kind for kind, _ in runner.operators()] == [DELEGATE]
+    assert execution_warnings(path, format="tflite", scheme="none") == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [
+        ([("CONV_2D", "c"), ("MEAN", "m")], "XNNPACK takes over nothing on this host: LiteRT's slower kernels run"),
+        (
+            [("MEAN", "m"), (DELEGATE, ""), (DELEGATE, "")],
+            "in 2 pieces on this host; between them LiteRT's kernels run MEAN",
+        ),
+        ([("FULLY_CONNECTED", "f"), (DELEGATE, "")], "XNNPACK leaves FULLY_CONNECTED to LiteRT's slower kernels"),
+    ],
+)
+def test_a_silent_fallback_is_heard(nodes: list[tuple[str, str]], says: str) -> None:
+    (warning,) = delegate_warnings(nodes)
+    assert says in warning
+
+
+def test_a_small_operator_beside_the_delegate_is_not_worth_a_warning() -> None:
+    assert delegate_warnings([("SOFTMAX", "s"), (DELEGATE, "")]) == []
+
+
+def test_a_damaged_file_is_an_export_error(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"bad")
+    with pytest.raises(ExportError, match="does not load it"):
+        execution_warnings(tmp_path / "bad.onnx", format="onnx", scheme="static-int8")

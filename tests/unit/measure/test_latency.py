@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from edgeglm.errors import ExportError
+from edgeglm.measure.latency import (
+    MAX_FACTOR,
+    ROUND_RUNS,
+    Measured,
+    is_stable,
+    measure_latency,
+    speedup_interval,
+    summarise,
+)
+from tests.support.tiny_models import INPUTS, tiny_images, write_tiny_onnx, write_tiny_tflite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def measured(rounds: list[float]) -> Measured:
+    return Measured(summarise([rounds], threads=1, runtime="r"), 1, tuple(rounds))
+
+
+def test_percentiles_are_those_of_all_runs_together() -> None:
+    values = np.random.default_rng(0).permutation(np.arange(1.0, 102.0))  # 1 to 101: the p-th percentile is p + 1
+    latency = summarise([list(values[:10]), list(values[10:])], threads=2, runtime="litert 2.3.0")
+    assert (latency.p50, latency.p95, latency.p99) == (51, 96, 100)
+    assert (latency.threads, latency.batch, latency.runs, latency.runtime) == (2, 1, 101, "litert 2.3.0")
+
+
+def test_files_are_timed_side_by_side(tmp_path: Path) -> None:
+    files = {
+        "float": (write_tiny_onnx(tmp_path / "tiny.onnx"), "onnx"),
+        "lite": (write_tiny_tflite(tmp_path / "tiny.tflite"), "tflite"),
+    }
+    figures = measure_latency(files, {"image": tiny_images(1)}, model_inputs=INPUTS, threads=1, runs=25)
+    assert list(figures) == ["float", "lite"]
+    for figure in figures.values():
+        latency = figure.latency
+        assert 0 < latency.p50 <= latency.p95 <= latency.p99
+        assert 25 <= latency.runs <= 30 * MAX_FACTOR
+        assert latency.runs == ROUND_RUNS * len(figure.rounds_p50_ms)
+        assert 10e6 < figure.peak_rss_bytes < 500e6
+    assert figures["float"].latency.runs == figures["lite"].latency.runs
+    assert figures["float"].latency.runtime.startswith("onnxruntime ")
+    assert figures["lite"].latency.runtime.startswith("litert ")
+
+
+def test_a_file_that_takes_other_inputs_is_named(tmp_path: Path) -> None:
+    files = {"float": (write_tiny_onnx(tmp_path / "tiny.onnx"), "onnx")}
+    with pytest.raises(ExportError, match=r"takes N x 3 x 8 x 8, it was given \(1, 3, 9, 9\)") as raised:
+        measure_latency(files, {"image": np.zeros((1, 3, 9, 9))}, model_inputs=INPUTS, threads=1, runs=1)
+    assert raised.value.problems[0].where == str(tmp_path / "tiny.onnx")
+
+
+@pytest.mark.parametrize(
+    ("turns", "stable"),
+    [([[1.0], [1.0]], True), ([[1.0], [1.015]], True), ([[1.0], [1.03]], False), ([[1.0]], False)],
+)
+def test_a_median_is_stable_when_its_halves_agree(turns: list[list[float]], stable: bool) -> None:
+    assert is_stable(turns) is stable
+
+
+def test_a_speed_up_has_an_interval_that_holds_it() -> None:
+    noise = np.random.default_rng(0).normal(1, 0.05, 40)
+    low, high = speedup_interval(measured(list(2 * noise)), measured(list(noise[::-1])))
+    assert low < 2 < high
+    assert high - low < 0.2
+    assert speedup_interval(measured([3.0] * 5), measured([2.0] * 5)) == (1.5, 1.5)
