@@ -152,7 +152,7 @@ def test_a_runtime_writes_nothing_to_the_terminal(onnx_file: Path, tflite_file: 
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
-def test_an_engine_opens_no_socket_and_no_store_of_things_to_send(onnx_file: Path, tflite_file: Path, kind: str) -> None:
+def test_an_engine_opens_no_socket_and_no_store_to_upload_from(onnx_file: Path, tflite_file: Path, kind: str) -> None:
     path = onnx_file if kind == "onnx" else tflite_file
     # left alone, ONNX Runtime keeps a database of what it is going to upload
     code = (
