@@ -63,10 +63,12 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
         return Problem(f"`{name}` is an async function", hint, where, code="entry-not-callable")
     if given is None or not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
         return None
-    return _argument_problem(definition, given, f"{path}:{definition.lineno}", where)
+    return _argument_problem(definition, given, f"{path}:{definition.lineno}", loaded, key)
 
 
-def _argument_problem(function: ast.FunctionDef, given: Mapping[str, Any], place: str, where: str) -> Problem | None:
+def _argument_problem(
+    function: ast.FunctionDef, given: Mapping[str, Any], place: str, loaded: LoadedRecipe, key: str
+) -> Problem | None:
     arguments = function.args
     by_name = [argument.arg for argument in (*arguments.args, *arguments.kwonlyargs)]
     optional = {argument.arg for argument in arguments.args[len(arguments.args) - len(arguments.defaults) :]}
@@ -75,17 +77,18 @@ def _argument_problem(function: ast.FunctionDef, given: Mapping[str, Any], place
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
         if default is not None
     }
-    if arguments.kwarg is None:
-        for name in given:
-            if name not in by_name:
-                hint = suggestion(name, by_name, what="it takes") or "it takes no arguments"
-                message = f"`{function.name}` ({place}) takes no argument `{name}`"
-                return Problem(message, hint, where, code="entry-arguments")
+    args_key = key.replace(".entry", ".args")
+    for name in given if arguments.kwarg is None else ():
+        if name not in by_name:
+            where = loaded.where(f"{args_key}.{name}" if f"{args_key}.{name}" in loaded.lines else key)
+            hint = suggestion(name, by_name, what="it takes") or "it takes no arguments"
+            message = f"`{function.name}` ({place}) takes no argument `{name}`"
+            return Problem(message, hint, where, code="entry-arguments")
     for name in by_name:
         if name not in given and name not in optional:
-            hint = f"write it under `args`: {{{name}: ...}}, or give it a default"
+            hint = f"write `args: {{{name}: ...}}`, or give it a default"
             message = f"`{function.name}` ({place}) needs an argument `{name}`"
-            return Problem(message, hint, where, code="entry-arguments")
+            return Problem(message, hint, loaded.where(args_key), code="entry-arguments")
     return None
 
 

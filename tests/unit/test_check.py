@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections import OrderedDict, deque
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from edgeglm import check
+from edgeglm.check import check_recipe
+from edgeglm.errors import Problem, RecipeError
+
+RECIPE = """\
+version: 1
+name: tiny
+model: {source: python, entry: "model.py:build", args: {width: 3}, weights: w.safetensors}
+data: {source: python, entry: "data.py:load"}
+task: {kind: classification}
+labels: labels.txt
+steps:
+  - prune: {channel_ratio: 0.5}
+  - finetune: {epochs: 1, augment: "data.py:flip"}
+artifacts:
+  - {format: onnx, quantize: static-int8}
+  - {format: tflite}
+"""
+MODEL = """\
+raise RuntimeError("imported")
+import torch
+def build(width, depth=2, *, bias=True): ...
+async def later(): ...
+size = 3
+"""
+DATA = """\
+try:
+    from fast import load
+except ImportError:
+    def load(split): ...
+def flip(inputs, generator): ...
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "data.py").write_text(DATA)
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    save_file({"w": np.zeros(3, np.float32)}, tmp_path / "w.safetensors")
+    return tmp_path
+
+
+def problems(folder: Path, *overrides: str) -> list[Problem]:
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(folder / "recipe.yaml", overrides)
+    return list(caught.value.problems)
+
+
+def problem(folder: Path, *overrides: str) -> Problem:
+    (found,) = problems(folder, *overrides)
+    return found
+
+
+def test_a_right_recipe_is_checked_without_torch_or_the_users_modules(folder: Path) -> None:
+    script = (
+        "import sys; from edgeglm.check import check_recipe; print(check_recipe(sys.argv[1]).text());"
+        "print([name for name in ('torch', 'onnx', 'onnxruntime', 'model', 'data') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "recipe.yaml"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "recipe.yaml: the recipe is right, and the files it names are there"
+    assert lines[-1] == "[]"
+    assert "steps      prune, finetune" in lines
+    assert [line.split() for line in lines if line.endswith("yes")] == [
+        ["onnx", "static-int8", "yes"],
+        ["tflite", "none", "yes"],
+    ]
+
+
+def test_faults_of_the_recipe_itself_come_first(folder: Path) -> None:
+    assert [p.code for p in problems(folder, "sed=1", "labels=none.txt")] == ["recipe-unknown-key"]
+
+
+def test_every_missing_file_is_named_at_its_line(folder: Path) -> None:
+    for name in ("model.py", "data.py", "labels.txt", "w.safetensors"):
+        (folder / name).unlink()
+    recipe = folder / "recipe.yaml"
+    assert [(p.where, p.code) for p in problems(folder)] == [
+        (f"{recipe}:3 model.entry", "entry-file-missing"),
+        (f"{recipe}:3 model.weights", "weights-missing"),
+        (f"{recipe}:4 data.entry", "entry-file-missing"),
+        (f"{recipe}:6 labels", "file-missing"),
+        (f"{recipe}:9 steps[1].finetune.augment", "entry-file-missing"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "message", "hint"),
+    [
+        ("model.entry=modle.py:build", "entry-file-missing", "no file", "did you mean `model.py`?"),
+        ("model.entry=model.py:biuld", "entry-missing", "has no `biuld`", "did you mean `build`?"),
+        ("model.entry=model.py:later", "entry-not-callable", "async", "def"),
+        ("model.entry=nosuchmodule:build", "entry-file-missing", "module `nosuchmodule` cannot be found", "path.py"),
+        ("model.entry=model:biuld", "entry-missing", "has no `biuld`", "did you mean `build`?"),
+        ("model.args={}", "entry-arguments", "needs an argument `width`", "args"),
+        ("model.args={width: 1, wdith: 2}", "entry-arguments", "takes no argument `wdith`", "did you mean `width`?"),
+        ("model.args={width: 1, bias: 1, depth: 1, x: 2}", "entry-arguments", "no argument `x`", "it takes"),
+        ("data.entry=data.py:flip", "entry-arguments", "takes no argument `split`", "it takes"),
+        ("steps[1].finetune.augment=data.py:flop", "entry-missing", "has no `flop`", "did you mean `flip`?"),
+        ("model.weights=x.safetensors", "weights-missing", "no file", "w.safetensors"),
+        ("model.weights=.", "weights-missing", "is not a file", "name a file"),
+        ("labels=lables.txt", "file-missing", "no file", "did you mean `labels.txt`?"),
+        ("labels=latin.txt", "file-missing", "is not UTF-8", "UTF-8"),
+        ("data={source: npz, path: d.npz}", "data-file-missing", "no file", "relative"),
+        ("data={source: npz, path: model.py}", "data-file-corrupt", "is no npz archive", "numpy.savez"),
+        ("data={source: images, path: photos}", "data-file-missing", "no folder", "relative"),
+        ("data={source: images, path: .}", "data-classes", "holds no folders", "each class"),
+        ("data={source: object}", "source-object", "given in Python", "another source"),
+        ("model={source: object}", "source-object", "given in Python", "another source"),
+    ],
+)
+def test_a_fault_of_a_file_says_how_to_mend_it(folder: Path, override: str, code: str, message: str, hint: str) -> None:
+    found = problem(folder, override)
+    assert found.code == code
+    assert found.where.startswith("--set ")
+    assert message in found.message
+    assert hint in found.hint
+
+
+def test_a_module_that_is_installed_is_taken_on_trust(folder: Path) -> None:
+    check_recipe(folder / "recipe.yaml", ["model.entry=json.decoder:anything", "data.entry=sys:x"])
+
+
+def test_what_a_star_import_brings_is_taken_on_trust(folder: Path) -> None:
+    (folder / "model.py").write_text("from elsewhere import *\n")
+    check_recipe(folder / "recipe.yaml")
+
+
+def test_a_function_under_a_decorator_may_take_anything(folder: Path) -> None:
+    (folder / "model.py").write_text("@wrapped\ndef build(): ...\n")
+    check_recipe(folder / "recipe.yaml")
+
+
+@pytest.mark.parametrize("source", ["def build(:\n", "def build(): ...\0", "x = " + "(" * 300])
+def test_an_entry_that_does_not_parse_is_named_with_its_line(folder: Path, source: str) -> None:
+    (folder / "model.py").write_text(source)
+    found = problem(folder)
+    assert (found.code, found.where) == ("entry-failed", f"{folder / 'recipe.yaml'}:3 model.entry")
+    assert "model.py" in found.message
+
+
+def test_a_full_pickle_is_refused_with_the_snippet_that_converts_it(folder: Path) -> None:
+    (folder / "m.pt").write_bytes(pickle.dumps(deque([1])))
+    found = problem(folder, "model.weights=m.pt")
+    assert (found.code, found.where) == ("weights-pickle", "--set model.weights")
+    assert "`collections.deque`" in found.message
+    assert "torch.load('m.pt', weights_only=False" in found.hint
+
+
+def test_a_pickle_of_plain_containers_passes(folder: Path) -> None:
+    (folder / "m.pt").write_bytes(pickle.dumps(OrderedDict(a=1)))
+    check_recipe(folder / "recipe.yaml", ["model.weights=m.pt"])
+
+
+def test_weights_that_are_cut_short_are_seen(folder: Path) -> None:
+    whole = (folder / "w.safetensors").read_bytes()
+    (folder / "w.safetensors").write_bytes(whole[:-4])
+    assert problem(folder).code == "weights-corrupt"
+
+
+def test_the_arrays_of_an_archive_are_looked_up(folder: Path) -> None:
+    np.savez(folder / "one.npz", x=np.zeros(3), y=np.zeros(3))
+    np.savez(folder / "split.npz", **{f"{a}_{s}": np.zeros(3) for a in "xy" for s in ("train", "calibration", "eval")})
+    check_recipe(folder / "recipe.yaml", ["data={source: npz, path: one.npz}"])
+    check_recipe(folder / "recipe.yaml", ["data={source: npz, path: split.npz}"])
+    found = problem(folder, "data={source: npz, path: one.npz, inputs: images}")
+    assert (found.code, found.where, found.hint) == ("data-array-missing", "--set data.inputs", "it holds: x, y")
+    found = problem(folder, "data={source: npz, path: split.npz, eval_splits: [eval, dark]}")
+    assert "holds no array `x_dark`" in found.message
+    assert problem(folder, "data={source: npz, path: one.npz, targets: z}").where == "--set data.targets"
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "ok"),
+    [
+        ("tflite", b"\x1c\0\0\0TFL3....", True),
+        ("tflite", b"nonsense", False),
+        ("tflite", b"", False),
+        ("onnx", b"\x08\x0a", True),
+        ("onnx", b"", False),
+        ("onnx", b"\x1c\0\0\0TFL3....", False),
+    ],
+)
+def test_a_model_file_is_recognised(folder: Path, source: str, content: bytes, ok: bool) -> None:
+    (folder / "m.bin").write_bytes(content)
+    overrides = [f"model={{source: {source}, path: m.bin}}", "steps=[]", f"artifacts=[{{format: {source}}}]"]
+    if ok:
+        check_recipe(folder / "recipe.yaml", overrides)
+    else:
+        assert problem(folder, *overrides).code == "model-corrupt"
+        assert problem(folder, *overrides[1:], overrides[0].replace("m.bin", "n.bin")).code == "model-file-missing"
+
+
+def test_packages_that_are_missing_are_named_for_each_artifact(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = {"onnx": ["onnxslim"], "tflite": ["litert-converter"]}
+    monkeypatch.setattr(check, "capability", missing.__getitem__)
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    result = check_recipe(folder / "recipe.yaml")
+    assert not result.buildable
+    assert [artifact.missing for artifact in result.artifacts] == [("onnxslim",), ("litert-converter",)]
+    text = result.text()
+    assert "no: onnxslim not installed" in text
+    assert "hint: pip install 'edgeglm[onnx]'" in text
+    assert "no wheel for this platform" in text
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "message"),
+    [
+        ("artifacts[0].quantize.calibration=8", "artifacts[0].quantize.calibration", "8 samples may miss"),
+        ("steps=[{prune: {channel_ratio: 0.5}}]", "steps[0].prune", "nothing is trained after the last prune"),
+        ("budget.peak_rss_mb=9000", "budget.peak_rss_mb", "more than x86-64 has (8192 MB)"),
+    ],
+)
+def test_what_is_likely_not_meant_is_warned_of(folder: Path, override: str, where: str, message: str) -> None:
+    assert check_recipe(folder / "recipe.yaml").warnings == ()
+    (warning,) = check_recipe(folder / "recipe.yaml", [override]).warnings
+    assert warning.where.endswith(where)
+    assert message in warning.message
+    assert warning.hint
+
+
+def test_a_latency_budget_for_another_machine_is_warned_of(folder: Path) -> None:
+    result = check_recipe(folder / "recipe.yaml", ["target=rpi5", "budget.host_latency_p95_ms=5"])
+    (warning,) = result.warnings
+    assert "judged on this host" in warning.message
+    assert f"warning: {warning.where}: {warning.message}" in result.text()
+
+
+def test_little_memory_and_disk_are_warned_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "available_memory_bytes", lambda: 10**9)
+    monkeypatch.setattr(check, "free_disk_bytes", lambda _: 10**8)
+    memory, disk = check_recipe(folder / "recipe.yaml").warnings
+    assert "1.0 GB of memory" in memory.message
+    assert "0.10 GB are free" in disk.message
