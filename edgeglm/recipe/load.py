@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from msgspec import inspect as types
 
 from edgeglm.errors import Problem, RecipeError
+from edgeglm.recipe.faults import place
 from edgeglm.recipe.nodes import MAX_BYTES, Mapping, Scalar, compose, to_plain
 from edgeglm.recipe.overrides import apply_overrides
 from edgeglm.recipe.plain import to_nodes
 from edgeglm.recipe.rules import check_rules
 from edgeglm.recipe.suggest import nearest
 from edgeglm.recipe.types import Recipe
-from edgeglm.recipe.walk import Walker, place
+from edgeglm.recipe.walk import Walker
 from edgeglm.recipe.wording import found
 
 if TYPE_CHECKING:

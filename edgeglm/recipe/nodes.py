@@ -181,7 +181,8 @@ class _Composer:
         line = self.line(event)
         self.grow(line, key)
         if depth > MAX_DEPTH:
-            self.fail(f"nested deeper than {MAX_DEPTH} levels", line, self.root_key, code="recipe-too-large")
+            message = f"nested deeper than {MAX_DEPTH} levels"
+            self.fail(message, line, self.root_key, "close the brackets", code="recipe-too-large")
         if isinstance(event, AliasEvent):
             return self.alias(event.anchor, line, key)
         if event.anchor:
@@ -257,7 +258,9 @@ class _Composer:
             self.unknown_tag(str(event.tag), line, key)
         except ValueError as error:
             shown = ascii(text if len(text) <= 40 else text[:40] + "...")[1:-1]
-            self.report(f"`{shown}` {error}", line, key, "", code="recipe-wrong-type")
+            self.report(
+                f"`{shown}` {error}", line, key, "write another value, or put it in quotes", code="recipe-wrong-type"
+            )
             value = None
         return Scalar(value, line, plain, self.overridden)
 
@@ -305,6 +308,6 @@ class _Composer:
         if isinstance(node, Scalar) and isinstance(node.value, str):
             return node.value
         shown = to_plain(node)
-        hint = f'put it in quotes: "{shown}"' if isinstance(node, Scalar) and node.value is not None else ""
+        hint = f'put it in quotes: "{shown}"' if isinstance(node, Scalar) else "write `key: value`"
         self.report("a key must be text", line, key, hint, code="recipe-wrong-type")
         return None

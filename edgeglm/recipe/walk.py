@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import re
 import typing
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import inspect as types
 
-from edgeglm.errors import Problem
+from edgeglm.recipe.faults import Faults
 from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join, to_plain
 from edgeglm.recipe.source_comments import field_comments
 from edgeglm.recipe.suggest import nearest, suggestion
@@ -31,10 +31,6 @@ from edgeglm.recipe.wording import (
 )
 from edgeglm.steps import StepConfig, step_types
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-    from collections.abc import Mapping as MappingType
-
 
 class _Invalid:
     def __repr__(self) -> str:
@@ -42,21 +38,9 @@ class _Invalid:
 
 
 INVALID: Final = _Invalid()
-_LAST_PART = re.compile(r"(\.[^.\[]*|\[\d+\]|^[^.\[]*)$")
 
 
-def place(name: str, key: str, lines: MappingType[str, int], overridden: Collection[str]) -> str:
-    """Return ``name:line key``, with the line of the nearest key around it that the file writes; or ``--set key``."""
-    at = key
-    while at and at not in lines:
-        at = _LAST_PART.sub("", at)
-    if at in overridden:
-        return f"--set {key}"
-    line = lines.get(at, 1)
-    return f"{name}:{line} {key}".rstrip() if line else key or name  # plain data has no lines
-
-
-class Walker:
+class Walker(Faults):
     """One walk over one recipe; `problems`, `lines` and `built` grow as it goes.
 
     `built` holds every value that is valid by itself, by its key path: rules between keys read it, so that they are
@@ -64,39 +48,8 @@ class Walker:
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.problems: list[tuple[int, Problem]] = []
-        self.lines: dict[str, int] = {}
-        self.overridden: set[str] = set()
+        super().__init__(name)
         self.built: dict[str, Any] = {}
-        self.struct_types: dict[str, Any] = {}  # key path -> struct type that was read there
-
-    def index(self, node: Node, key: str, line: int) -> None:
-        """Note the line of every key path below `node`."""
-        self.lines[key] = line
-        if node.overridden:
-            self.overridden.add(key)
-        if isinstance(node, Mapping):
-            for name, child in node.entries.items():
-                self.index(child, join(key, name), node.key_lines[name])
-        elif isinstance(node, Sequence):
-            for number, item in enumerate(node.items):
-                self.index(item, join(key, number), item.line)
-
-    def where(self, key: str) -> str:
-        """Return ``path:line key``, or ``--set key`` for what the command line set."""
-        return place(self.name, key, self.lines, self.overridden)
-
-    def report(self, key: str, message: str, hint: str = "", *, code: str, at: str | None = None) -> None:
-        """Note a problem of `key`, on the line of `at` (of `key` itself when not given)."""
-        place = self.where(key)
-        line = self.lines.get(key, 0)
-        if at is not None and self.lines.get(at) and at not in self.overridden and key not in self.overridden:
-            line = self.lines[at]
-            place = f"{self.name}:{line} {key}".rstrip()
-        elif at is not None and at in self.overridden:
-            place = f"--set {at}"
-        self.problems.append((line, Problem(message, hint, place, code)))
 
     def read(self, node: Node, kind: types.Type, key: str) -> Any:
         """Return the value of `node` as `kind`, or INVALID with at least one problem noted."""
@@ -160,9 +113,7 @@ class Walker:
         return value
 
     def _refuse_range(self, message: str, key: str) -> None:
-        owner, _, name = key.rpartition(".")
-        meaning = field_comments(self.struct_types[owner]).get(name, "") if owner in self.struct_types else ""
-        self.report(key, message, f"`{name}` is: {meaning}" if meaning else "", code="recipe-out-of-range")
+        self.report(key, message, code="recipe-out-of-range")
 
     def _literal(self, node: Scalar, kind: types.LiteralType, key: str) -> Any:
         for value in kind.values:

@@ -61,6 +61,7 @@ def outcome(text: str, *overrides: str) -> LoadedRecipe | None:
         assert problem.where.startswith(("r.yaml", "--set"))
         assert problem.code.startswith("recipe-")
         assert problem.message
+        assert problem.hint
     str(error).encode("utf-8")
     return None
 

@@ -131,6 +131,7 @@ def test_a_fault_names_its_key_and_how_to_mend_it(line: str, key: str, code: str
     assert problem.where == f"kws/recipe.yaml:8 {key}"
     assert problem.code == code
     assert message in problem.message
+    assert problem.hint
     assert hint in problem.hint
 
 
