@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import inspect as types
 
 from edgeglm.errors import Problem, RecipeError
+from edgeglm.recipe.compose import compose
 from edgeglm.recipe.faults import place
-from edgeglm.recipe.nodes import MAX_BYTES, Mapping, Scalar, compose, to_plain
+from edgeglm.recipe.nodes import MAX_BYTES, Mapping, Scalar, to_plain
 from edgeglm.recipe.overrides import apply_overrides
 from edgeglm.recipe.plain import to_nodes
 from edgeglm.recipe.rules import check_rules

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import Problem, RecipeError
-from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, compose, join
+from edgeglm.recipe.compose import compose
+from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join
 from edgeglm.recipe.suggest import nearest
 
 if TYPE_CHECKING:

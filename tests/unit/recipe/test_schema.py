@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 import edgeglm.recipe
 from edgeglm.errors import RecipeError
 from edgeglm.recipe import resolved
-from edgeglm.recipe.nodes import compose, to_plain
+from edgeglm.recipe.compose import compose
+from edgeglm.recipe.nodes import to_plain
 from tests.support.recipes import MINIMAL, parse
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from edgeglm.errors import Problem, RecipeError
-from edgeglm.recipe.nodes import Mapping, compose, to_plain
+from edgeglm.recipe.compose import compose
+from edgeglm.recipe.nodes import Mapping, to_plain
 
 
 def read(text: str) -> Any:
