@@ -9,10 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_MEANT = {"gpu": "cuda", "cnn": "classification", "tensorflow": "tflite", "pytorch": "python", "torch": "python"}
+
+
 def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Return the known names nearest to `name`, best first: one that is spelt alike, else those that contain it."""
     by_folded = {_fold(word): word for word in known}
     folded = _fold(name)
+    if _MEANT.get(folded) in by_folded:
+        return [_MEANT[folded]]
     if alike := get_close_matches(folded, by_folded, n=1, cutoff=0.7):
         return [by_folded[alike[0]]]
     contained = [word for fold, word in by_folded.items() if len(folded) >= 3 and (folded in fold or fold in folded)]

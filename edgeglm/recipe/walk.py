@@ -85,7 +85,12 @@ class Walker(Faults):
         return INVALID
 
     def _unknown_value(self, value: Any, known: list[str], key: str) -> _Invalid:
-        self.report(key, f"unknown value `{value}`", suggestion(str(value), known), code="recipe-unknown-value")
+        self.report(
+            key,
+            f"unknown value `{value}`",
+            suggestion(str(value), known, what="known values"),
+            code="recipe-unknown-value",
+        )
         return INVALID
 
     def _scalar(self, node: Scalar, kind: types.Type, key: str) -> Any:

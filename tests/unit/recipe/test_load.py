@@ -73,6 +73,8 @@ sed: 3
     ("line", "key", "code", "message", "hint"),
     [
         ("target: rpi-5", "target", "recipe-unknown-value", "unknown value `rpi-5`", "did you mean `rpi5`?"),
+        ("device: gpu", "device", "recipe-unknown-value", "unknown value `gpu`", "did you mean `cuda`?"),
+        ("on_violation: 3", "on_violation", "recipe-unknown-value", "`3`", "known values: best-effort, fail"),
         ("seed: true", "seed", "recipe-wrong-type", "expected an integer, found `true`", ""),
         ("seed: 1.0", "seed", "recipe-wrong-type", "expected an integer, found the number 1.0", "write 1"),
         ("seed: -1", "seed", "recipe-out-of-range", "-1 is out of range: at least 0 and below 4294967296", "seed"),
