@@ -67,6 +67,9 @@ class Runner:
         self._replies: BinaryIO = self._process.stdout  # type: ignore[assignment]
         try:
             ready = self._reply(frames.Ready, loading=True)
+        except EdgeglmError:
+            self.close()  # it said why, or is dead: let it end by itself
+            raise
         except BaseException:
             self.close(kill=True)
             raise

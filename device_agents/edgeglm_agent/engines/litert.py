@@ -6,7 +6,6 @@ import contextlib
 import os
 import tempfile
 import threading
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +25,11 @@ class LiteRtEngine:
 
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
         try:
+            import ai_edge_litert
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
             raise EngineError(f"ai-edge-litert cannot be imported: {plain(error)}", fault="no-runtime") from error
-        self.runtime = f"litert {version('ai-edge-litert')}"
+        self.runtime = f"litert {ai_edge_litert.__version__}"
         if not Path(path).is_file():
             raise EngineError(f"there is no file {path}", fault="bad-file")
         try:

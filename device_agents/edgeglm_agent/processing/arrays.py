@@ -35,7 +35,7 @@ class Normalise(PreOperation, frozen=True, kw_only=True):
     def _normalised(self, values: np.ndarray, sample: tuple[int, ...]) -> np.ndarray:
         if not -len(sample) <= self.axis < len(sample):
             raise ProcessingError(f"axis {self.axis} does not exist in a sample of shape {sample}")
-        result = values.astype(np.float32) * np.float32(self._factor())
+        result: np.ndarray = np.multiply(values, np.float32(self._factor()), dtype=np.float32)
         result -= self._by_channel(self.mean, "mean", sample)  # a batch axis in front broadcasts
         result /= self._by_channel(self.std, "std", sample)
         return result

@@ -298,4 +298,4 @@ def _concerns(op: PreOperation, name: str | None, inputs: Mapping[str, np.ndarra
 
 def _ready(values: np.ndarray) -> np.ndarray:
     kind = values.dtype if values.dtype in _INTEGERS else np.dtype(np.float32)
-    return np.ascontiguousarray(values, dtype=kind)
+    return np.asarray(values, dtype=kind, order="C")  # unlike ascontiguousarray, this leaves a scalar a scalar

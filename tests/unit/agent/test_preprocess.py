@@ -175,6 +175,12 @@ def test_a_sample_that_does_not_fit_is_refused_with_the_operation(
         preprocess.batch(np.ones((2, *shape), np.uint8))
 
 
+def test_a_sample_that_is_one_number_stays_one() -> None:
+    assert Preprocess().one(np.float64(3)).shape == ()
+    assert Preprocess().batch(np.arange(4.0)).shape == (4,)
+    assert Preprocess().batch(list(np.arange(4.0))).shape == (4,)
+
+
 def test_no_samples_are_refused() -> None:
     with pytest.raises(ProcessingError, match="no samples"):
         Preprocess().batch(np.ones((0, 3)))
