@@ -128,7 +128,7 @@ def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:
         if plain is not None and plain[1] <= mine:
             found.append(
                 f"Quantizing made it no faster: {plain[0]} takes {format_ms(plain[1])} ms on this host, "
-                f"this file {format_ms(mine)} ms."
+                f"this file {format_ms(mine)} ms.{_elsewhere(report)}"
             )
     if artifact.parity is not None and not artifact.parity.passed:
         found.append(
@@ -138,10 +138,14 @@ def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:
 
 
 def notes_on(report: Report, artifact: ArtifactSide) -> list[str]:
-    """Return everything to know about one artifact: what did not pay, then its warnings, nothing twice."""
-    found = did_not_pay(report, artifact)
-    said = tuple(" ".join(text.lower().split()[:5]) for text in found)  # "no faster than the baseline"
-    return [*found, *(text for text in artifact.warnings if not text.lower().startswith(said))]
+    """Return everything to know about one artifact: its warnings, and what did not pay and they do not say."""
+    warned = [text.lower() for text in artifact.warnings]
+    unsaid = [
+        text
+        for text in did_not_pay(report, artifact)
+        if not any(known.startswith(" ".join(text.lower().split()[:3])) for known in warned)
+    ]
+    return [*artifact.warnings, *unsaid]
 
 
 def steps_that_did_not_pay(report: Report) -> list[str]:
@@ -169,6 +173,13 @@ def host_note(report: Report) -> str:
     other = board is None or board.arch != host.machine
     advice = f"measure on the {report.target} itself" if other else "measure on the one that will serve it"
     return f"Latency, speed-up and memory are those of {whose}, batch 1. Another machine gives other figures: {advice}."
+
+
+def _elsewhere(report: Report) -> str:
+    board = BOARDS.get(report.target)
+    if board is None or board.arch == report.host.machine:
+        return ""
+    return f" A {report.target} runs integers differently: measure there before you choose."
 
 
 def _float_rival(report: Report, artifact: ArtifactSide) -> tuple[str, float] | None:

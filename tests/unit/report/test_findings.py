@@ -155,9 +155,15 @@ def test_artifacts_are_named_by_format_and_scheme() -> None:
 
 
 def test_what_did_not_pay_is_said_once_although_the_run_warned_of_it_too() -> None:
-    warned = ["no faster than the baseline on this host: 0.74x", "something else"]
-    slow = artifact(speedup=0.74, warnings=warned)
-    notes = notes_on(report(slow), slow)
-    assert notes == ["No faster than the baseline on this host: 0.74x on 1 thread.", "something else"]
+    warned = ["no faster than the baseline on this host: 0.74x; of little meaning", "something else"]
+    slow = artifact(speedup=0.74, size_ratio=0.5, warnings=warned)
+    assert notes_on(report(slow), slow) == [*warned, "No smaller than the baseline: its size ratio is 0.50x."]
     fine = artifact(speedup=2.0, warnings=["something else"])
     assert notes_on(report(fine), fine) == ["something else"]
+
+
+def test_quantizing_is_judged_for_this_host_alone_when_the_target_is_another() -> None:
+    step = StepSide(index=0, step="prune", latency_ms=latency(1.2))
+    slower = artifact(latency_ms=latency(1.5))
+    assert "measure there" in did_not_pay(report(slower, steps=[step]), slower)[0]
+    assert "measure there" not in did_not_pay(report(slower, steps=[step], target="x86-64"), slower)[0]
