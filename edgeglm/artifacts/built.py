@@ -8,6 +8,7 @@ from pathlib import Path  # noqa: TC003 - a cache entry is converted to Built, w
 from edgeglm_agent.wire import TensorSpec  # noqa: TC002
 
 SLOW_CONVOLUTIONS = "dynamic-int8 makes convolutions slower than float on most CPUs; static-int8 suits them"
+SLOW_DEPTHWISE = "dynamic-int8 makes depthwise convolutions slower than float in LiteRT; static-int8 suits them"
 
 
 @dataclass(frozen=True)

@@ -24,30 +24,35 @@ def peek(calibration: Iterable[Arrays]) -> tuple[Arrays | None, Iterator[Arrays]
     return {name: values[:1] for name, values in first.items()}, chain([first], batches)
 
 
-def finite(calibration: Iterable[Arrays]) -> Iterator[Arrays]:
-    """Yield the batches as they are.
+class Finite:
+    """Batches as they are, each looked at first.
 
     Raises:
-        ExportError: A value is NaN or infinite (``calibration-not-finite``), or there is no batch at all
-            (``calibration-empty``).
+        ExportError: While iterating: a value is NaN or infinite (``calibration-not-finite``), or there is no batch at
+            all (``calibration-empty``).
     """
-    seen = 0
-    for batch in calibration:
-        for name, values in batch.items():
-            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-                raise ExportError(
-                    f"calibration data for input {name} holds NaN or infinity",
-                    hint="look at the calibration split and at the pre-processing",
-                    code="calibration-not-finite",
-                )
-        seen += 1
-        yield batch
-    if not seen:
-        raise ExportError(
-            "there is no calibration data",
-            hint="give the `calibration` split some samples",
-            code="calibration-empty",
-        )
+
+    def __init__(self, batches: Iterable[Arrays]) -> None:
+        self._batches = batches
+        self.last: Arrays | None = None  # what was read last, to look for what went wrong
+
+    def __iter__(self) -> Iterator[Arrays]:
+        for batch in self._batches:
+            for name, values in batch.items():
+                if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+                    raise ExportError(
+                        f"calibration data for input {name} holds NaN or infinity",
+                        hint="look at the calibration split and at the pre-processing",
+                        code="calibration-not-finite",
+                    )
+            self.last = batch
+            yield batch
+        if self.last is None:
+            raise ExportError(
+                "there is no calibration data",
+                hint="give the `calibration` split some samples",
+                code="calibration-empty",
+            )
 
 
 def not_finite(tensor: str, layer: str) -> ExportError:

@@ -38,8 +38,6 @@ def find_failure(error: BaseException, module: nn.Module, *, prefixes: tuple[str
     text = "\n".join(str(part) for part in chain)
     wanted = set(_NODE.findall(text))
     operators = _OPERATOR.findall(text)
-    lines = _USER_LINE.findall(text)
-    line = f"{lines[-1][0]}:{lines[-1][1]}" if lines else ""
     names = {id(child): name for name, child in module.named_modules()}
     layer, deepest = "", ""
     for part in chain:
@@ -48,6 +46,9 @@ def find_failure(error: BaseException, module: nn.Module, *, prefixes: tuple[str
             for value in frame.f_locals.values():
                 if getattr(value, "name", None) in wanted and isinstance(getattr(value, "meta", None), dict):
                     layer = _layer_of(value) or layer
+                    text += str(value.meta.get("stack_trace") or "")
+    lines = _USER_LINE.findall(text)
+    line = f"{lines[-1][0]}:{lines[-1][1]}" if lines else ""
     where = layer or deepest
     for prefix in prefixes:
         if f"{where}.".startswith(prefix):

@@ -69,13 +69,15 @@ def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iter
             copy_file(source, temporary)
             found: list[str] = []
         else:
-            found = _write(source, temporary, quantization, batches, board)
+            found = _write(source, temporary, quantization, first, batches, board)
         inputs, outputs, batch = check_runs(temporary, "onnx", first, scheme=quantization.scheme)
     activation = board.activation_type if quantization.scheme == "static-int8" else ""
     return Built(path, "onnx", quantization.scheme, inputs, outputs, batch, activation, found)
 
 
-def _write(source: Path, path: Path, quantization: Quantize, batches: Iterator[Arrays], board: Board) -> list[str]:
+def _write(
+    source: Path, path: Path, quantization: Quantize, row: Arrays | None, batches: Iterator[Arrays], board: Board
+) -> list[str]:
     import onnx
 
     from edgeglm.artifacts import onnx_quantize
@@ -90,7 +92,7 @@ def _write(source: Path, path: Path, quantization: Quantize, batches: Iterator[A
     with storage_errors(path), tempfile.TemporaryDirectory(prefix="edgeglm-onnx-") as folder:
         scratch = Path(folder) / "quantized.onnx"
         if quantization.scheme == "fp16":
-            quantized = onnx_quantize.to_float16(model, ignore)
+            quantized = onnx_quantize.to_float16(model, ignore, row)
         elif quantization.scheme == "dynamic-int8":
             if any(node.op_type == "Conv" for node in model.graph.node):
                 warnings.append(

@@ -148,9 +148,11 @@ def float_weights(model: onnx.ModelProto) -> list[str]:
 
 
 def weight_types(model: onnx.ModelProto) -> dict[str, int]:
-    """Return bytes of constants by numpy type name."""
+    """Return bytes of weights, constants of two axes or more, by numpy type name."""
     sizes: dict[str, int] = {}
     for tensor in model.graph.initializer:
+        if len(tensor.dims) < 2:
+            continue
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         count = 1
         for dim in tensor.dims:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgeglm.artifacts.calibration import finite, not_finite
+from edgeglm.artifacts.calibration import Finite, not_finite
 from edgeglm.artifacts.onnx_graph import float_weights, weight_types
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.errors import ExportError
@@ -20,33 +20,46 @@ if TYPE_CHECKING:
     from edgeglm.boards import Board
     from edgeglm.data import Arrays
 
+FLOAT16_MAX = float(np.finfo(np.float16).max)
 # Transformers' products and tables, recurrent cells, and convolutions. Attention is left out: on opset >= 23 the
 # quantizer would write an invalid QAttention graph.
 DYNAMIC_OPERATORS = ["Conv", "Gather", "Gemm", "LSTM", "MatMul"]
 
 
-def to_float16(model: onnx.ModelProto, ignore: set[str]) -> onnx.ModelProto:
+def to_float16(model: onnx.ModelProto, ignore: set[str], row: Arrays | None) -> onnx.ModelProto:
     """Return the model with float16 weights and float32 inputs and outputs.
 
+    Args:
+        model: FP32.
+        ignore: Names of nodes that stay float32.
+        row: One real sample, to look for values that float16 cannot hold; None: not looked for.
+
     Raises:
-        ExportError: A weight is too large for float16.
+        ExportError: A weight, or a value on the sample, is too large for float16.
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
-    limit = float(np.finfo(np.float16).max)
     for node in model.graph.node:
         if node.name in ignore:
             continue
         for tensor in model.graph.initializer:
             if tensor.name in node.input and tensor.data_type == onnx.TensorProto.FLOAT:
                 largest = float(np.max(np.abs(numpy_helper.to_array(tensor)), initial=0.0))
-                if largest > limit:
+                if largest > FLOAT16_MAX:
                     raise ExportError(
-                        f"a weight is {largest:.4g}; float16 ends at {limit:.0f}",
+                        f"a weight is {largest:.4g}; float16 ends at {FLOAT16_MAX:.0f}",
                         where=node.name,
                         hint="name the layer under `ignore`, or choose another scheme",
                         code="fp16-overflow",
                     )
+    beyond = None if row is None else largest_beyond(model, row, FLOAT16_MAX, ignore)
+    if beyond is not None:
+        raise ExportError(
+            f"a value reaches {beyond[2]:.4g} on calibration data; float16 ends at {FLOAT16_MAX:.0f}",
+            where=beyond[0],
+            hint="name the layer under `ignore`, or choose another scheme",
+            code="fp16-overflow",
+        )
     with silenced():
         converted: onnx.ModelProto = convert_float_to_float16(
             model,
@@ -54,7 +67,42 @@ def to_float16(model: onnx.ModelProto, ignore: set[str]) -> onnx.ModelProto:
             node_block_list=sorted(ignore),
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, "Gelu"],  # onnxruntime 1.31.1 crashes loading a float16 Gelu
         )
+    made: set[str] = set()
+    for node in list(converted.graph.node):  # two float32 nodes that read one value are each given the same Cast
+        if node.op_type == "Cast" and node.output[0] in made:
+            converted.graph.node.remove(node)
+        made.update(node.output)
     return converted
+
+
+def largest_beyond(
+    model: onnx.ModelProto, inputs: Arrays, limit: float, ignore: set[str] | None = None
+) -> tuple[str, str, float] | None:
+    """Run a float model and return the first node, its output and how large that is, when it exceeds a limit.
+
+    A host without float16 kernels computes in float32 and never sees an overflow; a GPU or an ARM core does.
+    """
+    import onnxruntime
+
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    skipped = ignore or set()
+    makers = {name: node.name for node in model.graph.node if node.name not in skipped for name in node.output if name}
+    public = {value.name for value in watched.graph.output}
+    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in makers if name not in public)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in watched.graph.output]
+    found = dict(zip(names, session.run(names, inputs), strict=True))
+    for name, maker in makers.items():
+        array = np.asarray(found[name])
+        if np.issubdtype(array.dtype, np.floating):
+            largest = float(np.max(np.abs(array), initial=0.0))
+            if not largest <= limit:
+                return maker, name, largest
+    return None
 
 
 def to_dynamic_int8(model: onnx.ModelProto, ignore: set[str], path: Path) -> onnx.ModelProto:
@@ -128,22 +176,28 @@ def to_static_int8(
 
     signed = board.activation_type == "int8"
     del model.graph.value_info[:]
-    checked = finite(calibration)
-    with silenced():
-        quantize_static(
-            model,
-            path,
-            Batches(checked),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=sorted(set(QLinearOpsRegistry) | set(QDQRegistry)),
-            per_channel=True,
-            reduce_range=reduce_range,
-            activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=sorted(ignore),
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"ActivationSymmetric": signed, "WeightSymmetric": True},
-        )
+    checked = Finite(calibration)
+    try:
+        with silenced():
+            quantize_static(
+                model,
+                path,
+                Batches(iter(checked)),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=sorted(set(QLinearOpsRegistry) | set(QDQRegistry)),
+                per_channel=True,
+                reduce_range=reduce_range,
+                activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=sorted(ignore),
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"ActivationSymmetric": signed, "WeightSymmetric": True},
+            )
+    except (AssertionError, ValueError, OverflowError) as error:  # what the quantizer says to an infinite range
+        beyond = largest_beyond(model, checked.last, float(np.finfo(np.float32).max)) if checked.last else None
+        if beyond is None:
+            raise
+        raise not_finite(beyond[1], beyond[0]) from error
     quantized = onnx.load(path)
     _check_scales(quantized)
     if signed and "TensorRT" not in board.note:
@@ -218,7 +272,7 @@ def check_weights(model: onnx.ModelProto, scheme: str, ignore: set[str]) -> list
         ExportError: Every weight is still float32.
     """
     sizes = weight_types(model)
-    small = sizes.get("float16", 0) if scheme == "fp16" else sizes.get("int8", 0)
+    small = sizes.get("float16", 0) if scheme == "fp16" else sizes.get("int8", 0) + sizes.get("uint8", 0)
     left = [name for name in float_weights(model) if name not in ignore]
     if not small:
         raise ExportError(

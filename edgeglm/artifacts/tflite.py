@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm_agent.wire import TensorSpec
 
-from edgeglm.artifacts.built import SLOW_CONVOLUTIONS, Built, layout
+from edgeglm.artifacts.built import SLOW_DEPTHWISE, Built, layout
 from edgeglm.artifacts.calibration import peek
 from edgeglm.artifacts.capability import require
 from edgeglm.errors import ExportError
@@ -118,8 +118,8 @@ def _write(
     ignore = select(quantization.ignore, flatbuffer.layers_of(graph), where=str(source))
     warnings: list[str] = []
     operators = {flatbuffer.operator_name(graph, operator) for operator in graph.subgraphs[0].operators}
-    if scheme == "dynamic-int8" and operators & {"CONV_2D", "DEPTHWISE_CONV_2D"}:
-        warnings.append(SLOW_CONVOLUTIONS)
+    if scheme == "dynamic-int8" and "DEPTHWISE_CONV_2D" in operators:
+        warnings.append(SLOW_DEPTHWISE)
     data = tflite_quantize.quantized_bytes(source.read_bytes(), scheme, ignore, batches, channels_last=channels_last)
     path.write_bytes(data)
     quantized = flatbuffer.read(path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeglm.artifacts import flatbuffer
-from edgeglm.artifacts.calibration import finite, not_finite
+from edgeglm.artifacts.calibration import Finite, not_finite
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.artifacts.tflite_layout import to_file_layout
 from edgeglm.errors import ExportError
@@ -85,7 +85,7 @@ def _ranges(data: bytes, settings: Any, calibration: Iterable[Arrays], channels_
         watcher = calibrator.Calibrator(data, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
         signature = watcher.get_signature_list()
     key = next(iter(signature))
-    for batch in finite(calibration):
+    for batch in Finite(calibration):
         arrays = to_file_layout(batch, channels_last)
         count = len(next(iter(arrays.values())))
         rows = [{name: values[i : i + 1] for name, values in arrays.items()} for i in range(count)]

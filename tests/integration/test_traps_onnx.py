@@ -1,0 +1,465 @@
+"""Every trap of ONNX export and quantization that was met once stays closed."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from edgeglm.artifacts import onnx as artifacts
+from edgeglm.artifacts import onnx_quantize
+from edgeglm.boards import BOARDS
+from edgeglm.errors import ExportError, StorageError
+from edgeglm.measure.worker import Runner
+from edgeglm.model import Model
+from edgeglm.recipe.types import Quantize
+from tests.support import export_nets as nets
+
+X86, PI, JETSON = BOARDS["x86-64"], BOARDS["rpi5"], BOARDS["jetson-jp6"]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("onnx")
+
+
+def export(model: Model, path: Path, *, sample_rows: int = 2) -> Path:
+    artifacts.export_float(model, nets.rows(model, sample_rows), path, board=X86)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cnn(folder: Path) -> Path:
+    return export(nets.cnn(), folder / "cnn.onnx")
+
+
+@pytest.fixture(scope="session")
+def lstm(folder: Path) -> Path:
+    return export(nets.lstm(), folder / "lstm.onnx", sample_rows=1)
+
+
+@pytest.fixture(scope="session")
+def vit(folder: Path) -> Path:
+    return export(nets.vit(), folder / "vit.onnx")
+
+
+@pytest.fixture(scope="session")
+def words(folder: Path) -> Path:
+    return export(nets.words(), folder / "words.onnx")
+
+
+def quantized(
+    source: Path, model: Model, scheme: str, *, board=X86, ignore=(), name=""
+) -> tuple[onnx.ModelProto, Path]:
+    path = source.with_name(f"{source.stem}.{scheme}.{board.name}{name}.onnx")
+    batches = iter([nets.rows(model, 16, seed) for seed in (1, 2)])
+    artifacts.quantize(source, path, Quantize(scheme=scheme, ignore=list(ignore)), batches, board=board)
+    return onnx.load(path), path
+
+
+def constants(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def executed(path: Path, tmp_path: Path, *, arm: bool) -> Counter[str]:
+    """Return the operators left after the runtime's own fusions, by ARM's rule for INT8 when asked."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    if arm:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
+    onnxruntime.InferenceSession(str(path), options)
+    return Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+
+
+def test_an_output_named_like_a_value_of_the_graph_gives_a_file_that_runs(folder: Path) -> None:
+    model = nets.named()
+    path = export(model, folder / "named.onnx")
+    inputs = nets.rows(model, 3)
+    with Runner(path, format="onnx") as runner:
+        outputs = runner.run(inputs)
+    expected = nets.torch_outputs(model, inputs)
+    assert set(outputs) == {"relu", "linear"}
+    for name, values in expected.items():
+        np.testing.assert_allclose(outputs[name], values, atol=1e-5)
+
+
+def test_an_input_and_an_output_of_one_name_are_refused(folder: Path) -> None:
+    model = nets.make(nn.Linear(4, 3), {"x": 3}, x=((4,), "float32"))
+    with pytest.raises(ExportError, match="both named x") as caught:
+        export(model, folder / "clash.onnx")
+    assert caught.value.code == "export-names"
+
+
+def test_an_lstm_traced_with_one_row_still_takes_any_batch(lstm: Path) -> None:
+    model = nets.lstm()
+    with Runner(lstm, format="onnx") as runner:
+        for count in (1, 5):
+            inputs = nets.rows(model, count)
+            np.testing.assert_allclose(
+                runner.run(inputs)["logits"], nets.torch_outputs(model, inputs)["logits"], atol=1e-5
+            )
+
+
+def test_a_network_that_keeps_the_batch_it_was_traced_with_is_refused(folder: Path) -> None:
+    class Bakes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x) * 2 if x.shape[0] > 1 else self.head(x)
+
+    with pytest.raises(ExportError, match="at batch 1 the file differs") as caught:
+        export(nets.make(Bakes(), {"logits": 3}, x=((8,), "float32")), folder / "baked.onnx")
+    assert caught.value.code == "export-differs"
+    assert not (folder / "baked.onnx").exists()
+
+
+def test_weights_are_in_the_file_and_nowhere_else(cnn: Path) -> None:
+    assert [path.name for path in cnn.parent.iterdir() if path.name.startswith("cnn.onnx")] == ["cnn.onnx"]
+    assert all(not tensor.external_data for tensor in onnx.load(cnn, load_external_data=False).graph.initializer)
+
+
+def test_metadata_is_stripped_from_float_and_quantized_files_alike(cnn: Path, tmp_path: Path) -> None:
+    small, _ = quantized(cnn, nets.cnn(), "static-int8", name="strip")
+    for proto in (onnx.load(cnn), small):
+        assert not proto.metadata_props
+        assert not proto.graph.value_info
+        assert not proto.doc_string
+        for item in [*proto.graph.node, *proto.graph.initializer, *proto.graph.input, *proto.graph.output]:
+            assert not item.doc_string
+            assert not item.metadata_props
+    model = nets.cnn()
+    image = torch.from_numpy(nets.rows(model, 2)["image"])
+    torch.onnx.export(
+        model.module, (image,), tmp_path / "raw.onnx", dynamo=True, opset_version=20, external_data=False, verbose=False
+    )
+    assert cnn.stat().st_size < 0.9 * (tmp_path / "raw.onnx").stat().st_size
+
+
+@pytest.mark.parametrize("board", [X86, PI, JETSON], ids=lambda board: board.name)
+def test_the_file_is_of_an_opset_and_an_ir_version_that_the_board_loads(cnn: Path, board) -> None:
+    small, _ = quantized(cnn, nets.cnn(), "static-int8", board=board)
+    for proto in (onnx.load(cnn), small):
+        assert proto.ir_version <= board.ir_version
+        assert all(entry.version <= board.opset for entry in proto.opset_import if entry.domain in {"", "ai.onnx"})
+
+
+def test_dynamic_weights_are_signed_and_have_one_scale_a_channel(vit: Path) -> None:
+    small, _ = quantized(vit, nets.vit(), "dynamic-int8")
+    values = constants(small)
+    products = [node for node in small.graph.node if node.op_type == "MatMulInteger"]
+    assert products
+    assert {values[node.input[1]].dtype for node in products} == {np.dtype(np.int8)}
+    assert any(array.dtype == np.float32 and array.shape == (64,) for array in values.values())  # linear1's scales
+
+
+def test_dynamic_int8_reaches_an_lstm_of_the_exporter(lstm: Path) -> None:
+    small, path = quantized(lstm, nets.lstm(), "dynamic-int8")
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in small.graph.node}
+    assert path.stat().st_size < 0.45 * lstm.stat().st_size
+
+
+def test_static_int8_reaches_an_lstm_too(lstm: Path) -> None:
+    small, _ = quantized(lstm, nets.lstm(), "static-int8")
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in small.graph.node}
+
+
+def test_dynamic_int8_of_a_cnn_raises_no_shape_error_and_warns_of_its_speed(cnn: Path) -> None:
+    path = cnn.with_name("cnn.dynamic.onnx")
+    built = artifacts.quantize(cnn, path, Quantize(scheme="dynamic-int8"), iter([]), board=X86)
+    assert any("slower" in warning for warning in built.warnings)
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+def test_a_transformer_with_a_dynamic_batch_is_quantized_by_every_scheme(vit: Path, scheme: str) -> None:
+    model = nets.vit()
+    _, path = quantized(vit, model, scheme)
+    inputs = nets.rows(model, 4)
+    with Runner(path, format="onnx") as runner:  # a float16 Gelu would crash the runtime
+        got = runner.run(inputs)["logits"]
+    expected = nets.torch_outputs(model, inputs)["logits"]
+    cosine = float((got * expected).sum() / np.linalg.norm(got) / np.linalg.norm(expected))
+    assert cosine > (0.9999 if scheme == "fp16" else 0.97)
+
+
+def test_an_embedding_table_is_quantized_too(words: Path) -> None:
+    for scheme in ("dynamic-int8", "static-int8"):
+        small, path = quantized(words, nets.words(), scheme)
+        values = constants(small)
+        table = next(node for node in small.graph.node if node.op_type == "Gather")
+        feeders = {name: node for node in small.graph.node for name in node.output}
+        source = feeders[table.input[0]].input[0] if table.input[0] in feeders else table.input[0]
+        assert values[source].dtype.itemsize == 1
+        assert path.stat().st_size < 0.4 * words.stat().st_size
+
+
+def test_an_opset_of_which_the_quantizer_writes_invalid_attention_is_refused(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])],
+        [numpy_helper.from_array(np.ones((4, 4), np.float32), "w")],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), tmp_path / "new.onnx"
+    )
+    with pytest.raises(ExportError, match="opset 23") as caught:
+        artifacts.quantize(
+            tmp_path / "new.onnx", tmp_path / "q.onnx", Quantize(scheme="dynamic-int8"), iter([]), board=PI
+        )
+    assert caught.value.code == "opset-too-new"
+    assert "Attention" not in onnx_quantize.DYNAMIC_OPERATORS
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+def test_a_scheme_that_leaves_every_weight_in_float_fails(cnn: Path, scheme: str) -> None:
+    with pytest.raises(ExportError, match="left every weight in float32") as caught:
+        quantized(cnn, nets.cnn(), scheme, ignore=["re:.*"], name="all")
+    assert caught.value.code == "quantized-nothing"
+
+
+@pytest.mark.parametrize(
+    ("board", "dtype"), [(X86, np.uint8), (PI, np.int8), (JETSON, np.int8)], ids=["x86-64", "rpi5", "jetson-jp6"]
+)
+def test_activations_are_unsigned_on_x86_and_signed_without_zero_points_on_arm(cnn: Path, board, dtype: type) -> None:
+    small, _ = quantized(cnn, nets.cnn(), "static-int8", board=board)
+    values = constants(small)
+    zero_points = [values[node.input[2]] for node in small.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(zero_points) >= 5
+    assert {zero.dtype for zero in zero_points} == {np.dtype(dtype)}
+    if dtype is np.int8:
+        assert not any(zero.any() for zero in zero_points)
+    weights = [
+        values[node.input[0]]
+        for node in small.graph.node
+        if node.op_type == "DequantizeLinear"
+        if node.input[0] in values
+    ]
+    assert {array.dtype for array in weights if array.ndim > 1} == {np.dtype(np.int8)}
+
+
+def test_without_vnni_weights_have_seven_bits(cnn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_quantize, "has_vnni", lambda: False)
+    path = cnn.with_name("cnn.seven.onnx")
+    batches = [nets.rows(nets.cnn(), 16)]
+    built = artifacts.quantize(cnn, path, Quantize(scheme="static-int8"), batches, board=X86)
+    weights = [array for array in constants(onnx.load(path)).values() if array.dtype == np.int8 and array.ndim > 1]
+    assert max(int(np.abs(array.astype(int)).max()) for array in weights) <= 64
+    assert any("VNNI" in warning for warning in built.warnings)
+    small, _ = quantized(cnn, nets.cnn(), "static-int8", board=PI)
+    full = [array for array in constants(small).values() if array.dtype == np.int8 and array.ndim > 1]
+    assert max(int(np.abs(array.astype(int)).max()) for array in full) == 127
+
+
+def test_vnni_is_read_from_the_cpu_flags(tmp_path: Path) -> None:
+    for flags, expected in (("flags: avx2 avx512_vnni", True), ("flags: avx2 avx_vnni", True), ("flags: avx2", False)):
+        (tmp_path / "cpuinfo").write_text(flags)
+        assert onnx_quantize.has_vnni(tmp_path / "cpuinfo") is expected
+    assert onnx_quantize.has_vnni(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(("board", "arm"), [(X86, False), (PI, True)], ids=["x86-64", "rpi5"])
+def test_every_layer_of_a_static_cnn_runs_on_integers(cnn: Path, board, arm: bool, tmp_path: Path) -> None:
+    _, path = quantized(cnn, nets.cnn(), "static-int8", board=board)
+    found = executed(path, tmp_path, arm=arm)
+    assert found["QLinearConv"] == 7
+    assert found["QLinearAdd"] == 2
+    assert found["QLinearGlobalAveragePool"] == 1
+    assert not found["Conv"]
+    assert found["QuantizeLinear"] == 1  # of the input alone
+    assert found["DequantizeLinear"] <= 1
+
+
+def test_a_relu_on_signed_integers_computes_what_the_float_relu_does(cnn: Path) -> None:
+    model = nets.cnn()
+    inputs = nets.rows(model, 8)
+    expected = nets.torch_outputs(model, inputs)["logits"]
+    for board in (PI, JETSON):
+        _, path = quantized(cnn, model, "static-int8", board=board)
+        with Runner(path, format="onnx") as runner:
+            got = runner.run(inputs)["logits"]
+        assert (got * expected).sum() / np.linalg.norm(got) / np.linalg.norm(expected) > 0.99
+
+
+def test_a_calibration_batch_with_nan_is_refused(cnn: Path) -> None:
+    bad = nets.rows(nets.cnn(), 4)
+    bad["image"][2, 0, 1, 1] = np.nan
+    with pytest.raises(ExportError, match="input image holds NaN") as caught:
+        artifacts.quantize(cnn, cnn.with_name("nan.onnx"), Quantize(scheme="static-int8"), iter([bad]), board=X86)
+    assert caught.value.code == "calibration-not-finite"
+    assert not cnn.with_name("nan.onnx").exists()
+
+
+def test_a_network_that_overflows_on_the_calibration_data_is_refused(tmp_path: Path) -> None:
+    model = nets.make(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)), {"logits": 4}, x=((8,), "float32"))
+    with torch.no_grad():
+        model.module[0].weight.fill_(1e20)
+    source = export(model, tmp_path / "large.onnx")
+    huge = {"x": np.full((4, 8), 1e20, np.float32)}
+    with pytest.raises(ExportError) as caught:
+        artifacts.quantize(source, tmp_path / "q.onnx", Quantize(scheme="static-int8"), iter([huge]), board=X86)
+    assert caught.value.code == "calibration-not-finite"
+
+
+def test_static_int8_without_calibration_data_is_refused(cnn: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        artifacts.quantize(cnn, cnn.with_name("none.onnx"), Quantize(scheme="static-int8"), iter([]), board=X86)
+    assert caught.value.code == "calibration-empty"
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+def test_a_file_that_is_quantized_already_is_refused(cnn: Path, scheme: str) -> None:
+    _, small = quantized(cnn, nets.cnn(), scheme, name="once")
+    with pytest.raises(ExportError) as caught:
+        artifacts.quantize(small, cnn.with_name("twice.onnx"), Quantize(scheme="fp16"), iter([]), board=X86)
+    assert caught.value.code == "already-quantized"
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"\x08\x0a\x12\xffgarbage")
+    with pytest.raises(ExportError) as caught:
+        artifacts.quantize(tmp_path / "bad.onnx", tmp_path / "q.onnx", Quantize(scheme="fp16"), iter([]), board=X86)
+    assert caught.value.code == "file-unloadable"
+
+
+def test_fp16_halves_the_file_and_keeps_float32_inputs_and_outputs(vit: Path) -> None:
+    small, path = quantized(vit, nets.vit(), "fp16")
+    interface = [*small.graph.input, *small.graph.output]
+    assert {value.type.tensor_type.elem_type for value in interface} == {TensorProto.FLOAT}
+    assert path.stat().st_size < 0.6 * vit.stat().st_size
+
+
+def test_fp16_refuses_weights_and_activations_beyond_its_range(tmp_path: Path) -> None:
+    for scale, reason in ((1e6, "a weight is 1e"), (6e4, "a value reaches 3.4")):
+        model = nets.make(nn.Linear(64, 8), {"logits": 8}, x=((64,), "float32"))
+        with torch.no_grad():
+            model.module.weight.fill_(scale)
+        source = export(model, tmp_path / "large.onnx")
+        nines = [{"x": np.full((2, 64), 9, np.float32)}]
+        with pytest.raises(ExportError, match=reason) as caught:
+            artifacts.quantize(source, tmp_path / "h.onnx", Quantize(scheme="fp16"), nines, board=X86)
+        assert caught.value.code == "fp16-overflow"
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+@pytest.mark.parametrize("pattern", ["head", "re:he.d", "encoder.0", "re:.*conv1"])
+def test_layers_named_in_ignore_stay_float(cnn: Path, scheme: str, pattern: str) -> None:
+    _, path = quantized(cnn, nets.cnn(), scheme, ignore=[pattern], name="kept")
+    values = constants(onnx.load(path))
+    expected = [(10, 16)] if "he" in pattern else [(16, 16, 3, 3)] * 2
+    left = [array.shape for array in values.values() if array.dtype == np.float32 and array.ndim > 1]
+    left = [(10, 16) if shape == (16, 10) else shape for shape in left]  # dynamic turns a Gemm into a MatMul first
+    assert [shape for shape in left if shape != (1, 16, 1, 1)] == expected  # and biases of Conv have four axes
+
+
+def test_a_pattern_that_matches_no_layer_is_refused_with_a_suggestion(cnn: Path) -> None:
+    with pytest.raises(ExportError, match="matches no layer") as caught:
+        quantized(cnn, nets.cnn(), "fp16", ignore=["encodr.0.conv1"])
+    assert caught.value.code == "pattern-matches-nothing"
+    assert "`encoder.0.conv1`" in caught.value.problems[0].hint
+
+
+def test_patterns_match_node_and_tensor_names_of_a_users_own_file(tmp_path: Path) -> None:
+    weights = [
+        numpy_helper.from_array(np.random.default_rng(i).normal(size=(8, 8)).astype(np.float32), f"w{i}")
+        for i in (0, 1)
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w0"], ["h"], name="first"), helper.make_node("MatMul", ["h", "w1"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 8])],
+        weights,
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "own.onnx"
+    )
+    for pattern in ("first", "w1"):
+        path = tmp_path / f"{pattern}.onnx"
+        artifacts.quantize(
+            tmp_path / "own.onnx", path, Quantize(scheme="dynamic-int8", ignore=[pattern]), iter([]), board=X86
+        )
+        kinds = [array.dtype for array in constants(onnx.load(path)).values() if array.ndim > 1]
+        assert sorted(str(kind) for kind in kinds) == ["float32", "int8"]
+
+
+def test_an_operator_that_onnx_lacks_is_named_with_its_layer(tmp_path: Path) -> None:
+    model = nets.make(nets.WithOdd(), {"logits": 8}, x=((8,), "float32"))
+    with pytest.raises(ExportError, match="bessel_i0") as caught:
+        export(model, tmp_path / "odd.onnx")
+    assert caught.value.code == "onnx-operator"
+    assert caught.value.problems[0].where == "block.1"
+    assert "export_nets.py:" in caught.value.problems[0].hint
+
+
+def test_a_network_that_branches_on_values_is_refused_with_its_layer(tmp_path: Path) -> None:
+    model = nets.make(nets.WithBranch(), {"logits": 8}, x=((8,), "float32"))
+    with pytest.raises(ExportError) as caught:
+        export(model, tmp_path / "branch.onnx")
+    assert caught.value.code == "export-trace"
+    assert caught.value.problems[0].where == "gate"
+
+
+def test_two_processes_write_the_same_bytes_and_print_nothing(cnn: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.support import export_nets as nets\n"
+        "from edgeglm.artifacts import onnx as artifacts; from edgeglm.boards import BOARDS\n"
+        "from edgeglm.recipe.types import Quantize\n"
+        "model = nets.cnn(); folder = Path(sys.argv[1]); board = BOARDS['x86-64']\n"
+        "artifacts.export_float(model, nets.rows(model, 2), folder / 'cnn.onnx', board=board)\n"
+        "for scheme in ('fp16', 'dynamic-int8', 'static-int8'):\n"
+        "    batches = iter([nets.rows(model, 16, seed) for seed in (1, 2)])\n"
+        "    path = folder / f'{scheme}.onnx'\n"
+        "    artifacts.quantize(folder / 'cnn.onnx', path, Quantize(scheme=scheme), batches, board=board)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ran.stdout == ""
+    assert ran.stderr == ""
+    pairs = [(cnn, tmp_path / "cnn.onnx")]
+    schemes = ("fp16", "dynamic-int8", "static-int8")
+    pairs += [(quantized(cnn, nets.cnn(), scheme, name="again")[1], tmp_path / f"{scheme}.onnx") for scheme in schemes]
+    for here, there in pairs:
+        assert hashlib.sha256(here.read_bytes()).digest() == hashlib.sha256(there.read_bytes()).digest()
+
+
+def test_a_full_disk_leaves_no_file(cnn: Path) -> None:
+    path = cnn.with_name("full.onnx")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+        with pytest.raises(StorageError) as caught:
+            artifacts.quantize(cnn, path, Quantize(scheme="fp16"), iter([nets.rows(nets.cnn(), 2)]), board=X86)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.code == "disk-full"
+    assert not [entry for entry in path.parent.iterdir() if "full" in entry.name]
+
+
+@pytest.mark.parametrize("board", [X86, PI], ids=lambda board: board.name)
+def test_static_int8_costs_at_most_one_point_on_digits(folder: Path, board) -> None:
+    model, inputs, targets, calibration = nets.trained_on_digits()
+    source = folder / "digits.onnx"
+    artifacts.export_float(model, {"image": inputs["image"][:4]}, source, board=board)
+    artifacts.quantize(source, folder / "digits8.onnx", Quantize(scheme="static-int8"), [calibration], board=board)
+    before = (nets.torch_outputs(model, inputs)["logits"].argmax(1) == targets).mean()
+    with Runner(folder / "digits8.onnx", format="onnx") as runner:
+        after = (runner.run(inputs)["logits"].argmax(1) == targets).mean()
+    assert before > 0.9
+    assert after >= before - 0.01

@@ -1,0 +1,297 @@
+"""Every trap of TFLite conversion and quantization that was met once stays closed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeglm.artifacts import flatbuffer
+from edgeglm.artifacts import tflite as artifacts
+from edgeglm.boards import BOARDS
+from edgeglm.errors import ExportError, MissingExtraError
+from edgeglm.measure.worker import Runner
+from edgeglm.model import Model
+from edgeglm.recipe.types import Quantize
+from tests.support import export_nets as nets
+
+BOARD = BOARDS["rpi5"]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tflite")
+
+
+def export(model: Model, path: Path) -> Path:
+    artifacts.export_float(model, nets.rows(model, 2), path, board=BOARD)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cnn(folder: Path) -> Path:
+    return export(nets.cnn(), folder / "cnn.tflite")
+
+
+@pytest.fixture(scope="session")
+def words(folder: Path) -> Path:
+    return export(nets.words(), folder / "words.tflite")
+
+
+def quantize(source: Path, model: Model, scheme: str, *, ignore: tuple[str, ...] = (), name: str = "") -> Path:
+    path = source.with_name(f"{source.stem}.{scheme}{name}.tflite")
+    batches = iter([nets.rows(model, 16, seed) for seed in (1, 2)])
+    artifacts.quantize(source, path, Quantize(scheme=scheme, ignore=list(ignore)), batches, board=BOARD)
+    return path
+
+
+def channels_last(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: np.ascontiguousarray(np.moveaxis(values, 1, -1)) for name, values in inputs.items()}
+
+
+def run(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with Runner(path, format="tflite") as runner:
+        return runner.run(inputs)
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+def test_inputs_and_outputs_are_float32_with_channels_last_and_batch_1(cnn: Path, scheme: str) -> None:
+    path = cnn.with_name(f"interface.{scheme}.tflite")
+    batches = [nets.rows(nets.cnn(), 8)]
+    built = artifacts.quantize(cnn, path, Quantize(scheme=scheme), batches, board=BOARD)
+    (image,), (logits,) = built.inputs, built.outputs
+    assert (image.name, image.dtype, image.shape, image.layout) == ("image", "float32", (8, 8, 1), "NHWC")
+    assert (logits.name, logits.dtype, logits.shape) == ("logits", "float32", (10,))
+    assert built.batch == 1
+    assert built.activation_type == ("int8" if scheme == "static-int8" else "")
+
+
+def test_a_cnn_computes_what_the_network_does(cnn: Path) -> None:
+    model = nets.cnn()
+    inputs = nets.rows(model, 5)
+    got = run(cnn, channels_last(inputs))["logits"]
+    np.testing.assert_allclose(got, nets.torch_outputs(model, inputs)["logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [nets.lstm, nets.vit], ids=["lstm", "vit"])
+def test_recurrent_and_attention_networks_convert_and_quantize(folder: Path, make) -> None:
+    model = make()
+    source = export(model, folder / f"{make.__name__}.tflite")
+    inputs = nets.rows(model, 3)
+    expected = nets.torch_outputs(model, inputs)["logits"]
+    given = channels_last(inputs) if make is nets.vit else inputs
+    for scheme in ("none", "fp16", "dynamic-int8"):
+        got = run(quantize(source, model, scheme), given)["logits"]
+        cosine = (got * expected).sum() / np.linalg.norm(got) / np.linalg.norm(expected)
+        assert cosine > (0.98 if scheme == "dynamic-int8" else 0.9999)
+
+
+def test_inputs_and_outputs_are_matched_by_name_whatever_their_order(folder: Path) -> None:
+    model = nets.named()
+    path = export(model, folder / "named.tflite")
+    inputs = nets.rows(model, 1)
+    expected = nets.torch_outputs(model, inputs)
+    for given in (inputs, dict(reversed(inputs.items()))):
+        got = run(path, given)
+        assert set(got) == {"relu", "linear"}
+        for name, values in expected.items():
+            np.testing.assert_allclose(got[name], values, atol=1e-5)
+    small = quantize(path, model, "static-int8")
+    assert set(run(small, inputs)) == {"relu", "linear"}
+
+
+def test_64_bit_tokens_become_32_bit_and_the_report_says_so(folder: Path) -> None:
+    model = nets.words()
+    built = artifacts.export_float(model, nets.rows(model, 2), folder / "tokens.tflite", board=BOARD)
+    assert built.inputs[0].dtype == "int32"
+    assert built.warnings == ["input ids is int32 in the file (int64 in the network)"]
+    inputs = nets.rows(model, 1)
+    got = run(folder / "tokens.tflite", {"ids": inputs["ids"].astype(np.int32)})["logits"]
+    np.testing.assert_allclose(got, nets.torch_outputs(model, inputs)["logits"], atol=1e-6)
+
+
+def test_a_static_file_has_its_embedding_table_in_int8(words: Path) -> None:
+    graph = flatbuffer.read(quantize(words, nets.words(), "static-int8"))
+    assert set(flatbuffer.weight_types(graph)) == {"INT8"}
+
+
+def test_calibration_by_min_and_max_clips_no_logit_that_comes_late(folder: Path) -> None:
+    model = nets.make(nn.Linear(8, 4), {"logits": 4}, x=((8,), "float32"))
+    source = export(model, folder / "late.tflite")
+    quiet = np.full((31, 8), 0.01, np.float32)
+    loud = nets.rows(model, 1)["x"] * 20
+    path = folder / "late8.tflite"
+    batches = iter([{"x": quiet}, {"x": loud}])  # a moving average would forget how large the last sample is
+    artifacts.quantize(source, path, Quantize(scheme="static-int8"), batches, board=BOARD)
+    expected = nets.torch_outputs(model, {"x": loud})["logits"]
+    np.testing.assert_allclose(run(path, {"x": loud})["logits"], expected, atol=0.03 * float(np.abs(expected).max()))
+
+
+def test_fp16_halves_the_weights(cnn: Path) -> None:
+    graph = flatbuffer.read(quantize(cnn, nets.cnn(), "fp16"))
+    assert set(flatbuffer.weight_types(graph)) == {"FLOAT16"}
+    assert quantize(cnn, nets.cnn(), "fp16").stat().st_size < 0.7 * cnn.stat().st_size
+
+
+def test_dynamic_int8_of_a_depthwise_network_warns_of_its_speed(cnn: Path) -> None:
+    path = cnn.with_name("slow.tflite")
+    built = artifacts.quantize(cnn, path, Quantize(scheme="dynamic-int8"), iter([]), board=BOARD)
+    assert any("slower" in warning for warning in built.warnings)
+
+
+@pytest.mark.parametrize("pattern", ["head", "re:.*head", "encoder.0", "re:encoder.*conv1"])
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+def test_layers_named_in_ignore_stay_float_and_no_others(cnn: Path, scheme: str, pattern: str) -> None:
+    graph = flatbuffer.read(quantize(cnn, nets.cnn(), scheme, ignore=(pattern,), name="kept"))
+    sizes = flatbuffer.weight_types(graph)
+    convolution, linear = 16 * 16 * 9 * 4, 16 * 10 * 4
+    expected = {"head": linear, "re:.*head": linear, "encoder.0": 2 * convolution, "re:encoder.*conv1": convolution}
+    assert sizes["FLOAT32"] == expected[pattern]  # `decoder.0` has the same class and last name as `encoder.0`
+
+
+def test_a_pattern_that_matches_no_layer_is_refused_with_a_suggestion(cnn: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        quantize(cnn, nets.cnn(), "fp16", ignore=("heads",))
+    assert caught.value.code == "pattern-matches-nothing"
+    assert "`head`" in caught.value.problems[0].hint
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+def test_a_scheme_that_leaves_every_weight_in_float_fails(cnn: Path, scheme: str) -> None:
+    with pytest.raises(ExportError) as caught:
+        quantize(cnn, nets.cnn(), scheme, ignore=("re:.*",), name="all")
+    assert caught.value.code == "quantized-nothing"
+
+
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+def test_a_file_that_is_quantized_already_is_refused(cnn: Path, scheme: str) -> None:
+    once = quantize(cnn, nets.cnn(), scheme, name="once")
+    with pytest.raises(ExportError) as caught:
+        artifacts.quantize(once, cnn.with_name("twice.tflite"), Quantize(scheme="fp16"), iter([]), board=BOARD)
+    assert caught.value.code == "already-quantized"
+
+
+@pytest.mark.parametrize("content", [b"no", b"\x1c\x00\x00\x00TFL3" + b"\xff" * 64], ids=["not one", "cut"])
+def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.tflite").write_bytes(content)
+    with pytest.raises(ExportError) as caught:
+        artifacts.quantize(
+            tmp_path / "bad.tflite", tmp_path / "q.tflite", Quantize(scheme="fp16"), iter([]), board=BOARD
+        )
+    assert caught.value.code == "file-unloadable"
+
+
+def test_a_calibration_batch_with_nan_is_refused(cnn: Path) -> None:
+    bad = nets.rows(nets.cnn(), 4)
+    bad["image"][1] = np.inf
+    with pytest.raises(ExportError, match="input image holds NaN") as caught:
+        artifacts.quantize(cnn, cnn.with_name("nan.tflite"), Quantize(scheme="static-int8"), iter([bad]), board=BOARD)
+    assert caught.value.code == "calibration-not-finite"
+    assert not cnn.with_name("nan.tflite").exists()
+
+
+def test_a_network_that_overflows_on_the_calibration_data_is_refused_with_its_layer(tmp_path: Path) -> None:
+    model = nets.make(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)), {"logits": 4}, x=((8,), "float32"))
+    with torch.no_grad():
+        model.module[0].weight.fill_(1e20)
+    source = export(model, tmp_path / "large.tflite")
+    huge = {"x": np.full((4, 8), 1e20, np.float32)}
+    with pytest.raises(ExportError) as caught:
+        artifacts.quantize(source, tmp_path / "q.tflite", Quantize(scheme="static-int8"), iter([huge]), board=BOARD)
+    assert caught.value.code == "calibration-not-finite"
+    assert caught.value.problems[0].where == "0"
+
+
+def test_static_int8_without_calibration_data_is_refused(cnn: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        artifacts.quantize(cnn, cnn.with_name("none.tflite"), Quantize(scheme="static-int8"), iter([]), board=BOARD)
+    assert caught.value.code == "calibration-empty"
+
+
+def test_an_operator_that_tflite_lacks_is_named_with_its_layer_within_seconds(tmp_path: Path) -> None:
+    model = nets.make(nets.WithOdd(), {"logits": 8}, x=((8,), "float32"))
+    started = time.monotonic()
+    with pytest.raises(ExportError, match="no operator for aten.i0") as caught:
+        export(model, tmp_path / "odd.tflite")
+    assert time.monotonic() - started < 60  # guards against a hang; it takes about one second
+    assert caught.value.code == "tflite-operator"
+    assert caught.value.problems[0].where == "block.1"
+    assert "export_nets.py:" in caught.value.problems[0].hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_operator_within_an_image_network_is_named_too(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nets.Odd(), nn.Flatten(), nn.Linear(72, 4))
+    model = nets.make(net, {"logits": 4}, image=((1, 8, 8), "float32"))
+    with pytest.raises(ExportError) as caught:
+        export(model, tmp_path / "odd.tflite")
+    assert (caught.value.code, caught.value.problems[0].where) == ("tflite-operator", "1")
+
+
+def test_a_network_that_branches_on_values_is_refused_with_its_layer(tmp_path: Path) -> None:
+    model = nets.make(nets.WithBranch(), {"logits": 8}, x=((8,), "float32"))
+    with pytest.raises(ExportError) as caught:
+        export(model, tmp_path / "branch.tflite")
+    assert caught.value.code == "export-trace"
+    assert caught.value.problems[0].where == "gate"
+
+
+def test_the_file_has_one_signature_and_short_names(cnn: Path) -> None:
+    for path in (cnn, quantize(cnn, nets.cnn(), "static-int8")):
+        graph = flatbuffer.read(path)
+        assert len(graph.signatureDefs) == len(graph.subgraphs) == 1
+        assert max(len(tensor.name or b"") for tensor in graph.subgraphs[0].tensors) < 40
+    small = flatbuffer.read(quantize(cnn, nets.cnn(), "static-int8"))
+    assert sum(len(tensor.name or b"") for tensor in small.subgraphs[0].tensors) < 10
+    assert small.description is None
+
+
+def test_two_processes_write_the_same_bytes_and_print_nothing(cnn: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from tests.support import export_nets as nets\n"
+        "from edgeglm.artifacts import tflite as artifacts; from edgeglm.boards import BOARDS\n"
+        "from edgeglm.recipe.types import Quantize\n"
+        "assert 'litert_torch' not in sys.modules and 'ai_edge_litert' not in sys.modules\n"
+        "model = nets.cnn(); folder = Path(sys.argv[1]); board = BOARDS['rpi5']\n"
+        "artifacts.export_float(model, nets.rows(model, 2), folder / 'cnn.tflite', board=board)\n"
+        "for scheme in ('fp16', 'dynamic-int8', 'static-int8'):\n"
+        "    batches = iter([nets.rows(model, 16, seed) for seed in (1, 2)])\n"
+        "    path = folder / f'{scheme}.tflite'\n"
+        "    artifacts.quantize(folder / 'cnn.tflite', path, Quantize(scheme=scheme), batches, board=board)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ran.stdout == ""
+    assert ran.stderr == ""
+    schemes = ("fp16", "dynamic-int8", "static-int8")
+    pairs = [(cnn, tmp_path / "cnn.tflite")]
+    pairs += [(quantize(cnn, nets.cnn(), scheme, name="again"), tmp_path / f"{scheme}.tflite") for scheme in schemes]
+    for here, there in pairs:
+        assert hashlib.sha256(here.read_bytes()).digest() == hashlib.sha256(there.read_bytes()).digest()
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(cnn: Path, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "edgeglm.artifacts.capability.find_spec", lambda name: None if "quantizer" in name else object()
+    )
+    with pytest.raises(MissingExtraError, match="ai-edge-quantizer") as caught:
+        quantize(cnn, nets.cnn(), "fp16")
+    assert caught.value.code == "missing-extra"
+    assert "pip install 'edgeglm[tflite]'" in caught.value.problems[0].hint
+
+
+def test_static_int8_costs_at_most_one_point_on_digits(folder: Path) -> None:
+    model, inputs, targets, calibration = nets.trained_on_digits()
+    source, small = folder / "digits.tflite", folder / "digits8.tflite"
+    artifacts.export_float(model, {"image": inputs["image"][:4]}, source, board=BOARD)
+    artifacts.quantize(source, small, Quantize(scheme="static-int8"), [calibration], board=BOARD)
+    before = (nets.torch_outputs(model, inputs)["logits"].argmax(1) == targets).mean()
+    after = (run(small, channels_last(inputs))["logits"].argmax(1) == targets).mean()
+    assert before > 0.9
+    assert after >= before - 0.01
