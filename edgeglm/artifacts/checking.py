@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeglm.errors import ExportError
+from edgeglm.errors import EdgeglmError, ExportError
 from edgeglm.measure.worker import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edgeglm_agent.wire import TensorSpec
@@ -18,6 +20,17 @@ if TYPE_CHECKING:
     from edgeglm.data import Arrays
 
 RELATIVE_TOLERANCE = 1e-4  # of max|reference|
+
+
+@contextmanager
+def named(path: Path, temporary: Path) -> Iterator[None]:
+    """Let errors name the file as the user knows it, not the temporary one that was being checked."""
+    try:
+        yield
+    except EdgeglmError as error:
+        shown = str(temporary)
+        error.problems = tuple(replace(p, where=str(path) if p.where == shown else p.where) for p in error.problems)
+        raise
 
 
 def check_parity(path: Path, file_format: str, cases: Sequence[tuple[Arrays, Arrays]]) -> None:

@@ -61,10 +61,10 @@ def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iter
         StorageError: The disk is full.
     """
     require("onnx")
-    from edgeglm.artifacts.checking import check_runs
+    from edgeglm.artifacts.checking import check_runs, named
 
     first, batches = peek(calibration)
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, named(path, temporary):
         if quantization.scheme == "none":
             copy_file(source, temporary)
             found: list[str] = []

@@ -8,7 +8,7 @@ import onnx
 import torch
 from onnx import shape_inference
 
-from edgeglm.artifacts.checking import check_parity
+from edgeglm.artifacts.checking import check_parity, named
 from edgeglm.artifacts.failures import find_failure
 from edgeglm.artifacts.network import PREFIX, Flat, example_inputs, run_torch, trace_error
 from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, name_nodes, pool_means, to_bytes
@@ -51,7 +51,7 @@ def write_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> No
     program = _trace(model, example_inputs(model, sample, 2))
     proto = _convert(model, program, board)
     _name_interface(proto, model)
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, named(path, temporary):
         temporary.write_bytes(to_bytes(proto))
         onnx.checker.check_model(str(temporary), full_check=True)
         cases = [(i, run_torch(model, i)) for i in (example_inputs(model, sample, rows) for rows in BATCHES)]

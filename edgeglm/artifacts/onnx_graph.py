@@ -94,7 +94,9 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.value_info[:]
     del graph.metadata_props[:]
     del model.metadata_props[:]
-    del model.functions[:]
+    called = {(node.domain, node.op_type) for node in graph.node}
+    if not any((function.domain, function.name) in called for function in model.functions):
+        del model.functions[:]
     del graph.quantization_annotation[:]
     if any(_subgraphs(node) for node in graph.node):
         rename: dict[str, str] = {name: name for name in _values(graph)}  # inner graphs see outer names: keep them

@@ -71,7 +71,7 @@ def quantize(
     """
     require("tflite")
     from edgeglm.artifacts import flatbuffer
-    from edgeglm.artifacts.checking import check_runs
+    from edgeglm.artifacts.checking import check_runs, named
     from edgeglm.artifacts.tflite_layout import to_file_layout
 
     first, batches = peek(calibration)
@@ -80,7 +80,7 @@ def quantize(
     last = words[1:] if words[:1] == [flatbuffer.MARK] else []
     row = None if first is None else to_file_layout(first, last)
     warnings: list[str] = []
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, named(path, temporary):
         if quantization.scheme == "none":
             copy_file(source, temporary)
         else:

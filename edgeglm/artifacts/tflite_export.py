@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from edgeglm.artifacts import flatbuffer
-from edgeglm.artifacts.checking import check_parity
+from edgeglm.artifacts.checking import check_parity, named
 from edgeglm.artifacts.failures import find_failure
 from edgeglm.artifacts.network import PREFIX, Flat, example_inputs, run_torch, trace_error
 from edgeglm.artifacts.quiet import silenced
@@ -53,7 +53,7 @@ def write_float(model: Model, sample: Arrays, path: Path) -> list[str]:
     inputs = example_inputs(model, sample, 1)
     channels_last = [name for name, values in inputs.items() if values.ndim == 4]
     data = _convert(model, inputs, channels_last)
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, named(path, temporary):
         temporary.write_bytes(data)
         graph = flatbuffer.read(temporary)
         flatbuffer.name_outputs(graph, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs])

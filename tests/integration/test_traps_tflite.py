@@ -218,7 +218,7 @@ def test_static_int8_without_calibration_data_is_refused(cnn: Path) -> None:
 def test_an_operator_that_tflite_lacks_is_named_with_its_layer_within_seconds(tmp_path: Path) -> None:
     model = nets.make(nets.WithOdd(), {"logits": 8}, x=((8,), "float32"))
     started = time.monotonic()
-    with pytest.raises(ExportError, match="no operator for aten.i0") as caught:
+    with pytest.raises(ExportError, match=r"no operator for aten\.i0") as caught:
         export(model, tmp_path / "odd.tflite")
     assert time.monotonic() - started < 60  # guards against a hang; it takes about one second
     assert caught.value.code == "tflite-operator"
