@@ -48,4 +48,7 @@ def seed_all(*seeds: int) -> None:
     state = np.random.SeedSequence(seeds).generate_state(3)
     random.seed(int(state[0]))
     np.random.seed(int(state[1]))  # the users' data sets draw from the global generator
-    torch.manual_seed(int(state[2]))
+    # torch.manual_seed would queue a call with a traceback for every kind of device that is not in use
+    torch.default_generator.manual_seed(int(state[2]))
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(int(state[2]))

@@ -113,6 +113,8 @@ def train(
     with reproducible(ctx.threads):
         seed_all(ctx.seed)
         student = deepcopy(model.module).to(device)
+        layout = _memory_format(student, to_tensors(model, data.rows(rows_learnt[:2]), device))
+        student = _arranged(student, layout)
         if not any(parameter.requires_grad for parameter in student.parameters()):
             student.requires_grad_(True)  # it came frozen, for inference
         optimizer = make_optimizer(student, config)
@@ -139,7 +141,10 @@ def train(
                 inputs = to_tensors(model, data.rows(rows))  # (B, ...) each
                 if augment is not None:
                     inputs = augment(inputs, step)
-                inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+                inputs = {
+                    name: tensor.to(device, memory_format=layout if tensor.ndim == 4 else torch.preserve_format)
+                    for name, tensor in inputs.items()
+                }
                 labels = None if targets is None else targets[rows].to(device)  # (B,) int64
                 soft = None  # (B, K) float32
                 if guide is not None:
@@ -202,7 +207,30 @@ def train(
 
 def _finished(model: Model, student: nn.Module) -> Model:
     student.zero_grad(set_to_none=True)
-    return model.with_module(student.to("cpu").eval())
+    return model.with_module(_arranged(student.to("cpu"), torch.contiguous_format).eval())
+
+
+def _arranged(module: nn.Module, layout: torch.memory_format) -> nn.Module:
+    return module.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
+
+@torch.no_grad()
+def _memory_format(student: nn.Module, inputs: dict[str, Tensor]) -> torch.memory_format:
+    """Return channels last where the network takes it: convolutions train 10 to 20 % faster on CPUs with it.
+
+    A forward() that calls ``view`` on feature maps does not take it.
+    """
+    images = any(tensor.ndim == 4 for tensor in inputs.values())
+    if not images or not any(isinstance(layer, nn.Conv2d) for layer in student.modules()):
+        return torch.contiguous_format
+    probe = _arranged(deepcopy(student), torch.channels_last).eval()
+    try:
+        call(
+            probe, {n: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in inputs.items()}
+        )
+    except RuntimeError:
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def _targets(model: Model, data: Split, output: str, alpha: float, ctx: Context) -> Tensor | None:

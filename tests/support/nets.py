@@ -209,7 +209,7 @@ def make_context(
         "device": "cpu",
         "precision": "float32",
         "entries": Entries(folder or Path()),
-        "progress": lambda done, total, **values: None,
+        "progress": lambda *_, **__: None,
         "checkpoint": None,
         "key": "steps[0]",
     }

@@ -55,6 +55,6 @@ def test_the_measured_precision_leaves_the_network_as_it_was() -> None:
 
 
 def test_without_bfloat16_in_the_cpu_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgeglm.nn.precision.bfloat16_supported", lambda device: False)
-    monkeypatch.setattr("edgeglm.nn.precision.deepcopy", lambda module: pytest.fail("it was timed"))
+    monkeypatch.setattr("edgeglm.nn.precision.bfloat16_supported", lambda _: False)
+    monkeypatch.setattr("edgeglm.nn.precision.deepcopy", lambda _: pytest.fail("it was timed"))
     assert measure_precision(make_model(Plain()), {"input": images()}, device="cpu", threads=1) == "float32"

@@ -61,14 +61,14 @@ def test_a_data_parallel_wrapper_is_taken_off() -> None:
 
 
 @pytest.mark.parametrize("wrap", ["plain", "state_dict", "model", "nested", "module.", "_orig_mod.module."])
-@pytest.mark.parametrize("format", ["safetensors", "pt"])
-def test_weights_are_found_in_the_usual_wrappers(wrap: str, format: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_weights_are_found_in_the_usual_wrappers(wrap: str, suffix: str, tmp_path: Path) -> None:
     trained = Plain()
     state = dict(trained.state_dict())
     if wrap.endswith("."):
         state = {wrap + name: value for name, value in state.items()}
-    path = tmp_path / f"w.{format}"
-    if format == "safetensors":
+    path = tmp_path / f"w.{suffix}"
+    if suffix == "safetensors":
         save_file(state, path)
     else:
         held = {"state_dict": {"state_dict": state}, "model": {"model": state, "epoch": 3}}

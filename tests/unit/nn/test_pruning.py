@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgeglm.data import ArraySplit
+from edgeglm.errors import StepError
+from edgeglm.nn.loading import state_sha256
+from edgeglm.nn.macs import count_macs, count_params
+from edgeglm.nn.pruning import match_layers, prune_channels
+from edgeglm.nn.structure import load_weights, replay, save_weights
+from edgeglm.nn.training import train
+from edgeglm.steps import Finetune, Prune
+from tests.support.nets import (
+    Concat,
+    Depthwise,
+    Grouped,
+    OptionA,
+    Plain,
+    Recurrent,
+    Residual,
+    blobs,
+    images,
+    make_context,
+    make_model,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeglm.model import Model
+    from edgeglm.steps import Context
+
+SHAPES = [Plain, Residual, Depthwise, Grouped, Concat]
+
+
+def pruned(model: Model, ctx: Context | None = None, **settings: Any) -> Model:
+    return prune_channels(model, Prune(**{"round_to": 1, **settings}), ctx or make_context(model))
+
+
+def refused(code: str, model: Model, **settings: Any) -> str:
+    with pytest.raises(StepError) as caught:
+        pruned(model, **settings)
+    assert caught.value.code == code
+    assert caught.value.problems[0].where.startswith("steps[0]")
+    assert caught.value.problems[0].hint
+    return str(caught.value)
+
+
+def image_data(channels: int = 3, size: int = 16) -> ArraySplit:
+    return ArraySplit({"x": images(16, channels=channels, size=size)}, np.arange(16) % 4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("method", ["magnitude", "taylor"])
+def test_networks_of_every_shape_lose_channels_and_still_run(shape: type[nn.Module], scope: str, method: str) -> None:
+    model = make_model(shape())
+    before = state_sha256(model.module)
+    ctx = make_context(model)
+    result = pruned(model, ctx, channel_ratio=0.5, scope=scope, method=method)
+    assert count_params(result) < 0.6 * count_params(model)
+    assert result.module(torch.from_numpy(images())).shape == (4, 4)
+    assert state_sha256(model.module) == before
+    assert "fewer" in ctx.notes[0]
+    assert len(ctx.notes) == 1  # nothing had to be left out
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_pruned_network_answers_as_the_original_with_those_channels_at_zero(shape: type[nn.Module]) -> None:
+    model = make_model(shape())
+    result = pruned(model, channel_ratio=0.5)
+    masked = make_model(shape()).module
+    masked.load_state_dict(model.module.state_dict())
+    (edit,) = result.edits
+    with torch.no_grad():
+        for name, side, channels in edit["layers"]:
+            layer = masked.get_submodule(name)
+            if side == "in":
+                per_group = layer.weight.shape[1]
+                layer.weight[:, sorted({channel % per_group for channel in channels})] = 0
+        x = torch.from_numpy(images())
+        torch.testing.assert_close(result.module(x), masked(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_replayed_edits_give_the_pruned_network_again(shape: type[nn.Module], tmp_path: Path) -> None:
+    model = make_model(shape())
+    result = pruned(model, channel_ratio=0.5, iterations=3, scope="global", max_ratio=0.7)
+    edits = json.loads(json.dumps(result.edits))
+    assert len(edits) == 3
+    assert state_sha256(replay(model, edits).module) == state_sha256(result.module)
+    save_weights(result, tmp_path / "w.safetensors")
+    fresh = make_model(shape(), seed=9)
+    again = load_weights(replay(fresh, edits), tmp_path / "w.safetensors")
+    assert state_sha256(again.module) == state_sha256(result.module)
+
+
+def test_the_same_seed_gives_the_same_network() -> None:
+    model = make_model(Residual())
+    hashes = {state_sha256(pruned(model, channel_ratio=0.5, method="taylor").module) for _ in range(2)}
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("key", ["macs_ratio", "params_ratio"])
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_a_target_is_met_and_not_by_far(shape: type[nn.Module], key: str, scope: str) -> None:
+    model = make_model(shape())
+    count = count_macs if key == "macs_ratio" else count_params
+    result = pruned(model, **{key: 0.5}, scope=scope)
+    assert 0.4 * count(model) < count(result) <= 0.5 * count(model)
+
+
+def test_a_target_reached_in_rounds_is_still_met() -> None:
+    model = make_model(Residual())
+    result = pruned(model, macs_ratio=0.4, iterations=4, method="taylor", scope="global")
+    assert count_macs(result) <= 0.4 * count_macs(model)
+    assert len(result.edits) == 4
+
+
+def test_an_unreachable_target_says_how_far_it_got() -> None:
+    text = refused("prune-target-unreachable", make_model(Plain()), macs_ratio=0.01, max_ratio=0.5)
+    assert "is the least that" in text
+    assert "max_ratio 0.5" in text
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_channel_counts_stay_multiples_of_round_to_and_none_loses_more_than_max_ratio(scope: str) -> None:
+    result = pruned(make_model(Residual(width=32)), channel_ratio=0.6, round_to=8, max_ratio=0.75, scope=scope)
+    widths = {name: layer.out_channels for name, layer in result.module.named_modules() if isinstance(layer, nn.Conv2d)}
+    assert all(width % 8 == 0 for width in widths.values())
+    assert min(widths.values()) >= 8
+    assert widths["stem.0"] >= 8
+
+
+def test_taylor_and_magnitude_choose_other_channels() -> None:
+    model = make_model(Plain())
+    with torch.no_grad():  # large weights that no answer depends on: magnitude keeps them, Taylor does not
+        model.module.hidden.weight[:6] *= 10
+        model.module.head.weight[:, :6] = 0
+    by_magnitude = dict_of(pruned(model, channel_ratio=0.25))["hidden", "out"]
+    by_taylor = dict_of(pruned(model, channel_ratio=0.25, method="taylor"))["hidden", "out"]
+    assert not set(by_magnitude) & set(range(6))
+    assert by_taylor == list(range(6))
+
+
+def dict_of(model: Model) -> dict[tuple[str, str], list[int]]:
+    return {(name, side): channels for edit in model.edits for name, side, channels in edit["layers"]}
+
+
+def test_taylor_without_targets_uses_the_networks_own_answers() -> None:
+    model = make_model(Plain())
+    ctx = make_context(model, ArraySplit(blobs(64).inputs, None))
+    assert count_params(pruned(model, ctx, channel_ratio=0.5, method="taylor")) < count_params(model)
+
+
+def test_a_trained_network_keeps_more_with_taylor_than_by_losing_its_best_channels() -> None:
+    model = make_model(Plain())
+    ctx = make_context(model, blobs(256))
+    trained = train(model, Finetune(epochs=4, learning_rate=0.01), ctx)
+    result = pruned(trained, ctx, channel_ratio=0.25, method="taylor", scope="global", iterations=4)
+    test = blobs(200, seed=5)
+    x, y = torch.from_numpy(test.inputs["input"]), test.targets
+    accuracy = (result.module(x).argmax(1).numpy() == y).mean()
+    assert (trained.module(x).argmax(1).numpy() == y).mean() > 0.95
+    assert accuracy > 0.8
+
+
+@pytest.mark.parametrize("pattern", ["one.0.0", "re:one\\.0.*", "one"])
+def test_an_ignored_layer_keeps_every_channel(pattern: str) -> None:
+    result = pruned(make_model(Residual()), channel_ratio=0.5, ignore=[pattern])
+    assert result.module.one[0][0].out_channels == 16
+    assert result.module.two[0][0].out_channels == 16
+
+
+def test_ignoring_one_layer_protects_all_that_are_added_to_it() -> None:
+    result = pruned(make_model(Residual()), channel_ratio=0.5, ignore=["shortcut"])
+    assert result.module.shortcut.out_channels == 32
+    assert result.module.two[1].out_channels == 32
+    assert result.module.head.in_features == 32
+    assert result.module.stem[0].out_channels == 8
+
+
+def test_a_pattern_that_matches_nothing_suggests_layers() -> None:
+    text = refused("pattern-matches-nothing", make_model(Residual()), channel_ratio=0.5, ignore=["shortcot"])
+    assert "`shortcut`" in text
+    assert "steps[0].ignore[0]" in text
+
+
+def test_a_pattern_must_match_a_whole_name() -> None:
+    assert match_layers(Residual(), ["re:.*\\.0\\.1"], where="") == {"one.0.1", "two.0.1"}
+    with pytest.raises(StepError):
+        match_layers(Residual(), ["re:hea"], where="")
+
+
+def test_outputs_are_never_pruned() -> None:
+    class TwoHeads(Plain):
+        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+            x = self.first(image)
+            return super().forward(image), x
+
+    model = make_model(TwoHeads())
+    result = pruned(model, channel_ratio=0.5)
+    assert result.module.head.out_features == 4
+    assert result.module.first[0].out_channels == 16  # its feature map is an output
+    assert result.module.second[0].out_channels == 8
+
+
+def test_the_shortcuts_of_cifar_resnets_are_left_and_the_inside_of_every_block_is_pruned() -> None:
+    model = make_model(OptionA(2), images(channels=3, size=16))
+    ctx = make_context(model, image_data())
+    result = pruned(model, ctx, channel_ratio=0.5)
+    for stage, width in ((result.module.layer1, 16), (result.module.layer2, 32), (result.module.layer3, 64)):
+        for block in stage:
+            assert (block.conv1.out_channels, block.conv2.out_channels) == (width // 2, width)
+    assert "left as they are" in ctx.notes[1]
+
+
+class Shuffled(nn.Module):
+    """Channels of a stem, shuffled as in ShuffleNet: shapes fit whatever is pruned, meaning does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 16, 3, padding=1)
+        self.scale = nn.Conv2d(16, 16, 1, groups=16)
+        self.last = nn.Conv2d(16, 16, 1)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        rows, channels, height, width = x.shape
+        mixed = x.view(rows, 2, channels // 2, height, width).transpose(1, 2).reshape(x.shape)
+        return self.head(F.relu(self.last(self.scale(mixed))).mean((2, 3)))
+
+
+def test_channels_that_forward_moves_about_are_left_though_the_shapes_would_fit() -> None:
+    model = make_model(Shuffled())
+    ctx = make_context(model)
+    result = pruned(model, ctx, channel_ratio=0.5)
+    assert result.module.stem.out_channels == 16
+    assert result.module.last.out_channels == 8
+    assert any("stem" in note or "scale" in note for note in ctx.notes[1:])
+
+
+def test_layers_beside_an_lstm_are_pruned_and_those_that_feed_it_left() -> None:
+    model = make_model(Recurrent(), np.random.default_rng(0).normal(size=(4, 8, 10)))
+    data = ArraySplit({"x": np.random.default_rng(0).normal(size=(16, 8, 10))}, np.arange(16) % 4)
+    ctx = make_context(model, data)
+    result = pruned(model, ctx, channel_ratio=0.5)
+    assert result.module.conv.out_channels == 16
+    assert result.module.hidden.out_features == 16
+    assert "LSTM `rnn`" in ctx.notes[1]
+
+
+def test_when_only_an_lstm_is_left_the_step_is_refused_by_its_name() -> None:
+    model = make_model(Recurrent(), np.random.default_rng(0).normal(size=(4, 8, 10)))
+    data = ArraySplit({"x": np.random.default_rng(0).normal(size=(16, 8, 10))}, np.arange(16) % 4)
+    with pytest.raises(StepError, match="LSTM `rnn`") as caught:
+        pruned(model, make_context(model, data), channel_ratio=0.5, ignore=["hidden"])
+    assert caught.value.code == "step-changed-nothing"
+
+
+def test_layers_that_share_weights_are_left() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.three, self.head = (nn.Linear(64, 64) for _ in range(4))
+            self.two.weight = self.one.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(F.relu(self.three(F.relu(self.two(F.relu(self.one(x.flatten(1))))))))
+
+    model = make_model(Tied())
+    ctx = make_context(model)
+    result = pruned(model, ctx, channel_ratio=0.5)
+    assert result.module.one.weight is result.module.two.weight
+    assert result.module.one.out_features == 64
+    assert result.module.three.out_features == 32
+
+
+def test_parameters_that_belong_to_no_layer_lose_the_channels_too() -> None:
+    class Scaled(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.ones(24))
+
+        def forward(self, image: Tensor) -> Tensor:
+            x = self.second(F.max_pool2d(self.first(image), 2))
+            return self.head(self.gain * F.relu(self.hidden(F.adaptive_avg_pool2d(x, 2).flatten(1))))
+
+    model = make_model(Scaled())
+    result = pruned(model, channel_ratio=0.5)
+    assert result.module.gain.shape == (12,)
+    assert state_sha256(replay(make_model(Scaled()), result.edits).module)
+
+
+def test_frozen_layers_stay_frozen() -> None:
+    model = make_model(Plain())
+    model.module.first.requires_grad_(False)
+    result = pruned(model, channel_ratio=0.5)
+    assert not any(parameter.requires_grad for parameter in result.module.first.parameters())
+    assert all(parameter.requires_grad for parameter in result.module.hidden.parameters())
+
+
+def test_a_ratio_that_round_to_swallows_is_refused_with_the_reason() -> None:
+    text = refused("step-changed-nothing", make_model(Plain(width=8)), channel_ratio=0.2, round_to=32)
+    assert "round_to 32" in text
+    assert "first.0" in text
+
+
+def test_ignoring_everything_is_refused() -> None:
+    assert "ignored" in refused("step-changed-nothing", make_model(Plain()), channel_ratio=0.5, ignore=["re:.*"])
+
+
+def test_a_ratio_that_takes_everything_is_refused_and_names_the_layer() -> None:
+    model = make_model(Plain(width=4))
+    text = refused("prune-removes-everything", model, channel_ratio=0.9)
+    assert "`second.0`" in text or "`first.0`" in text
+
+
+def test_a_network_without_prunable_layers_is_refused() -> None:
+    model = make_model(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)))
+    refused("step-changed-nothing", model, channel_ratio=0.5)
+
+
+def test_group_and_layer_norm_lose_channels_with_what_they_normalise() -> None:
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 16, 3)
+            self.norm = nn.GroupNorm(4, 16)
+            self.hidden = nn.Linear(16, 32)
+            self.layer = nn.LayerNorm(32)
+            self.head = nn.Linear(32, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.layer(self.hidden(F.relu(self.norm(self.conv(x))).mean((2, 3)))))
+
+    result = pruned(make_model(Normed()), channel_ratio=0.5)
+    assert (result.module.norm.num_channels, result.module.layer.normalized_shape) == (8, (16,))
+
+
+def test_transposed_convolutions_are_followed() -> None:
+    class Up(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.Conv2d(1, 16, 3, stride=2)
+            self.up = nn.ConvTranspose2d(16, 8, 2, stride=2)
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(F.relu(self.up(F.relu(self.down(x)))).mean((2, 3)))
+
+    result = pruned(make_model(Up()), channel_ratio=0.5)
+    assert (result.module.up.in_channels, result.module.up.out_channels) == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({}, "channel_ratio"),
+        ({"channel_ratio": 0.5, "macs_ratio": 0.5}, "macs_ratio"),
+        ({"channel_ratio": 0.95}, "channel_ratio"),
+        ({"params_ratio": 0.5, "ignore": ["re:("]}, "ignore"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_told_by_field(settings: dict[str, Any], field: str) -> None:
+    ((named, message, hint),) = Prune(**settings).problems()
+    assert named == field
+    assert message
+    assert hint
+
+
+def test_settings_that_fit_have_no_problems() -> None:
+    assert Prune(macs_ratio=0.5, ignore=["re:.*head"]).problems() == []
+    assert Finetune(epochs=1).problems() == []
