@@ -69,8 +69,8 @@ def load_images(
             code="data-file-missing",
         )
     warnings: list[str] = []
-    in_splits = (root / "train").is_dir() and bool(_folders(root / "train"))
-    names = labels or tuple(path.name for path in _folders(root / "train" if in_splits else root))
+    in_splits = (root / "train").is_dir() and bool(class_folders(root / "train"))
+    names = labels or tuple(path.name for path in class_folders(root / "train" if in_splits else root))
     own = _own_splits(root, config, names, warnings) if in_splits else None
     photos = own or _divided(root, config, names, warnings, seed)
     where = {name: f"{root}, split `{name}`" for name in ("train", "calibration", *config.eval_splits)}
@@ -118,13 +118,14 @@ def _corrupt(path: Path, reason: str) -> DataError:
     )
 
 
-def _folders(root: Path) -> list[Path]:
+def class_folders(root: Path) -> list[Path]:
+    """Return the folders in a folder, by name; hidden ones do not count."""
     return sorted((path for path in root.iterdir() if path.is_dir() and path.name[0] != "."), key=lambda p: p.name)
 
 
 def _photos(root: Path, config: ImagesData, labels: tuple[str, ...], warnings: list[str]) -> Photos:
     """Return the images of one folder that holds a folder per class."""
-    there = {path.name for path in _folders(root)}
+    there = {path.name for path in class_folders(root)}
     unknown, missing = sorted(there - set(labels)), [label for label in labels if label not in there]
     if unknown or missing or not labels:
         said = [f"no folder for {', '.join(missing)}"] if missing else []

@@ -1,0 +1,124 @@
+"""The first files of a new recipe: an example that runs as it is, or a start from the user's own model and images."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from edgeglm.boards import BOARDS
+from edgeglm.errors import UserError
+from edgeglm.files import write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_EXAMPLE = ("recipe.yaml", "model.py", "data.py", "labels.txt", "train.py", "shapes.safetensors")
+
+
+def init(
+    directory: Path,
+    *,
+    model: Path | None = None,
+    images: Path | None = None,
+    entry: str | None = None,
+    target: str = "x86-64",
+) -> list[Path]:
+    """Write a recipe and what it needs; nothing that exists is changed.
+
+    Args:
+        directory: Where to write; made when missing.
+        model: The user's weights (safetensors, or a state_dict), or an ONNX or TFLite file.
+        images: The user's images: a folder per class, or a folder per split with a folder per class in each.
+        entry: The user's function that builds the network, ``path.py:function`` as seen from here, or
+            ``module:function``.
+        target: The board that the result is for.
+
+    Returns:
+        The files written; none when there was an error.
+
+    Raises:
+        UserError: A file that would be written exists, the target is unknown, or the entry does not go with the model.
+        ModelError: The model cannot be read, or is a full pickle.
+        DataError: The images cannot be used.
+    """
+    check_target(target)
+    if model is None and images is None and entry is None:
+        files = _example(directory, target)
+    else:
+        from edgeglm.scaffold.own import own_files
+
+        files = own_files(directory, model=model, images=images, entry=entry, target=target)
+    return _write(directory, files)
+
+
+def check_target(target: str) -> None:
+    """Raise UserError when there is no such board."""
+    if target in BOARDS:
+        return
+    from edgeglm.recipe.suggest import suggestion
+
+    raise UserError(
+        f"unknown target `{target}`",
+        where="--target",
+        hint=suggestion(target, list(BOARDS)),
+        code="init-target",
+    )
+
+
+def fill(template: str, values: Mapping[str, str]) -> bytes:
+    """Return a template's text with its ``$names`` filled in; runs of empty lines become one."""
+    text = Template((_TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")).substitute(values)
+    return (re.sub(r"\n{4,}", "\n\n\n", text).strip("\n") + "\n").encode()
+
+
+def recipe_name(directory: Path) -> str:
+    """Return the folder's name as a recipe may be called."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", directory.resolve().name).strip("-._") or "model"
+
+
+def tflite_line(indent: str = "  ") -> str:
+    """Return the line of a recipe that asks for TFLite: in a comment, where this host cannot build it."""
+    from edgeglm.artifacts.capability import capability
+
+    line = "- {format: tflite, quantize: static-int8}"
+    return f'{indent}# {line}  # needs pip install "edgeglm[tflite]"' if capability("tflite") else indent + line
+
+
+def _example(directory: Path, target: str) -> dict[str, bytes]:
+    values = {"name": recipe_name(directory), "target": target, "tflite": tflite_line()}
+    files: dict[str, bytes] = {}
+    for name in _EXAMPLE:
+        template = _TEMPLATES / "example" / f"{name}.tmpl"
+        if name == "recipe.yaml":
+            files[name] = fill(f"example/{name}", values)
+        else:
+            files[name] = (template if template.is_file() else template.with_name(name)).read_bytes()
+    return files
+
+
+def _write(directory: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write all files, or none: what exists is refused first, and a failure half way takes back what it wrote."""
+    if directory.exists() and not directory.is_dir():
+        raise UserError("this is a file", where=str(directory), hint="name a folder", code="init-exists")
+    there = [name for name in files if os.path.lexists(directory / name)]
+    if there:
+        raise UserError(
+            f"{', '.join(there)} exist{'s' * (len(there) == 1)} already, and nothing was written",
+            where=str(directory),
+            hint="choose another folder, or move the old files away",
+            code="init-exists",
+        )
+    written: list[Path] = []
+    try:
+        for name, content in files.items():
+            write_bytes(directory / name, content)
+            written.append(directory / name)
+    except BaseException:
+        for path in written:
+            path.unlink()
+        raise
+    return written

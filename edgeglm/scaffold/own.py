@@ -1,0 +1,242 @@
+"""A recipe for the user's own model and images, as far as their files tell."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeglm.errors import ModelError, UserError
+from edgeglm.scaffold import fill, recipe_name, tflite_line
+from edgeglm.scaffold.architecture import Architecture, last_layer, recognise, shown, table, without_wrappers
+from edgeglm.scaffold.photos import survey
+
+if TYPE_CHECKING:
+    from edgeglm_agent.wire import TensorSpec
+
+    from edgeglm.scaffold.photos import Photos
+
+_FILES = {".onnx": "onnx", ".tflite": "tflite"}
+_FLATTENED = '''
+class Flattened(nn.Sequential):
+    """Layers that take each image as one row of numbers."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image.flatten(1))
+
+'''
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is known of the model."""
+
+    line: str  # of the recipe
+    files: dict[str, bytes]
+    file_format: str | None = None  # a model that is a file already
+    architecture: Architecture | None = None
+    input: TensorSpec | None = None  # of a model that is a file already
+
+
+def own_files(
+    directory: Path, *, model: Path | None, images: Path | None, entry: str | None, target: str
+) -> dict[str, bytes]:
+    """Return name -> content of the files to write.
+
+    Raises:
+        UserError: The entry does not go with the model.
+        ModelError: The model cannot be read.
+        DataError: The images cannot be used.
+    """
+    photos = survey(images) if images is not None else None
+    if model is not None and not model.is_file():
+        raise ModelError("no such file", where=str(model), hint="name a file of weights", code="model-file-missing")
+    file_format = _FILES.get(model.suffix.lower()) if model is not None else None
+    if model is not None and file_format is not None:
+        found = _file_model(directory, model, file_format, entry)
+    else:
+        found = _network(directory, model, entry, photos)
+    _check_classes(found, photos, model)
+    files = dict(found.files)
+    if photos is not None:
+        files["labels.txt"] = "".join(f"{name}\n" for name in photos.classes).encode()
+    else:
+        shape = "" if found.input is None else f", each of shape {list(found.input.shape)}"
+        files["data.py"] = fill("own/data.py", {"shape": shape})
+    files["recipe.yaml"] = fill(
+        "own/recipe.yaml",
+        {
+            "path": str(directory / "recipe.yaml"),
+            "name": recipe_name(directory),
+            "model": found.line,
+            "data": _data_line(directory, images, photos, found),
+            "labels": "labels: labels.txt"
+            if photos
+            else "# labels: [first, second, ...]   # in the order of the outputs",
+            "preprocess": _preprocess(photos, found),
+            "target": target,
+            "steps": "" if found.file_format else _STEPS,
+            "artifacts": _artifacts(found.file_format),
+        },
+    )
+    return {name: files[name] for name in sorted(files, key=lambda name: (name != "recipe.yaml", name))}
+
+
+_STEPS = """
+# What is done to the network: channels go, then it learns from the original again. More epochs give more back.
+steps:
+  - prune: {channel_ratio: 0.3}
+  - distill: {epochs: 10}
+"""
+
+
+def _artifacts(file_format: str | None) -> str:
+    lines = [] if file_format == "tflite" else ["  - {format: onnx, quantize: static-int8}"]
+    if file_format != "onnx":
+        lines.append(tflite_line() if lines else "  - {format: tflite, quantize: static-int8}")
+    return "\n".join(["artifacts:", *lines])
+
+
+def _relative(path: Path, directory: Path) -> str:
+    return Path(os.path.relpath(path, directory)).as_posix()
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _file_model(directory: Path, model: Path, file_format: str, entry: str | None) -> _Model:
+    if entry is not None:
+        raise UserError(
+            f"{model} is a whole model, which no function builds",
+            where="--entry",
+            hint="leave --entry out, or name a file of weights by --model",
+            code="init-entry",
+        )
+    from edgeglm.measure.census import describe
+
+    inputs, _ = describe(model, file_format)
+    line = f"model: {{source: {file_format}, path: {_quoted(_relative(model, directory))}}}"
+    return _Model(line, {}, file_format, input=inputs[0] if len(inputs) == 1 else None)
+
+
+def _network(directory: Path, model: Path | None, entry: str | None, photos: Photos | None) -> _Model:
+    shapes = {}
+    if model is not None:
+        from edgeglm.nn.weights import read_weights
+
+        shapes = {name: tuple(tensor.shape) for name, tensor in read_weights(model, str(model)).items()}
+    weights = "" if model is None else f", weights: {_quoted(_relative(model, directory))}"
+    if entry is not None:
+        from edgeglm.sources.entry import Entries
+
+        entries = Entries(Path())
+        try:
+            entries.resolve(entry, key="--entry")
+        finally:
+            entries.close()
+        place, _, function = entry.rpartition(":")
+        if place.endswith(".py"):
+            place = _relative(Path(place), directory)
+        return _Model(f"model: {{source: python, entry: {_quoted(f'{place}:{function}')}{weights}}}", {})
+    line = f'model: {{source: python, entry: "./model.py:build"{weights}}}'
+    architecture = recognise(shapes, image_channels=(1 if photos.grey else 3) if photos else None)
+    if architecture is None or model is None:
+        return _Model(line, {"model.py": _unknown(shapes)})
+    return _Model(line, {"model.py": _known(model, architecture)}, architecture=architecture)
+
+
+def _known(model: Path, architecture: Architecture) -> bytes:
+    certainty = "Names and shapes fit it exactly."
+    if architecture.assumed:
+        guesses = "\n".join(f"    {guess}" for guess in architecture.assumed)
+        certainty = (
+            "A DRAFT: weights do not say what lies between the layers. These are guesses; put right what is wrong.\n"
+            "The report's baseline must show the accuracy that you know; if it does not, a guess is wrong.\n\n"
+            + guesses
+        )
+    return fill(
+        "own/model_known.py",
+        {
+            "weights": shown(model.name).replace('"', "'"),
+            "architecture": architecture.name,
+            "certainty": certainty,
+            "imports": architecture.imports,
+            "helper": _FLATTENED if architecture.expression.startswith("Flattened") else "",
+            "expression": architecture.expression,
+        },
+    )
+
+
+def _unknown(shapes: dict[str, tuple[int, ...]]) -> bytes:
+    shapes = without_wrappers(shapes)
+    head = last_layer(shapes)
+    lines = ["#", "# The weights hold:", "#", *(f"#     {line}" for line in table(shapes).splitlines())]
+    if head is not None:
+        lines += ["#", f"# The last matrix, `{shown(head[0])}`, has {head[1]} outputs: probably that many classes."]
+    return fill(
+        "own/model_unknown.py",
+        {"table": "\n".join(lines) if shapes else "", "classes": f"classes={head[1]}" if head else ""},
+    )
+
+
+def _check_classes(found: _Model, photos: Photos | None, model: Path | None) -> None:
+    """Refuse images that are not of the classes that the model knows."""
+    if photos is None or found.architecture is None or found.architecture.classes == len(photos.classes):
+        return
+    raise UserError(
+        f"{model} has {found.architecture.classes} outputs, and the images are of {len(photos.classes)} classes: "
+        f"{', '.join(photos.classes[:8])}{', ...' * (len(photos.classes) > 8)}",
+        where="--images",
+        hint="one folder for each class that the model was trained on; if there are others, leave --images out and "
+        "write data.py",
+        code="init-classes",
+    )
+
+
+def _grey(photos: Photos, found: _Model) -> bool:
+    """Tell whether the model takes one channel; where that is not known, whether the images have one."""
+    if found.input is not None and found.input.layout in ("NCHW", "NHWC"):
+        return found.input.shape[0 if found.input.layout == "NCHW" else 2] == 1
+    if found.architecture is not None and found.architecture.channels is not None:
+        return found.architecture.channels == 1
+    return photos.grey
+
+
+def _data_line(directory: Path, images: Path | None, photos: Photos | None, found: _Model) -> str:
+    if images is None or photos is None:
+        return 'data: {source: python, entry: "./data.py:load"}'
+    mode = ", mode: grey" if _grey(photos, found) else ""
+    return (
+        f"data: {{source: images, path: {_quoted(_relative(images, directory))}{mode}}}"
+        f"   # {photos.count} images of {len(photos.classes)} classes"
+    )
+
+
+def _preprocess(photos: Photos | None, found: _Model) -> str:
+    if photos is None:
+        return "preprocess: []                # what is done to a sample before the model, here and on the board"
+    height, width = photos.size
+    why = f"most images are {photos.usual[1]} x {photos.usual[0]}"
+    layout = "NCHW"
+    if found.input is not None and found.input.layout in ("NCHW", "NHWC"):
+        layout = found.input.layout
+        sides = found.input.shape[1:] if layout == "NCHW" else found.input.shape[:2]
+        if all(side > 0 for side in sides):
+            (height, width), why = sides, "what the model takes"
+    elif found.architecture is not None and found.architecture.side is not None:
+        height = width = found.architecture.side
+        why = "what the first linear layer implies"
+    normalise = "{scale: 1/255}"
+    if found.architecture is not None and found.architecture.imagenet:
+        normalise = "{scale: 1/255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"
+    lines = [
+        "# What happens to an image before the model, here and on the board: as it was when the model was trained.",
+        "# If the report's baseline is less accurate than you know the model to be, look here first.",
+        "preprocess:",
+        f"  - resize: {{height: {height}, width: {width}}}   # {why}",
+        f"  - normalise: {normalise}",
+    ]
+    lines += ["  - layout: {to: CHW}"] if layout == "NCHW" else []
+    return "\n".join([*lines, "postprocess:", "  - softmax", "  - top-k: {k: 1}", "  - labels"])
