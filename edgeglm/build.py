@@ -288,6 +288,9 @@ def _board_key(board: Board) -> dict[str, Any]:
 
 
 def _finish(entry: Entry, built: Built) -> None:
+    from edgeglm.measure.execution import execution_warnings
+
+    built.warnings.extend(execution_warnings(built.path, format=built.format, scheme=built.scheme))
     described = msgspec.to_builtins(replace(built, path=Path(built.path.name)), enc_hook=str)
     entry.finish(built=described, sha256=sha256_file(built.path))
 

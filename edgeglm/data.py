@@ -109,7 +109,14 @@ class Data:
         """Return the same data, its one input under the model's name for it; several inputs keep their names."""
         if len(names) != 1 or self.evaluation.input_names == names:
             return self
-        return replace(self, splits={name: RenamedSplit(split, names[0]) for name, split in self.splits.items()})
+        return replace(self, splits={name: _renamed(split, names[0]) for name, split in self.splits.items()})
+
+
+def _renamed(split: Split, name: str) -> Split:
+    if isinstance(split, ArraySplit):  # stays what it is: some work is done once only for what lies in memory
+        (values,) = split.inputs.values()
+        return ArraySplit({name: values}, split.targets)
+    return RenamedSplit(split, name)
 
 
 def batches(split: Split, size: int) -> Iterator[tuple[np.ndarray, Arrays]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def open_project(
                 "`source: object` is for the Python API, and no object was given",
                 where=loaded.where(key),
                 hint=f"call edgeglm.compress(recipe, {key}=...), or name a source that can be read",
-                code="object-missing",
+                code="source-object",
             )
     log.stage("data")
     if data is None:
@@ -86,7 +87,7 @@ def open_project(
     else:
         from edgeglm.nn.loading import build_python_model, module_text
 
-        original, described = build_python_model(model, None, sample, where="model"), module_text(model)
+        original, described = build_python_model(deepcopy(model), None, sample, where="model"), module_text(model)
     loaded_data = loaded_data.for_inputs(tuple(spec.name for spec in original.inputs))
     sample = loaded_data.evaluation.rows(np.arange(len(next(iter(sample.values())))))
     recipe.task.check(original.outputs, loaded_data)

@@ -2,6 +2,7 @@
 # Install the system packages that tests need: a real browser and its driver. Root or sudo; else name them and stop.
 set -eu
 missing=""
+command -v strace >/dev/null || missing="$missing strace"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v chromedriver >/dev/null || missing="$missing chromium-driver"
 [ -n "$missing" ] || exit 0

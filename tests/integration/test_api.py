@@ -1,0 +1,94 @@
+"""The Python API: recipe, model and data as objects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeglm import compress, load_recipe
+from edgeglm.cache import Cache
+from edgeglm.errors import UserError
+
+RECIPE: dict[str, Any] = {
+    "name": "stripes",
+    "task": {"kind": "classification"},
+    "steps": [{"finetune": {"epochs": 1, "learning_rate": 1e-2}}],
+    "artifacts": [{"format": "onnx"}],
+}
+
+
+def stripes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return noisy images of horizontal (0) or vertical (1) stripes, (N, 1, 8, 8) float32."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 2, count)
+    wave = np.sin(np.arange(8))[None, :] * np.ones((8, 1))
+    images = np.where(targets[:, None, None] == 1, wave, wave.T) + rng.normal(0, 0.3, (count, 8, 8))
+    return images[:, None].astype(np.float32), targets
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 2))
+
+
+DATA = {"train": stripes(300, 1), "calibration": stripes(50, 2), "eval": stripes(200, 3), "night": stripes(100, 4)}
+
+
+def test_a_model_and_data_given_as_objects_are_compressed_and_left_as_they_were(tmp_path: Path) -> None:
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    result = compress(RECIPE, model=net, data=DATA, output=tmp_path / "out", cache=Cache(tmp_path / "cache"))
+    (artifact,) = result.report.artifacts
+    assert artifact.metric is not None
+    assert artifact.metric.value > 0.9
+    assert artifact.metric.n == 200
+    assert artifact.splits["night"].metric.n == 100
+    assert result.manifest is not None
+    assert (tmp_path / "out" / "model.onnx").is_file()
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net.training
+
+
+def test_other_weights_of_the_same_network_are_another_run(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    compress(RECIPE, model=network(), data=DATA, output=tmp_path / "a", cache=cache)
+    again = compress(RECIPE, model=network(), data=DATA, output=tmp_path / "b", cache=cache)
+    assert again.report.steps[0].cached
+    other = network()
+    nn.init.zeros_(other[0].weight)
+    assert not compress(RECIPE, model=other, data=DATA, output=tmp_path / "c", cache=cache).report.steps[0].cached
+
+
+def test_a_torch_dataset_serves_as_a_split(tmp_path: Path) -> None:
+    def dataset(split: str) -> torch.utils.data.TensorDataset:
+        inputs, targets = DATA[split]
+        return torch.utils.data.TensorDataset(torch.from_numpy(inputs), torch.from_numpy(targets))
+
+    data = {"train": dataset("train"), "calibration": dataset("calibration"), "eval": dataset("eval")}
+    result = compress(RECIPE, model=network(), data=data, output=tmp_path / "out", cache=Cache(tmp_path / "cache"))
+    assert result.report.baseline.metric is not None
+    assert result.report.baseline.metric.n == 200
+
+
+def test_a_recipe_for_objects_without_them_is_refused(tmp_path: Path) -> None:
+    recipe = RECIPE | {"model": {"source": "object"}, "data": {"source": "object"}, "version": 1}
+    with pytest.raises(UserError, match="no object was given"):
+        compress(load_recipe(recipe), output=tmp_path / "out", cache=Cache(tmp_path / "cache"))
+
+
+def test_overrides_reach_a_recipe_given_as_data(tmp_path: Path) -> None:
+    result = compress(
+        RECIPE,
+        model=network(),
+        data=DATA,
+        output=tmp_path / "out",
+        cache=Cache(tmp_path / "cache"),
+        overrides=("steps[0].finetune.epochs=2", "seed=3"),
+    )
+    assert result.report.recipe["seed"] == 3
+    assert result.report.steps[0].settings["epochs"] == 2
