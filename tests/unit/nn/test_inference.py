@@ -9,7 +9,7 @@ from edgeglm.data import ArraySplit
 from edgeglm.nn.inference import predict
 from edgeglm.nn.macs import count_macs, count_params
 from edgeglm.nn.precision import measure_precision
-from tests.support.nets import Grouped, Plain, images, make_model
+from tests.support.nets import Grouped, Plain, Recurrent, images, make_model
 
 
 def test_batches_come_together_in_order_whatever_their_size() -> None:
@@ -37,6 +37,30 @@ def test_macs_are_those_of_convolutions_and_matrix_products() -> None:
 def test_macs_of_grouped_convolutions_are_divided_by_the_groups() -> None:
     by_hand = (16 * 9 + 32 * 4 * 9 + 16 * 32 * 9) * 64 + 16 * 4
     assert count_macs(make_model(Grouped())) == by_hand
+
+
+def test_macs_of_lstms_are_counted_in_every_layer_and_direction() -> None:
+    model = make_model(Recurrent(), np.zeros((2, 8, 10)))
+    by_hand = 8 * 16 * 3 * 10 + 10 * 4 * 16 * (16 + 16) + 16 * 32 + 32 * 4
+    assert count_macs(model) == by_hand
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.LSTM(8, 16, num_layers=2, bidirectional=True, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.rnn(x)[0]
+
+    model = make_model(Both(), np.zeros((2, 5, 8)))
+    assert count_macs(model) == 5 * 2 * 4 * 16 * ((8 + 16) + (32 + 16))
+
+
+def test_macs_of_attention_are_counted_though_it_is_fused() -> None:
+    encoder = nn.TransformerEncoderLayer(16, 2, dim_feedforward=32, batch_first=True)
+    model = make_model(encoder, np.zeros((2, 5, 16)))
+    projections, scores, feed_forward = 4 * 5 * 16 * 16, 2 * 5 * 5 * 16, 2 * 5 * 16 * 32
+    assert count_macs(model) == projections + scores + feed_forward
 
 
 def test_a_shared_tensor_counts_once() -> None:

@@ -274,7 +274,7 @@ def test_held_out_rows_are_the_same_share_of_every_class() -> None:
 
 def test_evaluation_and_calibration_data_are_not_touched() -> None:
     class Sealed(ArraySplit):
-        def rows(self, indices: np.ndarray) -> Any:
+        def rows(self, _: np.ndarray) -> Any:
             pytest.fail("this split was read")
 
     model = make_model(Plain())
