@@ -20,6 +20,8 @@ WIDTH = 340
 _GLYPH = 7.0  # units a character takes at 12 units of type in a wide sans; East Asian ones take two
 _ROW = 38
 _LABEL_ROOM = 140.0  # for the names of classes beside their line
+_MOST_REACH = 1.4  # how far past the longest bar a line may stretch the axis
+_MOST_AWAY = 3.0  # how many widths of the others a step may lie away and still be on the axis
 _EDGE = 6  # keeps dots and line ends inside the frame
 
 
@@ -93,8 +95,9 @@ def bar_chart(key: str, title: str, description: str, bars: Sequence[Bar]) -> Ma
         description: What a reader who sees nothing should know.
         bars: Rows from top to bottom; values not below zero.
     """
-    reaches = [max(bar.value, bar.reach or 0.0) for bar in bars if bar.value is not None]
-    top = max([reach for reach in reaches if math.isfinite(reach)], default=0.0) or 1.0
+    longest = max([bar.value for bar in bars if bar.value is not None], default=0.0) or 1.0
+    reaches = [bar.reach or 0.0 for bar in bars if bar.value is not None]
+    top = max(longest, min(max(reaches, default=0.0), longest * _MOST_REACH))  # one bad p95 must not shrink all bars
     rows: list[Markup] = []
     for number, bar in enumerate(bars):
         y = number * _ROW
@@ -105,8 +108,12 @@ def bar_chart(key: str, title: str, description: str, bars: Sequence[Bar]) -> Ma
         length = max(2.0, bar.value / top * WIDTH)
         rows.append(element("rect", class_=f"bar {bar.kind}", x=0, y=y + 21, width=length, height=9, rx=2))
         if bar.reach is not None and bar.reach > bar.value:
-            end = min(float(WIDTH) - 1, bar.reach / top * WIDTH)
-            middle = y + 25.5
+            end, middle = bar.reach / top * WIDTH, y + 25.5
+            if end > WIDTH + 1:
+                rows.append(element("path", class_="whisker", d=f"M{length:.1f} {middle}H{WIDTH - 2}"))
+                rows.append(element("path", class_="beyond", d=f"M{WIDTH} {middle}l-7 -4v8z"))
+                continue
+            end = min(end, WIDTH - 1)
             rows.append(element("path", class_="whisker", d=f"M{length:.1f} {middle}H{end:.1f}M{end:.1f} {y + 22}v7"))
     return _frame(key, title, description, len(bars) * _ROW, rows)
 
@@ -120,12 +127,12 @@ def interval_chart(
         key: Unique in the page; makes the ids.
         title: What is shown, in what unit.
         description: What a reader who sees nothing should know.
-        dots: Rows from top to bottom; the first with a value draws the line of reference.
+        dots: Rows from top to bottom; the first with a value draws the line of reference. A step that lies far
+            from all that is not a step (pruned, not yet trained) becomes an arrow at the edge.
         label: Writes a number of the axis.
     """
     known = [dot for dot in dots if dot.value is not None and math.isfinite(dot.value)]
-    ends = [end for dot in known for end in (dot.value or 0.0, *(dot.interval or ()))]
-    low, high = _padded(min(ends, default=0.0), max(ends, default=1.0))
+    low, high = _range(known)
     bottom = len(dots) * _ROW
 
     def x(value: float) -> float:
@@ -139,8 +146,12 @@ def interval_chart(
         rows += _row_texts(dot.label, dot.text, y, missing=dot.value is None)
         if dot.value is None or not math.isfinite(dot.value):
             continue
+        if not low <= dot.value <= high:
+            edge, back = (0, 8) if dot.value < low else (WIDTH, -8)
+            rows.append(element("path", class_=f"beyond {dot.kind}", d=f"M{edge} {y + 26}l{back} -5v10z"))
+            continue
         if dot.interval is not None:
-            left, right = x(dot.interval[0]), x(dot.interval[1])
+            left, right = x(max(low, dot.interval[0])), x(min(high, dot.interval[1]))
             rows.append(
                 element(
                     "path",
@@ -220,6 +231,22 @@ def _axis(
         marks.append(element("path", class_="grid", d=f"M{where:.1f} {top}V{bottom}"))
         marks.append(element("text", text, class_="tick", x=edge, y=bottom + 13, text_anchor=anchor))
     return marks
+
+
+def _range(dots: Sequence[Dot]) -> tuple[float, float]:
+    """Return the ends of the axis: everything, but for steps far away from baseline and artifacts."""
+
+    def ends(dot: Dot) -> tuple[float, ...]:
+        return (dot.value or 0.0, *(dot.interval or ()))
+
+    near = [end for dot in dots if dot.kind != "step" for end in ends(dot)]
+    if near:
+        room = _MOST_AWAY * (max(near) - min(near))
+        low, high = min(near) - room, max(near) + room
+        near += [end for dot in dots if dot.value is not None and low <= dot.value <= high for end in ends(dot)]
+    else:
+        near = [end for dot in dots for end in ends(dot)]
+    return _padded(min(near, default=0.0), max(near, default=1.0))
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

@@ -55,8 +55,10 @@ def format_ms(milliseconds: float | None) -> str:
 
 
 def format_ratio(ratio: float | None) -> str:
-    """Return `3.71x`."""
-    return MISSING if ratio is None or not math.isfinite(ratio) else f"{ratio:.2f}x"
+    """Return `3.71x`, `13.3x`."""
+    if ratio is None or not math.isfinite(ratio):
+        return MISSING
+    return f"{ratio:.2f}x" if abs(ratio) < 9.995 else f"{ratio:.1f}x"
 
 
 def format_seconds(seconds: float) -> str:

@@ -9,7 +9,7 @@ from edgeglm.boards import BOARDS
 from edgeglm.report.figures import format_ms, format_ratio
 
 if TYPE_CHECKING:
-    from edgeglm.report.types import ArtifactSide, Report
+    from edgeglm.report.types import ArtifactSide, Report, StepSide
 
 State = Literal["met", "missed", "undecided", "none"]
 
@@ -112,6 +112,11 @@ def artifact_name(artifact: ArtifactSide) -> str:
     return f"{family} {'float32' if artifact.scheme == 'none' else artifact.scheme}"
 
 
+def step_name(step: StepSide) -> str:
+    """Return `prune` for the step that a recipe calls `steps[0].prune`."""
+    return step.step.removeprefix(f"steps[{step.index}].")
+
+
 def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:
     """Return a sentence for each thing that making this artifact was meant to gain and did not."""
     found: list[str] = []
@@ -158,7 +163,7 @@ def steps_that_did_not_pay(report: Report) -> list[str]:
             old, new = before.latency_ms.p50, step.latency_ms.p50
             if new >= old:
                 found.append(
-                    f"Step {number}, {step.step}, removed parameters, but the network is no faster for it on "
+                    f"Step {number}, {step_name(step)}, removed parameters, but the network is no faster for it on "
                     f"this host: {format_ms(old)} ms before, {format_ms(new)} ms after."
                 )
         before = step

@@ -29,6 +29,7 @@ from edgeglm.report.findings import (
     best_artifact,
     headline,
     host_note,
+    step_name,
     steps_that_did_not_pay,
 )
 from edgeglm.report.markup import Child, Markup, clean, element, join
@@ -227,7 +228,7 @@ def _artifacts(report: Report) -> Child:
 def _stages(report: Report) -> list[tuple[str, str, Side]]:
     """Label, class and figures of everything measured, in the order it came about."""
     stages: list[tuple[str, str, Side]] = [("Baseline", "baseline", report.baseline)]
-    stages += [(f"{number}. {step.step}", "step", step) for number, step in enumerate(report.steps, start=1)]
+    stages += [(f"{number}. {step_name(step)}", "step", step) for number, step in enumerate(report.steps, start=1)]
     names = [artifact_name(artifact) for artifact in report.artifacts]
     for name, artifact in zip(names, report.artifacts, strict=True):
         label = name if names.count(name) == 1 else f"{name} ({artifact.path})"
@@ -259,6 +260,10 @@ def _charts(report: Report) -> Child:
         else Dot(label, kind, None, None, "not measured")
         for label, kind, side in stages
     ]
+    latency = bar_chart("latency", "Latency on this host by stage, p50 in milliseconds", _spoken(times), times)
+    metric = interval_chart(
+        "metric", f"{name} by stage with 95 % intervals", _spoken(metrics), metrics, label=lambda v: _axis_text(name, v)
+    )
     figures = [
         _figure(
             "Size",
@@ -267,20 +272,14 @@ def _charts(report: Report) -> Child:
         ),
         _figure(
             "Latency on this host",
-            bar_chart("latency", "Latency on this host by stage, p50 in milliseconds", _spoken(times), times),
-            "Bar: p50, line: p95. Batch 1, 1 thread.",
+            latency,
+            f"Bar: p50, line: p95{_beyond(latency)}. Batch 1, 1 thread.",
         ),
         _figure(
             name.capitalize(),
-            interval_chart(
-                "metric",
-                f"{name} by stage with 95 % intervals",
-                _spoken(metrics),
-                metrics,
-                label=lambda v: _axis_text(name, v),
-            ),
+            metric,
             "Line: 95 % interval of each figure alone; changes are judged on the same samples, which tells more. "
-            "The axis does not start at zero.",
+            f"The axis does not start at zero{_beyond(metric)}.",
         ),
     ]
     return element("div", *figures, class_="figures")
@@ -288,6 +287,10 @@ def _charts(report: Report) -> Child:
 
 def _figure(title: str, chart: Markup, note: Child) -> Markup:
     return element("figure", element("h3", title), chart, element("figcaption", note))
+
+
+def _beyond(chart: Markup) -> str:
+    return "; an arrow: beyond the frame" if 'class="beyond' in chart else ""
 
 
 def _spoken(rows: list[Bar] | list[Dot]) -> str:
@@ -411,7 +414,7 @@ def _step_card(step: StepSide, before: Side) -> Markup:
     ]
     return element(
         "li",
-        element("h3", step.step, " ", element("span", took, class_="quiet")),
+        element("h3", step_name(step), " ", element("span", took, class_="quiet")),
         element("ul", *settings, class_="settings") if settings else None,
         element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in facts if value)),
         element("ul", *notes) if notes else None,

@@ -262,7 +262,12 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
             ),
         )
         parity = _parity_cell(artifact.parity)
-        weights = join(*(element("div", f"{kind} ", typeset(format_bytes(n))) for kind, n in artifact.dtypes.items()))
+        weights = join(
+            *(
+                element("div", f"{kind} ", typeset(format_bytes(n)))
+                for kind, n in sorted(artifact.dtypes.items(), key=lambda item: -item[1])
+            )
+        )
         if artifact.activation_type:
             weights = join(weights, small(f"activations {artifact.activation_type}"))
     metric = _metric_cell(side.metric, None, interval=True)

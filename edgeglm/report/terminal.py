@@ -27,6 +27,7 @@ from edgeglm.report.findings import (
     host_note,
     notes_on,
     state_of,
+    step_name,
     steps_that_did_not_pay,
 )
 from edgeglm.report.markup import clean
@@ -85,7 +86,7 @@ def print_summary(report: Report, console: Console, folder: Path | None = None) 
 def _warnings(report: Report) -> list[str]:
     found = [*report.warnings, *report.baseline.warnings, *steps_that_did_not_pay(report)]
     for number, step in enumerate(report.steps, start=1):
-        found += [f"step {number}, {step.step}: {text}" for text in step.warnings]
+        found += [f"step {number}, {step_name(step)}: {text}" for text in step.warnings]
     for artifact in report.artifacts:
         found += [f"{artifact.path}: {text}" for text in notes_on(report, artifact)]
     return found
@@ -109,7 +110,7 @@ def _table(report: Report) -> Table:
     table.add_row("baseline", *_figures(report.baseline, None))
     if report.steps:
         last = report.steps[-1]
-        table.add_row(Text(clean(f"after {last.step}")), *_figures(last, None))
+        table.add_row(Text(clean(f"after {step_name(last)}")), *_figures(last, None))
     best = best_artifact(report)
     for artifact in report.artifacts:
         star = " *" if artifact is best and len(report.artifacts) > 1 else ""

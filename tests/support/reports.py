@@ -194,7 +194,7 @@ def cifar_report(**changes: Any) -> Report:
     steps = [
         StepSide(
             index=0,
-            step="prune",
+            step="steps[0].prune",
             settings={
                 "method": "taylor",
                 "channel_ratio": 0.33,
@@ -213,7 +213,7 @@ def cifar_report(**changes: Any) -> Report:
         ),
         StepSide(
             index=1,
-            step="distill",
+            step="steps[1].distill",
             settings={"teacher": "original", "epochs": 12, "temperature": 4.0, "alpha": 0.7, "learning_rate": 0.02},
             params=392_154,
             macs=57_802_752,

@@ -46,11 +46,41 @@ def test_bars_are_as_long_as_their_values_and_what_is_not_measured_has_none() ->
 
 
 def test_the_reach_of_a_bar_is_drawn_beyond_it_and_inside_the_frame() -> None:
-    svg = bar_chart("k", "Latency", "words", [Bar("a", "step", 50.0, "50", reach=100.0), Bar("b", "step", 10.0, "10")])
+    svg = bar_chart(
+        "k", "Latency", "words", [Bar("a", "step", 100.0, "100", reach=125.0), Bar("b", "step", 10.0, "10")]
+    )
     (whisker,) = of_class(svg, "whisker")
     start, end = numbers(whisker.get("d") or "")[:3:2]
-    assert start == WIDTH / 2
+    assert start == WIDTH * 0.8
     assert end == WIDTH - 1
+    assert not of_class(svg, "beyond")
+
+
+def test_one_wild_reach_leaves_the_bars_their_length_and_becomes_an_arrow() -> None:
+    svg = bar_chart(
+        "k", "Latency", "words", [Bar("a", "step", 100.0, "100", reach=2000.0), Bar("b", "step", 50.0, "50")]
+    )
+    long, short = (float(bar.get("width") or 0) for bar in of_class(svg, "bar"))
+    assert long == pytest.approx(2 * short, abs=0.02)
+    assert long > WIDTH / 2
+    assert len(of_class(svg, "beyond")) == 1
+
+
+def test_a_step_far_below_everything_else_is_an_arrow_and_leaves_the_axis_to_the_others() -> None:
+    dots = [
+        Dot("a", "baseline", 0.93, (0.91, 0.95), "93"),
+        Dot("pruned", "step", 0.10, (0.08, 0.12), "10"),
+        Dot("trained", "step", 0.90, (0.88, 0.92), "90"),
+        Dot("b", "artifact", 0.92, (0.90, 0.94), "92"),
+    ]
+    svg = interval_chart("k", "Accuracy", "words", dots, label=lambda value: f"{value:.2f}")
+    (arrow,) = of_class(svg, "beyond")
+    assert numbers(arrow.get("d") or "")[0] == 0
+    places = [float(dot.get("cx") or 0) for dot in of_class(svg, "dot")]
+    assert len(places) == 3
+    assert max(places) - min(places) > WIDTH / 4
+    artifact_below = interval_chart("k", "A", "w", [dots[0], Dot("b", "artifact", 0.1, None, "10")], label=str)
+    assert not of_class(artifact_below, "beyond")  # a result is never put off the axis
 
 
 def test_bars_of_nothing_but_zeros_still_show() -> None:

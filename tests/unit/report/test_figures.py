@@ -51,7 +51,7 @@ def test_sizes_count_in_powers_of_ten(count: int | None, text: str) -> None:
 def test_counts_times_and_ratios_read_as_people_write_them() -> None:
     assert [format_count(n) for n in (None, 12, 77_850, 125_485_696, 4e9)] == ["-", "12", "77.8 k", "125 M", "4.00 G"]
     assert [format_ms(x) for x in (None, 0.0, 4.216)] == ["-", "0", "4.22"]
-    assert [format_ratio(x) for x in (None, math.inf, 3.708)] == ["-", "-", "3.71x"]
+    assert [format_ratio(x) for x in (None, math.inf, 3.708, 9.996, 13.314)] == ["-", "-", "3.71x", "10.0x", "13.3x"]
     assert [format_seconds(x) for x in (0.44, 43, 252, 3790)] == ["0.4 s", "43 s", "4 min 12 s", "1 h 03 min"]
 
 
