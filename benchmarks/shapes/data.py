@@ -14,7 +14,9 @@ def load(split: str, height: int, width: int, channels: int) -> tuple[np.ndarray
     digits = load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))[PARTS[split]]
     images = [
-        np.asarray(Image.fromarray(image.astype(np.float32), mode="F").resize((width, height), Image.Resampling.BILINEAR))
+        np.asarray(
+            Image.fromarray(image.astype(np.float32), mode="F").resize((width, height), Image.Resampling.BILINEAR)
+        )
         for image in digits.images[order]
     ]
     scaled = np.stack(images)[:, None] / 8.0 - 1.0

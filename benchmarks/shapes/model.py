@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int | tuple[int, int], stride: int | tuple[int, int] = 1, groups: int = 1) -> nn.Sequential:
+def conv_bn(
+    inputs: int, outputs: int, kernel: int | tuple[int, int], stride: int | tuple[int, int] = 1, groups: int = 1
+) -> nn.Sequential:
     """Return convolution, batch normalisation and ReLU, padded so that stride 1 keeps the size."""
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
     return nn.Sequential(

@@ -1,0 +1,26 @@
+"""Run every benchmark whose data is there, then write the table of docs/benchmarks.md from benchmarks/results/."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Run the benchmarks in turn; a failure stops."""
+    data = Path(os.environ.get("EDGEGLM_BENCH_DATA", HERE.parents[1] / "shared" / "data"))
+    for name in ("own_cost", "shapes", "resnet56"):
+        if name == "resnet56" and not (data / "resnet-cifar10" / "resnet56.safetensors").is_file():
+            print(f"resnet56: no data in {data}; set EDGEGLM_BENCH_DATA", file=sys.stderr)
+            continue
+        print(f"== {name}", flush=True)
+        subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
+    subprocess.run([sys.executable, str(HERE / "table.py")], check=True)
+
+
+if __name__ == "__main__":
+    main()
