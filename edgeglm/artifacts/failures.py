@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from edgeglm.errors import EdgeglmError, ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +18,27 @@ if TYPE_CHECKING:
 _NODE = re.compile(r"%(\w+)")
 _OPERATOR = re.compile(r"torch\.ops\.(\w+\.\w+)")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in forward')
+
+
+@contextmanager
+def quantizer_errors(scheme: str) -> Iterator[None]:
+    """Let what a quantizer or runtime says to a graph it cannot take reach the user as an error of the file.
+
+    Raises:
+        ExportError: ``quantize-failed``, with the library's own first line; the traceback stays its cause.
+    """
+    try:
+        yield
+    except (EdgeglmError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        raise ExportError(
+            f"{scheme} cannot be applied to this network: {type(error).__name__}: {said}",
+            hint="look whether the calibration samples have the shapes that the file takes; name the layer that it "
+            "speaks of under `ignore`; or choose another scheme",
+            code="quantize-failed",
+        ) from error
 
 
 @dataclass(frozen=True)

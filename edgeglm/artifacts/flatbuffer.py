@@ -32,13 +32,13 @@ def read(path: Path) -> Any:
         if content[4:8] != b"TFL3":
             raise ValueError("its first bytes are not those of a TFLite file")
         model = flatbuffer_utils.read_model_from_bytearray(content)
-        if not model.subgraphs or not model.signatureDefs:
-            raise ValueError("it has no graph, or no signature that names its inputs")
+        if not model.subgraphs:
+            raise ValueError("it has no graph")
     except Exception as error:  # a damaged offset raises anything
         raise ExportError(
             f"not a TFLite file that can be used: {error}",
             where=str(path),
-            hint="convert the model again, with one signature",
+            hint="convert the model again",
             code="file-unloadable",
         ) from error
     for buffer in model.buffers:
@@ -46,6 +46,29 @@ def read(path: Path) -> Any:
             data = buffer.data
             buffer.data = data if isinstance(data, np.ndarray) else np.frombuffer(data, dtype=np.uint8)
     return model
+
+
+def modernise(model: Any) -> None:
+    """Bring an old file to what the quantizer reads: operator codes in the wide field, and a signature.
+
+    The signature names inputs and outputs by their tensors, as an engine does where there is none.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    for code in model.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if model.signatureDefs:
+        return
+    graph = model.subgraphs[0]
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+    signature.inputs, signature.outputs = [], []
+    for entries, indices in ((signature.inputs, graph.inputs), (signature.outputs, graph.outputs)):
+        for index in indices:
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = graph.tensors[index].name, int(index)
+            entries.append(entry)
+    model.signatureDefs = [signature]
 
 
 def to_bytes(model: Any) -> bytes:

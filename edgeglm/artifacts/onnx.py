@@ -14,6 +14,8 @@ from edgeglm.artifacts.capability import require
 from edgeglm.errors import ExportError
 from edgeglm.files import copy_file, replacing, storage_errors
 
+LEAST_OPSET = 14  # from here on there are scales a channel (13) and a Relu of integers (14)
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -81,6 +83,7 @@ def _write(
     import onnx
 
     from edgeglm.artifacts import onnx_quantize
+    from edgeglm.artifacts.failures import quantizer_errors
     from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, layers_of, to_bytes
     from edgeglm.artifacts.patterns import select
 
@@ -89,7 +92,11 @@ def _write(
     ignore = select(quantization.ignore, layers_of(model), where=str(source))
     ours = model.producer_name
     warnings: list[str] = []
-    with storage_errors(path), tempfile.TemporaryDirectory(prefix="edgeglm-onnx-") as folder:
+    with (
+        storage_errors(path),
+        quantizer_errors(quantization.scheme),
+        tempfile.TemporaryDirectory(prefix="edgeglm-onnx-") as folder,
+    ):
         scratch = Path(folder) / "quantized.onnx"
         if quantization.scheme == "fp16":
             quantized = onnx_quantize.to_float16(model, ignore, row)
@@ -110,15 +117,18 @@ def _write(
     quantized.producer_name = ours
     quantized.ir_version = min(quantized.ir_version, board.ir_version)
     path.write_bytes(to_bytes(compact(quantized)))
-    onnx.checker.check_model(str(path))
+    with quantizer_errors(quantization.scheme):
+        onnx.checker.check_model(str(path))
     return warnings
 
 
 def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-defined]  # noqa: F821
     """Return the FP32 model, cleaned. Raises: ExportError."""
     import onnx
+    import onnx.version_converter
     import onnxslim
 
+    from edgeglm.artifacts.onnx_graph import PRODUCER
     from edgeglm.artifacts.quiet import silenced
 
     try:
@@ -144,11 +154,21 @@ def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-d
             hint=f"export it again with opset_version={board.opset}",
             code="opset-too-new",
         )
-    producer = model.producer_name
-    if producer != "edgeglm":
-        with silenced():
-            model = onnxslim.slim(model)
+    if model.producer_name != PRODUCER:
+        try:
+            with silenced():
+                if opset < LEAST_OPSET:
+                    model = onnx.version_converter.convert_version(model, LEAST_OPSET)
+                model = onnxslim.slim(model)
+        except Exception as error:
+            raise ExportError(
+                f"the file uses ONNX opset {opset}, and cannot be brought to {LEAST_OPSET}: {error}",
+                where=str(source),
+                hint=f"export it again with an opset from {LEAST_OPSET} to {board.opset}",
+                code="opset-too-old",
+            ) from error
         model.producer_name = ""
+        model.ir_version = max(model.ir_version, 7)  # the least that opset 14 goes with
     return model
 
 

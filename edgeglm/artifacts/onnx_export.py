@@ -11,7 +11,7 @@ from onnx import shape_inference
 from edgeglm.artifacts.checking import check_parity, named
 from edgeglm.artifacts.failures import find_failure
 from edgeglm.artifacts.network import PREFIX, Flat, example_inputs, run_torch, trace_error
-from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, name_nodes, pool_means, to_bytes
+from edgeglm.artifacts.onnx_graph import PRODUCER, compact, ensure_node_names, name_nodes, pool_means, to_bytes
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.errors import ExportError
 from edgeglm.files import replacing
@@ -89,12 +89,12 @@ def _convert(model: Model, program: torch.export.ExportedProgram, board: Board) 
             hint=f"replace it in the network ({failure.line or 'forward()'}) by operators that ONNX has",
             code="onnx-operator",
         ) from error
-    proto.producer_name = "edgeglm"
+    proto.producer_name = PRODUCER
     modules = {name for name, _ in model.module.named_modules()}
     name_nodes(proto, modules, prefix=PREFIX)
     with silenced():
         slim: onnx.ModelProto = onnxslim.slim(proto)
-    slim.producer_name = "edgeglm"
+    slim.producer_name = PRODUCER
     inferred = shape_inference.infer_shapes(slim)
     ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in [*inferred.graph.value_info, *inferred.graph.input]}
     pool_means(slim, ranks)

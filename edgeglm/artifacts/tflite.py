@@ -104,6 +104,7 @@ def _write(
     source: Path, path: Path, quantization: Quantize, batches: Iterator[Arrays], channels_last: list[str]
 ) -> list[str]:
     from edgeglm.artifacts import flatbuffer, tflite_quantize
+    from edgeglm.artifacts.failures import quantizer_errors
     from edgeglm.artifacts.patterns import select
 
     scheme = quantization.scheme
@@ -120,7 +121,10 @@ def _write(
     operators = {flatbuffer.operator_name(graph, operator) for operator in graph.subgraphs[0].operators}
     if scheme == "dynamic-int8" and "DEPTHWISE_CONV_2D" in operators:
         warnings.append(SLOW_DEPTHWISE)
-    data = tflite_quantize.quantized_bytes(source.read_bytes(), scheme, ignore, batches, channels_last=channels_last)
+    flatbuffer.modernise(graph)
+    content = flatbuffer.to_bytes(graph)
+    with quantizer_errors(scheme):
+        data = tflite_quantize.quantized_bytes(content, scheme, ignore, batches, channels_last=channels_last)
     path.write_bytes(data)
     quantized = flatbuffer.read(path)
     warnings += tflite_quantize.check_weights(quantized, scheme, ignore)

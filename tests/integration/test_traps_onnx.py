@@ -398,6 +398,41 @@ def test_patterns_match_node_and_tensor_names_of_a_users_own_file(tmp_path: Path
         assert sorted(str(kind) for kind in kinds) == ["float32", "int8"]
 
 
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+def test_a_users_file_of_an_old_opset_is_quantized(cnn: Path, tmp_path: Path, scheme: str) -> None:
+    random = np.random.default_rng(0)
+    weights = {"w": random.normal(size=(8, 3, 3, 3)), "v": random.normal(size=(8, 4))}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c"], ["r"], name="relu"),
+            helper.make_node("GlobalAveragePool", ["r"], ["p"], name="pool"),
+            helper.make_node("Flatten", ["p"], ["f"], name="flatten"),
+            helper.make_node("MatMul", ["f", "v"], ["y"], name="product"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )
+    old = tmp_path / "old.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6), old)
+    x = random.normal(size=(4, 3, 8, 8)).astype(np.float32)
+    for board in (X86, PI):
+        artifacts.quantize(old, tmp_path / "q.onnx", Quantize(scheme=scheme), [{"x": x}], board=board)
+        with Runner(old, format="onnx") as before, Runner(tmp_path / "q.onnx", format="onnx") as after:
+            expected, got = before.run({"x": x})["y"], after.run({"x": x})["y"]
+        assert (got * expected).sum() / np.linalg.norm(got) / np.linalg.norm(expected) > 0.99
+
+
+def test_calibration_samples_of_another_shape_are_refused(cnn: Path) -> None:
+    wrong = {"image": np.zeros((4, 3, 8, 8), np.float32)}
+    for scheme in ("fp16", "static-int8"):
+        with pytest.raises(ExportError) as caught:
+            artifacts.quantize(cnn, cnn.with_name("w.onnx"), Quantize(scheme=scheme), iter([wrong]), board=X86)
+        assert caught.value.code == "quantize-failed"
+
+
 def test_an_operator_that_onnx_lacks_is_named_with_its_layer(tmp_path: Path) -> None:
     model = nets.make(nets.WithOdd(), {"logits": 8}, x=((8,), "float32"))
     with pytest.raises(ExportError, match="bessel_i0") as caught:

@@ -188,6 +188,28 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     assert caught.value.code == "file-unloadable"
 
 
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+def test_a_file_from_before_signatures_is_quantized_by_its_tensors_names(
+    cnn: Path, tmp_path: Path, scheme: str
+) -> None:
+    graph = flatbuffer.read(cnn)
+    graph.signatureDefs, graph.description = None, None
+    for code in graph.operatorCodes:
+        code.builtinCode = 0  # old files have the narrow field alone
+    (taken,) = graph.subgraphs[0].inputs
+    (given,) = graph.subgraphs[0].outputs
+    graph.subgraphs[0].tensors[taken].name, graph.subgraphs[0].tensors[given].name = b"pixels", b"scores"
+    (tmp_path / "old.tflite").write_bytes(flatbuffer.to_bytes(graph))
+    model = nets.cnn()
+    inputs = nets.rows(model, 4)
+    batches = [{"pixels": channels_last(inputs)["image"]}]
+    path = tmp_path / "new.tflite"
+    artifacts.quantize(tmp_path / "old.tflite", path, Quantize(scheme=scheme), batches, board=BOARD)
+    got = run(path, batches[0])["scores"]
+    expected = nets.torch_outputs(model, inputs)["logits"]
+    assert (got * expected).sum() / np.linalg.norm(got) / np.linalg.norm(expected) > 0.99
+
+
 def test_a_calibration_batch_with_nan_is_refused(cnn: Path) -> None:
     bad = nets.rows(nets.cnn(), 4)
     bad["image"][1] = np.inf
