@@ -292,6 +292,3 @@ def _more_samples(what: str, needed: int | None) -> str:
     if needed is None:
         return "What was lost lies so close to the limit that more samples are unlikely to tell; change one of them."
     return f"At the rates seen, about {needed:,} {what} would tell."
-
-
-__all__ = ["judge"]

@@ -11,7 +11,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeglm.report.markup import Markup, element
+from edgeglm.report.figures import as_percent
+from edgeglm.report.markup import Child, Markup, element
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +85,16 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]
+
+
+def figure(title: str, chart: Markup, note: Child) -> Markup:
+    """Return a chart with its heading and a note below."""
+    return element("figure", element("h3", title), chart, element("figcaption", note))
+
+
+def axis_text(name: str, value: float) -> str:
+    """Return a number of the axis of a metric, as short as it can be: `92.5 %`."""
+    return f"{round(100 * value, 3):g} %" if as_percent(name) else f"{value:.3g}"
 
 
 def bar_chart(key: str, title: str, description: str, bars: Sequence[Bar]) -> Markup:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from edgeglm.errors import UserError
 from edgeglm.report.figures import MISSING, format_bytes, format_metric, format_points, format_ratio
-from edgeglm.report.findings import artifact_name
+from edgeglm.report.findings import artifact_name, by_class
 from edgeglm.report.markup import clean
 from edgeglm.report.types import COUNTED
 
@@ -181,11 +181,12 @@ def _metric_change(split: str, a: Metric | None, b: Metric | None, threshold: fl
 
 
 def _class_changes(split: str, a: list[ClassResult], b: list[ClassResult]) -> list[ClassChange]:
-    after = {result.label: result for result in b if result.n >= COUNTED}
+    after = by_class(b)
+    pairs = [(result, after[key]) for key, result in by_class(a).items() if key in after]
     return [
-        ClassChange(split=split, label=result.label, before=result.recall, after=after[result.label].recall)
-        for result in a
-        if result.n >= COUNTED and result.label in after and after[result.label].recall != result.recall
+        ClassChange(split=split, label=old.label, before=old.recall, after=new.recall)
+        for old, new in pairs
+        if old.n >= COUNTED and new.n >= COUNTED and old.recall != new.recall
     ]
 
 
@@ -245,6 +246,3 @@ def _table(found: ArtifactChange) -> Table:
     if len(found.classes) > _CLASSES_SHOWN:
         table.add_row(f"{len(found.classes) - _CLASSES_SHOWN} more classes changed", "", "", "")
     return table
-
-
-__all__ = ["ArtifactChange", "ClassChange", "Comparison", "MetricChange", "compare", "render_comparison"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,9 @@ from edgeglm.boards import BOARDS
 from edgeglm.report.figures import format_ms, format_ratio
 
 if TYPE_CHECKING:
-    from edgeglm.report.types import ArtifactSide, Report, StepSide
+    from collections.abc import Sequence
+
+    from edgeglm.report.types import ArtifactSide, ClassResult, Report, StepSide
 
 State = Literal["met", "missed", "undecided", "none"]
 
@@ -104,6 +107,16 @@ def best_artifact(report: Report) -> ArtifactSide | None:
         return (missed, undecided, broken, lost, -(artifact.size_ratio or 1.0) * (artifact.speedup or 1.0))
 
     return min(report.artifacts, key=rank, default=None)
+
+
+def by_class(results: Sequence[ClassResult]) -> dict[tuple[str, int], ClassResult]:
+    """Return results by label and how often it came before: two classes may carry one name."""
+    found: dict[tuple[str, int], ClassResult] = {}
+    seen: Counter[str] = Counter()
+    for result in results:
+        found[result.label, seen[result.label]] = result
+        seen[result.label] += 1
+    return found
 
 
 def artifact_name(artifact: ArtifactSide) -> str:

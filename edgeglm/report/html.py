@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from ruamel.yaml import YAML
 
-from edgeglm.report.charts import Bar, Dot, Pair, bar_chart, dumbbell_chart, interval_chart
+from edgeglm.report.classes import class_section, confusion_section
 from edgeglm.report.figures import (
-    as_percent,
     change_of,
     format_bytes,
     format_count,
     format_metric,
     format_ms,
-    format_points,
     format_ratio,
     format_seconds,
 )
@@ -33,11 +31,10 @@ from edgeglm.report.findings import (
     steps_that_did_not_pay,
 )
 from edgeglm.report.markup import Child, Markup, clean, element, join
+from edgeglm.report.stages import stage_section
 from edgeglm.report.tables import (
     artifact_table,
     budget_table,
-    class_table,
-    confusion_block,
     drop_text,
     metric_of,
     prose,
@@ -46,13 +43,9 @@ from edgeglm.report.tables import (
     threads_text,
     typeset,
 )
-from edgeglm.report.types import COUNTED
 
 if TYPE_CHECKING:
-    from edgeglm.report.types import ArtifactSide, ClassResult, Report, Side, StepSide, Verdict
-
-_CHART_CLASSES = 24  # rows of a per-class chart; above, the worst and the best
-_SHOWN_WORST, _SHOWN_BEST = 16, 8
+    from edgeglm.report.types import ArtifactSide, Report, Side, StepSide, Verdict
 
 
 def render_html(report: Report) -> str:
@@ -67,9 +60,9 @@ def render_html(report: Report) -> str:
     sections = [
         _section("best", "Best artifact", _best(report)),
         _section("artifacts", "Artifacts", _artifacts(report)),
-        _section("charts", "Stage by stage", _charts(report)),
-        _section("classes", "Change by class", _classes(report)),
-        _section("confusion", "Confusion", _confusion(report)),
+        _section("charts", "Stage by stage", stage_section(report)),
+        _section("classes", "Change by class", class_section(report)),
+        _section("confusion", "Confusion", confusion_section(report)),
         _section("steps", "Steps", _steps(report)),
         _section("warnings", "Warnings", _warnings(report)),
         _section("host", "Host", _host(report)),
@@ -225,156 +218,6 @@ def _artifacts(report: Report) -> Child:
     return join(artifact_table(report), budget_table(report), split_table(report))
 
 
-def _stages(report: Report) -> list[tuple[str, str, Side]]:
-    """Label, class and figures of everything measured, in the order it came about."""
-    stages: list[tuple[str, str, Side]] = [("Baseline", "baseline", report.baseline)]
-    stages += [(f"{number}. {step_name(step)}", "step", step) for number, step in enumerate(report.steps, start=1)]
-    names = [artifact_name(artifact) for artifact in report.artifacts]
-    for name, artifact in zip(names, report.artifacts, strict=True):
-        label = name if names.count(name) == 1 else f"{name} ({artifact.path})"
-        stages.append((label, "artifact", artifact))
-    return stages
-
-
-def _charts(report: Report) -> Child:
-    stages = _stages(report)
-    name = metric_of(report)
-    sizes = [
-        Bar(
-            label,
-            kind,
-            side.size_bytes,
-            format_bytes(side.size_bytes) if side.size_bytes is not None else "not measured",
-        )
-        for label, kind, side in stages
-    ]
-    times = [
-        Bar(label, kind, side.latency_ms.p50, f"{format_ms(side.latency_ms.p50)} ms", side.latency_ms.p95)
-        if side.latency_ms is not None
-        else Bar(label, kind, None, "not measured")
-        for label, kind, side in stages
-    ]
-    metrics = [
-        Dot(label, kind, side.metric.value, side.metric.ci95, format_metric(name, side.metric.value))
-        if side.metric is not None
-        else Dot(label, kind, None, None, "not measured")
-        for label, kind, side in stages
-    ]
-    latency = bar_chart("latency", "Latency on this host by stage, p50 in milliseconds", _spoken(times), times)
-    metric = interval_chart(
-        "metric", f"{name} by stage with 95 % intervals", _spoken(metrics), metrics, label=lambda v: _axis_text(name, v)
-    )
-    figures = [
-        _figure(
-            "Size",
-            bar_chart("size", "Size of the file by stage", _spoken(sizes), sizes),
-            "Stripped float32 ONNX for baseline and steps, the file itself for artifacts.",
-        ),
-        _figure(
-            "Latency on this host",
-            latency,
-            f"Bar: p50, line: p95{_beyond(latency)}. Batch 1, 1 thread.",
-        ),
-        _figure(
-            name.capitalize(),
-            metric,
-            "Line: 95 % interval of each figure alone; changes are judged on the same samples, which tells more. "
-            f"The axis does not start at zero{_beyond(metric)}.",
-        ),
-    ]
-    return element("div", *figures, class_="figures")
-
-
-def _figure(title: str, chart: Markup, note: Child) -> Markup:
-    return element("figure", element("h3", title), chart, element("figcaption", note))
-
-
-def _beyond(chart: Markup) -> str:
-    return "; an arrow: beyond the frame" if 'class="beyond' in chart else ""
-
-
-def _spoken(rows: list[Bar] | list[Dot]) -> str:
-    return "; ".join(f"{row.label}: {row.text}" for row in rows)
-
-
-def _axis_text(name: str, value: float) -> str:
-    return f"{round(100 * value, 3):g} %" if as_percent(name) else f"{value:.3g}"
-
-
-def _classes(report: Report) -> Child:
-    before = {result.label: result for result in report.baseline.per_class}
-    if not before:
-        return None
-    shown = {id(artifact): _shown_pairs(before, artifact) for artifact in report.artifacts}
-    values = [value for pairs in shown.values() for pair in pairs for value in (pair.before, pair.after)]
-    low = max(0.0, min(0.95, int(min(values, default=0.9) * 20) / 20))
-    figures = []
-    for number, artifact in enumerate(report.artifacts):
-        pairs = shown[id(artifact)]
-        if not pairs:
-            continue
-        title = f"Recall by class, baseline to {artifact_name(artifact)}"
-        spoken = "; ".join(f"{pair.label}: {pair.text}" for pair in pairs)
-        chart = dumbbell_chart(
-            f"classes{number}", title, spoken, pairs, low=low, label=lambda v: _axis_text("recall", v)
-        )
-        total = sum(result.n > 0 for result in artifact.per_class)
-        note = f"The {len(pairs)} classes that changed most of {total}." if total > len(pairs) else None
-        least = min((result.n for result in artifact.per_class if result.n >= COUNTED), default=0)
-        if least:
-            note = join(note, " " if note else None, f"One answer more or less of {least} is {100 / least:.1f} pt.")
-        figures.append(_figure(artifact_name(artifact), chart, note))
-    few = sum(result.n < COUNTED for result in before.values())
-    legend = element(
-        "ul",
-        element("li", _mark("ring kept"), "baseline"),
-        element("li", _mark("dot lost"), "artifact, lower"),
-        element("li", _mark("dot kept"), "artifact, same or higher"),
-        element("li", _mark("dot few"), f"fewer than {COUNTED} samples: not judged") if few else None,
-        class_="legend",
-    )
-    grey = (
-        f" {few} of {len(before)} classes have fewer than {COUNTED} samples: they are grey and not judged."
-        if few
-        else ""
-    )
-    return join(
-        element("p", f"Share of each class that is recognised (recall), worst change first.{grey}"),
-        legend if figures else None,
-        element("div", *figures, class_="figures") if figures else None,
-        element("details", element("summary", f"All {len(before)} classes as a table"), class_table(report)),
-    )
-
-
-def _mark(class_: str) -> Markup:
-    circle = element("circle", class_=class_, cx=7, cy=7, r=4.5)
-    return element("svg", circle, class_="mark", viewBox="0 0 14 14", aria_hidden="true")
-
-
-def _shown_pairs(before: dict[str, ClassResult], artifact: ArtifactSide) -> list[Pair]:
-    results = [result for result in artifact.per_class if result.n and result.label in before]
-    results.sort(key=lambda result: (result.n < COUNTED, result.recall - before[result.label].recall))
-    if len(results) > _CHART_CLASSES:
-        counted = [result for result in results if result.n >= COUNTED] or results
-        results = counted if len(counted) <= _CHART_CLASSES else counted[:_SHOWN_WORST] + counted[-_SHOWN_BEST:]
-    return [
-        Pair(
-            result.label,
-            before[result.label].recall,
-            result.recall,
-            result.n >= COUNTED,
-            format_points("recall", result.recall - before[result.label].recall).replace("-", "\u2212"),
-        )
-        for result in results
-    ]
-
-
-def _confusion(report: Report) -> Child:
-    blocks = [confusion_block("Baseline", report.baseline)]
-    blocks += [confusion_block(f"{artifact_name(a)} ({a.path})", a) for a in report.artifacts]
-    return [block for block in blocks if block is not None]
-
-
 def _steps(report: Report) -> Child:
     if not report.steps:
         return element("p", "No steps: the artifacts are the original network, exported and quantized.")
@@ -472,6 +315,3 @@ def _as_yaml(data: dict[str, Any]) -> str:
     text = io.StringIO()
     yaml.dump(data, text)
     return clean(text.getvalue())
-
-
-__all__ = ["render_html"]

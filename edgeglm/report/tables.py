@@ -1,4 +1,4 @@
-"""The tables of the page: artifacts, budget, splits, classes, confusion."""
+"""The tables of the page: artifacts, budget, splits; and how any table is laid out."""
 
 from __future__ import annotations
 
@@ -29,11 +29,8 @@ from edgeglm.report.types import COUNTED
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.report.types import ArtifactSide, ClassResult, Drop, Latency, Metric, Parity, Report, Side
+    from edgeglm.report.types import ArtifactSide, Drop, Latency, Metric, Parity, Report, Side
 
-_MATRIX_CLASSES = 30
-_PAIRS = 12
-_HEAT_LEVELS = 5
 STATE_WORDS = {"met": "met", "missed": "missed", "undecided": "undecided", "none": "not judged"}
 
 
@@ -137,7 +134,7 @@ def budget_table(report: Report) -> Markup | None:
     limits = budget_limits(report)
     if not limits or not report.artifacts:
         return None
-    names = _distinct_names(report)
+    names = distinct_names(report)
     rows = []
     for line, limit in limits.items():
         cells: list[tuple[str, Child]] = [("Limit", typeset(_limit_text(report, line, limit)))]
@@ -154,7 +151,7 @@ def split_table(report: Report) -> Markup | None:
     """Return the metric on the further evaluation splits, or None when there is but one."""
     if not report.baseline.splits:
         return None
-    names = _distinct_names(report)
+    names = distinct_names(report)
     rows = []
     for split, before in report.baseline.splits.items():
         cells: list[tuple[str, Child]] = [("Baseline", _metric_cell(before.metric, None))]
@@ -165,59 +162,6 @@ def split_table(report: Report) -> Markup | None:
     head = ("Split", "Baseline", *names)
     caption = "The further evaluation splits: metric, and change against the baseline"
     return scrolling(caption, table(caption, head, rows, class_="cards"))
-
-
-def class_table(report: Report) -> Markup:
-    """Return the recall of every class, baseline and artifacts side by side."""
-    names = _distinct_names(report)
-    by_label = [{result.label: result for result in artifact.per_class} for artifact in report.artifacts]
-    rows = []
-    for before in report.baseline.per_class:
-        cells: list[tuple[str, Child]] = [
-            ("Samples", f"{before.n:,}"),
-            ("Baseline", typeset(format_metric("recall", before.recall) if before.n else "-")),
-        ]
-        for name, results in zip(names, by_label, strict=True):
-            cells.append((name, _recall_cell(results.get(before.label))))
-        rows.append(row(element("bdi", before.label), cells, class_="few" if before.n < COUNTED else None))
-    head = ("Class", "Samples", "Baseline", *names)
-    return scrolling("Recall of every class", table("Recall of every class", head, rows, class_="plain"))
-
-
-def confusion_block(name: str, side: Side) -> Markup | None:
-    """Return one side's confusion, folded: the pairs mixed up most, and the matrix where it fits a page."""
-    matrix = side.confusion
-    if not matrix:
-        return None
-    labels = [result.label for result in side.per_class]
-    if len(labels) != len(matrix):
-        labels = [str(number) for number in range(len(matrix))]
-    wrong = sorted(
-        ((count, t, p) for t, counts in enumerate(matrix) for p, count in enumerate(counts) if t != p and count),
-        reverse=True,
-        key=lambda item: item[0],
-    )
-    total, missed = sum(map(sum, matrix)), sum(count for count, _, _ in wrong)
-    parts: list[Child] = []
-    if wrong:
-        pairs = [
-            element(
-                "li",
-                element("bdi", labels[t]),
-                " taken for ",
-                element("bdi", labels[p]),
-                f": {count:,} of {sum(matrix[t]):,}",
-            )
-            for count, t, p in wrong[:_PAIRS]
-        ]
-        more = f" The {_PAIRS} most frequent of {len(wrong)} pairs." if len(wrong) > _PAIRS else ""
-        parts += [element("p", f"Most often confused.{more}"), element("ol", *pairs, class_="pairs")]
-    if len(matrix) <= _MATRIX_CLASSES:
-        parts.append(scrolling(f"Confusion matrix of {name}", _matrix(labels, matrix)))
-    else:
-        parts.append(element("p", f"The matrix of {len(matrix)} classes is in report.json.", class_="quiet"))
-    summary = f"{name}: {missed:,} of {total:,} wrong"
-    return element("details", element("summary", summary), *parts)
 
 
 def scrolling(name: str, content: Markup) -> Markup:
@@ -328,21 +272,8 @@ def _parity_cell(parity: Parity | None) -> Child:
     )
 
 
-def _recall_cell(result: ClassResult | None) -> Child:
-    if result is None or not result.n:
-        return typeset("-")
-    recall = typeset(format_metric("recall", result.recall))
-    if result.drop is None:
-        return recall
-    tone = (
-        "bad" if result.drop > 0 and result.n >= COUNTED else "good" if result.drop < 0 and result.n >= COUNTED else ""
-    )
-    return join(
-        recall, " ", element("span", typeset(format_points("recall", 0.0 - result.drop)), class_=f"delta {tone}")
-    )
-
-
-def _distinct_names(report: Report) -> list[str]:
+def distinct_names(report: Report) -> list[str]:
+    """Return a name for each artifact: format and scheme, or the path where two share those."""
     names = [artifact_name(artifact) for artifact in report.artifacts]
     return [
         name if names.count(name) == 1 else artifact.path
@@ -372,46 +303,3 @@ def _measured(line: str, artifact: ArtifactSide) -> str:
     if line == "host_latency_p95_ms":
         return "-" if artifact.latency_ms is None else f"{format_ms(artifact.latency_ms.p95)} ms"
     return format_bytes(artifact.size_bytes if line == "size_mb" else artifact.peak_rss_bytes)
-
-
-def _matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
-    head = element(
-        "tr",
-        element("td", small("actual \u2193 taken for \u2192")),
-        *(element("th", element("span", element("bdi", label)), scope="col") for label in labels),
-    )
-    rows = []
-    for number, (label, counts) in enumerate(zip(labels, matrix, strict=True)):
-        total = sum(counts) or 1
-        cells = []
-        for predicted, count in enumerate(counts):
-            level = -(-count * _HEAT_LEVELS // total)  # rounded up: a single mistake shows
-            tone = "hit" if predicted == number else "miss"
-            cells.append(element("td", str(count) if count else "", class_=f"{tone}{level}" if count else None))
-        rows.append(element("tr", element("th", element("bdi", label), scope="row"), *cells))
-    return element(
-        "table",
-        element("caption", "Rows: the true class. Columns: the class it was taken for."),
-        element("thead", head),
-        element("tbody", *rows),
-        class_="matrix",
-    )
-
-
-__all__ = [
-    "artifact_table",
-    "budget_table",
-    "chip",
-    "class_table",
-    "confusion_block",
-    "drop_text",
-    "metric_of",
-    "prose",
-    "row",
-    "scrolling",
-    "small",
-    "split_table",
-    "table",
-    "threads_text",
-    "typeset",
-]

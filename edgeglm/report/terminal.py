@@ -134,6 +134,3 @@ def _figures(side: Side, artifact: ArtifactSide | None) -> tuple[str, ...]:
         MISSING if side.metric is None else format_metric(side.metric.name, side.metric.value),
         change,
     )
-
-
-__all__ = ["print_summary", "render_summary"]

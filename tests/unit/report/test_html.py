@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from edgeglm.report.html import render_html
-from edgeglm.report.types import BudgetResult
+from edgeglm.report.types import BudgetResult, ClassResult
 from tests.support.reports import (
     HOSTILE,
     SAMPLES,
@@ -210,3 +210,14 @@ def test_an_undecided_budget_says_what_would_settle_it() -> None:
 )
 def test_the_moment_of_a_run_is_told_in_utc(started: str, text: str) -> None:
     assert text in Page(render_html(cifar_report(started=started))).text
+
+
+def test_two_classes_of_one_name_stay_two() -> None:
+    crane = [ClassResult(label="crane", n=50, recall=recall) for recall in (0.9, 0.5)]
+    after = [ClassResult(label="crane", n=50, recall=recall, drop=0.0) for recall in (0.9, 0.4)]
+    report = cifar_report()
+    baseline = msgspec.structs.replace(report.baseline, per_class=crane, confusion=[])
+    artifact = msgspec.structs.replace(report.artifacts[0], per_class=after, confusion=[])
+    text = Page(render_html(msgspec.structs.replace(report, baseline=baseline, artifacts=[artifact]))).text
+    assert "All 2 classes" in text
+    assert "crane: \u221210.0 pt; crane: 0.0 pt" in text

@@ -1,0 +1,83 @@
+"""Charts of size, latency and metric: the original, each step, each file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeglm.report.charts import Bar, Dot, axis_text, bar_chart, figure, interval_chart
+from edgeglm.report.figures import format_bytes, format_metric, format_ms
+from edgeglm.report.findings import artifact_name, step_name
+from edgeglm.report.markup import Child, Markup, element
+from edgeglm.report.tables import metric_of
+
+if TYPE_CHECKING:
+    from edgeglm.report.types import Report, Side
+
+
+def stage_section(report: Report) -> Child:
+    """Return the three charts, a row a stage."""
+    stages = _stages(report)
+    name = metric_of(report)
+    sizes = [
+        Bar(
+            label,
+            kind,
+            side.size_bytes,
+            format_bytes(side.size_bytes) if side.size_bytes is not None else "not measured",
+        )
+        for label, kind, side in stages
+    ]
+    times = [
+        Bar(label, kind, side.latency_ms.p50, f"{format_ms(side.latency_ms.p50)} ms", side.latency_ms.p95)
+        if side.latency_ms is not None
+        else Bar(label, kind, None, "not measured")
+        for label, kind, side in stages
+    ]
+    metrics = [
+        Dot(label, kind, side.metric.value, side.metric.ci95, format_metric(name, side.metric.value))
+        if side.metric is not None
+        else Dot(label, kind, None, None, "not measured")
+        for label, kind, side in stages
+    ]
+    latency = bar_chart("latency", "Latency on this host by stage, p50 in milliseconds", _spoken(times), times)
+    metric = interval_chart(
+        "metric", f"{name} by stage with 95 % intervals", _spoken(metrics), metrics, label=lambda v: axis_text(name, v)
+    )
+    figures = [
+        figure(
+            "Size",
+            bar_chart("size", "Size of the file by stage", _spoken(sizes), sizes),
+            "Stripped float32 ONNX for baseline and steps, the file itself for artifacts.",
+        ),
+        figure(
+            "Latency on this host",
+            latency,
+            f"Bar: p50, line: p95{_beyond(latency)}. Batch 1, 1 thread.",
+        ),
+        figure(
+            name.capitalize(),
+            metric,
+            "Line: 95 % interval of each figure alone; changes are judged on the same samples, which tells more. "
+            f"The axis does not start at zero{_beyond(metric)}.",
+        ),
+    ]
+    return element("div", *figures, class_="figures")
+
+
+def _stages(report: Report) -> list[tuple[str, str, Side]]:
+    """Label, class and figures of everything measured, in the order it came about."""
+    stages: list[tuple[str, str, Side]] = [("Baseline", "baseline", report.baseline)]
+    stages += [(f"{number}. {step_name(step)}", "step", step) for number, step in enumerate(report.steps, start=1)]
+    names = [artifact_name(artifact) for artifact in report.artifacts]
+    for name, artifact in zip(names, report.artifacts, strict=True):
+        label = name if names.count(name) == 1 else f"{name} ({artifact.path})"
+        stages.append((label, "artifact", artifact))
+    return stages
+
+
+def _beyond(chart: Markup) -> str:
+    return "; an arrow: beyond the frame" if 'class="beyond' in chart else ""
+
+
+def _spoken(rows: list[Bar] | list[Dot]) -> str:
+    return "; ".join(f"{row.label}: {row.text}" for row in rows)
