@@ -76,11 +76,11 @@ def _judge_artifact(
             "Quantize it, or prune more." if artifact.scheme == "none" else "Prune more, or choose a smaller network."
         )
         yield from _judge_bytes(
-            artifact, "size_mb", budget.size_mb, artifact.size_bytes, ("its size", "the file has"), mend
+            artifact, "size_mb", budget.size_mb, artifact.size_bytes, ("its size", "the file is"), mend
         )
     if budget.peak_rss_mb is not None:
         mend = "Prune more, use a smaller input, or the runtime that needs less."
-        said = ("its peak memory", "serving it on this host took at its peak")
+        said = ("its peak memory", "the peak of a process that serves it on this host is")
         yield from _judge_bytes(artifact, "peak_rss_mb", budget.peak_rss_mb, artifact.peak_rss_bytes, said, mend)
     if budget.min_speedup is not None:
         yield from _judge_speedup(baseline, artifact, budget.min_speedup, board, host)
@@ -285,10 +285,11 @@ def _loss(name: str, value: float, interval: tuple[float, float], n: int) -> str
 def _against(line: str, allowed: str, *, missed: bool) -> str:
     if missed:
         return f"`budget.{line}` allows {allowed}."
-    return f"the {allowed} that `budget.{line}` allows lie inside the interval, so it cannot be told."
+    return f"the limit of `budget.{line}`, {allowed}, lies inside the interval, so it cannot be told."
 
 
 def _more_samples(what: str, needed: int | None) -> str:
     if needed is None:
         return "What was lost lies so close to the limit that more samples are unlikely to tell; change one of them."
-    return f"At the rates seen, about {needed:,} {what} would tell."
+    about = float(f"{needed:.2g}")  # the rates are measured themselves: more digits would pretend
+    return f"At the rates seen, about {about:,.0f} {what} would tell."
