@@ -82,3 +82,17 @@ def test_without_bfloat16_in_the_cpu_nothing_is_timed(monkeypatch: pytest.Monkey
     monkeypatch.setattr("edgeglm.nn.precision.bfloat16_supported", lambda _: False)
     monkeypatch.setattr("edgeglm.nn.precision.deepcopy", lambda _: pytest.fail("it was timed"))
     assert measure_precision(make_model(Plain()), {"input": images()}, device="cpu", threads=1) == "float32"
+
+
+def test_a_network_without_kernels_in_bfloat16_is_trained_in_float32() -> None:
+    class Inverse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.eye(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            inverse = torch.linalg.inv(self.weight.to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype))
+            return x @ inverse.to(x.dtype)
+
+    model = make_model(Inverse(), np.ones((2, 3)))
+    assert measure_precision(model, {"x": np.ones((2, 3))}, device="cpu", threads=1) == "float32"

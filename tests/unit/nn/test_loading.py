@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edgeglm.errors import ModelError
+from edgeglm.nn.calling import call
 from edgeglm.nn.loading import build_python_model, state_sha256
 from tests.support.nets import Plain, images
 
@@ -172,6 +174,35 @@ def test_several_inputs_take_the_order_of_forward_and_no_output_the_name_of_an_i
         ("right_output", (3,), "NC"),
         ("mean", (), ""),
     ]
+
+
+def test_inputs_are_given_by_name_where_forward_has_others_between_them() -> None:
+    class Gap(nn.Module):
+        def forward(self, left: Tensor, mask: Tensor | None = None, right: Tensor | None = None) -> Tensor:
+            assert mask is None
+            assert right is not None
+            return left - right
+
+    model = build(Gap(), sample={"right": PAIR["right"] * 3, "left": PAIR["left"]})
+    tensors = {spec.name: torch.ones(1, 3) * scale for spec, scale in zip(model.inputs, (1, 3), strict=True)}
+    assert torch.equal(call(model.module, tensors)["logits"], torch.full((1, 3), -2.0))
+
+
+def test_the_fields_of_a_named_tuple_name_the_outputs() -> None:
+    class Answer(NamedTuple):
+        score: Tensor
+        length: int
+
+    class Named(nn.Module):
+        def forward(self, x: Tensor) -> Answer:
+            return Answer(x.flatten(1), 3)
+
+    assert [spec.name for spec in build(Named()).outputs] == ["score"]
+
+
+def test_whole_numbers_given_to_a_convolution_get_the_hint_to_give_floats() -> None:
+    sample = {"input": images().astype(np.int64)}
+    assert "float32" in refused("model-refuses-input", Plain(), sample=sample)
 
 
 def test_a_tuple_of_outputs_is_numbered() -> None:

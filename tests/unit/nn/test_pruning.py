@@ -249,6 +249,35 @@ def test_channels_that_forward_moves_about_are_left_though_the_shapes_would_fit(
     assert any("stem" in note or "scale" in note for note in ctx.notes[1:])
 
 
+def test_a_forward_that_makes_float32_tensors_of_its_own_is_tried_in_float32() -> None:
+    class Own(Plain):
+        def forward(self, image: Tensor) -> Tensor:
+            mixed = image.float() @ torch.eye(image.shape[-1])  # float64 has no product with float32
+            return super().forward(mixed.to(self.head.weight.dtype)) @ torch.eye(4)
+
+    result = pruned(make_model(Own()), channel_ratio=0.5)
+    assert result.module.first[0].out_channels == 8
+
+
+def test_a_forward_that_records_no_gradients_is_refused_as_having_nothing_to_prune() -> None:
+    class Detached(Plain):
+        def forward(self, image: Tensor) -> Tensor:
+            with torch.no_grad():
+                return super().forward(image)
+
+    assert "no layer that can be pruned" in refused("step-changed-nothing", make_model(Detached()), channel_ratio=0.5)
+
+
+def test_a_network_that_the_trace_breaks_on_is_refused_with_a_hint() -> None:
+    class Once(Plain):
+        def forward(self, image: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                raise RuntimeError("for inference only")
+            return super().forward(image)
+
+    assert "for inference only" in refused("prune-cannot-follow", make_model(Once()), channel_ratio=0.5)
+
+
 def test_layers_beside_an_lstm_are_pruned_and_those_that_feed_it_left() -> None:
     model = make_model(Recurrent(), np.random.default_rng(0).normal(size=(4, 8, 10)))
     data = ArraySplit({"x": np.random.default_rng(0).normal(size=(16, 8, 10))}, np.arange(16) % 4)

@@ -272,6 +272,11 @@ def test_held_out_rows_are_the_same_share_of_every_class() -> None:
     assert not np.array_equal(held, hold_out(targets, 141, 0.1, seed=1, where="")[1])
 
 
+def test_at_least_one_row_is_held_out() -> None:
+    learnt, held = hold_out(None, 10, 0.01, seed=0, where="")
+    assert (len(learnt), len(held)) == (9, 1)
+
+
 def test_evaluation_and_calibration_data_are_not_touched() -> None:
     class Sealed(ArraySplit):
         def rows(self, _: np.ndarray) -> Any:
