@@ -81,9 +81,9 @@ def make_manifest(
 ) -> Manifest:
     """Return the manifest of a result; ``outputs`` are those of the first artifact on the evaluation data."""
     recipe = project.recipe
-    code, data = project.entries.sha256(), project.data.sha256
-    recipe_sha256 = hashlib.sha256(recipe_text.encode()).hexdigest()
-    fingerprint = hashlib.sha256("".join([recipe_sha256, code, data, project.weights_sha256]).encode()).hexdigest()
+    lineage = make_lineage(project, recipe_text)
+    parts = (lineage.recipe_sha256, lineage.code_sha256, lineage.data_sha256, lineage.weights_sha256)
+    fingerprint = hashlib.sha256("".join(parts).encode()).hexdigest()
     return Manifest(
         schema=MANIFEST_SCHEMA,
         name=recipe.name,
@@ -110,14 +110,20 @@ def make_manifest(
         postprocess=tuple(ProcessOp(step.op, step.settings) for step in recipe.postprocess),
         labels=project.data.labels,
         reference=make_reference(project.data.evaluation, outputs, project.data.labels),
-        lineage=Lineage(
-            recipe_sha256=recipe_sha256,
-            data_sha256=data,
-            code_sha256=code,
-            weights_sha256=project.weights_sha256,
-            versions=project.versions,
-            provenance={key: value for key, value in msgspec.to_builtins(recipe.provenance).items() if value},
-        ),
+        lineage=lineage,
+    )
+
+
+def make_lineage(project: Project, recipe_text: str) -> Lineage:
+    """Return where a result comes from: digests of recipe, data, code and weights, and the versions that made it."""
+    provenance = msgspec.to_builtins(project.recipe.provenance)
+    return Lineage(
+        recipe_sha256=hashlib.sha256(recipe_text.encode()).hexdigest(),
+        data_sha256=project.data.sha256,
+        code_sha256=project.entries.sha256(),
+        weights_sha256=project.weights_sha256,
+        versions=project.versions,
+        provenance={key: value for key, value in provenance.items() if value},
     )
 
 

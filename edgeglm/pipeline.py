@@ -5,36 +5,32 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from edgeglm_agent.wire import Manifest, encode_manifest
 
 from edgeglm.budget import judge
-from edgeglm.build import Builder, File, StepRun, run_steps, step_key
+from edgeglm.build import Builder, File, StepRun, run_steps
 from edgeglm.cache import Cache
 from edgeglm.errors import BudgetMissedError, EdgeglmError
 from edgeglm.evaluation import Evaluator
 from edgeglm.host import describe_host
-from edgeglm.manifest import golden_file, golden_rows, make_manifest
+from edgeglm.manifest import golden_file, golden_rows, make_lineage, make_manifest
 from edgeglm.model import Model, ModelFile
 from edgeglm.output import OutputFolder, open_output
 from edgeglm.preflight import place, preflight
 from edgeglm.project import open_project
-from edgeglm.report.types import ArtifactSide, Latency, Report, Side, StepSide
+from edgeglm.recipe import dump_recipe, resolved
+from edgeglm.report.types import ArtifactSide, Report
+from edgeglm.sides import MadeArtifact, artifact_side, baseline_side, measure_files, step_side
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm_agent.wire import Manifest
-
-    from edgeglm.data import Arrays
     from edgeglm.log import Log
-    from edgeglm.measure.latency import Measured
     from edgeglm.project import Project
-    from edgeglm.recipe import ArtifactConfig, LoadedRecipe
-
-LATENCY_RUNS = 200
-PARITY_SAMPLES = 64
+    from edgeglm.recipe import LoadedRecipe
 
 
 @dataclass(frozen=True)
@@ -44,14 +40,6 @@ class Result:
     report: Report
     manifest: Manifest | None  # None: rejected
     folder: Path
-
-
-@dataclass(frozen=True)
-class _Artifact:
-    config: ArtifactConfig
-    name: str  # model.onnx
-    file: File
-    outputs: dict[str, Arrays]  # split -> outputs
 
 
 def run_recipe(
@@ -94,20 +82,21 @@ def run_recipe(
         timed = {"baseline": reference}
         timed |= {f"step {index}": file for index, file in structures.items()}
         timed |= {f"artifact {index}": artifact.file for index, artifact in enumerate(artifacts)}
-        figures = _measure(project, timed, log)
-        baseline = _baseline_side(project, reference, evaluator, figures["baseline"])
-        step_sides = [_step_side(run, structures, evaluator, figures) for run in steps]
+        figures = measure_files(project, timed, log)
+        baseline = baseline_side(project, reference, evaluator, figures["baseline"])
+        step_sides = [step_side(run, structures, evaluator, figures) for run in steps]
         sides = [
-            _artifact_side(project, artifact, final, key, evaluator, baseline, figures[f"artifact {index}"])
+            artifact_side(project, artifact, final, key, evaluator, baseline, figures[f"artifact {index}"])
             for index, artifact in enumerate(artifacts)
         ]
         host = describe_host()
         budget = judge(baseline, sides, project.recipe.budget, project.board, host)
         order = _preference(project, sides)
         artifacts, sides = [artifacts[i] for i in order], [sides[i] for i in order]
+        recipe_text = dump_recipe(project.recipe)
         report = Report(
             name=project.recipe.name,
-            recipe=msgspec.to_builtins(project.recipe),
+            recipe=resolved(project.recipe),
             target=project.recipe.target,
             baseline=baseline,
             steps=step_sides,
@@ -115,11 +104,12 @@ def run_recipe(
             budget=budget,
             host=host,
             warnings=list(project.data.warnings),
+            lineage=msgspec.to_builtins(make_lineage(project, recipe_text)),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - clock, 3),
         )
         log.stage("write")
-        manifest = _publish(folder, project, report, artifacts, steps)
+        manifest = _publish(folder, project, report, artifacts, steps, recipe_text)
     return Result(report, manifest, output)
 
 
@@ -143,11 +133,11 @@ def baseline_file(project: Project, builder: Builder) -> File:
 
 def _make_artifacts(
     project: Project, builder: Builder, evaluator: Evaluator, final: Model | ModelFile, key: str, log: Log
-) -> list[_Artifact]:
+) -> list[MadeArtifact]:
     """Write, load again and evaluate every artifact of the recipe."""
     configs = project.recipe.artifacts
     formats = [config.format for config in configs]
-    artifacts: list[_Artifact] = []
+    artifacts: list[MadeArtifact] = []
     for index, config in enumerate(configs):
         log.stage(f"artifacts[{index}] {config.format} {config.scheme}")
         try:
@@ -157,7 +147,7 @@ def _make_artifacts(
             raise place(error, f"artifacts[{index}]") from error
         several = formats.count(config.format) > 1
         name = f"model.{config.scheme}.{config.format}" if several else f"model.{config.format}"
-        artifacts.append(_Artifact(config, name, file, outputs))
+        artifacts.append(MadeArtifact(config, name, file, outputs))
         log.note(f"{file.size_bytes / 1e3:.1f} kB")
     return artifacts
 
@@ -168,138 +158,6 @@ def _step_files(steps: list[StepRun], builder: Builder) -> dict[int, File]:
     for run in steps:
         last[msgspec.json.encode(run.model.edits).decode()] = run.index
     return {index: builder.float_file(steps[index].model, steps[index].key, "onnx") for index in last.values()}
-
-
-def _measure(project: Project, files: dict[str, File], log: Log) -> dict[str, dict[int, Measured]]:
-    """Return name -> threads -> figures; everything of one thread count is interleaved in one run."""
-    from edgeglm.measure.latency import measure_latency
-
-    row = {name: values[:1] for name, values in project.sample.items()}
-    figures: dict[str, dict[int, Measured]] = {name: {} for name in files}
-    for threads in (1, 2):
-        chosen = files if threads == 1 else {n: f for n, f in files.items() if not n.startswith("step")}
-        measured = measure_latency(
-            {name: (file.built.path, file.built.format) for name, file in chosen.items()},
-            row,
-            model_inputs=project.original.inputs,
-            threads=threads,
-            runs=LATENCY_RUNS,
-        )
-        for name, value in measured.items():
-            figures[name][threads] = value
-        log.note(f"{len(chosen)} files interleaved on {threads} thread{'s' * (threads > 1)}")
-    return figures
-
-
-def _extra(figures: dict[int, Measured]) -> list[Latency]:
-    return [figures[threads].latency for threads in sorted(figures) if threads != 1]
-
-
-def _baseline_side(project: Project, file: File, evaluator: Evaluator, figures: dict[int, Measured]) -> Side:
-    return Side(
-        **_counts(project.original, file),
-        size_bytes=file.size_bytes,
-        latency_ms=figures[1].latency,
-        latency_ms_extra=_extra(figures),
-        peak_rss_bytes=figures[1].peak_rss_bytes,
-        warnings=list(file.built.warnings),
-        **evaluator.side(evaluator.baseline, is_baseline=True),
-    )
-
-
-def _step_side(
-    run: StepRun, structures: dict[int, File], evaluator: Evaluator, figures: dict[str, dict[int, Measured]]
-) -> StepSide:
-    index = min(i for i in structures if i >= run.index)
-    file, measured = structures[index], figures[f"step {index}"][1]
-    return StepSide(
-        index=run.index,
-        step=step_key(run.index, run.config),
-        settings=run.config.as_settings(),
-        notes=run.notes,
-        seconds=round(run.seconds, 3),
-        cached=run.cached,
-        **_counts(run.model, file),
-        size_bytes=file.size_bytes,
-        latency_ms=measured.latency,
-        peak_rss_bytes=measured.peak_rss_bytes,
-        **evaluator.side(evaluator.predict_torch(run.model, run.key)),
-    )
-
-
-def _artifact_side(
-    project: Project,
-    artifact: _Artifact,
-    final: Model | ModelFile,
-    key: str,
-    evaluator: Evaluator,
-    baseline: Side,
-    figures: dict[int, Measured],
-) -> ArtifactSide:
-    from edgeglm.measure.census import weight_dtypes
-    from edgeglm.measure.parity import compare
-
-    file, chief = artifact.file, project.data.eval_splits[0]
-    reference = evaluator.predict_torch(final, key) if isinstance(final, Model) else evaluator.baseline
-    rows = slice(0, PARITY_SAMPLES)
-    parity = compare(
-        {name: values[rows] for name, values in reference[chief].items()},
-        {name: values[rows] for name, values in artifact.outputs[chief].items()},
-        quantized=artifact.config.scheme != "none",
-    )
-    size_ratio = cast("int", baseline.size_bytes) / file.size_bytes
-    latency = figures[1].latency
-    speedup = cast("Latency", baseline.latency_ms).p50 / latency.p50
-    extra = {
-        f"threads={row.threads}": base.p50 / row.p50
-        for row, base in zip(_extra(figures), baseline.latency_ms_extra, strict=True)
-    }
-    return ArtifactSide(
-        format=artifact.config.format,
-        scheme=artifact.config.scheme,
-        path=artifact.name,
-        sha256=file.sha256,
-        activation_type=file.built.activation_type,
-        dtypes=weight_dtypes(file.built.path, artifact.config.format),
-        parity=parity,
-        size_ratio=size_ratio,
-        speedup=speedup,
-        speedup_extra=extra,
-        **_counts(final, file),
-        size_bytes=file.size_bytes,
-        latency_ms=latency,
-        latency_ms_extra=_extra(figures),
-        peak_rss_bytes=figures[1].peak_rss_bytes,
-        warnings=[*file.built.warnings, *_warnings(project, artifact, size_ratio, speedup, passed=parity.passed)],
-        **evaluator.side(artifact.outputs),
-    )
-
-
-def _warnings(project: Project, artifact: _Artifact, size_ratio: float, speedup: float, *, passed: bool) -> list[str]:
-    """Return what a user must hear about an artifact that did not get better."""
-    warnings = []
-    if size_ratio <= 1:
-        warnings.append(f"no smaller than the baseline: {1 / size_ratio:.2f} times its size")
-    if speedup <= 1:
-        text = f"no faster than the baseline on this host: {speedup:.2f}x"
-        if project.board.activation_type == "int8" and artifact.config.scheme == "static-int8":
-            text += f"; a signed INT8 graph is made for {project.board.name}, and this host says little about it"
-        warnings.append(text)
-    if not passed:
-        warnings.append("its outputs differ from the network's more than its scheme explains: see parity")
-    return warnings
-
-
-def _counts(model: Model | ModelFile, file: File) -> dict[str, Any]:
-    """Return parameters and MACs, of the network where there is one, else of the file."""
-    if isinstance(model, Model):
-        from edgeglm.nn.macs import count_macs, count_params
-
-        return {"params": count_params(model), "macs": count_macs(model)}
-    from edgeglm.measure.census import count_file_macs, count_file_params
-
-    path, file_format = file.built.path, file.built.format
-    return {"params": count_file_params(path, file_format), "macs": count_file_macs(path, file_format)}
 
 
 def _preference(project: Project, sides: list[ArtifactSide]) -> list[int]:
@@ -315,15 +173,18 @@ def _preference(project: Project, sides: list[ArtifactSide]) -> list[int]:
 
 
 def _publish(
-    folder: OutputFolder, project: Project, report: Report, artifacts: list[_Artifact], steps: list[StepRun]
+    folder: OutputFolder,
+    project: Project,
+    report: Report,
+    artifacts: list[MadeArtifact],
+    steps: list[StepRun],
+    recipe_text: str,
 ) -> Manifest | None:
     """Write the result; a missed budget with ``on_violation: fail`` puts artifacts under rejected/, unmanifested."""
-    from edgeglm.recipe import dump_recipe
     from edgeglm.report.html import render_html
     from edgeglm.report.json import encode_report
 
     rejected = bool(report.budget.violations) and project.recipe.on_violation == "fail"
-    recipe_text = dump_recipe(project.recipe)
     texts: dict[str, bytes] = {
         "report.json": encode_report(report),
         "report.html": render_html(report).encode(),
@@ -349,7 +210,5 @@ def _publish(
         return None
     chief = project.data.eval_splits[0]
     manifest = make_manifest(project, entries, artifacts[0].outputs[chief], texts, recipe_text)
-    from edgeglm_agent.wire import encode_manifest
-
     folder.publish(encode_manifest(manifest))
     return manifest

@@ -45,7 +45,8 @@ def _run() -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except typer.TyperException as wrong:  # the command line itself is wrong
-        wrong.show(file=sys.stderr)
+        show = getattr(wrong, "show", None)  # with the usage line, where the error knows its command
+        show(sys.stderr) if show else print(wrong, file=sys.stderr)
         return 2
     except EdgeglmError as error:
         print(error, file=sys.stderr)

@@ -1,0 +1,168 @@
+"""What is measured of each side: the baseline, the network after every step, every artifact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from edgeglm.build import File, StepRun, step_key
+from edgeglm.model import Model, ModelFile
+from edgeglm.report.types import ArtifactSide, Latency, Side, StepSide
+
+if TYPE_CHECKING:
+    from edgeglm.data import Arrays
+    from edgeglm.evaluation import Evaluator
+    from edgeglm.log import Log
+    from edgeglm.measure.latency import Measured
+    from edgeglm.project import Project
+    from edgeglm.recipe import ArtifactConfig
+
+LATENCY_RUNS = 200
+PARITY_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class MadeArtifact:
+    """One artifact of the recipe: the file that was written, and what it answers."""
+
+    config: ArtifactConfig
+    name: str  # model.onnx
+    file: File
+    outputs: dict[str, Arrays]  # split -> outputs
+
+
+def measure_files(project: Project, files: dict[str, File], log: Log) -> dict[str, dict[int, Measured]]:
+    """Return name -> threads -> figures; everything of one thread count is interleaved in one run."""
+    from edgeglm.measure.latency import measure_latency
+
+    row = {name: values[:1] for name, values in project.sample.items()}
+    figures: dict[str, dict[int, Measured]] = {name: {} for name in files}
+    for threads in (1, 2):
+        chosen = files if threads == 1 else {n: f for n, f in files.items() if not n.startswith("step")}
+        measured = measure_latency(
+            {name: (file.built.path, file.built.format) for name, file in chosen.items()},
+            row,
+            model_inputs=project.original.inputs,
+            threads=threads,
+            runs=LATENCY_RUNS,
+        )
+        for name, value in measured.items():
+            figures[name][threads] = value
+        log.note(f"{len(chosen)} files interleaved on {threads} thread{'s' * (threads > 1)}")
+    return figures
+
+
+def _extra(figures: dict[int, Measured]) -> list[Latency]:
+    return [figures[threads].latency for threads in sorted(figures) if threads != 1]
+
+
+def baseline_side(project: Project, file: File, evaluator: Evaluator, figures: dict[int, Measured]) -> Side:
+    """Return the original's side; ``figures`` is threads -> latency and memory."""
+    return Side(
+        **_counts(project.original, file),
+        size_bytes=file.size_bytes,
+        latency_ms=figures[1].latency,
+        latency_ms_extra=_extra(figures),
+        peak_rss_bytes=figures[1].peak_rss_bytes,
+        warnings=list(file.built.warnings),
+        **evaluator.side(evaluator.baseline, is_baseline=True),
+    )
+
+
+def step_side(
+    run: StepRun, structures: dict[int, File], evaluator: Evaluator, figures: dict[str, dict[int, Measured]]
+) -> StepSide:
+    """Return the network's side after a step; ``structures`` is step index -> the file that was timed for it."""
+    index = min(i for i in structures if i >= run.index)
+    file, measured = structures[index], figures[f"step {index}"][1]
+    return StepSide(
+        index=run.index,
+        step=step_key(run.index, run.config),
+        settings=run.config.as_settings(),
+        notes=run.notes,
+        seconds=round(run.seconds, 3),
+        cached=run.cached,
+        **_counts(run.model, file),
+        size_bytes=file.size_bytes,
+        latency_ms=measured.latency,
+        peak_rss_bytes=measured.peak_rss_bytes,
+        **evaluator.side(evaluator.predict_torch(run.model, run.key)),
+    )
+
+
+def artifact_side(
+    project: Project,
+    artifact: MadeArtifact,
+    final: Model | ModelFile,
+    key: str,
+    evaluator: Evaluator,
+    baseline: Side,
+    figures: dict[int, Measured],
+) -> ArtifactSide:
+    """Return an artifact's side, compared with the network it was made from and with the baseline."""
+    from edgeglm.measure.census import weight_dtypes
+    from edgeglm.measure.parity import compare
+
+    file, chief = artifact.file, project.data.eval_splits[0]
+    reference = evaluator.predict_torch(final, key) if isinstance(final, Model) else evaluator.baseline
+    rows = slice(0, PARITY_SAMPLES)
+    parity = compare(
+        {name: values[rows] for name, values in reference[chief].items()},
+        {name: values[rows] for name, values in artifact.outputs[chief].items()},
+        quantized=artifact.config.scheme != "none",
+    )
+    size_ratio = cast("int", baseline.size_bytes) / file.size_bytes
+    latency = figures[1].latency
+    speedup = cast("Latency", baseline.latency_ms).p50 / latency.p50
+    extra = {
+        f"threads={row.threads}": base.p50 / row.p50
+        for row, base in zip(_extra(figures), baseline.latency_ms_extra, strict=True)
+    }
+    return ArtifactSide(
+        format=artifact.config.format,
+        scheme=artifact.config.scheme,
+        path=artifact.name,
+        sha256=file.sha256,
+        activation_type=file.built.activation_type,
+        dtypes=weight_dtypes(file.built.path, artifact.config.format),
+        parity=parity,
+        size_ratio=size_ratio,
+        speedup=speedup,
+        speedup_extra=extra,
+        **_counts(final, file),
+        size_bytes=file.size_bytes,
+        latency_ms=latency,
+        latency_ms_extra=_extra(figures),
+        peak_rss_bytes=figures[1].peak_rss_bytes,
+        warnings=[*file.built.warnings, *_warnings(project, artifact, size_ratio, speedup, passed=parity.passed)],
+        **evaluator.side(artifact.outputs),
+    )
+
+
+def _warnings(
+    project: Project, artifact: MadeArtifact, size_ratio: float, speedup: float, *, passed: bool
+) -> list[str]:
+    """Return what a user must hear about an artifact that did not get better."""
+    warnings = []
+    if size_ratio <= 1:
+        warnings.append(f"no smaller than the baseline: {1 / size_ratio:.2f} times its size")
+    if speedup <= 1:
+        text = f"no faster than the baseline on this host: {speedup:.2f}x"
+        if project.board.activation_type == "int8" and artifact.config.scheme == "static-int8":
+            text += f"; a signed INT8 graph is made for {project.board.name}, and this host says little about it"
+        warnings.append(text)
+    if not passed:
+        warnings.append("its outputs differ from the network's more than its scheme explains: see parity")
+    return warnings
+
+
+def _counts(model: Model | ModelFile, file: File) -> dict[str, Any]:
+    """Return parameters and MACs, of the network where there is one, else of the file."""
+    if isinstance(model, Model):
+        from edgeglm.nn.macs import count_macs, count_params
+
+        return {"params": count_params(model), "macs": count_macs(model)}
+    from edgeglm.measure.census import count_file_macs, count_file_params
+
+    path, file_format = file.built.path, file.built.format
+    return {"params": count_file_params(path, file_format), "macs": count_file_macs(path, file_format)}
