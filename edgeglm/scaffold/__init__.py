@@ -70,9 +70,10 @@ def check_target(target: str) -> None:
 
 
 def fill(template: str, values: Mapping[str, str]) -> bytes:
-    """Return a template's text with its ``$names`` filled in; runs of empty lines become one."""
+    """Return a template's text with its ``$names`` filled in; what is left empty leaves no gap."""
     text = Template((_TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")).substitute(values)
-    return (re.sub(r"\n{4,}", "\n\n\n", text).strip("\n") + "\n").encode()
+    most = 2 if template.endswith(".yaml") else 3  # line breaks: one empty line in YAML, two in Python
+    return (re.sub(rf"\n{{{most},}}", "\n" * most, text).strip("\n") + "\n").encode()
 
 
 def recipe_name(directory: Path) -> str:

@@ -59,7 +59,8 @@ def without_wrappers(shapes: Shapes) -> Shapes:
 
 
 def table(shapes: Shapes) -> str:
-    """Return the tensors, one a line: shape and name."""
+    """Return the tensors, one a line: shape and name; counters of batch norms are left out."""
+    shapes = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
     width = max((len(_size(shape)) for shape in shapes.values()), default=0)
     return "\n".join(f"{_size(shape):<{width}}  {shown(name)}" for name, shape in shapes.items())
 
@@ -73,6 +74,14 @@ def last_layer(shapes: Shapes) -> tuple[str, int] | None:
     """Return name and outputs of what is probably the head: the last matrix."""
     matrices = [(name, shape[0]) for name, shape in shapes.items() if len(shape) == 2]
     return matrices[-1] if matrices else None
+
+
+def image_channels(shapes: Shapes) -> int | None:
+    """Return how many channels the first convolution takes, 3 or 1, where the shapes tell; None where they do not."""
+    taken = [shape[1] for shape in shapes.values() if len(shape) == 4]
+    if 3 in taken:
+        return 3
+    return 1 if taken.count(1) == 1 else None  # several: depthwise convolutions take 1 each
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from edgeglm.errors import ModelError, UserError
 from edgeglm.scaffold import fill, recipe_name, tflite_line
-from edgeglm.scaffold.architecture import Architecture, last_layer, recognise, shown, table, without_wrappers
+from edgeglm.scaffold.architecture import (
+    Architecture,
+    image_channels,
+    last_layer,
+    recognise,
+    shown,
+    table,
+    without_wrappers,
+)
 from edgeglm.scaffold.photos import survey
 
 if TYPE_CHECKING:
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
 
 _FILES = {".onnx": "onnx", ".tflite": "tflite"}
 _FLATTENED = '''
+
 class Flattened(nn.Sequential):
     """Layers that take each image as one row of numbers."""
 
@@ -36,6 +45,7 @@ class _Model:
     files: dict[str, bytes]
     file_format: str | None = None  # a model that is a file already
     architecture: Architecture | None = None
+    channels: int | None = None  # of the images that it takes, where that is known
     input: TensorSpec | None = None  # of a model that is a file already
 
 
@@ -127,6 +137,7 @@ def _network(directory: Path, model: Path | None, entry: str | None, photos: Pho
         from edgeglm.nn.weights import read_weights
 
         shapes = {name: tuple(tensor.shape) for name, tensor in read_weights(model, str(model)).items()}
+    channels = image_channels(shapes)
     weights = "" if model is None else f", weights: {_quoted(_relative(model, directory))}"
     if entry is not None:
         from edgeglm.sources.entry import Entries
@@ -139,12 +150,15 @@ def _network(directory: Path, model: Path | None, entry: str | None, photos: Pho
         place, _, function = entry.rpartition(":")
         if place.endswith(".py"):
             place = _relative(Path(place), directory)
-        return _Model(f"model: {{source: python, entry: {_quoted(f'{place}:{function}')}{weights}}}", {})
+        return _Model(
+            f"model: {{source: python, entry: {_quoted(f'{place}:{function}')}{weights}}}", {}, channels=channels
+        )
     line = f'model: {{source: python, entry: "./model.py:build"{weights}}}'
     architecture = recognise(shapes, image_channels=(1 if photos.grey else 3) if photos else None)
     if architecture is None or model is None:
-        return _Model(line, {"model.py": _unknown(shapes)})
-    return _Model(line, {"model.py": _known(model, architecture)}, architecture=architecture)
+        return _Model(line, {"model.py": _unknown(shapes)}, channels=channels)
+    files = {"model.py": _known(model, architecture)}
+    return _Model(line, files, architecture=architecture, channels=architecture.channels)
 
 
 def _known(model: Path, architecture: Architecture) -> bytes:
@@ -199,9 +213,7 @@ def _grey(photos: Photos, found: _Model) -> bool:
     """Tell whether the model takes one channel; where that is not known, whether the images have one."""
     if found.input is not None and found.input.layout in ("NCHW", "NHWC"):
         return found.input.shape[0 if found.input.layout == "NCHW" else 2] == 1
-    if found.architecture is not None and found.architecture.channels is not None:
-        return found.architecture.channels == 1
-    return photos.grey
+    return photos.grey if found.channels is None else found.channels == 1
 
 
 def _data_line(directory: Path, images: Path | None, photos: Photos | None, found: _Model) -> str:

@@ -253,6 +253,8 @@ class Entries:
                 code="entry-import-failed",
             )
         hint = "the fault is in this code, not in the recipe; call the function by itself to see its whole traceback"
+        if isinstance(error, NotImplementedError):
+            hint = "this part is yours to write"
         if isinstance(error, SystemExit):
             said, hint = f"SystemExit: {error.code}", "an entry returns its result; it must not end the process"
         return EntryError(f"`{entry}` ({key}) raised {said}", where=where, hint=hint, code="entry-failed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +356,13 @@ def test_the_size_is_that_of_most_images_and_at_most_what_boards_take(size: Any,
     assert (resize.op, resize.settings["height"], resize.settings["width"]) == ("resize", *wanted)
 
 
+def test_colour_images_become_grey_for_a_network_of_one_channel() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Tanh(), nn.Conv2d(8, 8, 3, groups=2), nn.Linear(8, 3))
+    save_file(network.state_dict(), "m.safetensors")
+    init(Path("mine"), model=Path("m.safetensors"), images=photos(Path("photos")))
+    assert valid(Path("mine")).recipe.data.mode == "grey"
+
+
 def test_grey_images_stay_grey() -> None:
     for name in ("a", "b"):
         (Path("scans") / name).mkdir(parents=True)
@@ -437,3 +446,21 @@ def test_a_damaged_onnx_file_is_refused_before_anything_is_written() -> None:
         init(Path("mine"), model=Path("m.onnx"))
     assert caught.value.code == "model-corrupt"
     assert not Path("mine").exists()
+
+
+def test_what_is_written_is_formatted() -> None:
+    root = photos(Path("photos"))
+    save_file(mlp().state_dict(), "mlp.safetensors")
+    save_file(Custom().state_dict(), "custom.safetensors")
+    init(Path("example"))
+    init(Path("known"), model=Path("mlp.safetensors"), images=root)
+    init(Path("unknown"), model=Path("custom.safetensors"))
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (["format", "--check", "--isolated", "--line-length=120", "."], ["check", "--isolated", "."]):
+        done = subprocess.run([*ruff, *command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+    for path in Path().glob("*/recipe.yaml"):
+        text = path.read_text()
+        assert "\n\n\n" not in text
+        assert "$" not in text
+        assert max(map(len, text.splitlines())) <= 120
