@@ -6,7 +6,8 @@ rm -f .coverage .coverage.*
 marks="not full"
 [ "${1:-}" = full ] && marks="full or not full"
 status=0
-"$BIN/coverage" run -m pytest -m "$marks" || status=$?
+# two workers: most tests wait for child processes; one file stays on one worker, so its fixtures are made once
+"$BIN/coverage" run -m pytest -n 2 --dist loadfile -m "$marks" || status=$?
 "$BIN/coverage" combine -q
 "$BIN/coverage" report || status=$?
 if [ "${1:-}" = full ]; then
