@@ -13,19 +13,23 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main(status: int) -> None:
     """Record the result; ``status`` is the exit code of the run."""
-    head = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    dirty = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False)
+    commit = git("rev-parse", "--short", "HEAD") or "unknown"
+    commit += "+" if git("status", "--porcelain") else ""
+    moment = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
     outcome = "passed" if status == 0 else f"FAILED (exit {status})"
     (ROOT / "docs" / "test-full.md").write_text(
         "# The last run of the long tests\n\n"
         "`make test-full` runs everything that `make test` runs, and the tests marked `full` (kill storms).\n"
         "It writes this page.\n\n"
         "| date (UTC) | commit | Python | machine | result |\n|---|---|---|---|---|\n"
-        f"| {datetime.now(UTC):%Y-%m-%d %H:%M} | {head.stdout.strip() or 'unknown'}{'+' if dirty.stdout.strip() else ''} "
-        f"| {platform.python_version()} | {platform.machine()} | {outcome} |\n"
+        f"| {moment} | {commit} | {platform.python_version()} | {platform.machine()} | {outcome} |\n"
     )
+
+
+def git(*arguments: str) -> str:
+    """Return what git says, or "" where there is no repository."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":
