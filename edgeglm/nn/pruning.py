@@ -70,11 +70,12 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
         macs, params = count_macs(model), count_params(model)
         pruned = model
         initial: dict[str, int] = {}  # units of each group before the first round
-        for round_number in range(1, config.iterations + 1):
+        rounds = 1 if ctx.dry_run else config.iterations
+        for round_number in range(1, rounds + 1):
             structure = find_groups(pruned.module, inputs, ignored=ignored, where=ctx.key)
             initial = initial or {group.root: group.units for group in structure.groups}
             scored = _score(pruned, structure.groups, config, ctx, initial)
-            share = round_number / config.iterations
+            share = round_number / rounds
             if config.channel_ratio is not None:
                 _require_survivors(scored, config, ctx)
                 plan = _plan(scored, config.channel_ratio * share, config.scope)
@@ -90,7 +91,7 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
                 )
             if any(kept < item.group.units for item, kept in zip(scored, plan, strict=True)):
                 pruned = _take_out(pruned, scored, plan)
-            ctx.progress(round_number, config.iterations)
+            ctx.progress(round_number, rounds)
             if round_number == 1:
                 first = structure
         if count_params(pruned) >= params:

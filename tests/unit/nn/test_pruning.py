@@ -125,6 +125,13 @@ def test_a_target_reached_in_rounds_is_still_met() -> None:
     assert len(result.edits) == 4
 
 
+def test_a_dry_run_takes_one_round() -> None:
+    model = make_model(Residual())
+    result = pruned(model, make_context(model, dry_run=True), macs_ratio=0.4, iterations=20, method="taylor")
+    assert count_macs(result) <= 0.4 * count_macs(model)
+    assert len(result.edits) == 1
+
+
 def test_an_unreachable_target_says_how_far_it_got() -> None:
     text = refused("prune-target-unreachable", make_model(Plain()), macs_ratio=0.01, max_ratio=0.5)
     assert "is the least that" in text
