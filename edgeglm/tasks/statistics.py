@@ -68,7 +68,7 @@ def drop_interval(worse: float, better: float, n: float) -> tuple[float, float]:
 
     Source: Tango 1998; the limits are found by bisection, the restricted likelihood in closed form (his equation 20).
     """
-    if worse < 0 or better < 0 or n <= 0 or worse + better > n:
+    if worse < 0 or better < 0 or n <= 0 or worse + better > n * (1 + 1e-9):  # fractions of counts round
         raise ValueError(f"{worse} worse and {better} better of {n} pairs")
     return -_upper_limit(better, worse, n), _upper_limit(worse, better, n)
 
