@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeglm.errors import StepError
+from edgeglm.nn.augmentation import augmentation
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.checkpoint import full_state, load_full_state, read_checkpoint, write_checkpoint
 from edgeglm.nn.determinism import reproducible, seed_all
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from edgeglm.model import Model
     from edgeglm.steps import Context
     from edgeglm.steps._training import TrainingConfig
-
-Augment = Callable[[dict[str, Tensor], int], dict[str, Tensor]]
 
 _CHECKPOINT_SECONDS = 10.0  # says when to write, never what is computed
 _PROGRESS_SECONDS = 1.0
@@ -107,7 +105,7 @@ def train(
     per_epoch = steps_per_epoch(len(rows_learnt), config.batch_size)
     total = per_epoch * config.epochs
     warmup = round(0.05 * total) if config.warmup_steps is None else config.warmup_steps
-    augment = _augmentation(config, ctx)
+    augment = augmentation(config, ctx)
     checkpoint = None if ctx.dry_run else ctx.checkpoint
 
     with reproducible(ctx.threads):
@@ -262,34 +260,6 @@ def _targets(model: Model, data: Split, output: str, alpha: float, ctx: Context)
             hint=f"targets are class numbers, one a sample, from 0 to {shape[0] - 1}",
         )
     return torch.from_numpy(targets.astype(np.int64))
-
-
-def _augmentation(config: TrainingConfig, ctx: Context) -> Augment | None:
-    """Return what changes a batch as the user's function does, seeded by the step; None when the recipe names none."""
-    if config.augment is None:
-        return None
-    entry, key = config.augment, f"{ctx.key}.augment"
-    function = ctx.entries.resolve(entry, key=key)
-
-    def augment(inputs: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([ctx.seed, step, 1]).generate_state(1)[0]))
-        with ctx.entries.guard(entry, key):
-            given: Any = next(iter(inputs.values())) if len(inputs) == 1 else inputs
-            changed = function(given, generator)
-        changed = changed if isinstance(changed, dict) else {next(iter(inputs)): changed}
-        for name, tensor in inputs.items():
-            got = changed.get(name)
-            if not isinstance(got, Tensor) or got.shape != tensor.shape or got.dtype != tensor.dtype:
-                shown = f"{tuple(got.shape)} {got.dtype}" if isinstance(got, Tensor) else type(got).__name__
-                raise StepError(
-                    f"augment returned {shown} for `{name}`; the batch was {tuple(tensor.shape)} {tensor.dtype}",
-                    where=key,
-                    code="augment-wrong-shape",
-                    hint="return a tensor of the same shape and type (a dict of them for several inputs)",
-                )
-        return {name: changed[name] for name in inputs}
-
-    return augment
 
 
 @torch.no_grad()

@@ -13,7 +13,8 @@ from edgeglm.data import ArraySplit
 from edgeglm.errors import StepError
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.macs import count_macs, count_params
-from edgeglm.nn.pruning import match_layers, prune_channels
+from edgeglm.nn.patterns import match_layers
+from edgeglm.nn.pruning import prune_channels
 from edgeglm.nn.structure import load_weights, replay, save_weights
 from edgeglm.nn.training import train
 from edgeglm.steps import Finetune, Prune
