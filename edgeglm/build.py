@@ -71,6 +71,7 @@ def make_context(
         original=cast("Model", project.original),
         data=project.data,
         task_kind="classification",
+        output=project.recipe.task.output,
         seed=project.recipe.seed,
         threads=project.threads,
         device=project.device,
