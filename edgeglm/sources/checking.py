@@ -40,9 +40,8 @@ class Checked:
         return replace(self, split=self.split.take(indices), digests=[self.digests[index] for index in indices])
 
     @property
-    def targets(self) -> np.ndarray:
-        """Class numbers, (N,)."""
-        assert self.split.targets is not None  # checked
+    def targets(self) -> np.ndarray | None:
+        """Class numbers, (N,); a split that is not evaluated may have none."""
         return self.split.targets
 
 
@@ -129,7 +128,8 @@ def check_split(split: ArraySplit | DatasetSplit, name: str, *, classes: int | N
     if isinstance(split, DatasetSplit):
         split = replace(split, targets=_target_array(targets, where))
     split = replace(split, targets=_as_classes(split.targets))
-    check_targets(split.targets, where=where, classes=classes)
+    if split.targets is not None or name not in ("train", "calibration"):
+        check_targets(split.targets, where=where, classes=classes)
     return Checked(split, digests, signature, where)
 
 
@@ -276,9 +276,11 @@ def _check_classes(
     checked: dict[str, Checked], eval_splits: Sequence[str], labels: tuple[str, ...], said: list[str]
 ) -> None:
     """Refuse a single class where something is learnt or judged; mention classes that are not evaluated."""
-    present = {name: set(np.unique(part.targets).tolist()) for name, part in checked.items()}
+    present = {
+        name: set(np.unique(part.targets).tolist()) for name, part in checked.items() if part.targets is not None
+    }
     for name in ("train", eval_splits[0]):
-        if len(present[name]) == 1:
+        if len(present.get(name, ())) == 1:
             raise DataError(
                 f"all samples are of class {next(iter(present[name]))}",
                 hint="a classifier needs samples of two or more classes; look at how the splits are made",
@@ -298,5 +300,6 @@ def _fingerprint(checked: dict[str, Checked]) -> str:
     for name, part in checked.items():
         digest.update(repr((name, len(part.digests), sorted(part.signature.items()))).encode())
         digest.update(b"".join(part.digests))
-        digest.update(np.ascontiguousarray(part.targets, dtype="<i8").tobytes())
+        if part.targets is not None:
+            digest.update(np.ascontiguousarray(part.targets, dtype="<i8").tobytes())
     return digest.hexdigest()

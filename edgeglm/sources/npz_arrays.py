@@ -60,7 +60,9 @@ def _own_splits(
             splits[name] = None
             continue
         arrays = {_input_name(config, key): archive.read(f"{key}_{name}") for key in inputs}
-        splits[name] = array_split(arrays, archive.read(f"{config.targets}_{name}"), preprocess, where[name])
+        key = f"{config.targets}_{name}"
+        targets = None if name == "calibration" and key not in archive.names else archive.read(key)
+        splits[name] = array_split(arrays, targets, preprocess, where[name])
     return assemble(splits, eval_splits=config.eval_splits, labels=labels, seed=seed, where=where)
 
 

@@ -95,6 +95,29 @@ def test_class_numbers_may_be_written_in_several_ways(shape: Any) -> None:
     np.testing.assert_array_equal(objects(given).evaluation.targets, three()["eval"][1])
 
 
+def test_only_what_is_evaluated_needs_targets() -> None:
+    given = three()
+    bare = given | {"train": (given["train"][0], None), "calibration": (given["calibration"][0], None)}
+    data = objects(bare)
+    assert data.splits["train"].targets is data.splits["calibration"].targets is None
+    assert data.sha256 != objects(given).sha256
+    assert data.warnings == ()
+    none = [(x, None) for x in given["train"][0]]
+    rows = [(x, int(y)) for x, y in zip(*given["eval"], strict=True)]
+
+    class Listed(Dataset[Any]):
+        def __init__(self, pairs: list[Any]) -> None:
+            self.pairs = pairs
+
+        def __len__(self) -> int:
+            return len(self.pairs)
+
+        def __getitem__(self, index: int) -> Any:
+            return self.pairs[index]
+
+    assert objects({"train": Listed(none), "eval": Listed(rows)}).splits["calibration"].targets is None
+
+
 def test_inputs_may_have_names() -> None:
     named = {name: ({"left": x, "right": x + 1}, y) for name, (x, y) in three().items()}
     data = objects(named)
@@ -446,6 +469,15 @@ def test_an_archive_with_splits_of_its_own_is_taken_as_it_is(tmp_path: Path) -> 
 def test_an_archive_may_leave_calibration_to_train(tmp_path: Path) -> None:
     arrays = {name: part for name, part in own_splits().items() if "calibration" not in name}
     assert len(load_npz(npz(tmp_path, **arrays)).splits["calibration"]) == 12
+
+
+def test_calibration_samples_in_an_archive_need_no_targets(tmp_path: Path) -> None:
+    arrays = own_splits()
+    del arrays["y_calibration"]
+    assert len(load_npz(npz(tmp_path, **arrays)).splits["calibration"]) == 12
+    del arrays["y_eval"]
+    npz(tmp_path, **arrays)
+    refused_npz("data-array-missing", tmp_path, "no array `y_eval`")
 
 
 def test_one_set_is_divided_by_class_and_seed(tmp_path: Path) -> None:

@@ -122,6 +122,14 @@ def test_a_model_and_data_that_belong_together_pass() -> None:
     Classification(output="b").check([spec("a", 3, 3), spec("b", 4)], make_data())
 
 
+def test_splits_that_are_not_evaluated_need_no_targets() -> None:
+    inputs = {"input": np.zeros((4, 2), np.float32)}
+    bare, judged = ArraySplit(inputs, None), ArraySplit(inputs, np.arange(4))
+    TASK.check([spec("logits", 4)], Data({"train": bare, "calibration": bare, "eval": judged}, ("eval",)))
+    with pytest.raises(DataError, match="no targets"):
+        TASK.check([spec("logits", 4)], Data({"train": judged, "calibration": bare, "eval": bare}, ("eval",)))
+
+
 @pytest.mark.parametrize(
     ("task", "outputs", "error", "code"),
     [
