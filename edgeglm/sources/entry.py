@@ -182,7 +182,8 @@ class Entries:
 
     def _is_own(self, file: str) -> bool:
         """Tell whether a file is the user's code: below the folder, not a package installed there."""
-        return file.startswith(self._prefixes) and "site-packages" not in file and "dist-packages" not in file
+        below = next((file[len(prefix) :] for prefix in self._prefixes if file.startswith(prefix)), "")
+        return bool(below) and "site-packages" not in below and "dist-packages" not in below
 
     def _import_file(self, place: str, entry: str, key: str) -> ModuleType:
         path = Path(os.path.normpath(self._root / place))

@@ -229,3 +229,25 @@ def test_closing_takes_the_folder_out_of_the_interpreter(tmp_path: Path) -> None
     assert "layers_of_test" not in sys.modules
     assert str(tmp_path) not in sys.path
     assert set(entries.modules()) == {"model.py", "layers_of_test.py"}
+
+
+def test_an_environment_below_the_folder_is_not_user_code(tmp_path: Path) -> None:
+    installed = tmp_path / ".venv" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "installed_of_test.py").write_text("NAME = 'theirs'\n")
+    text = f"import sys\nsys.path.append({str(installed)!r})\nimport installed_of_test\ndef build(): ...\n"
+    entries = recipe(tmp_path, model=text)
+    entries.call("model.py:build", key="k")
+    assert set(entries.modules()) == {"model.py"}
+    sys.path.remove(str(installed))
+    del sys.modules["installed_of_test"]
+
+
+def test_a_recipe_that_lies_in_an_installed_package_is_user_code(tmp_path: Path) -> None:
+    folder = tmp_path / "site-packages" / "recipes"
+    folder.mkdir(parents=True)
+    entries = recipe(folder, model="import layers\ndef build():\n    raise ValueError\n", layers="")
+    with pytest.raises(EntryError) as caught:
+        entries.call("model.py:build", key="k")
+    assert caught.value.problems[0].where == f"{folder}/model.py:3"
+    assert set(entries.modules()) == {"model.py", "layers.py"}
