@@ -14,6 +14,7 @@ from edgeglm.artifacts.built import Built
 from edgeglm.cache import Cache, Entry, make_key
 from edgeglm.errors import ExportError, StepError
 from edgeglm.files import sha256_file
+from edgeglm.host import cpu_features, has_fast_int8
 from edgeglm.model import Model, ModelFile
 from edgeglm.steps import Context, step_name
 
@@ -234,6 +235,7 @@ class Builder:
             quantization=msgspec.to_builtins(quantization),
             data=project.data.sha256 if quantization.scheme == "static-int8" else "",
             board=_board_key(project.board),
+            fast_int8=has_fast_int8(cpu_features(), "x86_64"),  # without it, weights keep a bit in reserve
             versions=project.versions,
         )
         with self.cache.entry("artifact", entry_key) as entry:

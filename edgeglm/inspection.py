@@ -100,6 +100,7 @@ def inspect_path(path: Path) -> list[FileFacts]:
     facts = []
     for artifact in manifest.artifacts:
         file = path / artifact.path
+        format_of(file)  # refuses a file that is not there
         if sha256_file(file) != artifact.sha256:
             raise ModelError(
                 "is not the file that the manifest lists: its sha256 differs",

@@ -13,6 +13,7 @@ from edgeglm.artifacts.calibration import peek
 from edgeglm.artifacts.capability import require
 from edgeglm.errors import ExportError
 from edgeglm.files import copy_file, replacing, storage_errors
+from edgeglm.host import cpu_features, has_fast_int8
 
 LEAST_OPSET = 14  # from here on there are scales a channel (13) and a Relu of integers (14)
 
@@ -107,7 +108,7 @@ def _write(
                 )
             quantized = onnx_quantize.to_dynamic_int8(model, ignore, scratch)
         else:
-            reduce_range = board.activation_type == "uint8" and not onnx_quantize.has_vnni()
+            reduce_range = board.activation_type == "uint8" and not has_fast_int8(cpu_features(), "x86_64")
             if reduce_range:
                 warnings.append("7-bit weights: this x86 CPU has no VNNI, and 8-bit products would saturate")
             quantized = onnx_quantize.to_static_int8(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +15,7 @@ from edgeglm.errors import ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from edgeglm.boards import Board
     from edgeglm.data import Arrays
@@ -285,12 +285,3 @@ def check_weights(model: onnx.ModelProto, scheme: str, ignore: set[str]) -> list
         shown = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
         return [f"weights still float32 after {scheme}: {shown}"]
     return []
-
-
-def has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether this x86 CPU multiplies INT8 without saturating 16-bit sums (VNNI); true where none can tell."""
-    try:
-        text = cpuinfo.read_text()
-    except OSError:
-        return True
-    return "vnni" in text

@@ -27,7 +27,15 @@ def step_types() -> dict[str, type[StepConfig]]:
     """
     table = {step_name(step): step for step in _OURS}
     for point in entry_points(group="edgeglm.steps"):
-        loaded = point.load()
+        try:
+            loaded = point.load()
+        except Exception as error:  # someone else's package: whatever it raises is about that package
+            raise UserError(
+                f"the package that adds the step `{point.name}` cannot be imported: {type(error).__name__}: {error}",
+                where=point.value,
+                hint="repair or uninstall that package",
+                code="plugin-invalid",
+            ) from error
         if not (isinstance(loaded, type) and issubclass(loaded, StepConfig)) or point.name in table:
             raise UserError(
                 f"entry point `{point.name}` of group edgeglm.steps is not a new step",

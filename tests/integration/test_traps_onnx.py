@@ -254,7 +254,7 @@ def test_activations_are_unsigned_on_x86_and_signed_without_zero_points_on_arm(c
 
 
 def test_without_vnni_weights_have_seven_bits(cnn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_quantize, "has_vnni", lambda: False)
+    monkeypatch.setattr(artifacts, "has_fast_int8", lambda *_: False)
     path = cnn.with_name("cnn.seven.onnx")
     batches = [nets.rows(nets.cnn(), 16)]
     built = artifacts.quantize(cnn, path, Quantize(scheme="static-int8"), batches, board=X86)
@@ -264,13 +264,6 @@ def test_without_vnni_weights_have_seven_bits(cnn: Path, monkeypatch: pytest.Mon
     small, _ = quantized(cnn, nets.cnn(), "static-int8", board=PI)
     full = [array for array in constants(small).values() if array.dtype == np.int8 and array.ndim > 1]
     assert max(int(np.abs(array.astype(int)).max()) for array in full) == 127
-
-
-def test_vnni_is_read_from_the_cpu_flags(tmp_path: Path) -> None:
-    for flags, expected in (("flags: avx2 avx512_vnni", True), ("flags: avx2 avx_vnni", True), ("flags: avx2", False)):
-        (tmp_path / "cpuinfo").write_text(flags)
-        assert onnx_quantize.has_vnni(tmp_path / "cpuinfo") is expected
-    assert onnx_quantize.has_vnni(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(("board", "arm"), [(X86, False), (PI, True)], ids=["x86-64", "rpi5"])
