@@ -22,6 +22,7 @@ lint: env
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy --python-version 3.10 device_agents/edgeglm_agent
 	@$(BIN)/lint-imports
 
 test: env system lint

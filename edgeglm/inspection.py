@@ -160,6 +160,7 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
         log.stage(str(path))
         outputs = evaluator.predict_file(path, file_format=file_format, sha256=sha256_file(path))
         results.append(FileResult(path=str(path), splits=evaluator.results(outputs)))
+    project.entries.close()
     return results
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,9 @@ def run_recipe(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     cache = cache or Cache()
-    with open_output(output) as folder:
+    with open_output(output) as folder, ExitStack() as ending:
         project = open_project(loaded, log=log, model=model, data=data)
+        ending.callback(project.entries.close)
         preflight(project, output, cache, log)
         steps = run_steps(project, cache, log)
         final, key = (steps[-1].model, steps[-1].key) if steps else (project.original, project.key)

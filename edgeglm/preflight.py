@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from edgeglm.build import calibration_batches, export_float, make_context, quantize_file, source_bytes, step_key
 from edgeglm.cache import Cache, cache_folder, make_key
-from edgeglm.errors import EdgeglmError, StorageError
+from edgeglm.data import ArraySplit
+from edgeglm.errors import EdgeglmError, StepError, StorageError
 from edgeglm.host import free_disk_bytes
 from edgeglm.log import SilentLog
 from edgeglm.model import Model
@@ -52,10 +54,25 @@ def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
         for index, step in enumerate(recipe.steps):
             ctx = make_context(project, index, step, log=SilentLog(), precision="float32", checkpoint=None)
             model = step.apply(model, replace(ctx, dry_run=True))
+            _check_finite(project, model, ctx.key)
         with tempfile.TemporaryDirectory(prefix="edgeglm-preflight-") as folder:
             _try_artifacts(project, model, Path(folder))
         entry.finish()
         log.note(f"{len(recipe.steps)} steps and {len(recipe.artifacts)} artifacts tried on one batch")
+
+
+def _check_finite(project: Project, model: Model, key: str) -> None:
+    """Raise StepError when one step of training was enough to spoil the network."""
+    from edgeglm.nn.inference import predict
+
+    outputs = predict(model, ArraySplit(project.sample, None), threads=project.threads)
+    if not all(np.isfinite(values).all() for values in outputs.values()):
+        raise StepError(
+            "after one optimizer step the network answers NaN or infinity",
+            where=key,
+            hint="lower `learning_rate`, or keep `clip_norm` and `warmup_steps`",
+            code="training-diverged",
+        )
 
 
 def _try_artifacts(project: Project, model: Model, folder: Path) -> None:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+INTERRUPTED, TERMINATED = 130, 143
+
+
 class Terminated(BaseException):
     """SIGTERM arrived; like KeyboardInterrupt, so that everything on the way out cleans up."""
 
@@ -22,7 +25,7 @@ def main() -> None:
     try:
         code = _run()
     except (KeyboardInterrupt, Terminated) as stopped:
-        code = 130 if isinstance(stopped, KeyboardInterrupt) else 143
+        code = INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else TERMINATED
         print("\nstopped; what is finished is cached: the same command goes on from there", file=sys.stderr)
     except BrokenPipeError:
         # the reader of our output went away (`edgeglm ... | head`): not an error of anyone's
@@ -40,8 +43,8 @@ def _run() -> int:
 
     try:
         result = app(standalone_mode=False)
-    except typer.Exit as stop:
-        return stop.exit_code
+    except SystemExit:  # typer ends so only when the reader of our output went away (`edgeglm ... | head`)
+        return 0
     except typer.Abort:
         raise KeyboardInterrupt from None
     except typer.TyperException as wrong:  # the command line itself is wrong
@@ -56,6 +59,8 @@ def _run() -> int:
             raise
         print(storage, file=sys.stderr)
         return storage.exit_code
+    if result == INTERRUPTED:  # typer turns Ctrl-C into this
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
 
 

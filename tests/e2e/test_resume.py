@@ -12,7 +12,17 @@ import pytest
 from edgeglm_agent.wire import decode_manifest
 
 from edgeglm.files import sha256_file
-from tests.support.projects import Project
+from tests.support.projects import RECIPE, Project
+
+# each project has a cache of its own, and with `auto` each would measure for itself which precision is faster
+FIXED = RECIPE.replace("learning_rate: 5e-3", "learning_rate: 5e-3, precision: float32")
+
+
+def make_project(folder: Path) -> Project:
+    """Return a project whose result depends on nothing that is measured."""
+    project = Project(folder)
+    (folder / "recipe.yaml").write_text(FIXED)
+    return project
 
 
 def outcome(project: Project, name: str = "out") -> dict[str, object]:
@@ -37,7 +47,7 @@ def run_without_coverage(project: Project) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    project = Project(tmp_path_factory.mktemp("whole"))
+    project = make_project(tmp_path_factory.mktemp("whole"))
     done = project.run("compress", "recipe.yaml", "-o", "out")
     assert done.returncode == 0, done.stderr
     return outcome(project)
@@ -49,7 +59,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]
 def test_a_run_killed_in_this_stage_ends_as_if_it_had_not_been(
     tmp_path: Path, uninterrupted: dict[str, object], stage: str
 ) -> None:
-    project = Project(tmp_path / "digits")
+    project = make_project(tmp_path / "digits")
     process = project.start("compress", "recipe.yaml", "-o", "out", **run_without_coverage(project))
     assert process.stderr is not None
     for line in process.stderr:
@@ -67,7 +77,7 @@ def test_a_run_killed_in_this_stage_ends_as_if_it_had_not_been(
 
 @pytest.mark.full
 def test_a_storm_of_kills_changes_nothing(tmp_path: Path, uninterrupted: dict[str, object]) -> None:
-    project = Project(tmp_path / "digits")
+    project = make_project(tmp_path / "digits")
     moments = random.Random(0)
     kills = 0
     for _ in range(40):
@@ -86,7 +96,7 @@ def test_a_storm_of_kills_changes_nothing(tmp_path: Path, uninterrupted: dict[st
 
 
 def test_no_child_outlives_a_killed_run(tmp_path: Path) -> None:
-    project = Project(tmp_path / "digits")
+    project = make_project(tmp_path / "digits")
     marker = f"EDGEGLM_CACHE={project.folder / 'cache'}".encode()
     process = project.start("compress", "recipe.yaml", "-o", "out", **run_without_coverage(project))
     assert process.stderr is not None
@@ -117,15 +127,19 @@ def test_no_child_outlives_a_killed_run(tmp_path: Path) -> None:
 
 
 def test_another_seed_is_another_result(tmp_path: Path, uninterrupted: dict[str, object]) -> None:
-    project = Project(tmp_path / "digits")
+    project = make_project(tmp_path / "digits")
     done = project.run("compress", "recipe.yaml", "-o", "out", "--set", "seed=1")
     assert done.returncode == 0, done.stderr
     assert outcome(project)["weights"] != uninterrupted["weights"]
 
 
 def test_a_change_of_the_users_code_is_seen_by_the_cache(tmp_path: Path) -> None:
-    project = Project(tmp_path / "digits")
-    project.edit("recipe.yaml", "  - prune: {channel_ratio: 0.5}\n  - distill: {epochs: 2, learning_rate: 5e-3}\n", "")
+    project = make_project(tmp_path / "digits")
+    project.edit(
+        "recipe.yaml",
+        "  - prune: {channel_ratio: 0.5}\n  - distill: {epochs: 2, learning_rate: 5e-3, precision: float32}\n",
+        "",
+    )
     assert project.run("compress", "recipe.yaml", "-o", "out").returncode == 0
     project.edit("model.py", "nn.ReLU(),\n        nn.AdaptiveAvgPool2d", "nn.SiLU(),\n        nn.AdaptiveAvgPool2d")
     done = project.run("compress", "recipe.yaml", "-o", "out", "--json")

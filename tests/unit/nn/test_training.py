@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -353,7 +354,8 @@ def test_augmentation_is_called_with_a_seeded_generator_and_what_it_raises_is_na
 
     def trained(function: str) -> str:
         ctx = make_context(model, folder=tmp_path)
-        return state_sha256(train(model, Finetune(epochs=1, augment=f"augment.py:{function}"), ctx).module)
+        with contextlib.closing(ctx.entries):
+            return state_sha256(train(model, Finetune(epochs=1, augment=f"augment.py:{function}"), ctx).module)
 
     plain = state_sha256(train(model, Finetune(epochs=1), make_context(model)).module)
     assert trained("noise") == trained("noise") != plain
