@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def same_interpreter() -> Iterator[None]:
+    if Entries._active is not None:  # another test left it
+        Entries._active.close()
     before, path = set(sys.modules), list(sys.path)
     yield
     if Entries._active is not None:
