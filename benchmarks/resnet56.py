@@ -60,12 +60,11 @@ def spread(folder: Path, artifacts: list[ArtifactSide]) -> dict[str, list[float]
     from edgeglm.build import Builder
     from edgeglm.cache import Cache
     from edgeglm.log import SilentLog
-    from edgeglm.pipeline import baseline_file
     from edgeglm.project import open_project
     from edgeglm.recipe import load_recipe
 
     project = open_project(load_recipe(HERE / "resnet56_cifar10" / "recipe.yaml"), log=SilentLog())
-    baseline = baseline_file(project, Builder(project, Cache()))
+    baseline = Builder(project, Cache()).baseline()
     files = {"baseline": (baseline.built.path, "onnx")} | {a.path: (folder / a.path, a.format) for a in artifacts}
     row = {name: values[:1] for name, values in project.sample.items()}
     found: dict[str, list[float]] = {artifact.path: [] for artifact in artifacts}

@@ -55,7 +55,7 @@ def recipe_of(name: str) -> tuple[Path, tuple[str, ...]]:
 
 
 def train(name: str, path: Path) -> None:
-    """Train the original network: 30 epochs of AdamW with a cosine, by edgeglm's own fine-tuning."""
+    """Train the original network: 40 epochs of AdamW with a cosine, by edgeglm's own fine-tuning."""
     args = SHAPES[name]
     recipe = {
         "version": 1,
@@ -63,7 +63,16 @@ def train(name: str, path: Path) -> None:
         "model": {"source": "python", "entry": f"{HERE / 'shapes' / 'model.py'}:{name}"},
         "data": {"source": "python", "entry": f"{HERE / 'shapes' / 'data.py'}:load", "args": args},
         "task": {"kind": "classification"},
-        "steps": [{"finetune": {"epochs": 30, "batch_size": 32, "learning_rate": 3e-3}}],
+        "steps": [
+            {
+                "finetune": {
+                    "epochs": 40,
+                    "batch_size": 32,
+                    "learning_rate": 3e-3,
+                    "augment": f"{HERE / 'shapes' / 'data.py'}:augment",
+                }
+            }
+        ],
         "artifacts": [{"format": "onnx"}],
     }
     torch.manual_seed(0)

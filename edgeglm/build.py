@@ -209,6 +209,20 @@ class Builder:
                 _finish(entry, built)
             return _stored(entry)
 
+    def baseline(self) -> File:
+        """Return the original as everything is measured against it: FP32 ONNX, or the source file itself.
+
+        Raises:
+            ExportError: ONNX lacks an operator of the network; the layer is named.
+        """
+        original = self.project.original
+        try:
+            if isinstance(original, ModelFile):
+                return self.source_file(original)
+            return self.float_file(original, self.project.key, "onnx")
+        except ExportError as error:
+            raise error.at("baseline") from error
+
     def artifact(self, model: Model | ModelFile, key: str, config: ArtifactConfig, *, where: str) -> File:
         """Return one artifact of a recipe. Raises: ExportError, with ``where`` as its place when it has none."""
         source = self.source_file(model) if isinstance(model, ModelFile) else self.float_file(model, key, config.format)

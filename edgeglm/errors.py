@@ -21,7 +21,8 @@ Anything that is not an ``EdgeglmError`` is a bug of ours: exit 1, with its trac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class EdgeglmError(Exception):
     def code(self) -> str:
         """The stable code of the first problem."""
         return self.problems[0].code
+
+    def at(self, where: str) -> Self:
+        """Return this error with ``where`` in front of every place it names."""
+        self.problems = tuple(replace(p, where=f"{where} {p.where}".strip()) for p in self.problems)
+        return self
 
     def __str__(self) -> str:
         """Return every problem, a blank line between."""

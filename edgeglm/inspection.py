@@ -141,7 +141,6 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
     """
     from edgeglm.build import Builder
     from edgeglm.evaluation import Evaluator
-    from edgeglm.pipeline import baseline_file
     from edgeglm.project import open_project
 
     if not files:
@@ -151,7 +150,7 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
     project = open_project(loaded, log=log)
     cache = Cache()
     evaluator = Evaluator(project, cache)
-    baseline = baseline_file(project, Builder(project, cache))
+    baseline = Builder(project, cache).baseline()
     evaluator.baseline = evaluator.predict_file(
         baseline.built.path, file_format=baseline.built.format, sha256=baseline.sha256
     )

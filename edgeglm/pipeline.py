@@ -18,9 +18,8 @@ from edgeglm.errors import BudgetMissedError, EdgeglmError
 from edgeglm.evaluation import Evaluator
 from edgeglm.host import describe_host
 from edgeglm.manifest import golden_file, golden_rows, make_lineage, make_manifest
-from edgeglm.model import Model, ModelFile
 from edgeglm.output import OutputFolder, open_output
-from edgeglm.preflight import place, preflight
+from edgeglm.preflight import preflight
 from edgeglm.project import open_project
 from edgeglm.recipe import dump_recipe, resolved
 from edgeglm.report.types import ArtifactSide, Report
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm.log import Log
+    from edgeglm.model import Model, ModelFile
     from edgeglm.project import Project
     from edgeglm.recipe import LoadedRecipe
 
@@ -73,7 +73,7 @@ def run_recipe(
         builder, evaluator = Builder(project, cache), Evaluator(project, cache)
 
         log.stage("baseline")
-        reference = baseline_file(project, builder)
+        reference = builder.baseline()
         evaluator.baseline = evaluator.predict_file(
             reference.built.path, file_format=reference.built.format, sha256=reference.sha256
         )
@@ -126,13 +126,6 @@ def check_budget(report: Report) -> None:
         )
 
 
-def baseline_file(project: Project, builder: Builder) -> File:
-    """Return the original as it is measured against: FP32 ONNX, or the source file itself."""
-    if isinstance(project.original, ModelFile):
-        return builder.source_file(project.original)
-    return builder.float_file(project.original, project.key, "onnx")
-
-
 def _make_artifacts(
     project: Project, builder: Builder, evaluator: Evaluator, final: Model | ModelFile, key: str, log: Log
 ) -> list[MadeArtifact]:
@@ -146,7 +139,7 @@ def _make_artifacts(
             file = builder.artifact(final, key, config, where=f"artifacts[{index}]")
             outputs = evaluator.predict_file(file.built.path, file_format=config.format, sha256=file.sha256)
         except EdgeglmError as error:
-            raise place(error, f"artifacts[{index}]") from error
+            raise error.at(f"artifacts[{index}]") from error
         several = formats.count(config.format) > 1
         name = f"model.{config.scheme}.{config.format}" if several else f"model.{config.format}"
         artifacts.append(MadeArtifact(config, name, file, outputs))

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.build import calibration_batches, export_float, make_context, quantize_file, source_bytes, step_key
+from edgeglm.build import (
+    Builder,
+    calibration_batches,
+    export_float,
+    make_context,
+    quantize_file,
+    source_bytes,
+    step_key,
+)
 from edgeglm.cache import Cache, cache_folder, make_key
 from edgeglm.data import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError, StorageError
@@ -56,7 +64,7 @@ def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
             model = step.apply(model, replace(ctx, dry_run=True))
             _check_finite(project, model, ctx.key)
         with tempfile.TemporaryDirectory(prefix="edgeglm-preflight-") as folder:
-            _try_artifacts(project, model, Path(folder))
+            _try_artifacts(project, model, Path(folder), cache)
         entry.finish()
         log.note(f"{len(recipe.steps)} steps and {len(recipe.artifacts)} artifacts tried on one batch")
 
@@ -75,15 +83,22 @@ def _check_finite(project: Project, model: Model, key: str) -> None:
         )
 
 
-def _try_artifacts(project: Project, model: Model, folder: Path) -> None:
+def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache) -> None:
+    """Export and quantize once in every way that the recipe asks for.
+
+    ONNX is tried on the original, whose file every result is measured against: that export is needed anyway, and
+    steps remove channels, not kinds of operators. TFLite is tried on the network as the steps leave it.
+    """
+    builder = Builder(project, cache)
     written: dict[str, Path] = {}
     for index, artifact in enumerate(project.recipe.artifacts):
         where = f"artifacts[{index}]"
         try:
-            if artifact.format not in written:
-                path = folder / f"model.{artifact.format}"
-                export_float(model, project.sample, path, artifact.format, board=project.board)
-                written[artifact.format] = path
+            if artifact.format == "onnx":
+                written["onnx"] = builder.baseline().built.path
+            elif artifact.format not in written:
+                written[artifact.format] = folder / f"model.{artifact.format}"
+                export_float(model, project.sample, written[artifact.format], artifact.format, board=project.board)
             if artifact.scheme != "none":
                 samples = calibration_batches(project.data.splits["calibration"], CALIBRATION_SAMPLES)
                 target = folder / f"{index}.{artifact.format}"
@@ -96,13 +111,8 @@ def _try_artifacts(project: Project, model: Model, folder: Path) -> None:
                     board=project.board,
                 )
         except EdgeglmError as error:
-            raise place(error, where) from error
-
-
-def place(error: EdgeglmError, where: str) -> EdgeglmError:
-    """Return the error with ``where`` in front of every place it names."""
-    error.problems = tuple(replace(p, where=f"{where} {p.where}".strip()) for p in error.problems)
-    return error
+            raise error.at(where) from error
+    builder.baseline()
 
 
 def check_disk(project: Project, output: Path, cache: Cache) -> None:
