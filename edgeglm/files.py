@@ -66,7 +66,7 @@ def replacing(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -113,7 +113,8 @@ def locked(path: Path, *, wait: bool, what: str) -> Iterator[None]:
         yield
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last through a power cut, where the file system can."""
     with suppress(OSError):  # some file systems cannot sync a folder; the rename is still atomic
         descriptor = os.open(folder, os.O_RDONLY)
         try:

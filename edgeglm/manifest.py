@@ -20,7 +20,7 @@ from edgeglm_agent.wire import (
 )
 from safetensors.numpy import save
 
-from edgeglm.data import Arrays, Split, batches
+from edgeglm.data import Arrays, batches
 
 if TYPE_CHECKING:
     from edgeglm.build import File
@@ -53,7 +53,7 @@ def golden_rows(project: Project) -> Arrays:
 def golden_file(project: Project, file: File, rows: Arrays) -> bytes:
     """Return safetensors of `input.<name>` and `output.<name>`: what this file answers on this host, one row a run.
 
-    Inputs lie in the file's own layout. Rows are dropped from the end until all fit in 1 MB; one always stays.
+    Inputs lie in the file's own layout. Rows are dropped from the end until all fit in 1 MB; one row always stays, since a file without a proof cannot be trusted on the board (a 3 x 512 x 512 input is 3 MB).
     """
     from edgeglm.measure.evaluate import to_file_inputs
     from edgeglm.measure.worker import Runner
@@ -67,8 +67,10 @@ def golden_file(project: Project, file: File, rows: Arrays) -> bytes:
                 outputs.setdefault(name, []).append(value)
     tensors = {f"input.{name}": np.ascontiguousarray(values) for name, values in inputs.items()}
     tensors |= {f"output.{name}": np.concatenate(values) for name, values in outputs.items()}
-    while len(data := save(tensors)) > GOLDEN_BYTES and len(next(iter(tensors.values()))) > 1:
-        tensors = {name: np.ascontiguousarray(values[:-1]) for name, values in tensors.items()}
+    rows_kept = len(next(iter(tensors.values())))
+    while len(data := save(tensors)) > GOLDEN_BYTES and rows_kept > 1:
+        rows_kept -= 1
+        tensors = {name: np.ascontiguousarray(values[:rows_kept]) for name, values in tensors.items()}
     return data
 
 
@@ -109,7 +111,7 @@ def make_manifest(
         preprocess=tuple(ProcessOp(step.op, step.settings) for step in recipe.preprocess),
         postprocess=tuple(ProcessOp(step.op, step.settings) for step in recipe.postprocess),
         labels=project.data.labels,
-        reference=make_reference(project.data.evaluation, outputs, project.data.labels),
+        reference=make_reference(project, outputs),
         lineage=lineage,
     )
 
@@ -127,15 +129,16 @@ def make_lineage(project: Project, recipe_text: str) -> Lineage:
     )
 
 
-def make_reference(split: Split, outputs: Arrays, labels: tuple[str, ...]) -> Reference:
-    """Return how inputs and outputs are distributed on a split, for drift on the board."""
+def make_reference(project: Project, outputs: Arrays) -> Reference:
+    """Return how inputs and outputs are distributed on the evaluation data, for drift on the board."""
+    split, labels = project.data.evaluation, project.data.labels
     count = min(len(split), REFERENCE_SAMPLES)
     chosen = np.unique(np.linspace(0, len(split) - 1, count).astype(np.int64))
     inputs: dict[str, list[np.ndarray]] = {}
     for _, rows in batches(split.take(chosen), 256):
         for name, values in rows.items():
             inputs.setdefault(name, []).append(values)
-    logits = next(iter(outputs.values()))
+    logits = project.recipe.task.logits(outputs)
     winners = np.bincount(logits.argmax(axis=-1).ravel(), minlength=logits.shape[-1])
     names = labels or tuple(str(index) for index in range(logits.shape[-1]))
     return Reference(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import UserError
-from edgeglm.files import copy_file, locked, storage_errors, write_bytes
+from edgeglm.files import copy_file, locked, storage_errors, sync_folder, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,15 +16,10 @@ if TYPE_CHECKING:
 MARKER = ".edgeglm"  # its presence says that the files beside it are edgeglm's to replace; it is also the lock
 
 # what a result may hold; anything else in the folder is the user's and stays
+SCHEMES = ("", ".none", ".fp16", ".dynamic-int8", ".static-int8")
 OURS = (
-    "model*.onnx",
-    "model*.tflite",
-    "report.json",
-    "report.html",
-    "recipe.resolved.yaml",
-    "golden",
-    "steps",
-    "rejected",
+    *(f"model{scheme}.{file_format}" for scheme in SCHEMES for file_format in ("onnx", "tflite")),
+    *("report.json", "report.html", "recipe.resolved.yaml", "golden", "steps", "rejected"),
 )
 
 
@@ -47,6 +42,8 @@ class OutputFolder:
         """
         staging = self.path / ".staging"
         shutil.rmtree(staging, ignore_errors=True)
+        if manifest is not None:  # written before anything old is removed: the disk may be full for it too
+            write_bytes(staging / "manifest.json", manifest)
         for name, content in self._files.items():
             if isinstance(content, bytes):
                 write_bytes(staging / name, content)
@@ -54,7 +51,7 @@ class OutputFolder:
                 copy_file(content, staging / name)
         with storage_errors(self.path):
             (self.path / "manifest.json").unlink(missing_ok=True)
-            for old in [path for pattern in OURS for path in self.path.glob(pattern)]:
+            for old in [self.path / name for name in OURS if (self.path / name).exists()]:
                 if old.is_dir() and not old.is_symlink():
                     shutil.rmtree(old)
                 else:
@@ -63,9 +60,11 @@ class OutputFolder:
                 final = self.path / name
                 final.parent.mkdir(parents=True, exist_ok=True)
                 (staging / name).replace(final)
+            sync_folder(self.path)
+            if manifest is not None:
+                (staging / "manifest.json").replace(self.path / "manifest.json")
+                sync_folder(self.path)
             shutil.rmtree(staging, ignore_errors=True)
-        if manifest is not None:
-            write_bytes(self.path / "manifest.json", manifest)
 
 
 @contextmanager

@@ -19,10 +19,11 @@ from edgeglm.evaluation import Evaluator
 from edgeglm.host import describe_host
 from edgeglm.manifest import golden_file, golden_rows, make_lineage, make_manifest
 from edgeglm.output import OutputFolder, open_output
+from edgeglm.preference import preferred_order
 from edgeglm.preflight import preflight
 from edgeglm.project import open_project
 from edgeglm.recipe import dump_recipe, resolved
-from edgeglm.report.types import ArtifactSide, Report
+from edgeglm.report.types import Report
 from edgeglm.sides import MadeArtifact, artifact_side, baseline_side, measure_files, step_side
 
 if TYPE_CHECKING:
@@ -93,7 +94,12 @@ def run_recipe(
         ]
         host = describe_host()
         budget = judge(baseline, sides, project.recipe.budget, project.board, host)
-        order = _preference(project, sides)
+        order = preferred_order(
+            sides,
+            budget,
+            metric_judged=project.recipe.budget.metric_drop is not None,
+            same_machine=host.machine == project.board.arch,
+        )
         artifacts, sides = [artifacts[i] for i in order], [sides[i] for i in order]
         recipe_text = dump_recipe(project.recipe)
         report = Report(
@@ -153,18 +159,6 @@ def _step_files(steps: list[StepRun], builder: Builder) -> dict[int, File]:
     for run in steps:
         last[msgspec.json.encode(run.model.edits).decode()] = run.index
     return {index: builder.float_file(steps[index].model, steps[index].key, "onnx") for index in last.values()}
-
-
-def _preference(project: Project, sides: list[ArtifactSide]) -> list[int]:
-    """Return the order in which an agent should try the artifacts.
-
-    Where the target is this kind of machine, the fastest comes first, so INT8 is never preferred where it is
-    slower. For another machine the recipe's order stands: this host's latency would be a guess about it.
-    """
-    order = list(range(len(sides)))
-    if describe_host().machine == project.board.arch:
-        order.sort(key=lambda i: -(sides[i].speedup or 0.0))
-    return order
 
 
 def _publish(

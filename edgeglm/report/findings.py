@@ -91,22 +91,8 @@ def state_of(report: Report, artifact: ArtifactSide, line: str | None = None) ->
 
 
 def best_artifact(report: Report) -> ArtifactSide | None:
-    """Return the artifact to look at first, or None when none was made.
-
-    Fewest budget lines missed, then fewest undecided, then those whose answers agree with the network they were
-    made from and whose metric has no proven loss (unless the budget judges that), then the greatest product of
-    size ratio and speed-up; what was not measured counts as 1.
-    """
-
-    def rank(artifact: ArtifactSide) -> tuple[float, ...]:
-        missed = sum(verdict.artifact == artifact.path for verdict in report.budget.violations)
-        undecided = sum(verdict.artifact == artifact.path for verdict in report.budget.undecided)
-        broken = artifact.parity is not None and not artifact.parity.passed
-        judged = "metric_drop" in budget_limits(report)
-        lost = not judged and artifact.drop is not None and artifact.drop.ci95[0] > 0
-        return (missed, undecided, broken, lost, -(artifact.size_ratio or 1.0) * (artifact.speedup or 1.0))
-
-    return min(report.artifacts, key=rank, default=None)
+    """Return the artifact to look at first, or None when none was made: the manifest's first (edgeglm.preference)."""
+    return next(iter(report.artifacts), None)
 
 
 def by_class(results: Sequence[ClassResult]) -> dict[tuple[str, int], ClassResult]:

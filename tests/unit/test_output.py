@@ -32,9 +32,11 @@ def test_a_rejected_result_has_no_manifest_even_where_one_was(tmp_path: Path) ->
 
 def test_files_of_the_users_in_the_folder_stay(tmp_path: Path) -> None:
     publish(tmp_path / "out", b"1", model_onnx=b"a")
-    (tmp_path / "out" / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "model_backup.onnx"):
+        (tmp_path / "out" / name).write_text("mine")
     publish(tmp_path / "out", b"2", model_onnx=b"b")
-    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    for name in ("notes.txt", "model_backup.onnx"):
+        assert (tmp_path / "out" / name).read_text() == "mine"
 
 
 def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeglm.preference import preferred_order
+from edgeglm.report.types import ArtifactSide, BudgetResult, Parity, Verdict
+from tests.support.reports import paired
+
+
+def artifact(path: str, **changes: Any) -> ArtifactSide:
+    return ArtifactSide(**({"format": "onnx", "scheme": "static-int8", "path": path, "sha256": ""} | changes))
+
+
+def verdict(path: str) -> Verdict:
+    return Verdict(key="budget.size_mb", artifact=path, limit=1.0, measured=2.0, message="too large")
+
+
+@pytest.mark.parametrize(
+    ("worse", "budget"),
+    [
+        pytest.param({}, BudgetResult(met=False, violations=[verdict("worse")]), id="missed a line"),
+        pytest.param({}, BudgetResult(met=None, undecided=[verdict("worse")]), id="has an open line"),
+        pytest.param(
+            {"parity": Parity(samples=1, max_abs=1, max_ref=1, cosine=0.5, argmax_agreement=0.5, passed=False)},
+            BudgetResult(met=True),
+            id="disagrees with its source",
+        ),
+        pytest.param({"drop": paired(50, 0, 100)}, BudgetResult(met=True), id="provably lost accuracy"),
+        pytest.param({"speedup": 0.1}, BudgetResult(met=True), id="is slower"),
+    ],
+)
+def test_an_artifact_is_not_preferred_when_it(worse: dict[str, Any], budget: BudgetResult) -> None:
+    plain = {"size_ratio": 4.0, "speedup": 2.0, "drop": paired(0, 0, 100)}
+    sides = [artifact("worse", **(plain | {"speedup": 3.0} | worse)), artifact("good", **plain)]
+    assert preferred_order(sides, budget, metric_judged=False, same_machine=True) == [1, 0]
+
+
+def test_for_another_machine_the_recipes_order_stands() -> None:
+    sides = [artifact("slow", speedup=1.0), artifact("fast", speedup=9.0)]
+    assert preferred_order(sides, BudgetResult(met=True), metric_judged=False, same_machine=False) == [0, 1]
+
+
+def test_for_another_machine_a_missed_budget_still_counts() -> None:
+    sides = [artifact("missed", speedup=1.0), artifact("met", speedup=9.0)]
+    budget = BudgetResult(met=False, violations=[verdict("missed")])
+    assert preferred_order(sides, budget, metric_judged=False, same_machine=False) == [1, 0]
+
+
+def test_a_loss_that_the_budget_allows_does_not_count_against_the_faster() -> None:
+    sides = [
+        artifact("exact", speedup=1.0, drop=paired(0, 0, 100)),
+        artifact("fast", speedup=9.0, drop=paired(50, 0, 100)),
+    ]
+    assert preferred_order(sides, BudgetResult(met=True), metric_judged=True, same_machine=True) == [1, 0]
