@@ -53,7 +53,8 @@ def golden_rows(project: Project) -> Arrays:
 def golden_file(project: Project, file: File, rows: Arrays) -> bytes:
     """Return safetensors of `input.<name>` and `output.<name>`: what this file answers on this host, one row a run.
 
-    Inputs lie in the file's own layout. Rows are dropped from the end until all fit in 1 MB; one row always stays, since a file without a proof cannot be trusted on the board (a 3 x 512 x 512 input is 3 MB).
+    Inputs lie in the file's own layout. Rows are dropped from the end until all fit in 1 MB; one row always stays,
+    since a file without a proof cannot be trusted on the board (an input of 3 x 512 x 512 alone is 3 MB).
     """
     from edgeglm.measure.evaluate import to_file_inputs
     from edgeglm.measure.worker import Runner
