@@ -87,17 +87,9 @@ def quantize(
             warnings = _write(source, temporary, quantization, batches, last)
         inputs, outputs, batch = check_runs(temporary, "tflite", row, scheme=quantization.scheme)
     activation = "int8" if quantization.scheme == "static-int8" else ""
-    ours = words[:1] == [flatbuffer.MARK]
-    return Built(
-        path,
-        "tflite",
-        quantization.scheme,
-        _with_layout(inputs, last if ours else [spec.name for spec in inputs if len(spec.shape) == 3]),
-        _with_layout(outputs, []),
-        batch,
-        activation,
-        warnings,
-    )
+    if words[:1] == [flatbuffer.MARK]:  # else what the shapes tell is all that is known
+        inputs, outputs = _with_layout(inputs, last), _with_layout(outputs, [])
+    return Built(path, "tflite", quantization.scheme, inputs, outputs, batch, activation, warnings)
 
 
 def _write(

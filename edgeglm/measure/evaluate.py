@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeglm.data import Arrays, Split
 
 _ROWS = 64  # at a time, where the caller does not mind
+_OTHER = {"NCHW": "NHWC", "NHWC": "NCHW"}
 
 
 def predict_file(
@@ -66,7 +67,9 @@ def to_file_inputs(
 ) -> Arrays:
     """Return rows of a model as a file of it takes them: matched by name, in the file's layout and type.
 
-    A model and a file with one input each are matched whatever the names: there is nothing to mix up.
+    A model and a file with one input each are matched whatever the names: there is nothing to mix up. A file does not
+    say its layout, an engine reads it from the shape: where rows in that layout do not fit the shape but rows in the
+    other one do, they go in the other one.
 
     Args:
         rows: By the model's input names, in the model's layout.
@@ -77,7 +80,7 @@ def to_file_inputs(
     Raises:
         ExportError: Names, ranks or layouts do not fit (``input-mismatch``).
     """
-    layouts = {spec.name: spec.layout for spec in model_inputs}
+    known = {spec.name: spec.layout for spec in model_inputs}
     names = {spec.name: spec.name for spec in file_inputs}
     if len(file_inputs) == len(rows) == 1:
         names = {file_inputs[0].name: next(iter(rows))}
@@ -93,7 +96,7 @@ def to_file_inputs(
     for spec in file_inputs:
         values = rows[names[spec.name]]
         try:
-            moved = to_layout(values, layouts.get(names[spec.name], spec.layout), spec.layout)
+            moved = _moved(values, known.get(names[spec.name], spec.layout), spec)
         except ProcessingError as error:
             raise ExportError(
                 f"input {spec.name}: {error}",
@@ -103,3 +106,18 @@ def to_file_inputs(
             ) from error
         given[spec.name] = np.ascontiguousarray(moved, dtype=spec.dtype)
     return given
+
+
+def _moved(values: np.ndarray, layout: str, spec: TensorSpec) -> np.ndarray:
+    """Return values of this layout as the file takes them. Raises: ProcessingError."""
+    moved = to_layout(values, layout, spec.layout)
+    other = _OTHER.get(spec.layout)
+    if other and not _fits(moved, spec) and _fits(turned := to_layout(values, layout, other), spec):
+        return turned
+    return moved
+
+
+def _fits(values: np.ndarray, spec: TensorSpec) -> bool:
+    return len(spec.shape) == values.ndim - 1 and all(
+        want in (-1, got) for want, got in zip(spec.shape, values.shape[1:], strict=True)
+    )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from edgeglm_agent.wire import TensorSpec
 
 Fault = Literal["no-runtime", "bad-file", "bad-input", "run-failed"]
+_IMAGE_CHANNELS = (1, 3, 4)  # grey, RGB, RGB with a fourth
 
 
 class EngineError(RuntimeError):
@@ -99,9 +100,23 @@ def run_in_batches(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def layout_of(rank: int, image_layout: str) -> str:
-    """Return the axes of a tensor of this rank, batch axis included: ``image_layout`` for 4, ``NC`` for 2."""
-    return {4: image_layout, 2: "NC"}.get(rank, "")
+def layout_of(rank: int, convention: str) -> str:
+    """Return the axes of a tensor of this rank, batch axis included: ``convention`` for 4, ``NC`` for 2."""
+    return {4: convention, 2: "NC"}.get(rank, "")
+
+
+def input_layout(shape: Sequence[int], convention: str) -> str:
+    """Return the axes of an input, read from its shape: an image has 1, 3 or 4 channels, and is longer than that.
+
+    Args:
+        shape: Without the batch axis; -1 where a length is free.
+        convention: ``NCHW`` or ``NHWC``: taken when the shape does not tell, as that of a deep feature map.
+    """
+    if len(shape) == 3:
+        first, last = (length in _IMAGE_CHANNELS for length in (shape[0], shape[2]))
+        if first != last:
+            return "NCHW" if first else "NHWC"
+    return layout_of(len(shape) + 1, convention)
 
 
 def plain(error: BaseException) -> str:

@@ -9,9 +9,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
-from edgeglm_agent.engines._base import EngineError, check_inputs, layout_of, plain, run_in_batches
+from edgeglm_agent.engines._base import EngineError, check_inputs, input_layout, layout_of, plain, run_in_batches
 from edgeglm_agent.wire import TensorSpec
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class LiteRtEngine:
             self._runner = None
             self._takes = {detail["name"]: detail for detail in self._interpreter.get_input_details()}
             self._gives = {detail["name"]: detail for detail in self._interpreter.get_output_details()}
-        self.inputs = tuple(_spec(name, detail) for name, detail in self._takes.items())
+        self.inputs = tuple(_input_spec(name, detail) for name, detail in self._takes.items())
         self.outputs = tuple(_spec(name, detail) for name, detail in self._gives.items())
         self.batch: int | None = min((int(d["shape"][0]) for d in self._takes.values() if len(d["shape"])), default=1)
 
@@ -81,6 +82,12 @@ def _spec(name: str, detail: Mapping[str, Any]) -> TensorSpec:
     dtype = "float32" if _quantized(detail) else np.dtype(detail["dtype"]).name
     shape = tuple(int(length) for length in detail["shape"])
     return TensorSpec(name, dtype, shape[1:], layout_of(len(shape), "NHWC"))
+
+
+def _input_spec(name: str, detail: Mapping[str, Any]) -> TensorSpec:
+    """Return an input's spec; a file that was converted from torch may have kept its channels first."""
+    spec = _spec(name, detail)
+    return msgspec.structs.replace(spec, layout=input_layout(spec.shape, "NHWC"))
 
 
 def _to_file(values: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
-from edgeglm_agent.engines._base import EngineError, check_inputs, layout_of, plain, run_in_batches
+from edgeglm_agent.engines._base import EngineError, check_inputs, input_layout, layout_of, plain, run_in_batches
 from edgeglm_agent.offline import go_offline
 from edgeglm_agent.wire import TensorSpec
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+_PRODUCER = "edgeglm"
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -62,7 +64,8 @@ class OnnxEngine:
                 f"onnxruntime {ort.__version__} does not load it: {_said(error)}", fault="bad-file"
             ) from error
         self.runtime = f"onnxruntime {ort.__version__}"
-        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+        ours = self._session.get_modelmeta().producer_name == _PRODUCER
+        self.inputs = tuple(_input_spec(value, ours=ours) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         fixed = {
             value.shape[0] for value in self._session.get_inputs() if value.shape and isinstance(value.shape[0], int)
@@ -99,3 +102,9 @@ def _spec(value: Any) -> TensorSpec:
         raise EngineError(f"`{value.name}` is of type {value.type}, which edgeglm cannot feed", fault="bad-file")
     shape = tuple(length if isinstance(length, int) else -1 for length in value.shape[1:])
     return TensorSpec(value.name, _DTYPES[value.type], shape, layout_of(len(value.shape), "NCHW"))
+
+
+def _input_spec(value: Any, *, ours: bool) -> TensorSpec:
+    """Return an input's spec; a file converted from channels-last keeps that, one of edgeglm's comes from torch."""
+    spec = _spec(value)
+    return spec if ours else msgspec.structs.replace(spec, layout=input_layout(spec.shape, "NCHW"))
