@@ -68,8 +68,8 @@ def to_file_inputs(
     """Return rows of a model as a file of it takes them: matched by name, in the file's layout and type.
 
     A model and a file with one input each are matched whatever the names: there is nothing to mix up. A file does not
-    say its layout, an engine reads it from the shape: where rows in that layout do not fit the shape but rows in the
-    other one do, they go in the other one.
+    say its layout, an engine reads it from the shape: where the model's rows in that layout do not fit the shape but
+    in the other one do, they go in the other one.
 
     Args:
         rows: By the model's input names, in the model's layout.
@@ -80,7 +80,7 @@ def to_file_inputs(
     Raises:
         ExportError: Names, ranks or layouts do not fit (``input-mismatch``).
     """
-    known = {spec.name: spec.layout for spec in model_inputs}
+    known = {spec.name: spec for spec in model_inputs}
     names = {spec.name: spec.name for spec in file_inputs}
     if len(file_inputs) == len(rows) == 1:
         names = {file_inputs[0].name: next(iter(rows))}
@@ -96,7 +96,7 @@ def to_file_inputs(
     for spec in file_inputs:
         values = rows[names[spec.name]]
         try:
-            moved = _moved(values, known.get(names[spec.name], spec.layout), spec)
+            moved = _moved(values, known.get(names[spec.name], spec), spec)
         except ProcessingError as error:
             raise ExportError(
                 f"input {spec.name}: {error}",
@@ -108,12 +108,14 @@ def to_file_inputs(
     return given
 
 
-def _moved(values: np.ndarray, layout: str, spec: TensorSpec) -> np.ndarray:
-    """Return values of this layout as the file takes them. Raises: ProcessingError."""
-    moved = to_layout(values, layout, spec.layout)
-    other = _OTHER.get(spec.layout)
-    if other and not _fits(moved, spec) and _fits(turned := to_layout(values, layout, other), spec):
-        return turned
+def _moved(values: np.ndarray, model: TensorSpec, file: TensorSpec) -> np.ndarray:
+    """Return rows of a model's input as the file takes them. Raises: ProcessingError."""
+    moved = to_layout(values, model.layout, file.layout)
+    other = _OTHER.get(file.layout)
+    # rows that are wrong for the model itself are not set right here: they would be wrong on the board
+    if other and _fits(values, model) and not _fits(moved, file):
+        turned = to_layout(values, model.layout, other)
+        return turned if _fits(turned, file) else moved
     return moved
 
 

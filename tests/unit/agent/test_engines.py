@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from edgeglm_agent.engines import EngineError, load_engine
+from edgeglm_agent.engines._base import input_layout
 
 from tests.support.tiny_models import (
     INPUTS,
@@ -54,6 +55,25 @@ def test_tflite_computes_the_network(tmp_path: Path, signature: bool) -> None:
     images = tiny_images(2)
     outputs = engine.run({"image": images.transpose(0, 2, 3, 1)})
     np.testing.assert_allclose(outputs["logits"], tiny_logits(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [
+        ((3, 224, 224), "NCHW"),
+        ((224, 224, 3), "NHWC"),
+        ((-1, -1, 4), "NHWC"),
+        ((64, 7, 7), ""),
+        ((1, 40, 1), ""),
+        ((10,), "NC"),
+        ((), ""),
+    ],
+)
+@pytest.mark.parametrize("convention", ["NCHW", "NHWC"])
+def test_an_inputs_layout_is_the_runtimes_where_its_shape_does_not_tell(
+    shape: tuple[int, ...], layout: str, convention: str
+) -> None:
+    assert input_layout(shape, convention) == (layout or (convention if len(shape) == 3 else ""))
 
 
 @pytest.mark.parametrize("rows", [1, 4, 5, 9])

@@ -163,6 +163,29 @@ def test_inputs_and_outputs_are_described_as_the_runtime_sees_them(tmp_path: Pat
     assert outputs == OUTPUTS
 
 
+@pytest.mark.parametrize(
+    ("shape", "producer", "layout"),
+    [
+        pytest.param(["N", 3, 8, 8], "", "NCHW", id="channels first"),
+        pytest.param(["N", 8, 8, 3], "tf2onnx", "NHWC", id="converted from TensorFlow"),
+        pytest.param(["N", "H", "W", 3], "", "NHWC", id="any size"),
+        pytest.param(["N", 64, 8, 8], "", "NCHW", id="deep features"),
+        pytest.param(["N", 1, 40, 1], "", "NCHW", id="both ends look like channels"),
+        pytest.param(["N", 64, 40, 1], "edgeglm", "NCHW", id="made from torch by edgeglm"),
+    ],
+)
+def test_the_layout_of_an_onnx_file_is_read_from_its_shape(
+    tmp_path: Path, shape: list[Any], producer: str, layout: str
+) -> None:
+    path = write_graph(tmp_path / "l.onnx", [helper.make_node("Relu", ["x"], ["y"])], {"x": shape}, {})
+    model = onnx.load(path)
+    model.producer_name = producer
+    onnx.save(model, path)
+    (image,), (features,) = describe(path, "onnx")
+    assert image.layout == layout
+    assert features.layout == "NCHW"
+
+
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "missing"])
 @pytest.mark.parametrize("question", [weight_dtypes, count_file_params, count_file_macs, describe])

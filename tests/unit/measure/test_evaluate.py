@@ -59,6 +59,22 @@ def test_inputs_are_matched_by_name_not_by_order() -> None:
     np.testing.assert_array_equal(given["a"].transpose(0, 3, 1, 2), rows["a"].astype(np.float32))
 
 
+@pytest.mark.parametrize("wrong", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("shape", [(64, 4, 5), (64, 9, 1), (4, 9, 64)])
+def test_a_shape_that_misleads_about_its_layout_does_not_turn_the_rows(shape: tuple[int, ...], wrong: str) -> None:
+    rows = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    model = [TensorSpec("a", "float32", shape, "NCHW")]
+    same = to_file_inputs({"a": rows}, model, [TensorSpec("a", "float32", shape, wrong)])
+    assert np.array_equal(same["a"], rows)
+    last = to_file_inputs({"a": rows}, model, [TensorSpec("a", "float32", (*shape[1:], shape[0]), wrong)])
+    assert np.array_equal(last["a"], rows.transpose(0, 2, 3, 1))
+
+
+def test_rows_that_do_not_fit_the_model_are_not_turned_until_they_fit_the_file() -> None:
+    rows = {"image": IMAGES[:2].transpose(0, 2, 3, 1)}  # a layout operation was forgotten
+    assert to_file_inputs(rows, INPUTS, INPUTS)["image"].shape == (2, 8, 8, 3)
+
+
 def test_a_single_input_needs_no_name() -> None:
     given = to_file_inputs({"x": IMAGES[:2]}, INPUTS, [TensorSpec("input_1", "float32", (3, 8, 8), "NCHW")])
     assert np.array_equal(given["input_1"], IMAGES[:2])
