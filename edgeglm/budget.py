@@ -1,8 +1,8 @@
 """Judge what a run made by the recipe's budget: met, missed, or not to be told from what was measured.
 
 What is counted on samples (`metric_drop`, `per_class_drop`) is judged by its paired 95 % interval: met when the whole
-interval is within the limit, missed when the whole of it is beyond, undecided when the limit lies inside. What is
-measured (size, memory, latency, speed-up) is judged by its value.
+interval is within the limit, missed when the whole of it is beyond, undecided when the limit lies inside. So is
+`min_speedup`, by the interval over the rounds of timing. Size, memory and latency are judged by their value.
 """
 
 from __future__ import annotations
@@ -184,15 +184,34 @@ def _judge_speedup(
         yield _Finding(False, _verdict(artifact, line, limit, artifact.speedup, message))
     elif artifact.speedup is None:
         yield _unmeasured(artifact, line, limit, "its speed-up was not measured")
-    elif artifact.speedup < limit * (1 - _SLACK):
-        times = ""
-        if baseline.latency_ms is not None and artifact.latency_ms is not None:
-            times = f" ({format_ms(baseline.latency_ms.p50)} ms to {format_ms(artifact.latency_ms.p50)} ms)"
+    else:
+        low, high = artifact.speedup_ci95 or (artifact.speedup, artifact.speedup)  # an older report has no interval
+        least = limit * (1 - _SLACK)
+        if low >= least:
+            return
+        missed = high < least
+        said = f"{artifact.path}: its speed-up on this host is {format_ratio(artifact.speedup)}"
+        if details := _speedup_details(baseline, artifact):
+            said += f" ({details})"
         message = (
-            f"{artifact.path}: its speed-up on this host is {format_ratio(artifact.speedup)}{times}; "
-            f"`budget.min_speedup` asks {limit:g}x. Prune more, or take the format or scheme that is faster here."
+            f"{said}; `budget.min_speedup` asks {limit:g}x. "
+            "Prune more, or take the format or scheme that is faster here."
+            if missed
+            else f"{said}; {_against(line, f'{limit:g}x', missed=False)} "
+            "Measure again on a quieter machine, prune more, or ask for less."
         )
-        yield _Finding(True, _verdict(artifact, line, limit, artifact.speedup, message))
+        yield _Finding(missed, _verdict(artifact, line, limit, artifact.speedup, message, artifact.speedup_ci95))
+
+
+def _speedup_details(baseline: Side, artifact: ArtifactSide) -> str:
+    """Return the times behind a speed-up and its interval, as far as they were measured."""
+    details = []
+    if baseline.latency_ms is not None and artifact.latency_ms is not None:
+        details.append(f"{format_ms(baseline.latency_ms.p50)} ms to {format_ms(artifact.latency_ms.p50)} ms")
+    if artifact.speedup_ci95 is not None:
+        low, high = artifact.speedup_ci95
+        details.append(f"95 % interval {format_ratio(low)} to {format_ratio(high)}")
+    return ", ".join(details)
 
 
 def _judge_latency(artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:

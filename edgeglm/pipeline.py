@@ -89,8 +89,10 @@ def run_recipe(
         baseline = baseline_side(project, reference, evaluator, figures["baseline"])
         step_sides = [step_side(run, structures, evaluator, figures) for run in steps]
         sides = [
-            artifact_side(project, artifact, final, key, evaluator, baseline, figures[f"artifact {index}"])
-            for index, artifact in enumerate(artifacts)
+            artifact_side(
+                project, made, final, key, evaluator, baseline, figures["baseline"], figures[f"artifact {index}"]
+            )
+            for index, made in enumerate(artifacts)
         ]
         host = describe_host()
         budget = judge(baseline, sides, project.recipe.budget, project.board, host)

@@ -97,10 +97,12 @@ def artifact_side(
     key: str,
     evaluator: Evaluator,
     baseline: Side,
+    baseline_figures: dict[int, Measured],
     figures: dict[int, Measured],
 ) -> ArtifactSide:
     """Return an artifact's side, compared with the network it was made from and with the baseline."""
     from edgeglm.measure.census import weight_dtypes
+    from edgeglm.measure.latency import speedup_interval
     from edgeglm.measure.parity import compare
 
     file, chief = artifact.file, project.data.eval_splits[0]
@@ -128,6 +130,7 @@ def artifact_side(
         parity=parity,
         size_ratio=size_ratio,
         speedup=speedup,
+        speedup_ci95=speedup_interval(baseline_figures[1], figures[1]),
         speedup_extra=extra,
         **_counts(final, file),
         size_bytes=file.size_bytes,

@@ -116,6 +116,7 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     parity: Parity | None = None
     size_ratio: float | None = None  # baseline bytes / artifact bytes
     speedup: float | None = None  # baseline p50 / artifact p50, batch 1, 1 thread, this host
+    speedup_ci95: tuple[float, float] | None = None  # of ``speedup``, over the rounds in which both were timed
     speedup_extra: dict[str, float] = {}  # "threads=2" -> ratio
 
 

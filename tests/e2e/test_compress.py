@@ -96,6 +96,8 @@ def test_the_report_shows_a_smaller_network_and_truly_integer_weights(report: di
         assert artifact["speedup"] == pytest.approx(
             report["baseline"]["latency_ms"]["p50"] / artifact["latency_ms"]["p50"]
         )
+        low, high = artifact["speedup_ci95"]
+        assert 0 < low <= artifact["speedup"] <= high
         assert artifact["size_ratio"] == pytest.approx(report["baseline"]["size_bytes"] / artifact["size_bytes"])
     assert report["baseline"]["metric"]["n"] == 697
 

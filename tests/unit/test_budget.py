@@ -169,6 +169,31 @@ def test_what_is_measured_is_judged_by_its_value(
         assert f"budget.{line}" in verdict.message
 
 
+@pytest.mark.parametrize(
+    ("interval", "met"),
+    [((1.5, 1.6), True), ((1.4, 1.49), False), ((1.4, 1.5), None), ((1.49, 1.7), None)],
+)
+def test_a_speedup_is_judged_by_its_interval(interval: tuple[float, float], met: bool | None) -> None:
+    side = artifact(speedup=1.55, speedup_ci95=interval, latency_ms=latency(2.58))
+    result = judged(side, min_speedup=1.5)
+    assert result.met is met
+    for verdict in [*result.violations, *result.undecided]:
+        assert (verdict.key, verdict.limit, verdict.measured, verdict.ci95) == (
+            "budget.min_speedup",
+            1.5,
+            1.55,
+            interval,
+        )
+        assert "4.00 ms to 2.58 ms, 95 % interval 1.4" in verdict.message
+
+
+def test_an_undecided_speedup_says_what_would_tell() -> None:
+    (verdict,) = judged(artifact(speedup=1.55, speedup_ci95=(1.41, 1.72)), min_speedup=1.5).undecided
+    assert "its speed-up on this host is 1.55x (95 % interval 1.41x to 1.72x)" in verdict.message
+    assert "the limit of `budget.min_speedup`, 1.5x, lies inside the interval" in verdict.message
+    assert "Measure again on a quieter machine" in verdict.message
+
+
 def test_a_host_of_another_architecture_cannot_decide_the_speedup() -> None:
     result = judged(artifact(speedup=9.0), board="rpi5", min_speedup=1.5)
     assert result.met is None

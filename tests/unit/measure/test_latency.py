@@ -71,3 +71,6 @@ def test_a_speed_up_has_an_interval_that_holds_it() -> None:
     assert low < 2 < high
     assert high - low < 0.2
     assert speedup_interval(measured([3.0] * 5), measured([2.0] * 5)) == (1.5, 1.5)
+    skewed = Measured(summarise([[4.0]], threads=1, runtime="r"), 1, (3.0,) * 5)
+    assert speedup_interval(skewed, measured([2.0] * 5)) == (1.5, 2.0)
+    assert speedup_interval(measured([2.0] * 5), skewed) == (0.5, 2 / 3)
