@@ -15,7 +15,6 @@ class Board:
     name: str
     arch: str  # as `uname -m` says it
     os: str
-    python: str
     onnxruntime: str  # newest version that installs there
     litert: str
     opset: int  # highest ONNX opset that edgeglm writes for it
@@ -29,14 +28,13 @@ class Board:
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
-        Board("rpi-zero2w", "aarch64", "Raspberry Pi OS 64-bit", "3.13", "1.31.1", "2.3.0", 20, 10, 4, 512, "int8"),
-        Board("rpi4", "aarch64", "Raspberry Pi OS 64-bit", "3.13", "1.31.1", "2.3.0", 20, 10, 4, 4096, "int8"),
-        Board("rpi5", "aarch64", "Raspberry Pi OS 64-bit", "3.13", "1.31.1", "2.3.0", 20, 10, 4, 8192, "int8"),
+        Board("rpi-zero2w", "aarch64", "Raspberry Pi OS 64-bit", "1.31.1", "2.3.0", 20, 10, 4, 512, "int8"),
+        Board("rpi4", "aarch64", "Raspberry Pi OS 64-bit", "1.31.1", "2.3.0", 20, 10, 4, 4096, "int8"),
+        Board("rpi5", "aarch64", "Raspberry Pi OS 64-bit", "1.31.1", "2.3.0", 20, 10, 4, 8192, "int8"),
         Board(
             "jetson-jp6",
             "aarch64",
             "JetPack 6 (Ubuntu 22.04)",
-            "3.10",
             "1.23.2",
             "2.3.0",
             20,
@@ -50,7 +48,6 @@ BOARDS: dict[str, Board] = {
             "jetson-jp7",
             "aarch64",
             "JetPack 7 (Ubuntu 24.04)",
-            "3.12",
             "1.31.1",
             "2.3.0",
             20,
@@ -60,6 +57,6 @@ BOARDS: dict[str, Board] = {
             "int8",
             note="TensorRT refuses zero points: activations are symmetric",
         ),
-        Board("x86-64", "x86_64", "Linux", "3.11", "1.31.1", "2.3.0", 20, 10, 2, 8192, "uint8"),
+        Board("x86-64", "x86_64", "Linux", "1.31.1", "2.3.0", 20, 10, 2, 8192, "uint8"),
     )
 }

@@ -71,7 +71,6 @@ def make_context(
     return Context(
         original=cast("Model", project.original),
         data=project.data,
-        task_kind="classification",
         output=project.recipe.task.output,
         seed=project.recipe.seed,
         threads=project.threads,

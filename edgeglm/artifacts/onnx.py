@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm_agent.wire import TensorSpec
 
-from edgeglm.artifacts.built import Built, layout
+from edgeglm.artifacts.built import SLOW_CONVOLUTIONS, Built, layout
 from edgeglm.artifacts.calibration import peek
 from edgeglm.artifacts.capability import require
 from edgeglm.errors import ExportError
@@ -103,9 +103,7 @@ def _write(
             quantized = onnx_quantize.to_float16(model, ignore, row)
         elif quantization.scheme == "dynamic-int8":
             if any(node.op_type == "Conv" for node in model.graph.node):
-                warnings.append(
-                    "dynamic-int8 makes convolutions slower than float on most CPUs; static-int8 suits them"
-                )
+                warnings.append(SLOW_CONVOLUTIONS)
             quantized = onnx_quantize.to_dynamic_int8(model, ignore, scratch)
         else:
             reduce_range = board.activation_type == "uint8" and not has_fast_int8(cpu_features(), "x86_64")

@@ -8,7 +8,6 @@ from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, ModelEr
 from edgeglm.measure.worker import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeglm_agent.wire import TensorSpec
@@ -42,12 +41,6 @@ def weight_dtypes(path: Path, format: str) -> dict[str, int]:  # noqa: A002 - th
         MissingExtraError: The library that reads this format is not installed.
     """
     return read_graph(path, format).weight_dtypes()
-
-
-def float_weight_share(dtypes: Mapping[str, int]) -> float:
-    """Return which share of weight bytes is 32 or 64 bits of float, 0 to 1: near 1, nothing was quantized."""
-    total = sum(dtypes.values())
-    return sum(dtypes.get(name, 0) for name in ("float32", "float64")) / total if total else 0.0
 
 
 def count_file_params(path: Path, format: str) -> int:  # noqa: A002

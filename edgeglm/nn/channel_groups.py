@@ -36,7 +36,6 @@ Slices: TypeAlias = dict[tuple[str, str], list[int]]  # (layer, side) -> channel
 # their gates and heads mix channels in ways that slicing alone does not follow
 _UNSUPPORTED = (nn.RNNBase, nn.MultiheadAttention)
 _MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm)  # a channel set to zero still counts in their mean
-_PRUNERS = tp.pruner.function.PrunerBox
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -27,7 +27,6 @@ class Context:
 
     original: Model  # as it was loaded: the default teacher
     data: Data
-    task_kind: str  # classification
     seed: int
     threads: int
     device: str  # cpu | cuda
@@ -43,8 +42,6 @@ class Context:
 
 class StepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all steps: settings as fields, the work in ``apply``."""
-
-    changes_structure: ClassVar[bool] = False  # whether shapes change, so that a new file must be timed
 
     def apply(self, model: Model, ctx: Context) -> Model:
         """Return a new model; the one passed in is left as it was."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 class Prune(StepConfig, tag="prune", frozen=True, kw_only=True):
     """Remove the least important channels, following every layer that depends on them."""
-
-    changes_structure: ClassVar[bool] = True
 
     channel_ratio: Annotated[float, Meta(gt=0, lt=1)] | None = None  # share of channels removed
     macs_ratio: Annotated[float, Meta(gt=0, lt=1)] | None = None  # share of MACs left: prune until at most this

@@ -203,7 +203,6 @@ def make_context(
     settings: dict[str, Any] = {
         "original": model,
         "data": data,
-        "task_kind": "classification",
         "seed": 0,
         "threads": 1,
         "device": "cpu",

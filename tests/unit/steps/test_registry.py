@@ -87,12 +87,6 @@ def test_settings_out_of_range_are_refused(step: type[StepConfig], settings: dic
         msgspec.convert(settings | {"type": step_name(step)}, step)
 
 
-def test_steps_that_change_shapes_say_so() -> None:
-    assert Prune.changes_structure
-    assert not Distill.changes_structure
-    assert not Finetune.changes_structure
-
-
 def test_every_training_step_shares_the_same_settings() -> None:
     shared = set(TrainingConfig.__struct_fields__)
     assert shared <= set(Distill.__struct_fields__)
