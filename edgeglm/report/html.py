@@ -149,8 +149,8 @@ def _best(report: Report) -> Child:
         return element("p", "No artifact was made.")
     tiles = [_size_tile(report, best), _speed_tile(report, best), _metric_tile(report, best)]
     chosen = (
-        " Chosen by: fewest budget lines missed, then undecided; outputs that agree, no proven loss; then speed, where the"
-        " target is this kind of machine, else the recipe's order."
+        " Chosen by: fewest budget lines missed, then undecided; outputs that agree, no proven loss; then speed, where"
+        " the target is this kind of machine, else the recipe's order."
         if len(report.artifacts) > 1
         else ""
     )
@@ -208,7 +208,8 @@ def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
         name,
         join("95 % interval ", typeset(interval)),
         f"{was}{format_metric(name, best.metric.value)} on {best.drop.n:,} samples",
-        f"{best.drop.worse:,} answer{'s' * (best.drop.worse != 1)} turned wrong, {best.drop.better:,} turned right. {proven}",
+        f"{best.drop.worse:,} answer{'s' * (best.drop.worse != 1)} turned wrong,"
+        f" {best.drop.better:,} turned right. {proven}",
         tone="bad" if best.drop.ci95[0] > 0 else "",
     )
 
