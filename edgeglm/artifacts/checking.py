@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeglm.data import Arrays
 
 RELATIVE_TOLERANCE = 1e-4  # of max|reference|
+_SHOWN = 8  # layers that a warning lists
 
 
 @contextmanager
@@ -86,6 +87,30 @@ def check_runs(
                     code="quantized-not-finite",
                 )
         return runner.inputs, runner.outputs, runner.batch
+
+
+def check_weights(scheme: str, *, small_bytes: int, left: Sequence[str]) -> list[str]:
+    """Return warnings about what a scheme left in float32.
+
+    Args:
+        scheme: fp16 | dynamic-int8 | static-int8.
+        small_bytes: Bytes of weights in the scheme's own type.
+        left: Layers whose weights are float32 still, without those under `ignore`.
+
+    Raises:
+        ExportError: ``quantized-nothing``: every weight is still float32.
+    """
+    if not small_bytes:
+        raise ExportError(
+            f"{scheme} left every weight in float32",
+            where=", ".join(left[:3]),
+            hint="the network has no layer that this scheme quantizes, or `ignore` names all of them; ask for fp16",
+            code="quantized-nothing",
+        )
+    if not left:
+        return []
+    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+    return [f"weights still float32 after {scheme}: {', '.join(left[:_SHOWN])}{more}"]
 
 
 def _noise(inputs: Sequence[TensorSpec]) -> Arrays:

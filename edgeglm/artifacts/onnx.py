@@ -112,7 +112,7 @@ def _write(
             quantized = onnx_quantize.to_static_int8(
                 model, ignore, batches, scratch, board=board, reduce_range=reduce_range
             )
-    warnings += onnx_quantize.check_weights(quantized, quantization.scheme, ignore)
+    warnings += onnx_quantize.weight_warnings(quantized, quantization.scheme, ignore)
     quantized.producer_name = ours
     quantized.ir_version = min(quantized.ir_version, board.ir_version)
     path.write_bytes(to_bytes(compact(quantized)))

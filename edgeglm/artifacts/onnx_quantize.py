@@ -9,6 +9,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgeglm.artifacts.calibration import Finite, not_finite
+from edgeglm.artifacts.checking import check_weights
 from edgeglm.artifacts.onnx_graph import float_weights, weight_types
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.errors import ExportError
@@ -265,23 +266,9 @@ def _is_zero(clip: onnx.NodeProto, makers: dict[str, onnx.NodeProto], constants:
     return name in constants and not numpy_helper.to_array(constants[name]).any()
 
 
-def check_weights(model: onnx.ModelProto, scheme: str, ignore: set[str]) -> list[str]:
-    """Look at what types the weights have now; return warnings.
-
-    Raises:
-        ExportError: Every weight is still float32.
-    """
+def weight_warnings(model: onnx.ModelProto, scheme: str, ignore: set[str]) -> list[str]:
+    """Return warnings about weights that are float32 still. Raises: ExportError when all of them are."""
     sizes = weight_types(model)
-    small = sizes.get("float16", 0) if scheme == "fp16" else sizes.get("int8", 0) + sizes.get("uint8", 0)
+    small_bytes = sizes.get("float16", 0) if scheme == "fp16" else sizes.get("int8", 0) + sizes.get("uint8", 0)
     left = [name for name in float_weights(model) if name not in ignore]
-    if not small:
-        raise ExportError(
-            f"{scheme} left every weight in float32",
-            where=", ".join(left[:3]),
-            hint="the network has no layer that this scheme quantizes, or `ignore` names all of them; ask for fp16",
-            code="quantized-nothing",
-        )
-    if left:
-        shown = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
-        return [f"weights still float32 after {scheme}: {shown}"]
-    return []
+    return check_weights(scheme, small_bytes=small_bytes, left=left)

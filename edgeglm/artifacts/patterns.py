@@ -1,12 +1,11 @@
-"""Layer patterns of `ignore`: exact names, or "re:" and a regular expression, against the names of layers."""
+"""Which operators of a file a recipe means by the names of layers."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import ExportError
+from edgeglm.patterns import matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,35 +35,6 @@ def select(patterns: Sequence[str], names: Mapping[str, Iterable[str]], *, where
     known = sorted({name for own in candidates.values() for name in own if name})
     chosen: set[str] = set()
     for pattern in patterns:
-        matched = {name for name in known if _matches(pattern, name)}
-        if not matched:
-            raise ExportError(
-                f"the pattern `{pattern}` matches no layer",
-                where=where,
-                hint=_suggestion(pattern, known),
-                code="pattern-matches-nothing",
-            )
+        matched = set(matching(pattern, known, error=ExportError, where=where))
         chosen |= {key for key, own in candidates.items() if matched.intersection(own)}
     return chosen
-
-
-def _matches(pattern: str, name: str) -> bool:
-    if not pattern.startswith("re:"):
-        return pattern == name
-    try:
-        return re.fullmatch(pattern[3:], name) is not None
-    except re.error as error:
-        raise ExportError(
-            f"`{pattern}` is not a regular expression: {error}",
-            hint="after `re:` comes a regular expression as Python's `re` reads it; `.` matches any character",
-            code="pattern-invalid",
-        ) from error
-
-
-def _suggestion(pattern: str, known: Sequence[str]) -> str:
-    plain = re.sub(r"[^\w.]|\.(?=[*+?])", "", pattern.removeprefix("re:"))
-    close = difflib.get_close_matches(plain, known, n=3, cutoff=0.5) or [n for n in known if plain and plain in n][:3]
-    if close:
-        return "did you mean " + ", ".join(f"`{name}`" for name in close) + "?"
-    shown = ", ".join(f"`{name}`" for name in known[:12])
-    return f"the layers are {shown}" + (" and more" if len(known) > 12 else "")

@@ -119,7 +119,7 @@ def _write(
         data = tflite_quantize.quantized_bytes(content, scheme, ignore, batches, channels_last=channels_last)
     path.write_bytes(data)
     quantized = flatbuffer.read(path)
-    warnings += tflite_quantize.check_weights(quantized, scheme, ignore)
+    warnings += tflite_quantize.weight_warnings(quantized, scheme, ignore)
     flatbuffer.drop_names(quantized)
     flatbuffer.strip(quantized)
     path.write_bytes(flatbuffer.to_bytes(quantized))

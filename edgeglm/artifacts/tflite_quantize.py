@@ -9,9 +9,9 @@ import numpy as np
 
 from edgeglm.artifacts import flatbuffer
 from edgeglm.artifacts.calibration import Finite, not_finite
+from edgeglm.artifacts.checking import check_weights
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.artifacts.tflite_layout import to_file_layout
-from edgeglm.errors import ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,19 +98,9 @@ def _ranges(data: bytes, settings: Any, calibration: Iterable[Arrays], channels_
     return ranges
 
 
-def check_weights(model: Any, scheme: str, ignore: set[str]) -> list[str]:
-    """Look at what types the weights have now; return warnings. Raises: ExportError when all are still float32."""
-    sizes = flatbuffer.weight_types(model)
+def weight_warnings(model: Any, scheme: str, ignore: set[str]) -> list[str]:
+    """Return warnings about weights that are float32 still. Raises: ExportError when all of them are."""
+    small_bytes = flatbuffer.weight_types(model).get("FLOAT16" if scheme == "fp16" else "INT8", 0)
     left = sorted({name for name in flatbuffer.float_weights(model) if name not in ignore})
     layers = [name.rstrip(";").rpartition("/")[0] or name.rstrip(";") for name in left]
-    if not sizes.get("FLOAT16" if scheme == "fp16" else "INT8", 0):
-        raise ExportError(
-            f"{scheme} left every weight in float32",
-            where=", ".join(layers[:3]),
-            hint="the network has no layer that this scheme quantizes, or `ignore` names all of them; ask for fp16",
-            code="quantized-nothing",
-        )
-    if layers:
-        shown = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
-        return [f"weights still float32 after {scheme}: {shown}"]
-    return []
+    return check_weights(scheme, small_bytes=small_bytes, left=layers)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 _TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 _INTEGERS = {"int32", "int64", "uint32", "uint64", "bool", "string"}  # without a scale: shapes, axes, indices
-_KEPT_METADATA = {b"min_runtime_version"}
 
 
 class TfliteGraph:
@@ -54,23 +53,14 @@ class TfliteGraph:
         return self._graph_macs(main) // max(1, batch)
 
     def stripped(self) -> bytes:
-        """Return the file without metadata; as it is when it has none."""
-        import flatbuffers  # type: ignore[import-untyped]
+        """Return the file without metadata, equal constants stored once; as it is when that saves nothing."""
+        from edgeglm.artifacts import flatbuffer
 
-        model = self._model
-        kept = [entry for entry in model.metadata or [] if entry.name in _KEPT_METADATA]
-        if len(kept) == len(model.metadata or []) and not model.description:
-            return self._data
-        model.metadata = kept
-        model.description = None
-        used = {entry.buffer for entry in model.metadata}
-        used |= {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
-        for index, buffer in enumerate(model.buffers):
-            if index not in used:
-                buffer.data = None
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-        return min(bytes(builder.Output()), self._data, key=len)  # packing anew may add padding
+        model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(self._data, 0))
+        described, model.description = bool(model.description), None
+        flatbuffer.strip(model)
+        data = flatbuffer.to_bytes(model)
+        return data if described else min(data, self._data, key=len)  # packing anew may add padding
 
     def _constants(self) -> Iterator[tuple[Any, int]]:
         """Yield a tensor and its bytes for every buffer that holds something; what is shared comes once."""

@@ -1,12 +1,11 @@
-"""Which layers a recipe means by a name or a pattern."""
+"""Which layers of a network a recipe means by a name or a pattern."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import StepError
+from edgeglm.patterns import matching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,30 +22,11 @@ def match_layers(module: nn.Module, patterns: Sequence[str], *, where: str) -> s
         where: For errors.
 
     Raises:
-        StepError: ``pattern-matches-nothing``: a pattern names no layer that holds weights.
+        StepError: A pattern names no layer that holds weights, or is no regular expression.
     """
     names = [name for name, layer in module.named_modules() if name and any(True for _ in layer.parameters())]
     found: set[str] = set()
     for index, pattern in enumerate(patterns):
-        if pattern.startswith("re:"):
-            hits = [name for name in names if re.fullmatch(pattern[3:], name)]
-        else:
-            hits = [name for name in names if name == pattern]
-        if not hits:
-            raise StepError(
-                f"`{pattern}` matches no layer that holds weights",
-                where=f"{where}[{index}]",
-                code="pattern-matches-nothing",
-                hint=_suggest(pattern, names),
-            )
+        hits = matching(pattern, names, error=StepError, where=f"{where}[{index}]", kind="layer that holds weights")
         found.update(name for name in names for hit in hits if name == hit or name.startswith(f"{hit}."))
     return found
-
-
-def _suggest(pattern: str, names: list[str]) -> str:
-    text = pattern.removeprefix("re:")
-    close = difflib.get_close_matches(text, names, n=3, cutoff=0.5)
-    close = close or [name for name in names if text.strip(".*") and text.strip(".*") in name][:3]
-    if close:
-        return f"did you mean {' or '.join(f'`{name}`' for name in close)}? (`re:` patterns match whole names)"
-    return f"the layers are {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"

@@ -32,6 +32,7 @@ def test_patterns_select_the_operators_of_the_layers_they_name(patterns: list[st
         ("stm", "did you mean `stem`"),
         ("re:head.*", "the layers are `layer1`"),
         ("conv1", "did you mean"),
+        ("re:stm", "did you mean `stem`? (`re:` patterns match whole names)"),
     ],
 )
 def test_a_pattern_without_a_match_is_refused_with_what_could_be_meant(pattern: str, hint: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeglm.artifacts import flatbuffer
 from edgeglm.errors import ModelError
 from edgeglm.measure.census import (
     count_file_macs,
@@ -245,3 +247,30 @@ def test_stripping_tflite_removes_metadata_and_keeps_names(tmp_path: Path) -> No
     np.testing.assert_allclose(outputs["logits"], tiny_logits(images), rtol=1e-5, atol=1e-5)
     again = schema.ModelT.InitFromObj(schema.Model.GetRootAs((tmp_path / "s.tflite").read_bytes(), 0))
     assert [tensor.name for tensor in again.subgraphs[0].tensors][1] == b"kernel"
+    assert not again.metadata
+    assert again.description is None
+
+
+def test_a_description_goes_even_where_that_saves_nothing(tmp_path: Path) -> None:
+    source = write_tiny_tflite(tmp_path / "t.tflite")
+    model = flatbuffer.read(source)
+    model.description = b"edgeglm image"  # that of a float file of edgeglm's: rows would be turned for it
+    source.write_bytes(flatbuffer.to_bytes(model))
+    strip_file(source, tmp_path / "s.tflite", format="tflite")
+    assert b"edgeglm" not in (tmp_path / "s.tflite").read_bytes()
+
+
+def test_equal_constants_are_stored_once_in_a_stripped_tflite_file(tmp_path: Path) -> None:
+    source = write_tiny_tflite(tmp_path / "t.tflite")
+    model = flatbuffer.read(source)
+    (kernel,) = (tensor for tensor in model.subgraphs[0].tensors if tensor.name == b"kernel")
+    twin, constant = copy(kernel), copy(model.buffers[kernel.buffer])
+    model.buffers.append(constant)
+    twin.name, twin.buffer = b"twin", len(model.buffers) - 1
+    model.subgraphs[0].tensors.append(twin)
+    source.write_bytes(flatbuffer.to_bytes(model))
+    assert strip_file(source, tmp_path / "s.tflite", format="tflite") == 1
+    stripped = flatbuffer.read(tmp_path / "s.tflite")
+    buffers = {tensor.name: tensor.buffer for tensor in stripped.subgraphs[0].tensors}
+    assert buffers[b"twin"] == buffers[b"kernel"] != buffers[b"head"]
+    assert (tmp_path / "s.tflite").stat().st_size < source.stat().st_size

@@ -208,6 +208,11 @@ def test_a_pattern_must_match_a_whole_name() -> None:
         match_layers(Residual(), ["re:hea"], where="")
 
 
+def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
+    text = refused("pattern-invalid", make_model(Residual()), channel_ratio=0.5, ignore=["head", "re:(head"])
+    assert "steps[0].ignore[1]" in text
+
+
 def test_outputs_are_never_pruned() -> None:
     class TwoHeads(Plain):
         def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
