@@ -12,14 +12,14 @@ import numpy as np
 
 from edgeglm.artifacts.built import Built
 from edgeglm.cache import Cache, Entry, make_key
-from edgeglm.errors import ExportError, StepError
+from edgeglm.errors import EdgeglmError, ExportError, StepError
 from edgeglm.files import sha256_file
-from edgeglm.host import cpu_features, has_fast_int8
+from edgeglm.host import cpu_features, entry_point_packages, has_fast_int8
 from edgeglm.model import Model, ModelFile
 from edgeglm.steps import Context, step_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from edgeglm.boards import Board
     from edgeglm.data import Arrays, Split
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgeglm.steps import StepConfig
 
 CALIBRATION_BATCH = 32
+STEP_FILES = ("weights.safetensors", "edits.json")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,14 @@ def step_key(index: int, config: StepConfig) -> str:
     return f"steps[{index}].{step_name(config)}"
 
 
+def step_parts(config: StepConfig) -> dict[str, Any]:
+    """Return what of a step alone belongs into a key; of a plug-in's, the packages that offer it too."""
+    parts: dict[str, Any] = {"step": step_name(config), "settings": config.as_settings()}
+    if not type(config).__module__.startswith("edgeglm."):
+        parts["packages"] = entry_point_packages("edgeglm.steps", parts["step"])
+    return parts
+
+
 def make_context(
     project: Project, index: int, config: StepConfig, *, log: Log, precision: str, checkpoint: Path | None
 ) -> Context:
@@ -96,10 +105,10 @@ def choose_precision(project: Project, cache: Cache, log: Log) -> str:
     model = cast("Model", project.original)
     key = make_key(project=project.key, device=project.device)
     with cache.entry("precision", key) as entry:
-        if entry.result is None:
-            choice = measure_precision(model, project.sample, device=project.device, threads=project.threads)
-            entry.finish(precision=choice)
-        precision = str((entry.result or {})["precision"])
+        precision = str((entry.result or {}).get("precision", ""))
+        if precision not in ("float32", "bfloat16"):
+            precision = measure_precision(model, project.sample, device=project.device, threads=project.threads)
+            entry.finish(precision=precision)
     log.note(f"training in {precision}")
     return precision
 
@@ -117,11 +126,12 @@ def run_steps(project: Project, cache: Cache, log: Log) -> list[StepRun]:
     model, key = cast("Model", project.original), make_key(base=project.key, precision=precision, device=project.device)
     for index, config in enumerate(project.recipe.steps):
         log.stage(step_key(index, config))
-        key = make_key(before=key, step=step_name(config), settings=config.as_settings())
+        key = make_key(before=key, **step_parts(config))
         with cache.entry("step", key) as entry:
-            run = _cached_step(project, index, config, key, entry) or _fresh_step(
-                project, index, config, key, entry, model, log=log, precision=precision
-            )
+            found = _cached_step(project, index, config, key, entry)
+            if found is None and (entry.damaged or entry.result is not None):
+                log.note("what the cache held of this step was damaged: it is made again")
+            run = found or _fresh_step(project, index, config, key, entry, model, log=log, precision=precision)
         for note in run.notes:
             log.note(note)
         if run.cached:
@@ -137,9 +147,13 @@ def _cached_step(project: Project, index: int, config: StepConfig, key: str, ent
     result = entry.result
     if result is None:
         return None
-    edits = msgspec.json.decode((entry.folder / "edits.json").read_bytes())
-    model = load_weights(replay(cast("Model", project.original), edits), entry.folder / "weights.safetensors")
-    return StepRun(index, config, model, key, entry.folder, list(result["notes"]), float(result["seconds"]), True)
+    try:
+        notes, seconds = msgspec.convert(result["notes"], list[str]), float(result["seconds"])
+        edits = msgspec.json.decode((entry.folder / "edits.json").read_bytes(), type=list[dict[str, Any]])
+        model = load_weights(replay(cast("Model", project.original), edits), entry.folder / "weights.safetensors")
+    except (EdgeglmError, msgspec.MsgspecError, OSError, KeyError, TypeError, ValueError):  # made again
+        return None
+    return StepRun(index, config, model, key, entry.folder, notes, seconds, True)
 
 
 def _fresh_step(
@@ -171,7 +185,7 @@ def _fresh_step(
     seconds = time.perf_counter() - started
     save_weights(after, entry.folder / "weights.safetensors")
     write_bytes(entry.folder / "edits.json", msgspec.json.encode(after.edits))
-    entry.finish(notes=ctx.notes, seconds=seconds, step=ctx.key, recipe=project.recipe.name)
+    entry.finish(*STEP_FILES, notes=ctx.notes, seconds=seconds, step=ctx.key, recipe=project.recipe.name)
     checkpoint.unlink(missing_ok=True)
     return StepRun(index, config, after, key, entry.folder, ctx.notes, seconds, False)
 
@@ -183,10 +197,11 @@ def source_bytes(model: Model | ModelFile) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())
 
 
-def calibration_batches(split: Split, limit: int) -> Iterator[Arrays]:
-    """Yield at most ``limit`` samples in batches, in the model's layout."""
-    for start in range(0, min(limit, len(split)), CALIBRATION_BATCH):
-        yield split.rows(np.arange(start, min(start + CALIBRATION_BATCH, limit, len(split))))
+def calibration_batches(split: Split, limit: int, *, seed: int = 0) -> Iterator[Arrays]:
+    """Yield at most ``limit`` samples in batches, in the model's layout, drawn by ``seed``: a split may be sorted."""
+    chosen = np.random.default_rng(seed).permutation(len(split))[:limit]
+    for start in range(0, len(chosen), CALIBRATION_BATCH):
+        yield split.rows(chosen[start : start + CALIBRATION_BATCH])
 
 
 class Builder:
@@ -201,12 +216,11 @@ class Builder:
         entry_key = make_key(
             model=key, base=self.project.key, format=file_format, scheme="none", board=_board_key(self.project.board)
         )
-        with self.cache.entry("artifact", entry_key) as entry:
-            path = entry.folder / f"model.{file_format}"
-            if entry.result is None:
-                built = export_float(model, self.project.sample, path, file_format, board=self.project.board)
-                _finish(entry, built)
-            return _stored(entry)
+        return self._made(
+            entry_key,
+            f"model.{file_format}",
+            lambda path: export_float(model, self.project.sample, path, file_format, board=self.project.board),
+        )
 
     def baseline(self) -> File:
         """Return the original as everything is measured against it: FP32 ONNX, or the source file itself.
@@ -234,37 +248,45 @@ class Builder:
         from edgeglm.measure.census import strip_file
 
         entry_key = make_key(source=self.project.weights_sha256, format=model.format, versions=self.project.versions)
-        with self.cache.entry("artifact", entry_key) as entry:
-            path = entry.folder / f"model.{model.format}"
-            if entry.result is None:
-                batch = strip_file(model.path, path, format=model.format)
-                _finish(entry, Built(path, model.format, "none", model.inputs, model.outputs, batch, "", []))
-            return _stored(entry)
+
+        def strip(path: Path) -> Built:
+            batch = strip_file(model.path, path, format=model.format)
+            return Built(path, model.format, "none", model.inputs, model.outputs, batch, "", [])
+
+        return self._made(entry_key, f"model.{model.format}", strip)
 
     def _quantized(self, source: File, file_format: str, quantization: Quantize, *, where: str) -> File:
         project = self.project
+        static = quantization.scheme == "static-int8"
         entry_key = make_key(
             source=source.sha256,
             quantization=msgspec.to_builtins(quantization),
-            data=project.data.sha256 if quantization.scheme == "static-int8" else "",
+            data=project.data.sha256 if static else "",
+            **({"seed": project.recipe.seed} if static else {}),
             board=_board_key(project.board),
             fast_int8=has_fast_int8(cpu_features(), "x86_64"),  # without it, weights keep a bit in reserve
             versions=project.versions,
         )
-        with self.cache.entry("artifact", entry_key) as entry:
-            path = entry.folder / f"model.{quantization.scheme}.{file_format}"
-            if entry.result is None:
-                samples = calibration_batches(project.data.splits["calibration"], quantization.calibration)
-                built = quantize_file(source.built.path, path, file_format, quantization, samples, board=project.board)
-                if sha256_file(path) == source.sha256:
-                    raise ExportError(
-                        f"{quantization.scheme} changed nothing: the file is the float file",
-                        where=where,
-                        hint="remove entries from `ignore`, or ask for another scheme",
-                        code="quantized-nothing",
-                    )
-                _finish(entry, built)
-            return _stored(entry)
+
+        def quantize(path: Path) -> Built:
+            calibration = project.data.splits["calibration"]
+            samples = calibration_batches(calibration, quantization.calibration, seed=project.recipe.seed)
+            built = quantize_file(source.built.path, path, file_format, quantization, samples, board=project.board)
+            if sha256_file(path) == source.sha256:
+                raise ExportError(
+                    f"{quantization.scheme} changed nothing: the file is the float file",
+                    where=where,
+                    hint="remove entries from `ignore`, or ask for another scheme",
+                    code="quantized-nothing",
+                )
+            return built
+
+        return self._made(entry_key, f"model.{quantization.scheme}.{file_format}", quantize)
+
+    def _made(self, key: str, name: str, make: Callable[[Path], Built]) -> File:
+        """Return the file of this key, made by ``make`` at the path it is given unless the cache holds it whole."""
+        with self.cache.entry("artifact", key) as entry:
+            return _stored(entry) or _finish(entry, make(entry.folder / name))
 
 
 def export_float(model: Model, sample: Arrays, path: Path, file_format: str, *, board: Board) -> Built:
@@ -303,15 +325,25 @@ def _board_key(board: Board) -> dict[str, Any]:
     }
 
 
-def _finish(entry: Entry, built: Built) -> None:
+def _finish(entry: Entry, built: Built) -> File:
     from edgeglm.measure.execution import execution_warnings
 
     built.warnings.extend(execution_warnings(built.path, format=built.format, scheme=built.scheme))
     described = msgspec.to_builtins(replace(built, path=Path(built.path.name)), enc_hook=str)
-    entry.finish(built=described, sha256=sha256_file(built.path))
+    sha256 = sha256_file(built.path)
+    entry.finish(built.path.name, built=described, sha256=sha256)
+    return File(built, sha256, entry.folder)
 
 
-def _stored(entry: Entry) -> File:
-    result = entry.result or {}
-    built = msgspec.convert(result["built"], Built, dec_hook=lambda kind, value: kind(value))
-    return File(replace(built, path=entry.folder / built.path), str(result["sha256"]), entry.folder)
+def _stored(entry: Entry) -> File | None:
+    """Return the file that an entry holds; None when it is incomplete, or not what was written."""
+    result = entry.result
+    try:
+        built = msgspec.convert((result or {})["built"], Built, dec_hook=lambda kind, value: kind(value))
+    except (KeyError, msgspec.ValidationError):
+        return None
+    path = entry.folder / built.path
+    sha256 = str((result or {}).get("sha256"))
+    if not path.is_file() or sha256_file(path) != sha256:
+        return None
+    return File(replace(built, path=path), sha256, entry.folder)

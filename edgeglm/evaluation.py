@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from edgeglm.cache import Cache, make_key
+from edgeglm.cache import Cache, Entry, make_key
 from edgeglm.files import write_bytes
+from edgeglm.host import cpu_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from edgeglm.report.types import SplitResult
 
 TORCH_BATCH = 64
+OUTPUTS = "outputs.safetensors"
 
 
 @dataclass
@@ -51,7 +54,8 @@ class Evaluator:
                 threads=self.project.threads,
             )
 
-        return self._predict(sha256, run)
+        # INT8 kernels round differently from processor to processor
+        return self._predict(sha256, run, cpu_features=cpu_features())
 
     def results(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, SplitResult]:
         """Return split -> result, paired with the baseline unless this is it."""
@@ -80,21 +84,35 @@ class Evaluator:
             "splits": {name: results[name] for name in others},
         }
 
-    def _predict(self, key: str, run: Callable[[Split], Arrays]) -> dict[str, Arrays]:
+    def _predict(self, key: str, run: Callable[[Split], Arrays], **parts: Any) -> dict[str, Arrays]:
         """Return the outputs of every evaluation split, from the cache where they are."""
         project = self.project
         found: dict[str, Arrays] = {}
         for name in project.data.eval_splits:
             entry_key = make_key(
-                model=key, data=project.data.sha256, split=name, versions=project.versions, threads=project.threads
+                model=key,
+                data=project.data.sha256,
+                split=name,
+                versions=project.versions,
+                threads=project.threads,
+                **parts,
             )
             with self.cache.entry("predictions", entry_key) as entry:
-                path = entry.folder / "outputs.safetensors"
-                if entry.result is None:
+                outputs = _stored(entry)
+                if outputs is None:
                     outputs = run(project.data.splits[name])
-                    write_bytes(path, save({key: np.ascontiguousarray(value) for key, value in outputs.items()}))
-                    entry.finish(samples=len(project.data.splits[name]))
-                    found[name] = outputs
-                else:
-                    found[name] = load_file(path)
+                    content = save({key: np.ascontiguousarray(value) for key, value in outputs.items()})
+                    write_bytes(entry.folder / OUTPUTS, content)
+                    entry.finish(OUTPUTS, samples=len(project.data.splits[name]))
+                found[name] = outputs
         return found
+
+
+def _stored(entry: Entry) -> Arrays | None:
+    """Return the outputs that an entry holds; None when it is incomplete, or cannot be read."""
+    if entry.result is None:
+        return None
+    try:
+        return load_file(entry.folder / OUTPUTS)
+    except (OSError, SafetensorError):
+        return None

@@ -125,6 +125,18 @@ def package_versions() -> dict[str, str]:
     return {name: version for name in PACKAGES if (version := package_version(name))}
 
 
+def module_versions(module: str) -> dict[str, str]:
+    """Return the versions of the distributions that a module's top-level package belongs to; none for loose files."""
+    names = metadata.packages_distributions().get(module.partition(".")[0], [])
+    return {name: metadata.version(name) for name in sorted(set(names))}
+
+
+def entry_point_packages(group: str, name: str) -> list[str]:
+    """Return ``name version`` of every distribution that offers an entry point."""
+    points = metadata.entry_points(group=group, name=name)
+    return sorted(f"{point.dist.name} {point.dist.version}" for point in points if point.dist is not None)
+
+
 def nvidia_devices() -> list[str]:
     """Return the NVIDIA devices that the driver shows; torch sees them when it is a CUDA build."""
     cards = sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))

@@ -17,7 +17,7 @@ from edgeglm.build import (
     make_context,
     quantize_file,
     source_bytes,
-    step_key,
+    step_parts,
 )
 from edgeglm.cache import Cache, cache_folder, make_key
 from edgeglm.data import ArraySplit
@@ -50,9 +50,10 @@ def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
         return  # nothing long comes before the exports themselves
     key = make_key(
         base=project.key,
-        steps=[(step_key(i, step), step.as_settings()) for i, step in enumerate(recipe.steps)],
+        steps=[step_parts(step) for step in recipe.steps],
         artifacts=msgspec.to_builtins(recipe.artifacts),
         target=recipe.target,
+        device=project.device,
     )
     with cache.entry("preflight", key) as entry:
         if entry.result is not None:
@@ -100,7 +101,8 @@ def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache) -
                 written[artifact.format] = folder / f"model.{artifact.format}"
                 export_float(model, project.sample, written[artifact.format], artifact.format, board=project.board)
             if artifact.scheme != "none":
-                samples = calibration_batches(project.data.splits["calibration"], CALIBRATION_SAMPLES)
+                calibration = project.data.splits["calibration"]
+                samples = calibration_batches(calibration, CALIBRATION_SAMPLES, seed=project.recipe.seed)
                 target = folder / f"{index}.{artifact.format}"
                 quantize_file(
                     written[artifact.format],

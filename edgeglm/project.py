@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,19 @@ from edgeglm_agent.wire import ProcessOp
 from edgeglm.boards import BOARDS, Board
 from edgeglm.cache import make_key
 from edgeglm.errors import RecipeError, UserError
-from edgeglm.files import sha256_file
-from edgeglm.host import package_versions, usable_cores
+from edgeglm.host import module_versions, package_versions, usable_cores
 from edgeglm.model import Model, ModelFile
-from edgeglm.sources import GivenData, GivenModel, load_data, load_model
+from edgeglm.sources import GivenData, GivenModel, PythonData, PythonModel, load_data, load_model
 from edgeglm.sources.entry import Entries
+from edgeglm.steps import step_name
 
 if TYPE_CHECKING:
     from edgeglm.data import Arrays, Data
     from edgeglm.log import Log
     from edgeglm.recipe import LoadedRecipe, Recipe
+    from edgeglm.steps import StepConfig
 
+_ENTRY = re.compile(r"[^:\s]+:[A-Za-z_]\w*")
 SAMPLE_ROWS = 8  # rows of the evaluation split that shapes and exports are tried on
 
 
@@ -96,9 +99,11 @@ def open_project(
 
         weights = state_sha256(original.module)
     else:
-        weights = sha256_file(original.path)
+        from edgeglm.measure.external_data import model_file_sha256
+
+        weights = model_file_sha256(original.path, original.format)
     threads = recipe.threads or usable_cores()
-    versions = package_versions()
+    versions = package_versions() | _import_entries(loaded, entries, own_model=model is None, own_data=data is None)
     key = make_key(
         model=described,
         task=msgspec.to_builtins(recipe.task),
@@ -123,6 +128,40 @@ def open_project(
         versions=versions,
         key=key,
     )
+
+
+def step_entries(step: StepConfig) -> list[tuple[str, str]]:
+    """Return ``(field, entry)`` of every setting that names a function: `augment`, and any `path.py:function`."""
+    return [
+        (field, value)
+        for field, value in step.as_settings().items()
+        if isinstance(value, str)
+        and _ENTRY.fullmatch(value)
+        and (field == "augment" or value.rpartition(":")[0].endswith(".py"))
+    ]
+
+
+def _import_entries(loaded: LoadedRecipe, entries: Entries, *, own_model: bool, own_data: bool) -> dict[str, str]:
+    """Import what the steps name, so that the key covers their modules too.
+
+    Returns:
+        The versions of the installed packages that the recipe's ``module:function`` entries come from.
+
+    Raises:
+        EntryError: A function that a step names cannot be found.
+    """
+    recipe = loaded.recipe
+    named = [recipe.model.entry] if own_model and isinstance(recipe.model, PythonModel) else []
+    named += [recipe.data.entry] if own_data and isinstance(recipe.data, PythonData) else []
+    for index, step in enumerate(recipe.steps):
+        for field, entry in step_entries(step):
+            entries.resolve(entry, key=f"steps[{index}].{step_name(step)}.{field}")
+            named.append(entry)
+    versions: dict[str, str] = {}
+    for module in sorted({entry.rpartition(":")[0] for entry in named}):
+        if not module.endswith(".py"):
+            versions |= module_versions(module)
+    return versions
 
 
 def _labels(loaded: LoadedRecipe) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import inspect
 from copy import deepcopy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _LAYOUTS = {4: "NCHW", 2: "NC"}
+_MODULE_OWN = frozenset(vars(nn.Module()))  # what torch keeps of every module: parameters, hooks, the mode
 
 
 def build_python_model(module: object, weights: Path | None, sample: Arrays, *, where: str) -> Model:
@@ -235,11 +237,45 @@ def _specs(tensors: dict[str, Tensor]) -> tuple[TensorSpec, ...]:
 
 
 def module_text(module: nn.Module) -> str:
-    """Return what a network is made of, as text: its layers, and the source of every class not torch's own."""
-    sources = []
-    for kind in {type(part) for part in module.modules()}:
-        if kind.__module__.startswith("torch."):
+    """Return what a network is made of, as text: its layers, their settings, the source of classes not torch's own.
+
+    Settings are the attributes that are no parameter, no saved buffer and no layer: plain values, tensors (as a
+    digest), functions (by name and source), and lists, tuples, sets, dicts and dataclasses of these.
+    """
+    sources = set()
+    for kind in {base for part in module.modules() for base in type(part).__mro__}:
+        if kind.__module__.partition(".")[0] in ("torch", "builtins", "typing", "abc"):
             continue
         with contextlib.suppress(OSError, TypeError):  # typed into a console: the layers must do
-            sources.append(inspect.getsource(kind))
-    return "\n".join([repr(module), *sorted(sources)])
+            sources.add(inspect.getsource(kind))
+    settings = []
+    for layer, part in module.named_modules():
+        values = {name: value for name, value in vars(part).items() if name not in _MODULE_OWN}
+        values |= {name: part.get_buffer(name) for name in sorted(part._non_persistent_buffers_set)}
+        settings += [f"{layer}.{name} = {_value_text(value)}" for name, value in sorted(values.items())]
+    return "\n".join([repr(module), *settings, *sorted(sources)])
+
+
+def _value_text(value: Any, depth: int = 4) -> str:
+    """Return a value in words that are the same in every process; of an unknown object, its type alone."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.ascontiguousarray(value)) if value.dtype.kind in "biuf" else value.tolist()
+    if isinstance(value, Tensor):
+        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return f"{value.dtype}{tuple(value.shape)} {hashlib.sha256(data).hexdigest()}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if depth and isinstance(value, dict):
+        return f"{{{', '.join(sorted(f'{key!s}: {_value_text(inner, depth - 1)}' for key, inner in value.items()))}}}"
+    if depth and isinstance(value, list | tuple):
+        return f"[{', '.join(_value_text(inner, depth - 1) for inner in value)}]"
+    if depth and isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(_value_text(inner, depth - 1) for inner in value))}}}"
+    if inspect.isroutine(value):
+        source = ""
+        with contextlib.suppress(OSError, TypeError):
+            source = inspect.getsource(value)
+        return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')} {source}"
+    return type(value).__qualname__

@@ -1,0 +1,70 @@
+"""A model file and what lies beside it: ONNX may keep its weights in files of their own."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from edgeglm.errors import ModelError
+from edgeglm.files import sha256_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def model_file_sha256(path: Path, format: str) -> str:  # noqa: A002 - the manifest's word
+    """Return a digest that changes with any weight: the file's SHA-256, joined with those of its external data.
+
+    Args:
+        path: The model.
+        format: ``onnx`` or ``tflite``; a file that holds all its weights has its plain SHA-256.
+
+    Raises:
+        ModelError: The file cannot be parsed (``model-corrupt``), or a file of its weights is not there
+            (``model-missing``).
+    """
+    own = sha256_file(path)
+    names = _external_files(path) if format == "onnx" else []
+    if not names:
+        return own
+    digest = hashlib.sha256(own.encode())
+    for name in names:
+        try:
+            digest.update(f"\0{name}\0{sha256_file(path.parent / name)}".encode())
+        except OSError as error:
+            raise ModelError(
+                f"its weights lie in `{name}`, which cannot be read: {error.strerror}",
+                where=str(path),
+                hint="copy that file into the folder of the model",
+                code="model-missing",
+            ) from error
+    return digest.hexdigest()
+
+
+def _external_files(path: Path) -> list[str]:
+    """Return the files, relative to the model's folder, that hold weights of an ONNX model."""
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # damaged bytes raise whatever they lead the parser to
+        raise ModelError(
+            f"cannot be read as onnx: {type(error).__name__}: {error}",
+            where=str(path),
+            hint="the file is damaged, incomplete or of another format; copy or convert it again",
+            code="model-corrupt",
+        ) from error
+    return sorted({entry.value for entry in _external_entries(model) if entry.key == "location"})
+
+
+def _external_entries(message: Any) -> Iterator[Any]:
+    """Yield the external-data entries of every tensor in a message, however deep it lies."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if field.name == "external_data":
+            yield from value
+            continue
+        for inner in [value] if hasattr(value, "ListFields") else value:
+            yield from _external_entries(inner)
