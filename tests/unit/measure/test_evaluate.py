@@ -3,11 +3,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import pytest
 from edgeglm_agent.wire import TensorSpec
 
 from edgeglm.data import ArraySplit
 from edgeglm.errors import ExportError
+from edgeglm.measure.census import describe
 from edgeglm.measure.evaluate import predict_file, to_file_inputs
 from tests.support.tiny_models import (
     INPUTS,
@@ -32,6 +34,23 @@ def test_a_split_is_answered_in_order_whatever_the_batch(tmp_path: Path, kind: s
     split = ArraySplit({"image": IMAGES}, None)
     outputs = predict_file(path, format=kind, split=split, inputs=INPUTS, batch=batch, threads=1)
     assert list(outputs) == ["logits"]
+    np.testing.assert_allclose(outputs["logits"], tiny_logits(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+def test_a_source_with_its_channels_last_answers_rows_as_they_are(tmp_path: Path) -> None:
+    path = write_tiny_onnx(tmp_path / "last.onnx")
+    model = onnx.load(path)
+    turned = onnx.helper.make_node("Transpose", ["image_last"], ["image"], name="turn", perm=[0, 3, 1, 2])
+    model.graph.node.insert(0, turned)
+    del model.graph.input[:]
+    model.graph.input.append(
+        onnx.helper.make_tensor_value_info("image_last", onnx.TensorProto.FLOAT, ["N", 8, 8, 3]),
+    )
+    onnx.save(model, path)
+    inputs, _ = describe(path, "onnx")
+    assert inputs == (TensorSpec("image_last", "float32", (8, 8, 3), "NHWC"),)
+    split = ArraySplit({"image_last": IMAGES.transpose(0, 2, 3, 1)}, None)
+    outputs = predict_file(path, format="onnx", split=split, inputs=inputs, batch=None, threads=1)
     np.testing.assert_allclose(outputs["logits"], tiny_logits(IMAGES), rtol=1e-5, atol=1e-5)
 
 
