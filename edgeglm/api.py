@@ -53,4 +53,5 @@ def compress(
         }
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides=overrides)
     folder = Path(output) if output is not None else Path("build") / loaded.recipe.name
-    return run_recipe(loaded, output=folder, log=log or SilentLog(), cache=cache, model=model, data=data)
+    with loaded.locating():
+        return run_recipe(loaded, output=folder, log=log or SilentLog(), cache=cache, model=model, data=data)

@@ -11,35 +11,67 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeglm.errors import BusyError, StorageError
+from edgeglm.errors import BusyError, EdgeglmError, StorageError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_BROKEN = frozenset({errno.EROFS, errno.EIO})
+# about processes and pipes, or a lock that is held: never about a disk
+_NOT_OF_FILES = (ConnectionError, ChildProcessError, ProcessLookupError, BlockingIOError, InterruptedError)
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a StorageError that names the path.
+    """Turn what keeps `path`, or a file beside or below it, from being written into a StorageError.
+
+    An error that names a file elsewhere (one that is read meanwhile, say) passes through, unless the disk is at fault.
 
     Raises:
-        StorageError: The disk is full, read-only or broken, or the folder may not be written.
+        StorageError: The disk is full, read-only or broken, or the folder cannot be made or written.
     """
     try:
         yield
     except OSError as error:
-        storage = as_storage_error(error, path)
-        if storage is None:
+        if error.errno is None or not (error.errno in _FULL | _BROKEN or _hinders(error, path)):
             raise
-        raise storage from error
+        raise _storage_error(error, path) from error
 
 
-def as_storage_error(error: OSError, path: Path | None = None) -> StorageError | None:
-    """Return what the disk refuses as a StorageError; None when the error is about something else."""
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    if not full and error.errno not in {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR}:
+def as_system_error(error: OSError) -> EdgeglmError | None:
+    """Return an OSError that nothing nearer explained, as an error for users; None when it must be a bug.
+
+    A disk that is full or broken is a StorageError; a named file that cannot be opened is a UserError, for what is
+    written is written within :func:`storage_errors`.
+    """
+    if error.errno in _FULL | _BROKEN:
+        return _storage_error(error, None)
+    if error.filename is None or isinstance(error, _NOT_OF_FILES):
         return None
+    return UserError(
+        f"cannot read: {error.strerror}",
+        where=os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename),
+        hint="check the path, and that you may read what is there",
+        code="file-unreadable",
+    )
+
+
+def _hinders(error: OSError, path: Path) -> bool:
+    """Tell whether an error is about writing `path`: it names no file, or one on the way to it or beside or below."""
+    if isinstance(error, _NOT_OF_FILES):
+        return False
+    folder = path.absolute().parent
+    names = [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)]
+    named = [Path(os.fsdecode(name)).absolute() for name in names]
+    return not named or any(folder.is_relative_to(name) or name.is_relative_to(folder) for name in named)
+
+
+def _storage_error(error: OSError, path: Path | None) -> StorageError:
+    full = error.errno in _FULL
     return StorageError(
-        f"cannot write: {error.strerror}",
+        f"cannot {'write' if path or full else 'use the disk'}: {error.strerror}",
         where=str(path or error.filename or ""),
         hint="make room on this disk, or choose another folder with -o or EDGEGLM_CACHE"
         if full
@@ -78,8 +110,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def copy_file(source: Path, path: Path) -> None:
-    """Copy a file whole or not at all. Raises: StorageError."""
-    with replacing(path) as temporary, source.open("rb") as reader, temporary.open("wb") as writer:
+    """Copy a file whole or not at all. Raises: StorageError, and OSError when the source cannot be opened."""
+    with source.open("rb") as reader, replacing(path) as temporary, temporary.open("wb") as writer:
         while chunk := reader.read(1 << 20):
             writer.write(chunk)
 
@@ -103,7 +135,8 @@ def locked(path: Path, *, wait: bool, what: str) -> Iterator[None]:
         file = path.open("a+b")
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with storage_errors(path):
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(
                 f"another run is writing {what}",

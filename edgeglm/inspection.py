@@ -17,6 +17,7 @@ from edgeglm.report.types import Latency, SplitResult
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeglm.data import Arrays
     from edgeglm.log import Log
     from edgeglm.recipe import LoadedRecipe
 
@@ -35,7 +36,7 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
     dtypes: dict[str, int]  # weight bytes by type
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    golden: str = ""  # a file of a result: whether it still gives its golden outputs
+    golden: str = ""  # "passed": a file of a result that still gives its golden outputs
 
 
 class FileResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,48 +90,99 @@ def read_manifest(folder: Path) -> Manifest:
 def inspect_path(path: Path) -> list[FileFacts]:
     """Return the facts of a model file, or of every artifact of an output folder.
 
-    Artifacts of a folder are checked against the manifest's sha256 and run on their golden samples.
+    All files of a folder are checked against the manifest's sha256, and artifacts are run on their golden samples.
 
     Raises:
-        UserError: No model file, or a corrupt one.
+        UserError: No model file, or a corrupt one; a folder whose files are not those of its manifest, or whose
+            artifacts do not give their golden outputs.
     """
     if not path.is_dir():
         return [_facts(path, format_of(path))]
     manifest = read_manifest(path)
+    for artifact in manifest.artifacts:
+        format_of(path / artifact.path)  # refuses a file that is not there
+        _check_sha256(path / artifact.path, artifact.sha256)
+    golden = {artifact.golden: read_golden(path / artifact.golden) for artifact in manifest.artifacts}
+    for name, sha256 in manifest.files.items():
+        _check_sha256(path / name, sha256)
     facts = []
     for artifact in manifest.artifacts:
         file = path / artifact.path
-        format_of(file)  # refuses a file that is not there
-        if sha256_file(file) != artifact.sha256:
-            raise ModelError(
-                "is not the file that the manifest lists: its sha256 differs",
-                where=str(file),
-                hint="the file was changed or damaged after it was made; run `edgeglm compress` again",
-                code="sha256-differs",
-            )
-        golden = check_golden(path / artifact.golden, file, artifact.format, quantized=artifact.scheme != "none")
-        facts.append(msgspec.structs.replace(_facts(file, artifact.format), golden=golden))
+        check_golden(golden[artifact.golden], file, artifact.format, quantized=artifact.scheme != "none")
+        facts.append(msgspec.structs.replace(_facts(file, artifact.format), golden="passed"))
     return facts
 
 
-def check_golden(golden: Path, file: Path, file_format: str, *, quantized: bool) -> str:
-    """Return "passed" when a file still gives its golden outputs, else how far it is off."""
-    from safetensors.numpy import load_file
+def _check_sha256(file: Path, sha256: str) -> None:
+    if not file.is_file():
+        raise ModelError(
+            "is not there, and the manifest lists it",
+            where=str(file),
+            hint="copy the whole folder again, or run `edgeglm compress` again",
+            code="file-missing",
+        )
+    if sha256_file(file) != sha256:
+        raise ModelError(
+            "is not the file that the manifest lists: its sha256 differs",
+            where=str(file),
+            hint="the file was changed or damaged after it was made; run `edgeglm compress` again",
+            code="sha256-differs",
+        )
 
+
+def read_golden(path: Path) -> dict[str, Arrays]:
+    """Return golden samples: ``input`` and ``output``, each name -> array, first axis samples.
+
+    Raises:
+        ModelError: There is no such file, or it holds none.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    again = "copy the whole folder again, or run `edgeglm compress` again"
+    if not path.is_file():
+        raise ModelError("no such golden samples", where=str(path), hint=again, code="golden-missing")
+    golden: dict[str, Arrays] = {"input": {}, "output": {}}
+    reason = "an input or an output is missing, or they are of different lengths"
+    try:
+        for key, value in load(path.read_bytes()).items():
+            kind, _, name = key.partition(".")
+            golden.setdefault(kind, {})[name] = value
+    except (SafetensorError, ValueError, KeyError) as error:
+        reason = str(error)
+        golden = {"input": {}, "output": {}}
+    lengths = {len(value) if value.ndim else 0 for part in golden.values() for value in part.values()}
+    if not golden["input"] or not golden["output"] or len(lengths) != 1 or 0 in lengths:
+        raise ModelError(f"holds no golden samples: {reason}", where=str(path), hint=again, code="golden-corrupt")
+    return golden
+
+
+def check_golden(golden: dict[str, Arrays], file: Path, file_format: str, *, quantized: bool) -> None:
+    """Run a model file on its golden samples.
+
+    Raises:
+        ModelError: It does not give their outputs on this host.
+    """
     from edgeglm.measure.parity import compare
     from edgeglm.measure.worker import Runner
 
-    tensors = load_file(golden)
-    inputs = {name[6:]: value for name, value in tensors.items() if name.startswith("input.")}
-    expected = {name[7:]: value for name, value in tensors.items() if name.startswith("output.")}
     rows: dict[str, list[np.ndarray]] = {}
     with Runner(file, format=file_format, threads=1) as runner:
-        for row in range(len(next(iter(inputs.values())))):
-            for name, value in runner.run({key: values[row : row + 1] for key, values in inputs.items()}).items():
+        for row in range(len(next(iter(golden["input"].values())))):
+            inputs = {name: values[row : row + 1] for name, values in golden["input"].items()}
+            for name, value in runner.run(inputs).items():
                 rows.setdefault(name, []).append(value)
     got = {name: np.concatenate(values) for name, values in rows.items()}
-    parity = compare(expected, got, quantized=quantized)
-    return "passed" if parity.passed else f"FAILED: cosine {parity.cosine:.4f}, max difference {parity.max_abs:.3g}"
+    parity = compare(golden["output"], got, quantized=quantized)
+    if not parity.passed:
+        raise ModelError(
+            f"does not give its golden outputs on this host: cosine {parity.cosine:.4f}, "
+            f"max difference {parity.max_abs:.3g}",
+            where=str(file),
+            hint="the runtime here computes something else than where the file was made: compare the versions in "
+            "manifest.json with those of `edgeglm doctor`",
+            code="golden-failed",
+        )
 
 
 def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | None, log: Log) -> list[FileResult]:

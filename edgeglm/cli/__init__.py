@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -20,17 +19,16 @@ class Terminated(BaseException):
 
 def main() -> None:
     """Run the command line (entry point). Exit codes: 0 done, 1 a bug of ours, 2 input, 3 budget, 4 environment."""
+    from edgeglm.cli.console import outlive_stderr
+
     signal.signal(signal.SIGTERM, _terminate)
+    outlive_stderr()
     code = 1
     try:
         code = _run()
     except (KeyboardInterrupt, Terminated) as stopped:
         code = INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else TERMINATED
         print("\nstopped; what is finished is cached: the same command goes on from there", file=sys.stderr)
-    except BrokenPipeError:
-        # the reader of our output went away (`edgeglm ... | head`): not an error of anyone's
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     sys.exit(code)
 
 
@@ -38,13 +36,16 @@ def _run() -> int:
     import typer
 
     from edgeglm.cli.app import app
+    from edgeglm.cli.console import reader_has_left
     from edgeglm.errors import EdgeglmError
-    from edgeglm.files import as_storage_error
+    from edgeglm.files import as_system_error
 
     try:
         result = app(standalone_mode=False)
-    except SystemExit:  # typer ends so only when the reader of our output went away (`edgeglm ... | head`)
-        return 0
+    except SystemExit as ended:  # typer makes it of every broken pipe
+        if reader_has_left():  # of what typer prints itself: `edgeglm --help | head`
+            return 0
+        raise (ended.__context__ or ended) from None
     except typer.Abort:
         raise KeyboardInterrupt from None
     except typer.TyperException as wrong:  # the command line itself is wrong
@@ -55,10 +56,10 @@ def _run() -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        if (storage := as_storage_error(error)) is None:
+        if (known := as_system_error(error)) is None:
             raise
-        print(storage, file=sys.stderr)
-        return storage.exit_code
+        print(known, file=sys.stderr)
+        return known.exit_code
     if result == INTERRUPTED:  # typer turns Ctrl-C into this
         raise KeyboardInterrupt
     return result if isinstance(result, int) else 0

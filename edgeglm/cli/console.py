@@ -1,11 +1,70 @@
-"""Progress on stderr: lines that stay; on a terminal also one line that moves."""
+"""Progress on stderr: lines that stay; on a terminal also one line that moves. A reader may leave at any time."""
 
 from __future__ import annotations
 
+import io
+import os
+import select
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOT_A_TERMINAL_EVERY = 10  # lines of progress a stage, where nothing may be animated
+
+
+class _LastingFile(io.FileIO):
+    """A file to write to that goes on as /dev/null once its reader has left."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            _discard(self.fileno())
+            return len(data)
+
+
+def outlive_stderr() -> None:
+    """Make sys.stderr one whose reader may leave (`2>&1 | head`): neither the log nor user code then fails by it."""
+    if sys.stderr is None:  # closed by the caller (`2>&-`): print() would take stdout instead
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for the rest of the process
+        return
+    sys.stderr.flush()
+    raw = _LastingFile(sys.stderr.fileno(), "w", closefd=False)
+    writer = io.BufferedWriter(raw)
+    sys.stderr = io.TextIOWrapper(writer, sys.stderr.encoding, "backslashreplace", line_buffering=True)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Print a result inside: a reader of stdout that leaves early (`| head`) is no error, and changes no exit code."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as broken:
+        if isinstance(broken, SystemExit) and not isinstance(broken.__context__, BrokenPipeError):
+            raise  # rich makes SystemExit of a broken pipe, and nobody else should
+        _discard(sys.stdout.fileno())
+
+
+def reader_has_left() -> bool:
+    """Tell whether stdout is a pipe that nobody reads any more."""
+    if sys.stdout is None:
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _discard(descriptor: int) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
 class ConsoleLog:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgeglm.cli.console import printing
+
 
 def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An output folder.")]) -> None:
     """Print the summary of an output folder again."""
@@ -15,7 +17,9 @@ def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An out
     from edgeglm.report.json import read_json
     from edgeglm.report.terminal import print_summary
 
-    print_summary(read_json(folder / "report.json"), Console(), folder)
+    read = read_json(folder / "report.json")
+    with printing():
+        print_summary(read, Console(), folder)
 
 
 def compare(
@@ -32,7 +36,8 @@ def compare(
 
     a, b = (read_json(path / "report.json" if path.is_dir() else path) for path in (first, second))
     comparison = compare_reports(a, b, threshold)
-    Console().print(render_comparison(comparison))
+    with printing():
+        Console().print(render_comparison(comparison))
     return 3 if comparison.worse else 0
 
 
@@ -47,6 +52,8 @@ def inspect(
     if json:
         import msgspec
 
-        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
     else:
-        typer.echo(render(found))
+        text = render(found)
+    with printing():
+        typer.echo(text)

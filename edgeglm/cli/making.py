@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgeglm.cli.console import ConsoleLog, printing
+
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.")]
 Overrides = Annotated[
     list[str] | None,
@@ -27,8 +29,10 @@ def init(
     """Write a recipe: one that runs as it is, or one for your files."""
     from edgeglm.scaffold import init as write
 
-    for path in write(directory, model=model, images=images, entry=entry, target=target):
-        typer.echo(path)
+    written = write(directory, model=model, images=images, entry=entry, target=target)
+    with printing():
+        for path in written:
+            typer.echo(path)
     typer.echo(f"next: edgeglm compress {directory / 'recipe.yaml'}", err=True)
 
 
@@ -36,7 +40,9 @@ def check(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Validate a recipe; say what this host can build."""
     from edgeglm.check import check_recipe
 
-    typer.echo(check_recipe(recipe, overrides or []).text())
+    text = check_recipe(recipe, overrides or []).text()
+    with printing():
+        typer.echo(text)
 
 
 def compress(
@@ -49,21 +55,24 @@ def compress(
     json: Annotated[bool, typer.Option("--json", help="Print report.json and nothing else.")] = False,
 ) -> int:
     """Run a recipe: prune, distil, quantize, measure, judge."""
-    from edgeglm.cli.console import ConsoleLog
     from edgeglm.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides=overrides or [])
     folder = output or Path("build") / loaded.recipe.name
     from edgeglm.pipeline import check_budget, run_recipe  # after the recipe: its errors need no numpy
 
-    result = run_recipe(loaded, output=folder, log=ConsoleLog())
+    with loaded.locating():
+        result = run_recipe(loaded, output=folder, log=ConsoleLog())
     if json:
-        typer.echo((folder / "report.json").read_text(), nl=False)
+        text = (folder / "report.json").read_text()
+        with printing():
+            typer.echo(text, nl=False)
     else:
         from rich.console import Console
 
         from edgeglm.report.terminal import print_summary
 
-        print_summary(result.report, Console(), folder)
+        with printing():
+            print_summary(result.report, Console(), folder)
     check_budget(result.report)
     return 0

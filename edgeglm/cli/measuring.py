@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgeglm.cli.console import ConsoleLog, printing
 from edgeglm.cli.making import Overrides, RecipePath
 
 
@@ -24,18 +25,20 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Judge model files by a recipe's evaluation data."""
-    from edgeglm.cli.console import ConsoleLog
     from edgeglm.inspection import evaluate_files, render_evaluation
     from edgeglm.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides=overrides or [])
-    results = evaluate_files(loaded, artifact or [], folder=output, log=ConsoleLog())
+    with loaded.locating():
+        results = evaluate_files(loaded, artifact or [], folder=output, log=ConsoleLog())
     if json:
         import msgspec
 
-        typer.echo(msgspec.json.format(msgspec.json.encode(results), indent=2).decode())
+        text = msgspec.json.format(msgspec.json.encode(results), indent=2).decode()
     else:
-        typer.echo(render_evaluation(results))
+        text = render_evaluation(results)
+    with printing():
+        typer.echo(text)
 
 
 def bench(
@@ -51,6 +54,8 @@ def bench(
     if json:
         import msgspec
 
-        typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        text = msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()
     else:
-        typer.echo(render_bench(rows))
+        text = render_bench(rows)
+    with printing():
+        typer.echo(text)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from edgeglm.cli.console import printing
+
 cache_app = typer.Typer(
     help="Results of steps and artifacts that are kept for later runs.",
     no_args_is_help=True,
@@ -18,10 +20,11 @@ def doctor() -> int:
 
     findings = diagnose()
     width = max(len(finding.name) for finding in findings)
-    for finding in findings:
-        typer.echo(f"{finding.status:<4}  {finding.name:<{width}}  {finding.detail}")
-        if finding.hint:
-            typer.echo(f"{'':<4}  {'':<{width}}  hint: {finding.hint}")
+    with printing():
+        for finding in findings:
+            typer.echo(f"{finding.status:<4}  {finding.name:<{width}}  {finding.detail}")
+            if finding.hint:
+                typer.echo(f"{'':<4}  {'':<{width}}  hint: {finding.hint}")
     return 4 if any(finding.status == "fail" for finding in findings) else 0
 
 
@@ -29,8 +32,9 @@ def recipes() -> None:
     """List the recipes that come with edgeglm."""
     from edgeglm.shipped import shipped_recipes
 
-    for name, folder, summary in shipped_recipes():
-        typer.echo(f"{name:<16} {summary}\n{'':<16} {folder / 'recipe.yaml'}")
+    with printing():
+        for name, folder, summary in shipped_recipes():
+            typer.echo(f"{name:<16} {summary}\n{'':<16} {folder / 'recipe.yaml'}")
 
 
 @cache_app.command("ls")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping as MappingType
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import inspect as types
 
-from edgeglm.errors import Problem, RecipeError
+from edgeglm.errors import EdgeglmError, Problem, RecipeError
 from edgeglm.recipe.compose import compose
 from edgeglm.recipe.faults import place
 from edgeglm.recipe.nodes import MAX_BYTES, Mapping, Scalar, to_plain
@@ -24,7 +26,9 @@ from edgeglm.recipe.walk import Walker
 from edgeglm.recipe.wording import found
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+_ITEM = re.compile(r"(steps|artifacts)\[\d+\](?![^.\[])")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,20 @@ class LoadedRecipe:
         A key that the file does not write has the line of what it would stand in.
         """
         return place(str(self.path), key, self.lines, self.overridden)
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Run the recipe inside: errors that name one of its keys then name its line, ``path:line key``."""
+        try:
+            yield
+        except EdgeglmError as error:
+            error.problems = tuple(replace(p, where=self._located(p.where)) for p in error.problems)
+            raise
+
+    def _located(self, where: str) -> str:
+        key, space, rest = where.partition(" ")
+        known = key in self.lines or key == "device" or _ITEM.match(key)  # a layer may be named like another key
+        return f"{self.where(key)}{space}{rest}" if known else where
 
 
 def load_recipe(recipe: Path | str | MappingType[str, Any], *, overrides: Sequence[str] = ()) -> LoadedRecipe:

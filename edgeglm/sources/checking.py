@@ -231,8 +231,9 @@ def _part_from_evaluation(checked: dict[str, Checked], eval_splits: Sequence[str
                 where=judged.where,
                 code="splits-overlap",
             )
+        seen = set(judged.digests)
         for name in used:
-            keep = np.array([digest not in set(judged.digests) for digest in checked[name].digests])
+            keep = np.array([digest not in seen for digest in checked[name].digests])
             _drop(checked, name, keep, f"in `{eval_name}` too", said)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeglm.errors import ModelError
+from edgeglm.errors import EntryError, ModelError, UserError
 from edgeglm.model import ModelFile
 from edgeglm.sources.images import ImagesData
 from edgeglm.sources.npz import NpzData
@@ -13,6 +14,8 @@ from edgeglm.sources.python_entry import PythonData, PythonModel
 from edgeglm.sources.tflite_file import TfliteModel
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeglm_agent.processing import Preprocess
 
     from edgeglm.data import Arrays, Data
@@ -40,8 +43,13 @@ def load_model(config: ModelSource, entries: Entries, sample: Arrays) -> Model |
         seed_all(0)  # what the weights do not fill must not differ from run to run
         module = entries.call(config.entry, key="model.entry", **config.args)
         weights = None if config.weights is None else entries.folder / config.weights
-        with entries.guard(config.entry, "model.entry"):
-            return build_python_model(module, weights, sample, where=config.entry)
+        try:
+            with entries.guard(config.entry, "model.entry"):  # building runs forward(), which is the user's
+                return build_python_model(module, weights, sample, where="model.entry")
+        except UserError as error:
+            if weights is None:
+                raise
+            raise _of_weights(error, weights, f"model.weights {config.weights}") from error.__cause__
     assert isinstance(config, OnnxModel | TfliteModel), "a given model is not loaded"
     path = entries.folder / config.path
     if not path.is_file():
@@ -56,6 +64,30 @@ def load_model(config: ModelSource, entries: Entries, sample: Arrays) -> Model |
     file_format = "onnx" if isinstance(config, OnnxModel) else "tflite"
     inputs, outputs = describe(path, file_format)
     return ModelFile(path, file_format, inputs, outputs)
+
+
+def _of_weights(error: UserError, weights: Path, where: str) -> UserError:
+    """Return an error of building a network; one that is about the file of weights, at its own place."""
+    if error.code.startswith("weights-"):
+        error.problems = tuple(replace(problem, where=where) for problem in error.problems)
+        return error
+    if not isinstance(error, EntryError) or error.problems[0].where != "model.entry":
+        return error  # at a line of the user's
+    # no line of the user's was at work: what reads the file could not cope with it
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return ModelError(
+            f"cannot read: {cause.strerror or cause}",
+            where=where,
+            hint="check the path, and that you may read what is there",
+            code="file-unreadable",
+        )
+    return ModelError(
+        f"{weights.name} cannot be read as weights: {cause or type(cause).__name__}",
+        where=where,
+        hint="the file is cut short or damaged: save or copy it again",
+        code="weights-corrupt",
+    )
 
 
 def load_data(

@@ -5,12 +5,13 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgeglm.errors import BusyError, StorageError
-from edgeglm.files import as_storage_error, copy_file, locked, replacing, sha256_file, write_bytes
+from edgeglm.errors import BusyError, StorageError, UserError
+from edgeglm.files import as_system_error, copy_file, locked, replacing, sha256_file, storage_errors, write_bytes
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
@@ -50,20 +51,66 @@ def test_a_file_size_limit_is_a_storage_error_and_leaves_the_old_file(tmp_path: 
         (errno.EDQUOT, "disk-full"),
         (errno.EROFS, "disk-refuses"),
         (errno.EACCES, "disk-refuses"),
+        (errno.ENOENT, "disk-refuses"),
+        (errno.ENOLCK, "disk-refuses"),
     ],
 )
-def test_what_a_disk_refuses_is_a_storage_error_with_its_path(number: int, code: str) -> None:
-    error = as_storage_error(OSError(number, os.strerror(number), "somewhere/model.onnx"))
-    assert isinstance(error, StorageError)
-    assert (error.code, error.exit_code) == (code, 4)
-    assert "somewhere/model.onnx" in str(error)
-    assert "hint:" in str(error)
+def test_what_keeps_a_file_from_being_written_is_a_storage_error_with_its_path(number: int, code: str) -> None:
+    with pytest.raises(StorageError) as caught, storage_errors(Path("somewhere/model.onnx")):
+        raise OSError(number, os.strerror(number), "somewhere/.model.onnx.part")
+    assert (caught.value.code, caught.value.exit_code) == (code, 4)
+    assert "somewhere/model.onnx: cannot write" in str(caught.value)
+    assert "hint:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: write_bytes(path, b"x"), lambda path: locked(path, wait=True, what="x").__enter__()]
+)
+@pytest.mark.parametrize("folder", ["/proc/no-such/out", "/dev/null/out"])
+def test_a_folder_that_cannot_be_made_is_a_storage_error(write: Callable[[Path], object], folder: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        write(Path(folder) / "report.json")
+    assert caught.value.code == "disk-refuses"
 
 
 def test_an_error_that_is_not_the_disks_is_left_alone(tmp_path: Path) -> None:
-    assert as_storage_error(OSError(errno.ECONNREFUSED, "refused")) is None
     with pytest.raises(FileNotFoundError):
         copy_file(tmp_path / "missing", tmp_path / "copy")
+    with pytest.raises(FileNotFoundError), storage_errors(tmp_path / "cache" / "entry"):
+        (tmp_path / "data" / "missing.npy").read_bytes()
+    with pytest.raises(ConnectionRefusedError), storage_errors(tmp_path / "copy"):
+        raise OSError(errno.ECONNREFUSED, "refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_the_disks_wherever_it_is_met(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "elsewhere/scratch")
+    with pytest.raises(StorageError), storage_errors(tmp_path / "model.onnx"):
+        raise full
+    known = as_system_error(full)
+    assert known is not None
+    assert (known.code, known.exit_code) == ("disk-full", 4)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EISDIR, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG])
+def test_a_named_file_that_cannot_be_opened_is_the_users(number: int) -> None:
+    known = as_system_error(OSError(number, os.strerror(number), "data/x.npz"))
+    assert isinstance(known, UserError)
+    assert str(known).startswith(f"data/x.npz: cannot read: {os.strerror(number)}")
+    assert known.code == "file-unreadable"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no number"),
+        OSError(errno.EACCES, "no name"),
+        OSError(errno.EPIPE, "broken", "pipe"),
+        OSError(errno.ECHILD, "no child", "x"),
+    ],
+)
+def test_an_error_that_names_no_file_is_a_bug(error: OSError) -> None:
+    assert as_system_error(error) is None
 
 
 def test_a_copy_has_the_same_digest(tmp_path: Path) -> None:
