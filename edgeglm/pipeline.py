@@ -66,6 +66,7 @@ def run_recipe(
     started, clock = datetime.now(UTC), time.perf_counter()
     cache = cache or Cache()
     with open_output(output) as folder, ExitStack() as ending:
+        ending.enter_context(cache.in_use())
         project = open_project(loaded, log=log, model=model, data=data)
         ending.callback(project.entries.close)
         preflight(project, output, cache, log)
