@@ -202,10 +202,11 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
     project = open_project(loaded, log=log)
     cache = Cache()
     evaluator = Evaluator(project, cache)
-    baseline = Builder(project, cache).baseline()
-    evaluator.baseline = evaluator.predict_file(
-        baseline.built.path, file_format=baseline.built.format, sha256=baseline.sha256
-    )
+    with cache.in_use():
+        baseline = Builder(project, cache).baseline()
+        evaluator.baseline = evaluator.predict_file(
+            baseline.built.path, file_format=baseline.built.format, sha256=baseline.sha256
+        )
     results = [FileResult(path="original", splits=evaluator.results(evaluator.baseline, is_baseline=True))]
     for path, file_format in zip(files, formats, strict=True):
         log.stage(str(path))
