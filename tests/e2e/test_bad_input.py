@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -108,6 +109,7 @@ def test_weights_that_do_not_fit_are_refused_with_every_mismatch(project: Projec
 
     weights(project, change)
     stderr = refused(project)
+    assert "\nrecipe.yaml:3 model.weights w.safetensors: " in stderr
     for name in ("8.bias", "extra", "0.weight", "8.weight"):
         assert name in stderr
 
@@ -169,18 +171,24 @@ def test_overlapping_splits_are_refused(project: Project) -> None:
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        pytest.param("prune: {channel_ratio: 0.01, round_to: 16}", "steps[0].prune", id="a ratio that prunes nothing"),
+        pytest.param(
+            "prune: {channel_ratio: 0.01, round_to: 16}",
+            "recipe.yaml:7 steps[0].prune",
+            id="a ratio that prunes nothing",
+        ),
         pytest.param("prune: {channel_ratio: 1.0}", "channel_ratio", id="a ratio that prunes everything"),
         pytest.param(
             "prune: {channel_ratio: 0.999, round_to: 1, max_ratio: 0.999}",
-            "steps[0].prune",
+            "recipe.yaml:7 steps[0].prune",
             id="a ratio that leaves nothing",
         ),
         pytest.param(
             "prune: {channel_ratio: 0.5, ignore: ['re:.*head']}", "re:.*head", id="a pattern that matches no layer"
         ),
         pytest.param("prune: {}", "channel_ratio", id="no ratio at all"),
-        pytest.param("finetune: {epochs: 1, learning_rate: 1e30}", "steps[0].finetune", id="training that diverges"),
+        pytest.param(
+            "finetune: {epochs: 1, learning_rate: 1e30}", "recipe.yaml:7 steps[0].finetune", id="training that diverges"
+        ),
     ],
 )
 def test_a_step_that_cannot_do_what_it_should_is_refused(project: Project, step: str, said: str) -> None:
@@ -191,7 +199,7 @@ def test_a_step_that_cannot_do_what_it_should_is_refused(project: Project, step:
 def test_a_pattern_of_an_artifact_that_matches_no_layer_is_refused(project: Project) -> None:
     project.edit("recipe.yaml", "{format: onnx}", "{format: onnx, quantize: {scheme: static-int8, ignore: [nonsense]}}")
     stderr = refused(project)
-    assert "artifacts[0]" in stderr
+    assert "\nrecipe.yaml:6 artifacts[0]" in stderr
     assert "nonsense" in stderr
 
 
@@ -212,7 +220,7 @@ def test_an_operator_that_tflite_lacks_is_named_with_its_layer_before_any_traini
     )
     stderr = refused(project)
     assert "svd" in stderr
-    assert "artifacts[0] 6: " in stderr  # the layer, as torch names it
+    assert "recipe.yaml:7 artifacts[0] 6: " in stderr  # the layer, as torch names it
     assert "model.py:7" in stderr  # and the user's line
     assert "500" not in stderr.split("svd")[0]  # no epoch of training came before it
 
@@ -310,14 +318,34 @@ def test_a_disk_that_fills_up_while_writing_leaves_the_old_result(project: Proje
 
 
 def test_a_disk_too_small_is_seen_before_the_work(project: Project, tmp_path: Path) -> None:
+    """A small tmpfs, in a mount namespace of its own: it goes with the run, whatever becomes of either."""
     mount = tmp_path / "small"
     mount.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], check=False)
-    assert made.returncode == 0, "this test mounts a small tmpfs: run it as root"
-    try:
-        done = project.run("compress", "recipe.yaml", "-o", "out", EDGEGLM_CACHE=str(mount))
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
+    alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    script = 'mount -t tmpfs -o size=1m tmpfs "$0" && echo mounted && exec "$@"'
+    done = subprocess.run(
+        [
+            *alone,
+            "sh",
+            "-c",
+            script,
+            str(mount),
+            sys.executable,
+            "-m",
+            "edgeglm",
+            "compress",
+            "recipe.yaml",
+            "-o",
+            "out",
+        ],
+        cwd=project.folder,
+        env=project.environment(EDGEGLM_CACHE=str(mount)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "mounted\n", f"this test mounts a small tmpfs in a namespace: {done.stderr}"
     assert done.returncode == 4, done.stderr
     assert "code: disk-too-small" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not mount.is_mount()

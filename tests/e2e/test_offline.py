@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -46,15 +47,21 @@ def test_the_recorder_sees_a_connection_of_a_grandchild(tmp_path: Path) -> None:
     assert connections([sys.executable, "-c", outer], tmp_path, tmp_path / "record", dict(os.environ)) != []
 
 
-def test_a_whole_run_opens_no_connection(tmp_path: Path) -> None:
+def test_a_whole_run_its_evaluation_and_its_timing_open_no_connection(tmp_path: Path) -> None:
     project = Project(tmp_path / "digits")
-    project.edit("recipe.yaml", "  - prune: {channel_ratio: 0.5}\n  - distill: {epochs: 2, learning_rate: 5e-3}\n", "")
-    project.edit("recipe.yaml", "epochs: 2", "epochs: 1")
+    project.edit("recipe.yaml", "epochs: 2", "epochs: 1")  # of both training steps
     project.edit(
         "recipe.yaml",
         "  - {format: onnx, quantize: static-int8}",
         "  - {format: onnx, quantize: static-int8}\n  - {format: tflite, quantize: static-int8}",
     )
-    command = [sys.executable, "-m", "edgeglm", "compress", "recipe.yaml", "-o", "out"]
-    assert connections(command, project.folder, tmp_path / "record", frank(project)) == []
-    assert (project.folder / "out" / "manifest.json").is_file()
+    edgeglm = [sys.executable, "-m", "edgeglm"]
+    for verb in (
+        ["compress", "recipe.yaml", "-o", "out"],
+        ["eval", "recipe.yaml", "-o", "out"],
+        ["bench", "out/model.onnx", "out/model.tflite", "--runs", "10"],
+    ):
+        assert connections([*edgeglm, *verb], project.folder, tmp_path / "record", frank(project)) == []
+    report = json.loads((project.folder / "out" / "report.json").read_text())
+    assert len(report["steps"]) == 3
+    assert len(report["artifacts"]) == 2
