@@ -59,7 +59,8 @@ class LoadedRecipe:
 
     def _located(self, where: str) -> str:
         key, space, rest = where.partition(" ")
-        known = key in self.lines or key == "device" or _ITEM.match(key)  # a layer may be named like another key
+        # a layer may be named like a key that the recipe does not write
+        known = key and (key in self.lines or key == "device" or _ITEM.match(key))
         return f"{self.where(key)}{space}{rest}" if known else where
 
 

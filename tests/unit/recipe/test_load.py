@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from edgeglm.errors import RecipeError
+from edgeglm.errors import RecipeError, StepError
 from edgeglm.recipe import Quantize, dump_recipe, load_recipe
 from edgeglm.recipe.walk import Walker
 from edgeglm.sources import NpzData, PythonModel
@@ -266,6 +266,39 @@ def test_a_place_is_named_even_for_a_key_that_is_not_written() -> None:
     assert loaded.where("budget.size_mb") == "--set budget.size_mb"
     assert loaded.where("") == "kws/recipe.yaml:1"
     assert loaded.lines["steps[1].distill.epochs"] == 10
+
+
+@pytest.mark.parametrize(
+    ("where", "located"),
+    [
+        ("steps[0].prune", "kws/recipe.yaml:9 steps[0].prune"),
+        ("steps[0].prune.ignore[1]", "kws/recipe.yaml:9 steps[0].prune.ignore[1]"),
+        ("steps[1].distill.epochs", "--set steps[1].distill.epochs"),
+        ("artifacts[0] body.conv2", "kws/recipe.yaml:7 artifacts[0] body.conv2"),
+        ("model.entry", "kws/recipe.yaml:3 model.entry"),
+        ("device", "kws/recipe.yaml:1 device"),
+        ("kws/recipe.yaml:9 steps[0].prune", "kws/recipe.yaml:9 steps[0].prune"),
+        ("--set budget.size_mb", "--set budget.size_mb"),
+        ("model.0.weight", "model.0.weight"),
+        ("model.onnx", "model.onnx"),
+        ("kws/model.py:8", "kws/model.py:8"),
+        ("baseline", "baseline"),
+        ("", ""),
+    ],
+)
+def test_an_error_of_a_run_that_names_a_key_gets_its_line_once(where: str, located: str) -> None:
+    loaded = parse(PRUNE, "steps[1].distill.epochs=4")
+    with pytest.raises(StepError) as caught, loaded.locating(), loaded.locating():
+        raise StepError("no", where=where, code="step-changed-nothing")
+    assert caught.value.problems[0].where == located
+
+
+def test_a_recipe_of_plain_data_has_no_lines_to_name() -> None:
+    data = {"version": 1, "name": "kws", "model": {"source": "object"}, "data": {"source": "object"}}
+    loaded = load_recipe(data | {"task": {"kind": "classification"}, "artifacts": [{"format": "onnx"}]})
+    with pytest.raises(StepError) as caught, loaded.locating():
+        raise StepError("no", where="artifacts[0] conv", code="step-changed-nothing")
+    assert caught.value.problems[0].where == "artifacts[0] conv"
 
 
 class Strange(StepConfig, tag="strange", frozen=True, kw_only=True):

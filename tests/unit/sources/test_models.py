@@ -69,3 +69,35 @@ def test_a_model_file_that_is_not_there_is_an_error(tmp_path: Path, config: Any)
         load_model(config, Entries(tmp_path), SAMPLE)
     assert caught.value.code == "model-file-missing"
     assert caught.value.problems[0].where == str(tmp_path / config.path)
+
+
+def test_weights_that_cannot_be_read_are_not_blamed_on_the_users_function(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").symlink_to("/proc/self/mem")  # opens, and fails when it is read
+    with pytest.raises(ModelError, match="cannot read: Input/output error") as caught:
+        python_model(tmp_path, weights="w.pt")
+    assert (caught.value.problems[0].where, caught.value.code) == ("model.weights w.pt", "file-unreadable")
+
+
+def test_damaged_weights_that_torch_stumbles_over_are_the_files_fault(tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    state = {"0.weight": torch.zeros(8, 6)}
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    key = str(state["0.weight"].untyped_storage()._cdata).encode()
+    before, found, after = path.read_bytes().rpartition(key)  # the last one stands in the list of storages
+    assert found
+    path.write_bytes(before + b"7" * len(key) + after)
+    with pytest.raises(ModelError, match=r"w\.pt cannot be read as weights") as caught:
+        python_model(tmp_path, weights="w.pt")
+    assert (caught.value.problems[0].where, caught.value.code) == ("model.weights w.pt", "weights-corrupt")
+
+
+def test_weights_that_do_not_fit_are_an_error_of_the_weights_and_a_refused_batch_one_of_the_entry(
+    tmp_path: Path,
+) -> None:
+    torch.save({"other": torch.zeros(1)}, tmp_path / "w.pt")
+    with pytest.raises(ModelError) as caught:
+        python_model(tmp_path, weights="w.pt")
+    assert (caught.value.problems[0].where, caught.value.code) == ("model.weights w.pt", "weights-mismatch")
+    with pytest.raises(ModelError) as caught:
+        python_model(tmp_path, "from torch import nn\ndef build():\n    return nn.Linear(7, 3)\n")
+    assert (caught.value.problems[0].where, caught.value.code) == ("model.entry", "model-refuses-input")
