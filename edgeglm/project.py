@@ -191,6 +191,7 @@ def _device(wanted: str) -> str:
     if wanted == "cuda":
         raise RecipeError(
             "`device: cuda` is asked for, and torch sees no CUDA device here",
+            where="device",
             hint="write `device: auto`, or install a CUDA build of torch",
             code="no-cuda",
         )
