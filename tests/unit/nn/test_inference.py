@@ -91,8 +91,9 @@ def test_a_network_without_kernels_in_bfloat16_is_trained_in_float32() -> None:
             self.weight = nn.Parameter(torch.eye(3))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            inverse = torch.linalg.inv(self.weight.to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype))
-            return x @ inverse.to(x.dtype)
+            kind = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
+            with torch.autocast("cpu", enabled=False):  # autocast itself would go back to float32 for this operator
+                return x @ torch.linalg.inv(self.weight.to(kind)).to(x.dtype)
 
     model = make_model(Inverse(), np.ones((2, 3)))
     assert measure_precision(model, {"x": np.ones((2, 3))}, device="cpu", threads=1) == "float32"
