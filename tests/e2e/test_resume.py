@@ -65,7 +65,7 @@ def test_a_run_killed_in_this_stage_ends_as_if_it_had_not_been(
     for line in process.stderr:
         if stage in line:
             break
-    time.sleep(0.2)  # into the stage; any moment will do
+    time.sleep(0.05)  # into the stage; any moment will do
     process.kill()
     process.communicate()
     assert process.returncode == -9, "the run ended before it was killed"
