@@ -15,8 +15,9 @@ def preferred_order(
 
     Fewest budget lines missed, then fewest undecided, then those whose answers agree with the network they were made
     from, then those whose metric has no proven loss (unless the budget judges that). Among equals the fastest comes
-    first where the target is this kind of machine, so that INT8 is not preferred where it is slower; for another
-    machine the recipe's order stands, since this host's latency would be a guess about it.
+    first where the target is this kind of machine; for another machine the recipe's order stands, since this host's
+    latency would be a guess about it. A quantized file counts by the lower end of its speed-up's 95 % interval and a
+    float one by the upper end, so INT8 is preferred only where it is faster beyond doubt.
 
     Args:
         sides: The artifacts, in the recipe's order.
@@ -31,6 +32,12 @@ def preferred_order(
         undecided = sum(verdict.artifact == side.path for verdict in budget.undecided)
         broken = side.parity is not None and not side.parity.passed
         lost = not metric_judged and side.drop is not None and side.drop.ci95[0] > 0
-        return (missed, undecided, broken, lost, -(side.speedup or 0.0) if same_machine else index)
+        return (missed, undecided, broken, lost, -_speed(side) if same_machine else index)
 
     return sorted(range(len(sides)), key=rank)
+
+
+def _speed(side: ArtifactSide) -> float:
+    if side.speedup_ci95 is None:
+        return side.speedup or 0.0
+    return side.speedup_ci95[1 if side.scheme == "none" else 0]

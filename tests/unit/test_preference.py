@@ -54,3 +54,11 @@ def test_a_loss_that_the_budget_allows_does_not_count_against_the_faster() -> No
         artifact("fast", speedup=9.0, drop=paired(50, 0, 100)),
     ]
     assert preferred_order(sides, BudgetResult(met=True), metric_judged=True, same_machine=True) == [1, 0]
+
+
+def test_int8_comes_first_only_where_it_is_faster_beyond_doubt() -> None:
+    plain = artifact("float", scheme="none", speedup=2.0, speedup_ci95=(1.9, 2.1))
+    doubtful = artifact("doubtful", speedup=2.2, speedup_ci95=(2.0, 2.4))
+    certain = artifact("certain", speedup=2.5, speedup_ci95=(2.4, 2.6))
+    assert preferred_order([doubtful, plain], BudgetResult(met=True), metric_judged=True, same_machine=True) == [1, 0]
+    assert preferred_order([plain, certain], BudgetResult(met=True), metric_judged=True, same_machine=True) == [1, 0]
