@@ -250,8 +250,8 @@ class Builder:
         entry_key = make_key(source=self.project.weights_sha256, format=model.format, versions=self.project.versions)
 
         def strip(path: Path) -> Built:
-            batch = strip_file(model.path, path, format=model.format)
-            return Built(path, model.format, "none", model.inputs, model.outputs, batch, "", [])
+            batch, warnings = strip_file(model.path, path, format=model.format)
+            return Built(path, model.format, "none", model.inputs, model.outputs, batch, "", warnings)
 
         return self._made(entry_key, f"model.{model.format}", strip)
 
@@ -326,9 +326,6 @@ def _board_key(board: Board) -> dict[str, Any]:
 
 
 def _finish(entry: Entry, built: Built) -> File:
-    from edgeglm.measure.execution import execution_warnings
-
-    built.warnings.extend(execution_warnings(built.path, format=built.format, scheme=built.scheme))
     described = msgspec.to_builtins(replace(built, path=Path(built.path.name)), enc_hook=str)
     sha256 = sha256_file(built.path)
     entry.finish(built.path.name, built=described, sha256=sha256)

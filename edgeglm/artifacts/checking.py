@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgeglm.errors import EdgeglmError, ExportError
+from edgeglm.measure.execution import execution_warnings
 from edgeglm.measure.worker import Runner
 
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ RELATIVE_TOLERANCE = 1e-4  # of max|reference|
 _SHOWN = 8  # layers that a warning lists
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What a file that was loaded and run says of itself."""
+
+    inputs: tuple[TensorSpec, ...]  # shapes without the batch axis
+    outputs: tuple[TensorSpec, ...]
+    batch: int | None  # the one batch size it takes; None: any
+    warnings: list[str]  # about how this host executes it
+
+
 @contextmanager
 def named(path: Path, temporary: Path) -> Iterator[None]:
     """Let errors name the file as the user knows it, not the temporary one that was being checked."""
@@ -34,17 +45,25 @@ def named(path: Path, temporary: Path) -> Iterator[None]:
         raise
 
 
-def check_parity(path: Path, file_format: str, cases: Sequence[tuple[Arrays, Arrays]]) -> None:
-    """Raise ExportError unless the file computes what the network does, to 1e-4 of the largest output.
+def check_parity(path: Path, file_format: str, cases: Sequence[tuple[Arrays, Arrays]]) -> Checked:
+    """Load a float file and see that it computes what the network does, to 1e-4 of the largest output.
 
     Args:
         path: The file.
         file_format: onnx | tflite.
         cases: Inputs in the file's layout, and what the network gives for them, by name.
+
+    Raises:
+        ExportError: It does not load, or computes something else.
     """
     with Runner(path, format=file_format, threads=1) as runner:
         for inputs, reference in cases:
             _compare(runner.run(inputs), reference)
+        return _checked(runner, "none")
+
+
+def _checked(runner: Runner, scheme: str) -> Checked:
+    return Checked(runner.inputs, runner.outputs, runner.batch, execution_warnings(runner, scheme=scheme))
 
 
 def _compare(outputs: Arrays, reference: Arrays) -> None:
@@ -68,10 +87,8 @@ def _compare(outputs: Arrays, reference: Arrays) -> None:
             )
 
 
-def check_runs(
-    path: Path, file_format: str, inputs: Arrays | None, *, scheme: str
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], int | None]:
-    """Load a file, run it on real inputs (none: noise), and return its inputs, outputs and fixed batch.
+def check_runs(path: Path, file_format: str, inputs: Arrays | None, *, scheme: str) -> Checked:
+    """Load a quantized file and run it on real inputs (none: noise).
 
     Raises:
         ExportError: It does not load, or an output is not finite.
@@ -86,7 +103,7 @@ def check_runs(
                     hint="name the layer under `ignore`, or choose another scheme",
                     code="quantized-not-finite",
                 )
-        return runner.inputs, runner.outputs, runner.batch
+        return _checked(runner, scheme)
 
 
 def check_weights(scheme: str, *, small_bytes: int, left: Sequence[str]) -> list[str]:

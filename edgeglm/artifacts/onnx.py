@@ -43,8 +43,9 @@ def export_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> B
     require("onnx")
     from edgeglm.artifacts.onnx_export import write_float
 
-    write_float(model, sample, path, board=board)
-    return Built(path, "onnx", "none", _in_model_layout(model.inputs), _in_model_layout(model.outputs), None)
+    checked = write_float(model, sample, path, board=board)
+    inputs, outputs = _in_model_layout(model.inputs), _in_model_layout(model.outputs)
+    return Built(path, "onnx", "none", inputs, outputs, None, warnings=checked.warnings)
 
 
 def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iterable[Arrays], *, board: Board) -> Built:
@@ -73,9 +74,12 @@ def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iter
             found: list[str] = []
         else:
             found = _write(source, temporary, quantization, first, batches, board)
-        inputs, outputs, batch = check_runs(temporary, "onnx", first, scheme=quantization.scheme)
+        checked = check_runs(temporary, "onnx", first, scheme=quantization.scheme)
     activation = board.activation_type if quantization.scheme == "static-int8" else ""
-    return Built(path, "onnx", quantization.scheme, inputs, outputs, batch, activation, found)
+    warnings = [*found, *checked.warnings]
+    return Built(
+        path, "onnx", quantization.scheme, checked.inputs, checked.outputs, checked.batch, activation, warnings
+    )
 
 
 def _write(

@@ -19,6 +19,7 @@ from edgeglm.files import replacing
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeglm.artifacts.checking import Checked
     from edgeglm.boards import Board
     from edgeglm.data import Arrays
     from edgeglm.model import Model
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 BATCHES = (1, 3)  # an LSTM traced at batch 1 keeps batch 1: both are run
 
 
-def write_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> None:
+def write_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> Checked:
     """Write the network and prove that the file computes what the network does.
 
     Args:
@@ -55,7 +56,7 @@ def write_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> No
         temporary.write_bytes(to_bytes(proto))
         onnx.checker.check_model(str(temporary), full_check=True)
         cases = [(i, run_torch(model, i)) for i in (example_inputs(model, sample, rows) for rows in BATCHES)]
-        check_parity(temporary, "onnx", cases)
+        return check_parity(temporary, "onnx", cases)
 
 
 def _trace(model: Model, inputs: Arrays) -> torch.export.ExportedProgram:

@@ -37,13 +37,12 @@ def export_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> B
         StorageError: The disk is full.
     """
     require("tflite")
-    from edgeglm.artifacts.checking import check_runs
     from edgeglm.artifacts.tflite_export import write_float
 
-    warnings = write_float(model, sample, path)
-    inputs, outputs, batch = check_runs(path, "tflite", None, scheme="none")
+    checked = write_float(model, sample, path)
     last = [spec.name for spec in model.inputs if len(spec.shape) == 3]
-    return Built(path, "tflite", "none", _with_layout(inputs, last), _with_layout(outputs, []), batch, "", warnings)
+    inputs, outputs = _with_layout(checked.inputs, last), _with_layout(checked.outputs, [])
+    return Built(path, "tflite", "none", inputs, outputs, checked.batch, warnings=checked.warnings)
 
 
 def quantize(
@@ -85,11 +84,13 @@ def quantize(
             copy_file(source, temporary)
         else:
             warnings = _write(source, temporary, quantization, batches, last)
-        inputs, outputs, batch = check_runs(temporary, "tflite", row, scheme=quantization.scheme)
+        checked = check_runs(temporary, "tflite", row, scheme=quantization.scheme)
     activation = "int8" if quantization.scheme == "static-int8" else ""
+    inputs, outputs = checked.inputs, checked.outputs
     if words[:1] == [flatbuffer.MARK]:  # else what the shapes tell is all that is known
         inputs, outputs = _with_layout(inputs, last), _with_layout(outputs, [])
-    return Built(path, "tflite", quantization.scheme, inputs, outputs, batch, activation, warnings)
+    warnings += checked.warnings
+    return Built(path, "tflite", quantization.scheme, inputs, outputs, checked.batch, activation, warnings)
 
 
 def _write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from edgeglm.artifacts.checking import Checked
     from edgeglm.data import Arrays
     from edgeglm.model import Model
 
@@ -38,8 +40,8 @@ def load_converter() -> Any:
     return litert_torch
 
 
-def write_float(model: Model, sample: Arrays, path: Path) -> list[str]:
-    """Write the network and prove that the file computes what the network does; return warnings.
+def write_float(model: Model, sample: Arrays, path: Path) -> Checked:
+    """Write the network and prove that the file computes what the network does.
 
     Args:
         model: In eval mode, on the CPU.
@@ -64,9 +66,11 @@ def write_float(model: Model, sample: Arrays, path: Path) -> list[str]:
         }
         flatbuffer.name_tensors(graph, layers_in, weighted, channels_last=channels_last)
         temporary.write_bytes(flatbuffer.to_bytes(graph))
-        check_parity(temporary, "tflite", [(to_file_layout(inputs, channels_last), run_torch(model, inputs))])
+        cases = [(to_file_layout(inputs, channels_last), run_torch(model, inputs))]
+        checked = check_parity(temporary, "tflite", cases)
     wide = [name for name, values in inputs.items() if values.dtype == np.int64]
-    return [f"input {name} is int32 in the file (int64 in the network)" for name in wide]
+    narrowed = [f"input {name} is int32 in the file (int64 in the network)" for name in wide]
+    return replace(checked, warnings=[*narrowed, *checked.warnings])
 
 
 def layers_in(tensor_name: str) -> list[str]:

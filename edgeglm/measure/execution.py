@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from edgeglm_agent.engines import EngineError
 
-from edgeglm.measure.worker import Runner
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from edgeglm.measure.worker import Runner
 
 _FLOAT_LAYERS = (
     "Conv",
@@ -30,24 +30,22 @@ _HEAVY_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MA
 _NAMED = 5  # layers in a warning; the rest are counted
 
 
-def execution_warnings(path: Path, *, format: str, scheme: str) -> list[str]:  # noqa: A002 - the manifest's word
-    """Load a file in a process of its own, and return what a user must hear about how it is executed on this host.
+def execution_warnings(runner: Runner, *, scheme: str) -> list[str]:
+    """Return what a user must hear about how a loaded file is executed on this host.
 
     Args:
-        path: The file.
-        format: ``onnx`` or ``tflite``.
+        runner: Holds the file, which has run.
         scheme: How it was quantized. Of a file that was quantized to INT8, layers that are computed in float are
             named; of every TFLite file, operators that XNNPACK does not take over.
 
     Raises:
-        ExportError: The file does not load.
+        ExportError: The runtime does not load the file a second time.
         WorkerError: The child died.
     """
-    with Runner(path, format=format) as runner:
-        nodes = runner.operators()
-    if format == "tflite":
-        return delegate_warnings(nodes)
-    return float_warnings(nodes) if scheme.endswith("int8") and not scheme.startswith("weight-only") else []
+    if runner.format == "tflite":
+        return delegate_warnings(runner.operators())
+    whole = scheme.endswith("int8") and not scheme.startswith("weight-only")
+    return float_warnings(runner.operators()) if whole else []
 
 
 def float_warnings(nodes: Sequence[tuple[str, str]]) -> list[str]:

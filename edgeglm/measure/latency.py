@@ -63,10 +63,12 @@ def measure_latency(
     rounds = max(1, -(-runs // ROUND_RUNS))
     times: dict[str, list[list[float]]] = {name: [] for name in files}
     with ExitStack() as stack:
-        runners = {
-            name: stack.enter_context(Runner(path, format=file_format, threads=threads))
-            for name, (path, file_format) in files.items()
-        }
+        runners: dict[str, Runner] = {}
+        for name, (path, file_format) in files.items():  # all start before the first is waited for
+            runners[name] = Runner(path, format=file_format, threads=threads)
+            stack.callback(runners[name].close)
+        for runner in runners.values():
+            stack.enter_context(runner)
         given = {
             name: to_file_inputs(sample, model_inputs, runner.inputs, where=str(runner.path))
             for name, runner in runners.items()

@@ -34,14 +34,15 @@ _Answer = TypeVar("_Answer", bound=frames.Reply)
 class Runner:
     """One model file in a child process of its own; a context manager.
 
-    The child dies with the thread that made it: make a runner where it is used.
+    The child starts at once, and loads while its parent goes on; entering the context waits for it. So several can
+    load side by side. The child dies with the thread that made it: make a runner where it is used.
 
     Args:
         path: The file; errors name it as given.
         format: ``onnx`` or ``tflite``.
         threads: Threads of the runtime, at least 1; they do not spin.
 
-    Raises:
+    Raises, on entering:
         ExportError: The runtime does not load the file (``file-unloadable``).
         MissingExtraError: The runtime is not installed here.
         WorkerError: The child died (``worker-died``).
@@ -65,18 +66,10 @@ class Runner:
         assert self._process.stdout is not None
         self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._replies: BinaryIO = self._process.stdout  # type: ignore[assignment]
-        try:
-            ready = self._reply(frames.Ready, loading=True)
-        except EdgeglmError:
-            self.close()  # it said why, or is dead: let it end by itself
-            raise
-        except BaseException:
-            self.close(kill=True)
-            raise
-        self.runtime: str = ready.runtime
-        self.inputs: tuple[TensorSpec, ...] = ready.inputs
-        self.outputs: tuple[TensorSpec, ...] = ready.outputs
-        self.batch: int | None = ready.batch  # the one batch size of the file; None: any
+        self.runtime = ""  # from here on known once the context is entered
+        self.inputs: tuple[TensorSpec, ...] = ()
+        self.outputs: tuple[TensorSpec, ...] = ()
+        self.batch: int | None = None  # the one batch size of the file; None: any
 
     @property
     def pid(self) -> int:
@@ -127,6 +120,15 @@ class Runner:
         self._stderr.close()
 
     def __enter__(self) -> Self:
+        try:
+            ready = self._reply(frames.Ready, loading=True)
+        except EdgeglmError:
+            self.close()  # it said why, or is dead: let it end by itself
+            raise
+        except BaseException:
+            self.close(kill=True)
+            raise
+        self.runtime, self.inputs, self.outputs, self.batch = ready.runtime, ready.inputs, ready.outputs, ready.batch
         return self
 
     def __exit__(

@@ -213,7 +213,7 @@ def test_stripping_removes_what_no_runtime_reads_and_nothing_else(tmp_path: Path
     model.graph.value_info.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, ["N", 4, 8, 8]))
     onnx.save(model, str(source))
     assert source.stat().st_size > plain + 1500
-    assert strip_file(source, tmp_path / "s.onnx", format="onnx") is None
+    assert strip_file(source, tmp_path / "s.onnx", format="onnx") == (None, [])
     assert (tmp_path / "s.onnx").stat().st_size <= plain
     stripped = onnx.load(str(tmp_path / "s.onnx"))
     assert [node.name for node in stripped.graph.node] == ["conv", "relu", "pool", "flatten", "head"]
@@ -228,7 +228,7 @@ def test_stripping_tflite_removes_metadata_and_keeps_names(tmp_path: Path) -> No
 
     source = write_tiny_tflite(tmp_path / "t.tflite")
     plain = source.read_bytes()
-    assert strip_file(source, tmp_path / "same.tflite", format="tflite") == 1
+    assert strip_file(source, tmp_path / "same.tflite", format="tflite") == (1, [])
     assert (tmp_path / "same.tflite").read_bytes() == plain
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(plain, 0))
     note, notes = schema.MetadataT(), schema.BufferT()
@@ -239,7 +239,7 @@ def test_stripping_tflite_removes_metadata_and_keeps_names(tmp_path: Path) -> No
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     source.write_bytes(bytes(builder.Output()))
-    assert strip_file(source, tmp_path / "s.tflite", format="tflite") == 1
+    assert strip_file(source, tmp_path / "s.tflite", format="tflite") == (1, [])
     assert (tmp_path / "s.tflite").stat().st_size < len(plain) + 100
     images = tiny_images(2)
     with Runner(tmp_path / "s.tflite", format="tflite") as runner:
@@ -269,7 +269,7 @@ def test_equal_constants_are_stored_once_in_a_stripped_tflite_file(tmp_path: Pat
     twin.name, twin.buffer = b"twin", len(model.buffers) - 1
     model.subgraphs[0].tensors.append(twin)
     source.write_bytes(flatbuffer.to_bytes(model))
-    assert strip_file(source, tmp_path / "s.tflite", format="tflite") == 1
+    assert strip_file(source, tmp_path / "s.tflite", format="tflite") == (1, [])
     stripped = flatbuffer.read(tmp_path / "s.tflite")
     buffers = {tensor.name: tensor.buffer for tensor in stripped.subgraphs[0].tensors}
     assert buffers[b"twin"] == buffers[b"kernel"] != buffers[b"head"]

@@ -18,16 +18,16 @@ def test_a_quantized_network_runs_in_integers(tmp_path: Path, scheme: str) -> No
     path = write_quantized_onnx(tmp_path / "q.onnx", scheme=scheme)
     with Runner(path, format="onnx") as runner:
         kinds = {kind for kind, _ in runner.operators()}
-    assert kinds & {"QLinearConv", "ConvInteger"}
-    assert execution_warnings(path, format="onnx", scheme=scheme) == []
+        assert kinds & {"QLinearConv", "ConvInteger"}
+        assert execution_warnings(runner, scheme=scheme) == []
 
 
 def test_a_float_layer_in_a_file_called_int8_is_named(tmp_path: Path) -> None:
-    path = write_tiny_onnx(tmp_path / "tiny.onnx")
-    (warning,) = execution_warnings(path, format="onnx", scheme="static-int8")
+    with Runner(write_tiny_onnx(tmp_path / "tiny.onnx"), format="onnx") as runner:
+        (warning,) = execution_warnings(runner, scheme="static-int8")
+        assert execution_warnings(runner, scheme="none") == []
     assert warning.startswith("2 layers run in float in ONNX Runtime on this host: ")
     assert warning.endswith(", head")
-    assert execution_warnings(path, format="onnx", scheme="none") == []
 
 
 def test_many_float_layers_are_counted_not_listed() -> None:
@@ -41,7 +41,7 @@ def test_xnnpack_takes_over_a_whole_network(tmp_path: Path, kind: str) -> None:
     write_tiny_tflite(path) if kind == "float" else write_int8_tflite(path)
     with Runner(path, format="tflite") as runner:
         assert [kind for kind, _ in runner.operators()] == [DELEGATE]
-    assert execution_warnings(path, format="tflite", scheme="none") == []
+        assert execution_warnings(runner, scheme="none") == []
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,9 @@ def test_a_small_operator_beside_the_delegate_is_not_worth_a_warning() -> None:
     assert delegate_warnings([("SOFTMAX", "s"), (DELEGATE, "")]) == []
 
 
-def test_a_damaged_file_is_an_export_error(tmp_path: Path) -> None:
-    (tmp_path / "bad.onnx").write_bytes(b"bad")
-    with pytest.raises(ExportError, match="does not load it"):
-        execution_warnings(tmp_path / "bad.onnx", format="onnx", scheme="static-int8")
+def test_a_file_that_is_damaged_meanwhile_is_an_export_error(tmp_path: Path) -> None:
+    path = write_tiny_onnx(tmp_path / "tiny.onnx")
+    with Runner(path, format="onnx") as runner:
+        path.write_bytes(b"bad")
+        with pytest.raises(ExportError):
+            execution_warnings(runner, scheme="static-int8")

@@ -102,7 +102,7 @@ def test_the_child_dies_with_a_parent_that_is_killed(onnx_file: Path, moment: st
     code = (
         "import numpy as np, pathlib, sys, time\n"
         "from edgeglm.measure.worker import Runner\n"
-        f"runner = Runner(pathlib.Path({str(onnx_file)!r}), format='onnx')\n"
+        f"runner = Runner(pathlib.Path({str(onnx_file)!r}), format='onnx').__enter__()\n"
         "print(runner.pid, flush=True)\n"
         f"if {moment == 'running'}: runner.time_ms({{'image': np.zeros((1, 3, 8, 8), 'f')}}, runs=10**9)\n"
         "time.sleep(600)\n"
@@ -138,13 +138,25 @@ def test_a_child_that_is_killed_is_reported_with_the_signal(onnx_file: Path, num
     assert raised.value.problems[0].where == str(onnx_file)
 
 
+def test_several_files_load_side_by_side(onnx_file: Path) -> None:
+    runners = [Runner(onnx_file, format="onnx") for _ in range(3)]
+    try:
+        assert len({psutil.Process(runner.pid).pid for runner in runners}) == 3  # before the first is waited for
+        for runner in runners:
+            with runner:
+                assert runner.run({"image": tiny_images(1)})["logits"].shape == (1, 5)
+    finally:
+        for runner in runners:
+            runner.close()
+
+
 def test_what_a_dying_child_said_is_shown(onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "edgeglm_agent"
     broken.mkdir()
     (broken / "__init__.py").write_text("raise RuntimeError('the disk ate it')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(WorkerError, match="ended with exit code 1") as raised:
-        Runner(onnx_file, format="onnx")
+    with pytest.raises(WorkerError, match="ended with exit code 1") as raised, Runner(onnx_file, format="onnx"):
+        pass
     assert "the disk ate it" in str(raised.value)
 
 
@@ -163,8 +175,8 @@ def test_a_damaged_file_is_an_export_error(tmp_path: Path, kind: str, damage: st
     path = tmp_path / f"tiny.{kind}"
     whole = (write_tiny_onnx(path) if kind == "onnx" else write_tiny_tflite(path)).read_bytes()
     path.write_bytes(b"garbage" if damage == "garbage" else whole[: len(whole) // 2])
-    with pytest.raises(ExportError, match="does not load it") as raised:
-        Runner(path, format=kind)
+    with pytest.raises(ExportError, match="does not load it") as raised, Runner(path, format=kind):
+        pass
     assert raised.value.code == "file-unloadable"
     assert raised.value.problems[0].where == str(path)
 
@@ -202,8 +214,11 @@ def test_a_run_that_fails_in_the_runtime_is_said_so(tmp_path: Path) -> None:
 def test_a_missing_runtime_names_the_extra(onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('not here')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(MissingExtraError, match="onnxruntime cannot be imported") as raised:
-        Runner(onnx_file, format="onnx")
+    with (
+        pytest.raises(MissingExtraError, match="onnxruntime cannot be imported") as raised,
+        Runner(onnx_file, format="onnx"),
+    ):
+        pass
     assert "edgeglm[onnx]" in raised.value.problems[0].hint
 
 
