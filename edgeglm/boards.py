@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeglm_agent.wire import Runtime
+
 ActivationType = Literal["uint8", "int8"]
 
 
@@ -24,6 +26,9 @@ class Board:
     activation_type: ActivationType  # of static INT8 in ONNX (onnxruntime PR 28415)
     note: str = ""
 
+
+# the oldest that load whatever is written here; tests run every scheme in these very versions
+LEAST_RUNTIMES = {"onnx": Runtime("onnxruntime", "1.23.2"), "tflite": Runtime("litert", "2.1.0")}
 
 BOARDS: dict[str, Board] = {
     board.name: board

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,21 +18,23 @@ from edgeglm_agent.wire import (
     Manifest,
     ProcessOp,
     Reference,
-    Runtime,
 )
 from safetensors.numpy import save
 
+from edgeglm.boards import LEAST_RUNTIMES
 from edgeglm.data import Arrays, batches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from edgeglm.build import File
     from edgeglm.project import Project
 
 GOLDEN_SAMPLES = 8
 GOLDEN_BYTES = 1_000_000
 HISTOGRAM_BINS = 32
-REFERENCE_SAMPLES = 4096  # at most; spread evenly over the split
-RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
+REFERENCE_SAMPLES = 1024  # at most; spread evenly over the split
+REFERENCE_BATCH = 16  # in memory at a time: what is evaluated may be more than memory holds
 
 
 def golden_rows(project: Project) -> Arrays:
@@ -84,13 +88,14 @@ def make_manifest(
 ) -> Manifest:
     """Return the manifest of a result; ``outputs`` are those of the first artifact on the evaluation data."""
     recipe = project.recipe
-    lineage = make_lineage(project, recipe_text)
-    parts = (lineage.recipe_sha256, lineage.code_sha256, lineage.data_sha256, lineage.weights_sha256)
-    fingerprint = hashlib.sha256("".join(parts).encode()).hexdigest()
+    preprocess = tuple(ProcessOp(step.op, step.settings) for step in recipe.preprocess)
+    postprocess = tuple(ProcessOp(step.op, step.settings) for step in recipe.postprocess)
+    # what a board would do differently makes another version, and nothing else does
+    behaviour = ([file.sha256 for _, file, _ in artifacts], preprocess, postprocess, project.data.labels)
     return Manifest(
         schema=MANIFEST_SCHEMA,
         name=recipe.name,
-        version=fingerprint[:12],
+        version=hashlib.sha256(msgspec.json.encode(behaviour)).hexdigest()[:12],
         target=recipe.target,
         artifacts=tuple(
             Artifact(
@@ -99,7 +104,7 @@ def make_manifest(
                 size_bytes=file.size_bytes,
                 format=file.built.format,
                 scheme=file.built.scheme,
-                runtime=Runtime(RUNTIMES[file.built.format], _least_version(project, file.built.format)),
+                runtime=LEAST_RUNTIMES[file.built.format],
                 inputs=file.built.inputs,
                 outputs=file.built.outputs,
                 golden=golden,
@@ -109,11 +114,11 @@ def make_manifest(
         ),
         files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
         inputs=project.original.inputs,
-        preprocess=tuple(ProcessOp(step.op, step.settings) for step in recipe.preprocess),
-        postprocess=tuple(ProcessOp(step.op, step.settings) for step in recipe.postprocess),
+        preprocess=preprocess,
+        postprocess=postprocess,
         labels=project.data.labels,
         reference=make_reference(project, outputs),
-        lineage=lineage,
+        lineage=make_lineage(project, recipe_text),
     )
 
 
@@ -134,38 +139,65 @@ def make_reference(project: Project, outputs: Arrays) -> Reference:
     """Return how inputs and outputs are distributed on the evaluation data, for drift on the board."""
     split, labels = project.data.evaluation, project.data.labels
     count = min(len(split), REFERENCE_SAMPLES)
-    chosen = np.unique(np.linspace(0, len(split) - 1, count).astype(np.int64))
-    inputs: dict[str, list[np.ndarray]] = {}
-    for _, rows in batches(split.take(chosen), 256):
-        for name, values in rows.items():
-            inputs.setdefault(name, []).append(values)
+    chosen = split.take(np.unique(np.linspace(0, len(split) - 1, count).astype(np.int64)))
     logits = project.recipe.task.logits(outputs)
     winners = np.bincount(logits.argmax(axis=-1).ravel(), minlength=logits.shape[-1])
     names = labels or tuple(str(index) for index in range(logits.shape[-1]))
     return Reference(
         samples=len(chosen),
-        inputs={name: distribution(np.concatenate(values)) for name, values in inputs.items()},
-        outputs={name: distribution(values) for name, values in outputs.items()},
+        inputs=distributions(lambda: (rows for _, rows in batches(chosen, REFERENCE_BATCH))),
+        outputs=distributions(lambda: iter([outputs])),
         predicted={name: float(share) for name, share in zip(names, winners / winners.sum(), strict=False)},
     )
 
 
-def distribution(values: np.ndarray) -> Distribution:
-    """Return mean, spread and a mergeable histogram of all values of a tensor."""
-    flat = values.astype(np.float64).ravel()
-    low, high = float(flat.min()), float(flat.max())
-    edges = np.linspace(low, high if high > low else low + 1.0, HISTOGRAM_BINS + 1)
-    counts, _ = np.histogram(flat, bins=edges)
-    return Distribution(
-        n=flat.size,
-        mean=float(flat.mean()),
-        std=float(flat.std()),
-        low=low,
-        high=high,
-        histogram=Histogram(tuple(float(edge) for edge in edges), tuple(int(count) for count in counts)),
-    )
+def distributions(read: Callable[[], Iterator[Arrays]]) -> dict[str, Distribution]:
+    """Return mean, spread and a mergeable histogram of all values of each tensor.
+
+    Args:
+        read: Starts over each time it is called: the values are read twice, since a histogram needs their range
+            first, and are never all in memory.
+    """
+    found: dict[str, _Range] = {}
+    for rows in read():
+        for name, values in rows.items():
+            found.setdefault(name, _Range()).add(values)
+    edges = {name: np.linspace(*seen.ends(), HISTOGRAM_BINS + 1) for name, seen in found.items()}
+    counts = {name: np.zeros(HISTOGRAM_BINS, np.int64) for name in found}
+    squares = dict.fromkeys(found, 0.0)
+    for rows in read():
+        for name, values in rows.items():
+            flat = values.astype(np.float64).ravel()
+            counts[name] += np.histogram(flat, bins=edges[name])[0]
+            squares[name] += float(((flat - found[name].mean) ** 2).sum())
+    return {
+        name: Distribution(
+            n=seen.n,
+            mean=seen.mean,
+            std=math.sqrt(squares[name] / seen.n),
+            low=seen.low,
+            high=seen.high,
+            histogram=Histogram(tuple(map(float, edges[name])), tuple(map(int, counts[name]))),
+        )
+        for name, seen in found.items()
+    }
 
 
-def _least_version(project: Project, file_format: str) -> str:
-    """Return the oldest runtime that is known to load what is written for this target."""
-    return "1.23.2" if file_format == "onnx" else project.board.litert
+@dataclass
+class _Range:
+    n: int = 0
+    total: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def add(self, values: np.ndarray) -> None:
+        self.n += values.size
+        self.total += float(values.sum(dtype=np.float64))
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.n
+
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high if self.high > self.low else self.low + 1.0

@@ -88,14 +88,16 @@ def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache) -
     """Export and quantize once in every way that the recipe asks for.
 
     ONNX is tried on the original, whose file every result is measured against: that export is needed anyway, and
-    steps remove channels, not kinds of operators. TFLite is tried on the network as the steps leave it.
+    our steps remove channels, not kinds of operators. With a step of a plug-in, and for TFLite, it is the network as
+    the steps leave it.
     """
+    same_operators = all(type(step).__module__.startswith("edgeglm.") for step in project.recipe.steps)
     builder = Builder(project, cache)
     written: dict[str, Path] = {}
     for index, artifact in enumerate(project.recipe.artifacts):
         where = f"artifacts[{index}]"
         try:
-            if artifact.format == "onnx":
+            if artifact.format == "onnx" and same_operators:
                 written["onnx"] = builder.baseline().built.path
             elif artifact.format not in written:
                 written[artifact.format] = folder / f"model.{artifact.format}"

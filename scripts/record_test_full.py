@@ -16,13 +16,14 @@ def main(status: int) -> None:
     commit = git("rev-parse", "--short", "HEAD") or "unknown"
     commit += "+" if git("status", "--porcelain") else ""
     moment = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+    tried = ", ".join((ROOT / "build" / "agent-tried").read_text().split()) or "none"
     outcome = "passed" if status == 0 else f"FAILED (exit {status})"
     (ROOT / "docs" / "test-full.md").write_text(
         "# The last run of the long tests\n\n"
-        "`make test-full` runs everything that `make test` runs, and the tests marked `full` (kill storms).\n"
-        "It writes this page.\n\n"
-        "| date (UTC) | commit | Python | machine | result |\n|---|---|---|---|---|\n"
-        f"| {moment} | {commit} | {platform.python_version()} | {platform.machine()} | {outcome} |\n"
+        "`make test-full` runs everything that `make test` runs, the tests marked `full` (kill storms), and the\n"
+        "agent's own tests on the other Pythons of the boards, as far as they are installed. It writes this page.\n\n"
+        "| date (UTC) | commit | Python | the agent also on | machine | result |\n|---|---|---|---|---|---|\n"
+        f"| {moment} | {commit} | {platform.python_version()} | {tried} | {platform.machine()} | {outcome} |\n"
     )
 
 

@@ -11,6 +11,7 @@ status=0
 "$BIN/coverage" combine -q
 "$BIN/coverage" report || status=$?
 if [ "${1:-}" = full ]; then
+    sh scripts/test_agent.sh python3.10 python3.12 python3.13 || status=$?
     "$BIN/python" scripts/record_test_full.py "$status"
 fi
 exit "$status"

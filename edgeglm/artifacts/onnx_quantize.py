@@ -25,6 +25,7 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 # Transformers' products and tables, recurrent cells, and convolutions. Attention is left out: on opset >= 23 the
 # quantizer would write an invalid QAttention graph.
 DYNAMIC_OPERATORS = ["Conv", "Gather", "Gemm", "LSTM", "MatMul"]
+_HIDDEN_GEMM = "EdgeglmGemm"
 
 
 def to_float16(model: onnx.ModelProto, ignore: set[str], row: Arrays | None) -> onnx.ModelProto:
@@ -108,7 +109,9 @@ def largest_beyond(
 
 def to_dynamic_int8(model: onnx.ModelProto, ignore: set[str], path: Path) -> onnx.ModelProto:
     """Return the model with signed INT8 weights, one scale a channel, whose activations are quantized as it runs."""
-    return _dynamic(model, ignore, path, DYNAMIC_OPERATORS)
+    quantized = _dynamic(model, ignore, path, DYNAMIC_OPERATORS)
+    unsigned_convolutions(quantized)
+    return quantized
 
 
 def _dynamic(model: onnx.ModelProto, ignore: set[str], path: Path, operators: list[str]) -> onnx.ModelProto:
@@ -204,8 +207,40 @@ def to_static_int8(
     if signed and "TensorRT" not in board.note:
         integer_relu(quantized)
     if any(node.op_type == "LSTM" and node.name not in ignore for node in quantized.graph.node):
-        return _dynamic(quantized, ignore, path, ["LSTM"])  # it has no static form
+        return _dynamic_lstm(quantized, ignore, path)
     return quantized
+
+
+def _dynamic_lstm(model: onnx.ModelProto, ignore: set[str], path: Path) -> onnx.ModelProto:
+    """Return the model with its LSTMs in their dynamic form: they have no static one.
+
+    The quantizer would also split every Gemm, and leave a Transpose behind its quantized weights, at which onnxruntime
+    1.23 to 1.25 aborts: it is shown none.
+    """
+    hidden = [node for node in model.graph.node if node.op_type == "Gemm"]
+    for node in hidden:
+        node.op_type = _HIDDEN_GEMM
+    quantized = _dynamic(model, ignore, path, ["LSTM"])
+    for node in quantized.graph.node:
+        if node.op_type == _HIDDEN_GEMM:
+            node.op_type = "Gemm"
+    return quantized
+
+
+def unsigned_convolutions(model: onnx.ModelProto) -> None:
+    """Give every ConvInteger unsigned weights that mean the same: onnxruntime 1.23 has no signed kernel.
+
+    ``w`` of zero point 0 becomes ``w + 128`` of zero point 128.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "ConvInteger":
+            continue
+        for name in (node.input[1], node.input[3]):  # weights, their zero point
+            values = numpy_helper.to_array(constants[name])
+            if values.dtype != np.int8:
+                continue  # shared, and done already
+            constants[name].CopyFrom(numpy_helper.from_array((values.astype(np.int16) + 128).astype(np.uint8), name))
 
 
 def _check_scales(model: onnx.ModelProto) -> None:

@@ -141,6 +141,15 @@ def test_the_same_recipe_again_comes_from_the_cache_with_the_same_files(project:
     assert again.version == manifest.version
 
 
+def test_what_a_board_would_do_differently_makes_another_version(project: Project, manifest: Manifest) -> None:
+    labels = ",".join(f"digit-{index}" for index in range(10))
+    done = project.run("compress", "recipe.yaml", "-o", "named", "--set", f"labels=[{labels}]")
+    assert done.returncode == 0, done.stderr
+    named = decode_manifest((project.folder / "named" / "manifest.json").read_bytes())
+    assert {a.path: a.sha256 for a in named.artifacts} == {a.path: a.sha256 for a in manifest.artifacts}
+    assert named.version != manifest.version
+
+
 def test_report_prints_the_summary_again(project: Project) -> None:
     done = project.run("report", "out")
     assert done.returncode == 0, done.stderr

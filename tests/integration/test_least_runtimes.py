@@ -1,0 +1,90 @@
+"""What a manifest says of the oldest runtime is true: every scheme runs there, and answers as it does here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import edgeglm_agent
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from edgeglm.artifacts import onnx, tflite
+from edgeglm.artifacts.tflite_layout import to_file_layout
+from edgeglm.boards import BOARDS, LEAST_RUNTIMES
+from edgeglm.measure.parity import compare
+from edgeglm.measure.worker import Runner
+from edgeglm.recipe.types import Quantize
+from tests.support import export_nets as nets
+
+if TYPE_CHECKING:
+    from edgeglm.model import Model
+
+# beside the environment's own packages; `make env` fills it
+OLDEST = Path(sys.prefix) / "least-runtimes"
+SCHEMES = ("none", "fp16", "dynamic-int8", "static-int8")
+NETS = {"cnn": nets.cnn, "lstm": nets.lstm, "vit": nets.vit, "words": nets.words}
+FORMATS = {"onnx": onnx, "tflite": tflite}
+CHILD = """
+import sys
+from edgeglm_agent.engines import load_engine
+from safetensors.numpy import load_file, save_file
+path, kind, inputs, outputs = sys.argv[1:]
+engine = load_engine(path, format=kind)
+save_file(engine.run(load_file(inputs)), outputs)
+print(engine.runtime)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("least")
+
+
+def float_file(model: Model, name: str, kind: str, folder: Path, board: str) -> Path:
+    path = folder / f"{name}.{board}.{kind}"
+    if not path.is_file():
+        FORMATS[kind].export_float(model, nets.rows(model, 2), path, board=BOARDS[board])
+    return path
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(
+    ("name", "kind", "board"),
+    [(name, "onnx", "jetson-jp6") for name in NETS]
+    + [("cnn", "onnx", board) for board in ("rpi5", "x86-64")]
+    + [(name, "tflite", "rpi5") for name in ("cnn", "words")],
+)
+def test_the_oldest_runtime_answers_as_the_newest(folder: Path, name: str, kind: str, board: str, scheme: str) -> None:
+    model = NETS[name]()
+    path = float_file(model, name, kind, folder, board)
+    if scheme != "none":
+        source, path = path, path.with_name(f"{scheme}.{path.name}")
+        samples = iter([nets.rows(model, 16, seed) for seed in (1, 2)])
+        FORMATS[kind].quantize(source, path, Quantize(scheme=scheme), samples, board=BOARDS[board])
+    inputs = nets.rows(model, 4, seed=3)
+    if kind == "tflite":
+        inputs = to_file_layout(inputs, [key for key, values in inputs.items() if values.ndim == 4])
+        inputs = {
+            key: values.astype(np.int32) if values.dtype == np.int64 else values for key, values in inputs.items()
+        }
+    with Runner(path, format=kind) as runner:
+        here, runtime = runner.run(inputs), runner.runtime
+    given, answered = path.with_suffix(".in"), path.with_suffix(".out")
+    save_file({key: np.ascontiguousarray(values) for key, values in inputs.items()}, given)
+    agent = Path(edgeglm_agent.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(path), kind, str(given), str(answered)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (OLDEST, agent)))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    least = LEAST_RUNTIMES[kind]
+    assert done.stdout.split() == [least.name, least.least_version] != runtime.split()
+    assert compare(here, load_file(answered), quantized=scheme != "none").passed
