@@ -28,7 +28,98 @@ def main() -> None:
 def tables(results: dict[str, dict[str, Any]]) -> str:
     """Return all tables as Markdown."""
     makers = {"resnet56": resnet56, "shapes": shapes, "own_cost": own_cost}
-    return "\n".join(f"{maker(results[name])}\n" for name, maker in makers.items() if name in results)
+    parts = [asked(results)] + [maker(results[name]) for name, maker in makers.items() if name in results]
+    return "\n".join(f"{part}\n" for part in parts)
+
+
+def asked(results: dict[str, dict[str, Any]]) -> str:
+    """Return what is asked of each benchmark, what was measured, and whether that suffices."""
+    lines = ["### What is asked, and what came out", "", row("benchmark", "must (strive for)", "measured", "")]
+    lines.append(row(*["---"] * 4))
+    for maker in (asked_resnet56, asked_shapes, asked_own_cost):
+        name = maker.__name__.removeprefix("asked_")
+        lines += [row(*line) for line in maker(results[name])] if name in results else []
+    return "\n".join(lines)
+
+
+def verdict(value: float, must: float, strive: float | None = None, *, most: bool = False) -> str:
+    """Return how a figure stands to what is asked; ``most``: the bar is an upper one."""
+
+    def reached(bar: float) -> bool:
+        return value <= bar if most else value >= bar
+
+    if not reached(must):
+        return "**missed**"
+    return "met" + ("" if strive is None else ", and the aim" if reached(strive) else "; the aim is not")
+
+
+def asked_resnet56(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the lines on ResNet-56."""
+    onnx = next(side for side in result["artifacts"] if side["path"].endswith(".onnx"))
+    best = result["artifacts"][0]
+    speedup = best["speedup_1_thread"]
+    losses = [round(side["drop"]["value"] * side["drop"]["n"]) for side in result["artifacts"]]
+    return [
+        ("ResNet-56, fewer MACs", "2.13x", f"{result['macs_ratio']:.2f}x", verdict(result["macs_ratio"], 2.13)),
+        ("ResNet-56, ONNX smaller", "7x (8x)", f"{onnx['size_ratio']:.2f}x", verdict(onnx["size_ratio"], 7, 8)),
+        (
+            f"ResNet-56, best artifact (`{best['path']}`) smaller",
+            "6x (8x)",
+            f"{best['size_ratio']:.2f}x",
+            verdict(best["size_ratio"], 6, 8),
+        ),
+        ("and faster", "3.3x (5x)", spread(speedup), verdict(median(speedup), 3.3, 5)),
+        (
+            "ResNet-56, net loss of the 500 images",
+            "at most 5 (none)",
+            " and ".join(f"{loss:+d}" for loss in losses),
+            verdict(max(losses), 5, 0, most=True),
+        ),
+    ]
+
+
+def asked_shapes(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return a line a shape: the manifest's first choice beside the better of the two plain conversions."""
+    lines = []
+    for shape in result["shapes"]:
+        names = {"onnx": "onnxruntime quantize_static", "tflite": "ai-edge-quantizer static"}
+        files = {file["file"]: file for file in shape["files"]}
+        peers = [files[name] for name in names.values()]
+        scheme = shape["preferred"].split(".")[1] if shape["preferred"].count(".") > 1 else "static-int8"
+        chosen = files[f"edgeglm {shape['preferred'].rsplit('.', 1)[1]} {scheme}"]
+        smaller = min(peer["size_bytes"] for peer in peers) / chosen["size_bytes"]
+        faster = median(chosen["speedup"]) / max(median(peer["speedup"]) for peer in peers)
+        lost = round((files["onnxruntime fp32"]["accuracy"] - chosen["accuracy"]) * chosen["n"])
+        fine = smaller > 1 and faster > 1
+        lines.append(
+            (
+                f"{shape['shape']}: beside the better plain INT8 conversion",
+                "smaller, faster, no loss",
+                f"{smaller:.2f}x smaller, {faster:.2f}x faster, {lost:+d} of {chosen['n']} images lost",
+                "met" if fine and lost <= 0 else f"met but for {lost} of {chosen['n']}" if fine else "**missed**",
+            )
+        )
+    return lines
+
+
+def asked_own_cost(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the lines on what edgeglm itself costs."""
+    return [
+        (
+            f"own cost, {name} against the script",
+            "at most 1.10x (1.03x)",
+            spread(result[key]),
+            verdict(median(result[key]), 1.10, 1.03, most=True),
+        )
+        for name, key in (("cached run", "cached_ratio"), ("run with an empty cache", "cold_ratio"))
+    ] + [
+        (
+            "`edgeglm --help` against a bare import",
+            "at most 3x",
+            spread(result["help_ratio"]),
+            verdict(median(result["help_ratio"]), 3, most=True),
+        )
+    ]
 
 
 def row(*cells: object) -> str:
