@@ -322,6 +322,7 @@ def _board_key(board: Board) -> dict[str, Any]:
         "opset": board.opset,
         "ir_version": board.ir_version,
         "activation_type": board.activation_type,
+        "integer_relu": board.integer_relu,
     }
 
 
