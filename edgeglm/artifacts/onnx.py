@@ -11,6 +11,7 @@ from edgeglm_agent.wire import TensorSpec
 from edgeglm.artifacts.built import SLOW_CONVOLUTIONS, Built, layout
 from edgeglm.artifacts.calibration import peek
 from edgeglm.artifacts.capability import require
+from edgeglm.artifacts.onnx_versions import check_opset, lower_ir_version, read_versions
 from edgeglm.errors import ExportError
 from edgeglm.files import copy_file, replacing, storage_errors
 from edgeglm.host import cpu_features, has_fast_int8
@@ -118,7 +119,7 @@ def _write(
             )
     warnings += onnx_quantize.weight_warnings(quantized, quantization.scheme, ignore)
     quantized.producer_name = ours
-    quantized.ir_version = min(quantized.ir_version, board.ir_version)
+    lower_ir_version(quantized, board, where=str(source))
     path.write_bytes(to_bytes(compact(quantized)))
     with quantizer_errors(quantization.scheme):
         onnx.checker.check_model(str(path))
@@ -134,6 +135,7 @@ def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-d
     from edgeglm.artifacts.onnx_graph import PRODUCER
     from edgeglm.artifacts.quiet import silenced
 
+    check_opset(source, board, where=str(source))
     try:
         model = onnx.load(source)
     except Exception as error:
@@ -149,15 +151,8 @@ def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-d
             hint="give the FP32 file that it was made from",
             code="already-quantized",
         )
-    opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
-    if opset > board.opset:
-        raise ExportError(
-            f"the file uses ONNX opset {opset}; {board.name} takes {board.opset}",
-            where=str(source),
-            hint=f"export it again with opset_version={board.opset}",
-            code="opset-too-new",
-        )
     if model.producer_name != PRODUCER:
+        opset = read_versions(source).opset
         try:
             with silenced():
                 if opset < LEAST_OPSET:
@@ -172,6 +167,7 @@ def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-d
             ) from error
         model.producer_name = ""
         model.ir_version = max(model.ir_version, 7)  # the least that opset 14 goes with
+    lower_ir_version(model, board, where=str(source))
     return model
 
 
