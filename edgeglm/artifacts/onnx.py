@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgeglm_agent.wire import TensorSpec
 
 from edgeglm.artifacts.built import SLOW_CONVOLUTIONS, Built, layout
-from edgeglm.artifacts.calibration import peek
+from edgeglm.artifacts.calibration import in_batches_of, peek
 from edgeglm.artifacts.capability import require
 from edgeglm.artifacts.onnx_versions import check_opset, lower_ir_version, read_versions
 from edgeglm.errors import ExportError
@@ -90,7 +90,7 @@ def _write(
 
     from edgeglm.artifacts import onnx_quantize
     from edgeglm.artifacts.failures import quantizer_errors
-    from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, layers_of, to_bytes
+    from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, fixed_batch, layers_of, to_bytes
     from edgeglm.artifacts.patterns import select
 
     model = _load(source, board)
@@ -98,6 +98,10 @@ def _write(
     ignore = select(quantization.ignore, layers_of(model), where=str(source))
     ours = model.producer_name
     warnings: list[str] = []
+    batch = fixed_batch(model)
+    if batch is not None:
+        row = row and next(in_batches_of(batch, [row]))
+        batches = in_batches_of(batch, batches)
     with (
         storage_errors(path),
         quantizer_errors(quantization.scheme),
