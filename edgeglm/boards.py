@@ -24,6 +24,9 @@ class Board:
     threads: int  # cores
     memory_mb: int
     activation_type: ActivationType  # of static INT8 in ONNX (onnxruntime PR 28415)
+    # Whether static INT8 in ONNX writes a Relu as an integer operator. With signed ranges the runtime's rules for ARM
+    # would compute each one in float; TensorRT reads a Relu between Quantize and Dequantize alone.
+    integer_relu: bool = False
     note: str = ""
 
 
@@ -33,9 +36,25 @@ LEAST_RUNTIMES = {"onnx": Runtime("onnxruntime", "1.23.2"), "tflite": Runtime("l
 BOARDS: dict[str, Board] = {
     board.name: board
     for board in (
-        Board("rpi-zero2w", "aarch64", "Raspberry Pi OS 64-bit", "1.31.1", "2.3.0", 20, 10, 4, 512, "int8"),
-        Board("rpi4", "aarch64", "Raspberry Pi OS 64-bit", "1.31.1", "2.3.0", 20, 10, 4, 4096, "int8"),
-        Board("rpi5", "aarch64", "Raspberry Pi OS 64-bit", "1.31.1", "2.3.0", 20, 10, 4, 8192, "int8"),
+        Board(
+            "rpi-zero2w",
+            "aarch64",
+            "Raspberry Pi OS 64-bit",
+            "1.31.1",
+            "2.3.0",
+            20,
+            10,
+            4,
+            512,
+            "int8",
+            integer_relu=True,
+        ),
+        Board(
+            "rpi4", "aarch64", "Raspberry Pi OS 64-bit", "1.31.1", "2.3.0", 20, 10, 4, 4096, "int8", integer_relu=True
+        ),
+        Board(
+            "rpi5", "aarch64", "Raspberry Pi OS 64-bit", "1.31.1", "2.3.0", 20, 10, 4, 8192, "int8", integer_relu=True
+        ),
         Board(
             "jetson-jp6",
             "aarch64",

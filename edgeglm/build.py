@@ -244,16 +244,26 @@ class Builder:
         return self._quantized(source, config.format, config.quantization, where=where)
 
     def source_file(self, model: ModelFile) -> File:
-        """Return a source that is a file already, stripped, as the float file of its format."""
-        from edgeglm.measure.census import strip_file
+        """Return a source that is a file already, stripped, as the float file of its format.
 
-        entry_key = make_key(source=self.project.weights_sha256, format=model.format, versions=self.project.versions)
+        Raises:
+            ExportError: The board does not take its opset; whatever is made of it would not run there.
+        """
+        from edgeglm.artifacts.source import take_source
 
-        def strip(path: Path) -> Built:
-            batch, warnings = strip_file(model.path, path, format=model.format)
+        project = self.project
+        entry_key = make_key(
+            source=project.weights_sha256,
+            format=model.format,
+            board=_board_key(project.board),
+            versions=project.versions,
+        )
+
+        def take(path: Path) -> Built:
+            batch, warnings = take_source(model.path, path, format=model.format, board=project.board)
             return Built(path, model.format, "none", model.inputs, model.outputs, batch, "", warnings)
 
-        return self._made(entry_key, f"model.{model.format}", strip)
+        return self._made(entry_key, f"model.{model.format}", take)
 
     def _quantized(self, source: File, file_format: str, quantization: Quantize, *, where: str) -> File:
         project = self.project
@@ -322,6 +332,7 @@ def _board_key(board: Board) -> dict[str, Any]:
         "opset": board.opset,
         "ir_version": board.ir_version,
         "activation_type": board.activation_type,
+        "integer_relu": board.integer_relu,
     }
 
 

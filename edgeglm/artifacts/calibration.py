@@ -24,6 +24,23 @@ def peek(calibration: Iterable[Arrays]) -> tuple[Arrays | None, Iterator[Arrays]
     return {name: values[:1] for name, values in first.items()}, chain([first], batches)
 
 
+def in_batches_of(rows: int, batches: Iterable[Arrays]) -> Iterator[Arrays]:
+    """Yield the same samples in batches of ``rows``, for a file that takes no others; none is left out.
+
+    The last batch is filled up with its last row, which changes no smallest or largest value.
+    """
+    held: Arrays = {}
+    for batch in batches:
+        held = {name: np.concatenate([held[name], values]) if held else values for name, values in batch.items()}
+        whole = len(next(iter(held.values()))) // rows * rows
+        for start in range(0, whole, rows):
+            yield {name: values[start : start + rows] for name, values in held.items()}
+        held = {name: values[whole:] for name, values in held.items()}
+    missing = -len(next(iter(held.values()), ())) % rows
+    if missing:
+        yield {name: np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) for name, values in held.items()}
+
+
 class Finite:
     """Batches as they are, each looked at first.
 

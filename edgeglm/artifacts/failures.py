@@ -58,6 +58,8 @@ def find_failure(error: BaseException, module: nn.Module, *, prefixes: tuple[str
         module: The network as it was exported.
         prefixes: Names under which wrappers may hold the network, longest first, each with its dot.
     """
+    from torch.fx import Node  # quantizing a file needs no torch
+
     chain = list(_causes(error))
     text = "\n".join(str(part) for part in chain)
     wanted = set(_NODE.findall(text))
@@ -68,7 +70,7 @@ def find_failure(error: BaseException, module: nn.Module, *, prefixes: tuple[str
         for frame in _frames(part):
             deepest = names.get(id(_self(frame)), deepest)
             for value in frame.f_locals.values():
-                if getattr(value, "name", None) in wanted and isinstance(getattr(value, "meta", None), dict):
+                if isinstance(value, Node) and value.name in wanted:
                     layer = _layer_of(value) or layer
                     text += str(value.meta.get("stack_trace") or "")
     lines = _USER_LINE.findall(text)

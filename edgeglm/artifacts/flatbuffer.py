@@ -78,6 +78,13 @@ def to_bytes(model: Any) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
+def batch_size(model: Any) -> int:
+    """Return how many rows the file takes at a time, as it is written; an engine resizes no input."""
+    graph = model.subgraphs[0]
+    shapes = [graph.tensors[index].shape for index in graph.inputs]
+    return min((int(shape[0]) for shape in shapes if shape is not None and len(shape)), default=1)
+
+
 def operator_name(model: Any, operator: Any) -> str:
     """Return the operator's builtin name, as CONV_2D."""
     from ai_edge_litert import schema_py_generated as schema

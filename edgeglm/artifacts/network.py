@@ -10,6 +10,7 @@ from torch import nn
 
 from edgeglm.artifacts.failures import find_failure
 from edgeglm.errors import ExportError
+from edgeglm.nn.calling import call
 
 if TYPE_CHECKING:
     from edgeglm.data import Arrays
@@ -19,19 +20,18 @@ PREFIX = "module."
 
 
 class Flat(nn.Module):
-    """The network with its inputs in order and its outputs as a tuple, in the order of ``Model.outputs``."""
+    """The network as exporters want it: inputs by position, outputs as a tuple, both in the order of the model."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.module = model.module
-        self.names = tuple(spec.name for spec in model.outputs)
+        self.inputs = tuple(spec.name for spec in model.inputs)
+        self.outputs = tuple(spec.name for spec in model.outputs)
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the outputs as a tuple."""
-        outputs = self.module(*inputs)
-        if isinstance(outputs, dict):
-            return tuple(outputs[name] for name in self.names)
-        return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+        outputs = call(self.module, dict(zip(self.inputs, inputs, strict=True)))
+        return tuple(outputs[name] for name in self.outputs)
 
 
 def example_inputs(model: Model, sample: Arrays, rows: int) -> Arrays:
@@ -44,10 +44,10 @@ def example_inputs(model: Model, sample: Arrays, rows: int) -> Arrays:
 
 
 def run_torch(model: Model, inputs: Arrays) -> Arrays:
-    """Return the network's own outputs by name."""
+    """Return the network's own outputs by name; called as in training and evaluation."""
     with torch.no_grad():
-        outputs = Flat(model).eval()(*(torch.from_numpy(values) for values in inputs.values()))
-    return {spec.name: value.detach().cpu().numpy() for spec, value in zip(model.outputs, outputs, strict=True)}
+        outputs = call(model.module.eval(), {name: torch.from_numpy(values) for name, values in inputs.items()})
+    return {spec.name: outputs[spec.name].cpu().numpy() for spec in model.outputs}
 
 
 def trace_error(error: Exception, wrapper: nn.Module, *, prefixes: tuple[str, ...] = (PREFIX,)) -> ExportError:

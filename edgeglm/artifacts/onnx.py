@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from edgeglm_agent.wire import TensorSpec
 
 from edgeglm.artifacts.built import SLOW_CONVOLUTIONS, Built, layout
-from edgeglm.artifacts.calibration import peek
+from edgeglm.artifacts.calibration import in_batches_of, peek
 from edgeglm.artifacts.capability import require
+from edgeglm.artifacts.onnx_versions import check_opset, lower_ir_version, read_versions
 from edgeglm.errors import ExportError
 from edgeglm.files import copy_file, replacing, storage_errors
 from edgeglm.host import cpu_features, has_fast_int8
@@ -89,7 +90,7 @@ def _write(
 
     from edgeglm.artifacts import onnx_quantize
     from edgeglm.artifacts.failures import quantizer_errors
-    from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, layers_of, to_bytes
+    from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, fixed_batch, layers_of, to_bytes
     from edgeglm.artifacts.patterns import select
 
     model = _load(source, board)
@@ -97,6 +98,10 @@ def _write(
     ignore = select(quantization.ignore, layers_of(model), where=str(source))
     ours = model.producer_name
     warnings: list[str] = []
+    batch = fixed_batch(model)
+    if batch is not None:
+        row = row and next(in_batches_of(batch, [row]))
+        batches = in_batches_of(batch, batches)
     with (
         storage_errors(path),
         quantizer_errors(quantization.scheme),
@@ -118,7 +123,7 @@ def _write(
             )
     warnings += onnx_quantize.weight_warnings(quantized, quantization.scheme, ignore)
     quantized.producer_name = ours
-    quantized.ir_version = min(quantized.ir_version, board.ir_version)
+    lower_ir_version(quantized, board, where=str(source))
     path.write_bytes(to_bytes(compact(quantized)))
     with quantizer_errors(quantization.scheme):
         onnx.checker.check_model(str(path))
@@ -134,6 +139,7 @@ def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-d
     from edgeglm.artifacts.onnx_graph import PRODUCER
     from edgeglm.artifacts.quiet import silenced
 
+    check_opset(source, board, where=str(source))
     try:
         model = onnx.load(source)
     except Exception as error:
@@ -149,15 +155,8 @@ def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-d
             hint="give the FP32 file that it was made from",
             code="already-quantized",
         )
-    opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
-    if opset > board.opset:
-        raise ExportError(
-            f"the file uses ONNX opset {opset}; {board.name} takes {board.opset}",
-            where=str(source),
-            hint=f"export it again with opset_version={board.opset}",
-            code="opset-too-new",
-        )
     if model.producer_name != PRODUCER:
+        opset = read_versions(source).opset
         try:
             with silenced():
                 if opset < LEAST_OPSET:
@@ -172,6 +171,7 @@ def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-d
             ) from error
         model.producer_name = ""
         model.ir_version = max(model.ir_version, 7)  # the least that opset 14 goes with
+    lower_ir_version(model, board, where=str(source))
     return model
 
 

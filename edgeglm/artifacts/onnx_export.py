@@ -38,17 +38,9 @@ def write_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> Ch
 
     Raises:
         ExportError: ``onnx-operator`` when ONNX lacks an operator, ``export-trace`` when the network cannot be traced,
-            ``export-names`` when an input and an output have the same name, ``export-differs`` when the file computes
+            ``input-unused`` when the outputs do not depend on an input, ``export-differs`` when the file computes
             something else.
     """
-    clash = {spec.name for spec in model.inputs} & {spec.name for spec in model.outputs}
-    if clash:
-        raise ExportError(
-            f"an input and an output are both named {', '.join(sorted(clash))}",
-            where=str(path),
-            hint="rename the key of the dict that forward() returns, or the parameter of forward()",
-            code="export-names",
-        )
     program = _trace(model, example_inputs(model, sample, 2))
     proto = _convert(model, program, board)
     _name_interface(proto, model)
@@ -90,18 +82,38 @@ def _convert(model: Model, program: torch.export.ExportedProgram, board: Board) 
             hint=f"replace it in the network ({failure.line or 'forward()'}) by operators that ONNX has",
             code="onnx-operator",
         ) from error
+    given = [value.name for value in proto.graph.input]
     proto.producer_name = PRODUCER
     modules = {name for name, _ in model.module.named_modules()}
     name_nodes(proto, modules, prefix=PREFIX)
     with silenced():
         slim: onnx.ModelProto = onnxslim.slim(proto)
     slim.producer_name = PRODUCER
+    _check_inputs(model, given, {value.name for value in slim.graph.input})
     inferred = shape_inference.infer_shapes(slim)
     ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in [*inferred.graph.value_info, *inferred.graph.input]}
     pool_means(slim, ranks)
     ensure_node_names(slim)
     slim.ir_version = min(slim.ir_version, board.ir_version)
     return slim
+
+
+def _check_inputs(model: Model, given: list[str], kept: set[str]) -> None:
+    """Refuse an input that the outputs do not depend on: a file drops it, and would take less than the network.
+
+    Args:
+        model: The network.
+        given: What the exporter called the inputs, in the model's order.
+        kept: Those of them that the cleaned graph has still.
+    """
+    unused = [spec.name for spec, name in zip(model.inputs, given, strict=True) if name not in kept]
+    if unused:
+        names = ", ".join(unused)
+        raise ExportError(
+            f"forward() does not use {'input' if len(unused) == 1 else 'inputs'} {names}",
+            hint=f"leave {names} out of the data, and give each a default in forward()",
+            code="input-unused",
+        )
 
 
 def _name_interface(proto: onnx.ModelProto, model: Model) -> None:

@@ -67,6 +67,13 @@ def layers_of(model: onnx.ModelProto) -> dict[str, list[str]]:
     return names
 
 
+def fixed_batch(model: onnx.ModelProto) -> int | None:
+    """Return the one batch size that a file takes, or None when it takes any."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value.type.tensor_type.shape.dim for value in model.graph.input if value.name not in constants]
+    return min((dims[0].dim_value for dims in inputs if len(dims) and dims[0].HasField("dim_value")), default=None)
+
+
 def ensure_node_names(model: onnx.ModelProto) -> None:
     """Give every node without a name of its own one; quantizers exclude nodes by name."""
     taken = {node.name for node in model.graph.node if node.name}

@@ -204,7 +204,7 @@ def to_static_int8(
         raise not_finite(beyond[1], beyond[0]) from error
     quantized = onnx.load(path)
     _check_scales(quantized)
-    if signed and "TensorRT" not in board.note:
+    if board.integer_relu:
         integer_relu(quantized)
     if any(node.op_type == "LSTM" and node.name not in ignore for node in quantized.graph.node):
         return _dynamic_lstm(quantized, ignore, path)

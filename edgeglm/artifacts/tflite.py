@@ -117,7 +117,9 @@ def _write(
     flatbuffer.modernise(graph)
     content = flatbuffer.to_bytes(graph)
     with quantizer_errors(scheme):
-        data = tflite_quantize.quantized_bytes(content, scheme, ignore, batches, channels_last=channels_last)
+        data = tflite_quantize.quantized_bytes(
+            content, scheme, ignore, batches, channels_last=channels_last, batch_size=flatbuffer.batch_size(graph)
+        )
     path.write_bytes(data)
     quantized = flatbuffer.read(path)
     warnings += tflite_quantize.weight_warnings(quantized, scheme, ignore)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgeglm.artifacts import flatbuffer
-from edgeglm.artifacts.calibration import Finite, not_finite
+from edgeglm.artifacts.calibration import Finite, in_batches_of, not_finite
 from edgeglm.artifacts.checking import check_weights
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.artifacts.tflite_layout import to_file_layout
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
 
     from edgeglm.data import Arrays
 
+_AT_ONCE = 32  # batches handed to the calibrator in one call
+
 
 def quantized_bytes(
-    data: bytes, scheme: str, ignore: set[str], calibration: Iterable[Arrays], *, channels_last: list[str]
+    data: bytes,
+    scheme: str,
+    ignore: set[str],
+    calibration: Iterable[Arrays],
+    *,
+    channels_last: list[str],
+    batch_size: int,
 ) -> bytes:
     """Return the file quantized by one scheme.
 
@@ -30,6 +39,7 @@ def quantized_bytes(
         ignore: Scopes of operators that stay float.
         calibration: Batches by input name, in the network's layout; read by static INT8 alone, one at a time.
         channels_last: Inputs that the file takes as NHWC.
+        batch_size: Rows that the file takes at a time.
 
     Raises:
         ExportError: Calibration data or a range is not finite, or there is none.
@@ -66,12 +76,14 @@ def quantized_bytes(
             )
     ranges = None
     if scheme == "static-int8":
-        ranges = _ranges(data, job.get_quantization_recipe(), calibration, channels_last)
+        ranges = _ranges(data, job.get_quantization_recipe(), calibration, channels_last, batch_size)
     with silenced():
         return bytes(job.quantize(ranges).quantized_model)
 
 
-def _ranges(data: bytes, settings: Any, calibration: Iterable[Arrays], channels_last: list[str]) -> Any:
+def _ranges(
+    data: bytes, settings: Any, calibration: Iterable[Arrays], channels_last: list[str], batch_size: int
+) -> Any:
     """Return smallest and largest value of every tensor over all samples.
 
     The calibrator's default is a moving average, which clips what is rare: logits of a class seen late.
@@ -85,12 +97,10 @@ def _ranges(data: bytes, settings: Any, calibration: Iterable[Arrays], channels_
         watcher = calibrator.Calibrator(data, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
         signature = watcher.get_signature_list()
     key = next(iter(signature))
-    for batch in Finite(calibration):
-        arrays = to_file_layout(batch, channels_last)
-        count = len(next(iter(arrays.values())))
-        rows = [{name: values[i : i + 1] for name, values in arrays.items()} for i in range(count)]
+    fed = (to_file_layout(batch, channels_last) for batch in in_batches_of(batch_size, Finite(calibration)))
+    while some := list(islice(fed, _AT_ONCE)):
         with silenced():
-            watcher.calibrate({key: rows}, manager)
+            watcher.calibrate({key: some}, manager)
     ranges = watcher.get_model_qsvs()
     for tensor, values in ranges.items():
         if not all(np.isfinite(values[side]).all() for side in ("min", "max") if side in values):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, ModelError
-from edgeglm.measure.execution import execution_warnings
 from edgeglm.measure.worker import Runner
 
 if TYPE_CHECKING:
@@ -74,26 +73,6 @@ def describe(path: Path, format: str) -> tuple[tuple[TensorSpec, ...], tuple[Ten
             return runner.inputs, runner.outputs
     except ExportError as error:
         raise _corrupt(path, format, error.problems[0].message) from error
-
-
-def strip_file(source: Path, target: Path, *, format: str) -> tuple[int | None, list[str]]:  # noqa: A002
-    """Write a model file without metadata, and load what was written.
-
-    Returns:
-        Its fixed batch size (None: any), and warnings about how this host executes it.
-
-    Raises:
-        ModelError: The source is missing or damaged.
-        StorageError: The target cannot be written.
-        ExportError: What was written does not load.
-    """
-    from edgeglm.files import replacing
-
-    data = read_graph(source, format).stripped()
-    with replacing(target) as temporary:
-        temporary.write_bytes(data)
-    with Runner(target, format=format) as runner:
-        return runner.batch, execution_warnings(runner, scheme="none")
 
 
 def read_graph(path: Path, format: str) -> Graph:  # noqa: A002

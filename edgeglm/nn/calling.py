@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,9 @@ def forward_parameters(module: nn.Module) -> list[str]:
 def call(module: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Run the network and return its outputs by name.
 
-    Inputs that are the first parameters of ``forward``, in their order, are given by position; others by name.
+    Inputs that are the first parameters of ``forward``, in their order, are given by position, the rest by name: where
+    ``forward(a, mask=None, b=None)`` is given a and b, b is no mask. Names that ``forward`` does not have, as those of
+    ``*args``, go by position.
 
     Args:
         module: The network.
@@ -39,17 +42,18 @@ def call(module: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         Output name -> tensor. A single tensor is called ``logits`` when it has two axes, else ``output``; a tuple's
         are ``output0``, ``output1``, ...; those of a dict (or of a dataclass-like mapping) keep their keys.
     """
-    names = list(inputs)
-    parameters = forward_parameters(module)
-    if parameters[: len(names)] == names or not set(names) <= set(parameters):
+    given, parameters = list(inputs.items()), inspect.signature(module.forward).parameters
+    if not set(inputs) <= set(parameters):
         return name_outputs(module(*inputs.values()), inputs)
-    return name_outputs(module(**inputs), inputs)
+    positional = [name for name, parameter in parameters.items() if parameter.kind in _POSITIONAL]
+    first = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(inputs, positional, strict=False))))
+    return name_outputs(module(*(tensor for _, tensor in given[:first]), **dict(given[first:])), inputs)
 
 
 def name_outputs(output: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return what a network returned as name -> tensor; what is no tensor is left out.
 
-    A name that an input has too gets ``_output`` added: exporters write an invalid file otherwise.
+    A name that an input has too gets ``_output`` added, since a file cannot hold it twice.
     """
     named: dict[str, Any]
     if isinstance(output, Tensor):
@@ -62,11 +66,13 @@ def name_outputs(output: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]
         named = {f"output{index}": value for index, value in enumerate(output)}
     else:
         named = {}
-    return {
-        f"{name}_output" if name in inputs else name: value
-        for name, value in named.items()
-        if isinstance(value, Tensor)
-    }
+    tensors: dict[str, Tensor] = {}
+    for name, value in named.items():
+        if isinstance(value, Tensor):
+            while name in inputs or name in tensors:
+                name += "_output"
+            tensors[name] = value
+    return tensors
 
 
 def to_tensor(values: np.ndarray) -> Tensor:

@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeglm.artifacts.onnx_versions import check_opset
+from edgeglm.boards import BOARDS
 from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
@@ -124,10 +126,18 @@ def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel) -> Problem
     is_tflite = head[4:8] == b"TFL3"
     wrong = not is_tflite if isinstance(model, TfliteModel) else (is_tflite or not head)
     if not wrong:
-        return None
+        return None if isinstance(model, TfliteModel) else _opset(loaded, path)
     kind = "TFLite" if isinstance(model, TfliteModel) else "ONNX"
     hint = "write `source: tflite`" if is_tflite else "export or copy the file again"
     return Problem(f"`{path}` is no {kind} file", hint, loaded.where("model.path"), code="model-corrupt")
+
+
+def _opset(loaded: LoadedRecipe, path: Path) -> Problem | None:
+    try:
+        check_opset(path, BOARDS[loaded.recipe.target], where=loaded.where("model.path"))
+    except EdgeglmError as error:
+        return error.problems[0]
+    return None
 
 
 def _npz(loaded: LoadedRecipe, data: NpzData) -> Problem | None:

@@ -96,13 +96,6 @@ def test_an_output_named_like_a_value_of_the_graph_gives_a_file_that_runs(folder
         np.testing.assert_allclose(outputs[name], values, atol=1e-5)
 
 
-def test_an_input_and_an_output_of_one_name_are_refused(folder: Path) -> None:
-    model = nets.make(nn.Linear(4, 3), {"x": 3}, x=((4,), "float32"))
-    with pytest.raises(ExportError, match="both named x") as caught:
-        export(model, folder / "clash.onnx")
-    assert caught.value.code == "export-names"
-
-
 def test_an_lstm_traced_with_one_row_still_takes_any_batch(lstm: Path) -> None:
     model = nets.lstm()
     with Runner(lstm, format="onnx") as runner:

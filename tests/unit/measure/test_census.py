@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,23 +7,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeglm.artifacts import flatbuffer
 from edgeglm.errors import ModelError
 from edgeglm.measure.census import (
     count_file_macs,
     count_file_params,
     describe,
-    strip_file,
     weight_dtypes,
 )
-from edgeglm.measure.worker import Runner
 from tests.support.tiny_models import (
     INPUTS,
     MACS,
     OUTPUTS,
     PARAMS,
-    tiny_images,
-    tiny_logits,
     write_int8_tflite,
     write_quantized_onnx,
     write_tiny_onnx,
@@ -199,78 +193,3 @@ def test_a_damaged_file_is_a_model_error(tmp_path: Path, kind: str, damage: str,
         question(path, kind)
     assert raised.value.code == ("model-missing" if damage == "missing" else "model-corrupt")
     assert raised.value.problems[0].where == str(path)
-
-
-def test_stripping_removes_what_no_runtime_reads_and_nothing_else(tmp_path: Path) -> None:
-    source = write_tiny_onnx(tmp_path / "t.onnx")
-    model = onnx.load(str(source))
-    plain = source.stat().st_size
-    model.doc_string = "d" * 500
-    model.producer_name = "someone"
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "notes", "n" * 500
-    model.graph.node[0].doc_string = "d" * 500
-    model.graph.value_info.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, ["N", 4, 8, 8]))
-    onnx.save(model, str(source))
-    assert source.stat().st_size > plain + 1500
-    assert strip_file(source, tmp_path / "s.onnx", format="onnx") == (None, [])
-    assert (tmp_path / "s.onnx").stat().st_size <= plain
-    stripped = onnx.load(str(tmp_path / "s.onnx"))
-    assert [node.name for node in stripped.graph.node] == ["conv", "relu", "pool", "flatten", "head"]
-    images = tiny_images(2)
-    with Runner(tmp_path / "s.onnx", format="onnx") as runner:
-        np.testing.assert_allclose(runner.run({"image": images})["logits"], tiny_logits(images), rtol=1e-5, atol=1e-5)
-
-
-def test_stripping_tflite_removes_metadata_and_keeps_names(tmp_path: Path) -> None:
-    import flatbuffers  # type: ignore[import-untyped]
-    from ai_edge_litert import schema_py_generated as schema
-
-    source = write_tiny_tflite(tmp_path / "t.tflite")
-    plain = source.read_bytes()
-    assert strip_file(source, tmp_path / "same.tflite", format="tflite") == (1, [])
-    assert (tmp_path / "same.tflite").read_bytes() == plain
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(plain, 0))
-    note, notes = schema.MetadataT(), schema.BufferT()
-    notes.data = np.full(2000, 7, np.uint8)
-    model.buffers.append(notes)
-    note.name, note.buffer = "notes", len(model.buffers) - 1
-    model.metadata, model.description = [note], "d" * 200
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    source.write_bytes(bytes(builder.Output()))
-    assert strip_file(source, tmp_path / "s.tflite", format="tflite") == (1, [])
-    assert (tmp_path / "s.tflite").stat().st_size < len(plain) + 100
-    images = tiny_images(2)
-    with Runner(tmp_path / "s.tflite", format="tflite") as runner:
-        outputs = runner.run({"image": images.transpose(0, 2, 3, 1)})
-    np.testing.assert_allclose(outputs["logits"], tiny_logits(images), rtol=1e-5, atol=1e-5)
-    again = schema.ModelT.InitFromObj(schema.Model.GetRootAs((tmp_path / "s.tflite").read_bytes(), 0))
-    assert [tensor.name for tensor in again.subgraphs[0].tensors][1] == b"kernel"
-    assert not again.metadata
-    assert again.description is None
-
-
-def test_a_description_goes_even_where_that_saves_nothing(tmp_path: Path) -> None:
-    source = write_tiny_tflite(tmp_path / "t.tflite")
-    model = flatbuffer.read(source)
-    model.description = b"edgeglm image"  # that of a float file of edgeglm's: rows would be turned for it
-    source.write_bytes(flatbuffer.to_bytes(model))
-    strip_file(source, tmp_path / "s.tflite", format="tflite")
-    assert b"edgeglm" not in (tmp_path / "s.tflite").read_bytes()
-
-
-def test_equal_constants_are_stored_once_in_a_stripped_tflite_file(tmp_path: Path) -> None:
-    source = write_tiny_tflite(tmp_path / "t.tflite")
-    model = flatbuffer.read(source)
-    (kernel,) = (tensor for tensor in model.subgraphs[0].tensors if tensor.name == b"kernel")
-    twin, constant = copy(kernel), copy(model.buffers[kernel.buffer])
-    model.buffers.append(constant)
-    twin.name, twin.buffer = b"twin", len(model.buffers) - 1
-    model.subgraphs[0].tensors.append(twin)
-    source.write_bytes(flatbuffer.to_bytes(model))
-    assert strip_file(source, tmp_path / "s.tflite", format="tflite") == (1, [])
-    stripped = flatbuffer.read(tmp_path / "s.tflite")
-    buffers = {tensor.name: tensor.buffer for tensor in stripped.subgraphs[0].tensors}
-    assert buffers[b"twin"] == buffers[b"kernel"] != buffers[b"head"]
-    assert (tmp_path / "s.tflite").stat().st_size < source.stat().st_size
