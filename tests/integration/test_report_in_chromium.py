@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from selenium.webdriver.support.ui import WebDriverWait
 
 from edgeglm.report.html import render_html
 from tests.support.browser import browser, set_size, show
@@ -153,7 +154,8 @@ def test_on_paper_the_folded_parts_are_open_and_the_ground_is_white(chrome: Chro
     media = {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     try:
-        assert chrome.execute_script(hidden)
+        # the browser lays the page out anew when it draws its next frame; the wait guards against a hang
+        WebDriverWait(chrome, 60).until(lambda driver: driver.execute_script(hidden))
         assert chrome.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     finally:
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
