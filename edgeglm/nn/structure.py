@@ -25,7 +25,7 @@ from edgeglm.files import write_bytes
 from edgeglm.nn.weights import fit_weights, read_weights, storage_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from edgeglm.model import Edit, Model
@@ -89,6 +89,20 @@ def _prune_parameter(module: nn.Module, name: str, axis: int, indexes: list[int]
     old = getattr(owner, leaf)
     kept = torch.tensor(sorted(set(range(old.shape[axis])) - set(indexes)))
     setattr(owner, leaf, nn.Parameter(old.detach().index_select(axis, kept), requires_grad=old.requires_grad))
+
+
+def weight_axis(layer: nn.Module, side: str, channels: Collection[int]) -> tuple[int, list[int]]:
+    """Return the axis of ``layer.weight`` that this side lies on, and where on it these channels are."""
+    channels = list(channels)
+    if isinstance(layer, nn.Embedding | nn.LayerNorm):
+        return -1, channels
+    if not isinstance(layer, nn.modules.conv._ConvNd):
+        return (1 if side == "in" else 0), channels
+    crossed = layer.transposed and layer.groups == 1
+    if side == "out":
+        return (1 if crossed else 0), channels
+    per_group = layer.in_channels // layer.groups
+    return (0 if crossed else 1), [channel % per_group for channel in channels]
 
 
 def weight_bytes(module: nn.Module) -> bytes:
