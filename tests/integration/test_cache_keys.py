@@ -128,6 +128,28 @@ def test_a_step_from_the_cache_answers_as_when_it_was_made_with_buffers_that_are
     assert files[0].built.path.read_bytes() == files[1].built.path.read_bytes()
 
 
+def test_what_a_step_warns_of_is_said_again_when_it_comes_from_the_cache(tmp_path: Path) -> None:
+    class Heard(SilentLog):
+        def __init__(self) -> None:
+            self.warnings: list[str] = []
+
+        def warn(self, text: str) -> None:
+            self.warnings.append(text)
+
+    steps = (
+        "  - finetune: {epochs: 20, learning_rate: 1e-1, precision: float32}\n"
+        "  - finetune: {epochs: 1, optimizer: sgd, learning_rate: 100, clip_norm: null, precision: float32}\n"
+    )
+    head, tail = RECIPE[: RECIPE.index("  - finetune")], RECIPE[RECIPE.index("artifacts:") :]
+    (tmp_path / "recipe.yaml").write_text(head + steps + tail)
+    project, cache = make(tmp_path), Cache(tmp_path / "cache")
+    heard = [Heard(), Heard()]
+    runs = [run_steps(project, cache, log) for log in heard]
+    assert [run.cached for run in runs[1]] == [True, True]
+    assert heard[0].warnings == heard[1].warnings == runs[0][1].warnings == runs[1][1].warnings
+    assert "lower `learning_rate` (now 100)" in heard[0].warnings[0]
+
+
 def test_a_change_of_the_file_that_only_augment_names_changes_the_key(tmp_path: Path) -> None:
     before = make(tmp_path).key
     assert make(tmp_path).key == before
