@@ -42,6 +42,7 @@ class StepRun:
     key: str
     folder: Path  # holds weights.safetensors and edits.json
     notes: list[str]
+    warnings: list[str]
     seconds: float
     cached: bool
 
@@ -134,6 +135,8 @@ def run_steps(project: Project, cache: Cache, log: Log) -> list[StepRun]:
             run = found or _fresh_step(project, index, config, key, entry, model, log=log, precision=precision)
         for note in run.notes:
             log.note(note)
+        for warning in run.warnings:
+            log.warn(warning)
         if run.cached:
             log.note(f"from the cache (took {run.seconds:.0f} s)")
         model = run.model
@@ -148,12 +151,13 @@ def _cached_step(project: Project, index: int, config: StepConfig, key: str, ent
     if result is None:
         return None
     try:
-        notes, seconds = msgspec.convert(result["notes"], list[str]), float(result["seconds"])
+        notes, warnings = (msgspec.convert(result[said], list[str]) for said in ("notes", "warnings"))
+        seconds = float(result["seconds"])
         edits = msgspec.json.decode((entry.folder / "edits.json").read_bytes(), type=list[dict[str, Any]])
         model = load_weights(replay(cast("Model", project.original), edits), entry.folder / "weights.safetensors")
     except (EdgeglmError, msgspec.MsgspecError, OSError, KeyError, TypeError, ValueError):  # made again
         return None
-    return StepRun(index, config, model, key, entry.folder, notes, seconds, True)
+    return StepRun(index, config, model, key, entry.folder, notes, warnings, seconds, True)
 
 
 def _fresh_step(
@@ -185,9 +189,10 @@ def _fresh_step(
     seconds = time.perf_counter() - started
     save_weights(after, entry.folder / "weights.safetensors")
     write_bytes(entry.folder / "edits.json", msgspec.json.encode(after.edits))
-    entry.finish(*STEP_FILES, notes=ctx.notes, seconds=seconds, step=ctx.key, recipe=project.recipe.name)
+    said = {"notes": ctx.notes, "warnings": ctx.warnings}
+    entry.finish(*STEP_FILES, **said, seconds=seconds, step=ctx.key, recipe=project.recipe.name)
     checkpoint.unlink(missing_ok=True)
-    return StepRun(index, config, after, key, entry.folder, ctx.notes, seconds, False)
+    return StepRun(index, config, after, key, entry.folder, ctx.notes, ctx.warnings, seconds, False)
 
 
 def source_bytes(model: Model | ModelFile) -> int:

@@ -80,6 +80,7 @@ def step_side(
         step=step_key(run.index, run.config),
         settings=run.config.as_settings(),
         notes=run.notes,
+        warnings=run.warnings,
         seconds=round(run.seconds, 3),
         cached=run.cached,
         **_counts(run.model, file),

@@ -71,7 +71,8 @@ class ConsoleLog:
     """Prints stages, notes, warnings and progress with the time left."""
 
     def __init__(self) -> None:
-        self._start = self._stage_start = time.monotonic()
+        self._start = time.monotonic()
+        self._begun: tuple[float, int] | None = None  # when the stage's work began, and how much was done before
         self._moving = sys.stderr.isatty()
         self._pending = False
         self._shown = 0
@@ -79,7 +80,7 @@ class ConsoleLog:
     def stage(self, text: str) -> None:
         """Print the stage, with the seconds since the start."""
         self._line(f"[{time.monotonic() - self._start:6.1f} s] {text}")
-        self._stage_start, self._shown = time.monotonic(), 0
+        self._begun, self._shown = None, 0
 
     def note(self, text: str) -> None:
         """Print a note, indented below its stage."""
@@ -90,13 +91,19 @@ class ConsoleLog:
         self._line(f"  warning: {text}")
 
     def progress(self, done: int, total: int, **values: float) -> None:
-        """Print how far the stage is; at most ten lines a stage where the output is no terminal."""
+        """Print how far the stage is; at most ten lines a stage where the output is no terminal.
+
+        The time left is reckoned from the first call on: what was done before it took no time of this run.
+        """
+        now = time.monotonic()
+        self._begun = self._begun or (now, done)
+        began, before = self._begun
         figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         share = f"{done}/{total}" if total else str(done)
         left = ""
-        if total and 0 < done < total:
-            left = f"  {_duration((time.monotonic() - self._stage_start) * (total - done) / done)} left"
-        text = f"           {share}  {figures}{left}"
+        if before < done < total:
+            left = f"  {_duration((now - began) * (total - done) / (done - before))} left"
+        text = f"           {share}  {figures}{left}".rstrip()
         if self._moving:
             sys.stderr.write(f"\r\x1b[2K{text}")
             sys.stderr.flush()

@@ -3,9 +3,7 @@
 Taking one channel out of a layer takes it out of everything that reads it, and of everything that is added to it.
 torch-pruning finds these groups by tracing the network (Fang et al. 2023, DepGraph, arXiv:2301.12900, section 3).
 A trace can be wrong where channels are moved by code that it does not understand: zero-padded shortcuts, channel
-shuffles, attention heads. So every group is tried first: with random weights in float64, a network whose channels
-were taken out must answer exactly as the same network in which they were set to zero. A group that fails is left
-as it is.
+shuffles, attention heads. So every group is tried first (``pruning_trial``), and one that fails is left as it is.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 
 from edgeglm.errors import StepError
 from edgeglm.nn.calling import call
-from edgeglm.nn.structure import apply_edit
+from edgeglm.nn.pruning_trial import Trial
 from edgeglm.nn.weights import storage_key
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ Slices: TypeAlias = dict[tuple[str, str], list[int]]  # (layer, side) -> channel
 
 # their gates and heads mix channels in ways that slicing alone does not follow
 _UNSUPPORTED = (nn.RNNBase, nn.MultiheadAttention)
-_MIXING_NORMS = (nn.LayerNorm, nn.GroupNorm)  # a channel set to zero still counts in their mean
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ def find_groups(
             structure.leave_out(group, "there are no two channels to choose from")
         else:
             candidates.append(group)
-    trial = _Trial(module, inputs)
+    trial = Trial(module, inputs)
     structure.groups = _sound(candidates, trial, structure)
     return structure
 
@@ -190,115 +187,36 @@ def _shared_parameters(module: nn.Module) -> set[str]:
     return {name for names in owners.values() if len(names) > 1 for name in names}
 
 
-def _sound(groups: list[ChannelGroup], trial: _Trial, structure: Structure) -> list[ChannelGroup]:
+def _sound(groups: list[ChannelGroup], trial: Trial, structure: Structure) -> list[ChannelGroup]:
     """Return the groups that pass the trial, by halving: most networks have few that do not."""
-    if not groups or trial.fault(groups) is None:
+    if not groups or _fault(groups, trial) is None:
         return groups
     if len(groups) == 1:
-        structure.leave_out(groups[0], trial.fault(groups) or "")
+        structure.leave_out(groups[0], _fault(groups, trial) or "")
         return []
     middle = len(groups) // 2
     left = _sound(groups[:middle], trial, structure)
     right = _sound(groups[middle:], trial, structure)
-    if not (left and right) or trial.fault([*left, *right]) is None:
+    if not (left and right) or _fault([*left, *right], trial) is None:
         return [*left, *right]
     for group in right:  # sound apart, not together: keep what can be added one by one
-        if trial.fault([*left, group]) is None:
+        if _fault([*left, group], trial) is None:
             left.append(group)
         else:
             structure.leave_out(group, "cannot be pruned beside the others")
     return left
 
 
-class _Trial:
-    """A copy of the network with random weights, in which taking out and setting to zero are compared."""
+def _fault(groups: list[ChannelGroup], trial: Trial) -> str | None:
+    """Return what is wrong when about half of the units of these groups go; None when nothing is.
 
-    def __init__(self, module: nn.Module, inputs: dict[str, Tensor]) -> None:
-        generator = torch.Generator().manual_seed(0)
-        self.module = deepcopy(module).eval().requires_grad_(False)
-        _randomise(self.module, generator)
-        self.inputs = {
-            name: torch.randn(rows.shape, generator=generator) if rows.is_floating_point() else rows
-            for name, rows in inputs.items()
-        }
-        self.tolerance = 1e-8
-        doubled = {name: rows.double() if rows.is_floating_point() else rows for name, rows in self.inputs.items()}
-        try:
-            self.module.double()
-            call(self.module, doubled)
-            self.inputs = doubled
-        except RuntimeError:  # the user's forward() makes float32 tensors of its own
-            self.module.float()
-            self.tolerance = 1e-3
-        self.shapes = {name: tensor.shape for name, tensor in call(self.module, self.inputs).items()}
-
-    def fault(self, groups: list[ChannelGroup]) -> str | None:
-        """Return what is wrong when half of the units of these groups go; None when nothing is."""
-        generator = torch.Generator().manual_seed(1)
-        slices = slices_of(
-            (group, torch.randperm(group.units, generator=generator)[: group.units // 2].tolist()) for group in groups
-        )
-        pruned = deepcopy(self.module)
-        try:
-            apply_edit(pruned, edit_of(slices))
-            got = call(pruned, self.inputs)
-        except Exception:  # whatever the user's forward() does with shapes it did not expect
-            return "forward() breaks when their channels go"
-        if any(got[name].shape != shape for name, shape in self.shapes.items()):
-            return "the network's outputs"
-        layers = [self.module.get_submodule(name) for name, side in slices if not side.startswith("axis")]
-        if any(isinstance(layer, _MIXING_NORMS) for layer in layers):
-            return None
-        masked = deepcopy(self.module)
-        for (name, side), channels in slices.items():
-            _set_to_zero(masked, name, side, channels)
-        wanted = call(masked, self.inputs)
-        for name, reference in wanted.items():
-            if not reference.is_floating_point() or not reference.isfinite().all():
-                continue
-            if (got[name] - reference).abs().max() > self.tolerance * reference.abs().max():
-                return "forward() moves or mixes their channels in a way that cannot be followed"
-        return None
-
-
-def _randomise(module: nn.Module, generator: torch.Generator) -> None:
-    """Give every weight a value that matters, since trained networks hold zeros that would hide a fault."""
-    for parameter in module.parameters():
-        if parameter.ndim > 1:
-            fan_in = parameter[0].numel()
-            parameter.data = torch.randn(parameter.shape, generator=generator) * math.sqrt(2 / fan_in)
-        else:
-            parameter.data = torch.rand(parameter.shape, generator=generator) + 0.5
-    for layer in module.modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is not None:
-            layer.running_mean = torch.randn(layer.running_mean.shape, generator=generator) * 0.1
-            layer.running_var = torch.rand(layer.running_mean.shape, generator=generator) + 0.5
-
-
-def _set_to_zero(module: nn.Module, name: str, side: str, channels: list[int]) -> None:
-    if side.startswith("axis"):
-        parameter = module.get_parameter(name)
-        parameter.data.index_fill_(int(side.removeprefix("axis ")), torch.tensor(channels), 0.0)
-        return
-    layer = module.get_submodule(name)
-    axis, rows = weight_axis(layer, side, channels)
-    weight = getattr(layer, "weight", None)
-    if isinstance(weight, Tensor) and weight.numel() > 1:  # one value: a PReLU that all channels share
-        weight.data.index_fill_(axis, torch.tensor(rows), 0.0)
-    bias = getattr(layer, "bias", None)
-    if side == "out" and isinstance(bias, Tensor):
-        bias.data.index_fill_(0, torch.tensor(channels), 0.0)
-
-
-def weight_axis(layer: nn.Module, side: str, channels: Collection[int]) -> tuple[int, list[int]]:
-    """Return the axis of ``layer.weight`` that this side lies on, and where on it these channels are."""
-    channels = list(channels)
-    if isinstance(layer, nn.Embedding):
-        return 1, channels
-    if not isinstance(layer, nn.modules.conv._ConvNd):
-        return (1 if side == "in" else 0), channels
-    crossed = layer.transposed and layer.groups == 1
-    if side == "out":
-        return (1 if crossed else 0), channels
-    per_group = layer.in_channels // layer.groups
-    return (0 if crossed else 1), [channel % per_group for channel in channels]
+    How many go differs between groups: those that only fit together at equal shares are not groups of their own.
+    """
+    generator = torch.Generator().manual_seed(1)
+    removed = []
+    for index, group in enumerate(groups):
+        least, most = max(group.units // 4, 1), group.units * 3 // 4
+        choices = most - least + 1
+        count = least + (choices // 2 + index) % choices
+        removed.append((group, torch.randperm(group.units, generator=generator)[:count].tolist()))
+    return trial.fault(edit_of(slices_of(removed)))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeglm.files import write_bytes
+from edgeglm.nn.weights import all_tensors, set_unsaved_buffers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
 
 def full_state(module: nn.Module) -> dict[str, Tensor]:
     """Return copies of all parameters and buffers on the CPU, those that ``state_dict`` leaves out included."""
-    tensors = {**module.state_dict(), **dict(module.named_buffers())}
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    return {name: tensor.to("cpu", copy=True) for name, tensor in all_tensors(module).items()}
 
 
 def load_full_state(module: nn.Module, state: dict[str, Tensor]) -> None:
     """Put back what ``full_state`` returned."""
     with torch.no_grad():
-        for name, tensor in {**module.state_dict(), **dict(module.named_buffers())}.items():
-            tensor.copy_(state[name])
+        for name, value in module.state_dict().items():
+            if isinstance(value, Tensor):
+                value.copy_(state[name])
+    set_unsaved_buffers(module, state)
 
 
 def write_checkpoint(path: Path, key: str, state: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeglm.nn.calling import call, to_tensors
-from edgeglm.nn.channel_groups import weight_axis
+from edgeglm.nn.structure import weight_axis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

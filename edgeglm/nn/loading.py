@@ -18,7 +18,7 @@ from torch.nn.parameter import UninitializedParameter
 from edgeglm.errors import ModelError
 from edgeglm.model import Model
 from edgeglm.nn.calling import call, forward_parameters, to_tensor
-from edgeglm.nn.weights import fit_weights, read_weights
+from edgeglm.nn.weights import all_tensors, fit_weights, read_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,13 +72,14 @@ def build_python_model(module: object, weights: Path | None, sample: Arrays, *, 
 
 
 def state_sha256(module: nn.Module) -> str:
-    """Return a fingerprint of all weights and buffers: names, types, shapes and bytes, in the order of the names."""
+    """Return a fingerprint of all weights and buffers: names, types, shapes and bytes, in the order of the names.
+
+    Buffers that ``state_dict`` leaves out count too: answers depend on them as on any.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        if not isinstance(tensor, Tensor):
-            continue
+    for name, tensor in sorted(all_tensors(module).items()):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        flat = tensor.cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

@@ -70,6 +70,7 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
         pruned = model
         initial: dict[str, int] = {}  # units of each group before the first round
         rounds = 1 if ctx.dry_run else config.iterations
+        ctx.progress(0, rounds)
         for round_number in range(1, rounds + 1):
             structure = find_groups(pruned.module, inputs, ignored=ignored, where=ctx.key)
             initial = initial or {group.root: group.units for group in structure.groups}

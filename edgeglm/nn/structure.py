@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from edgeglm.errors import ModelError
 from edgeglm.files import write_bytes
-from edgeglm.nn.weights import fit_weights, read_weights, storage_key
+from edgeglm.nn.weights import all_tensors, fit_weights, read_weights, set_unsaved_buffers, storage_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from edgeglm.model import Edit, Model
@@ -91,18 +91,32 @@ def _prune_parameter(module: nn.Module, name: str, axis: int, indexes: list[int]
     setattr(owner, leaf, nn.Parameter(old.detach().index_select(axis, kept), requires_grad=old.requires_grad))
 
 
-def weight_bytes(module: nn.Module) -> bytes:
-    """Return all weights and buffers as safetensors; the same network gives the same bytes.
+def weight_axis(layer: nn.Module, side: str, channels: Collection[int]) -> tuple[int, list[int]]:
+    """Return the axis of ``layer.weight`` that this side lies on, and where on it these channels are."""
+    channels = list(channels)
+    if isinstance(layer, nn.Embedding | nn.LayerNorm):
+        return -1, channels
+    if not isinstance(layer, nn.modules.conv._ConvNd):
+        return (1 if side == "in" else 0), channels
+    crossed = layer.transposed and layer.groups == 1
+    if side == "out":
+        return (1 if crossed else 0), channels
+    per_group = layer.in_channels // layer.groups
+    return (0 if crossed else 1), [channel % per_group for channel in channels]
 
-    A tensor that several names share is written once, under the first of them.
+
+def weight_bytes(module: nn.Module) -> bytes:
+    """Return all weights and buffers as safetensors, those included that ``state_dict`` leaves out.
+
+    The same network gives the same bytes. A tensor that several names share is written once, under the first of them.
     """
     seen: set[tuple[int, Any]] = set()
     tensors: dict[str, Tensor] = {}
-    for name, tensor in module.state_dict().items():
+    for name, tensor in all_tensors(module).items():
         key = storage_key(tensor)
         if key not in seen:
             seen.add(key)
-            tensors[name] = tensor.detach().cpu().contiguous().clone()
+            tensors[name] = tensor.cpu().contiguous().clone()
     return save(tensors)
 
 
@@ -121,6 +135,7 @@ def load_weights(model: Model, path: Path) -> Model:
     Raises:
         ModelError: The weights are of another structure, or the file is torn.
     """
-    module = deepcopy(model.module)
-    fit_weights(module, read_weights(path, str(path)), name=path.name, where=str(path))
+    module, weights = deepcopy(model.module), read_weights(path, str(path))
+    fit_weights(module, weights, name=path.name, where=str(path))
+    set_unsaved_buffers(module, weights)
     return model.with_module(module.eval())

@@ -11,13 +11,12 @@ import hashlib
 import math
 import time
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeglm.errors import StepError
@@ -25,7 +24,7 @@ from edgeglm.nn.augmentation import augmentation
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.checkpoint import full_state, load_full_state, read_checkpoint, write_checkpoint
 from edgeglm.nn.determinism import reproducible, seed_all
-from edgeglm.nn.holdout import hold_out
+from edgeglm.nn.holdout import Best, hold_out, validate
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.losses import distillation_loss
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
@@ -40,29 +39,6 @@ if TYPE_CHECKING:
 _CHECKPOINT_SECONDS = 10.0  # says when to write, never what is computed
 _PROGRESS_SECONDS = 1.0
 _CUDA_CHECK_STEPS = 20  # reading the loss waits for the device: keep it rare there
-_ROWS = 256  # rows at once when nothing is learnt
-
-
-@dataclass
-class Best:
-    """The best epoch so far, by metric, then by loss; its weights are kept beside it."""
-
-    metric: float = -math.inf
-    loss: float = math.inf
-    epoch: int = 0
-    epochs_done: int = 0
-
-    def offer(self, metric: float, loss: float) -> bool:
-        """Take note of one more epoch; return whether it is the best."""
-        self.epochs_done += 1
-        if (metric, -loss) <= (self.metric, -self.loss):
-            return False
-        self.metric, self.loss, self.epoch = metric, loss, self.epochs_done
-        return True
-
-    def stalled(self, patience: int | None) -> bool:
-        """Return whether this many epochs have passed without a better one."""
-        return patience is not None and self.epochs_done - self.epoch >= patience
 
 
 def train(
@@ -126,7 +102,11 @@ def train(
             load_full_state(student, saved["weights"])
             optimizer.load_state_dict(saved["optimizer"])
             best, best_weights, first_step = Best(**saved["best"]), saved["best_weights"], saved["step"]
+        elif not ctx.dry_run:
+            best.start, _ = validate(student, model, data, rows_held, targets, guide, output, ctx)
 
+        if first_step < total and not ctx.dry_run:
+            ctx.progress(first_step, total)
         written = told = time.monotonic()
         for epoch in range(first_step // per_epoch, config.epochs):
             if best.stalled(config.early_stop_epochs):
@@ -177,7 +157,7 @@ def train(
                 if ctx.dry_run:
                     return _finished(model, student)
                 if ends_epoch:
-                    metric, held_loss = _validate(student, model, data, rows_held, targets, guide, output, ctx)
+                    metric, held_loss = validate(student, model, data, rows_held, targets, guide, output, ctx)
                     _require_finite(held_loss, step, total, rate, config, ctx)
                     if best.offer(metric, held_loss):
                         best_weights = full_state(student)
@@ -194,13 +174,25 @@ def train(
                     written = time.monotonic()
 
         load_full_state(student, best_weights)
-        ctx.notes.append(
-            f"{'accuracy' if targets is not None else 'agreement with the teacher'} {best.metric:.4f} "
-            f"on {len(rows_held)} held-out training samples after epoch {best.epoch} of {config.epochs}"
-            + (f", stopped early after {best.epochs_done}" if best.epochs_done < config.epochs else "")
-            + f"; {per_epoch} steps an epoch, {precision}"
-        )
+        _say(best, len(rows_held), per_epoch, precision, config, ctx, labelled=targets is not None)
         return _finished(model, student)
+
+
+def _say(
+    best: Best, held: int, per_epoch: int, precision: str, config: TrainingConfig, ctx: Context, *, labelled: bool
+) -> None:
+    metric = "accuracy" if labelled else "agreement with the teacher"
+    ctx.notes.append(
+        f"{metric} {best.metric:.4f} on {held} held-out training samples after epoch {best.epoch} of {config.epochs}"
+        + (f", stopped early after {best.epochs_done}" if best.epochs_done < config.epochs else "")
+        + f" ({best.start:.4f} before training); {per_epoch} steps an epoch, {precision}"
+    )
+    if best.is_loss(held):
+        ctx.warnings.append(
+            f"training made the network worse: {metric} {best.start:.4f} before it, {best.metric:.4f} after its best "
+            f"epoch, on {held} held-out training samples; lower `learning_rate` (now {config.learning_rate:g}), unless "
+            "the network had learnt these very samples before"
+        )
 
 
 def _finished(model: Model, student: nn.Module) -> Model:
@@ -260,35 +252,6 @@ def _targets(model: Model, data: Split, output: str, alpha: float, ctx: Context)
             hint=f"targets are class numbers, one a sample, from 0 to {shape[0] - 1}",
         )
     return torch.from_numpy(targets.astype(np.int64))
-
-
-@torch.no_grad()
-def _validate(
-    student: nn.Module,
-    model: Model,
-    data: Split,
-    rows: np.ndarray,
-    targets: Tensor | None,
-    guide: Teacher | None,
-    output: str,
-    ctx: Context,
-) -> tuple[float, float]:
-    """Return accuracy and mean cross entropy on the held-out rows; the teacher's answers stand in for absent labels."""
-    student.eval()
-    device = torch.device(ctx.device)
-    right, loss = 0, 0.0
-    for start in range(0, len(rows), _ROWS):
-        batch = rows[start : start + _ROWS]
-        seed_all(ctx.seed, 0, start)  # a data set that draws shows the same samples after every epoch
-        logits = call(student, to_tensors(model, data.rows(batch), device))[output].float().cpu()
-        if targets is not None:
-            wanted = targets[batch]
-        elif guide is not None:
-            seed_all(ctx.seed, 0, start)
-            wanted = guide.ask(data, batch).argmax(-1)
-        right += int((logits.argmax(-1) == wanted).sum())
-        loss += float(F.cross_entropy(logits, wanted, reduction="sum"))
-    return right / len(rows), loss / len(rows)
 
 
 def _require_finite(loss: float, step: int, total: int, rate: float, config: TrainingConfig, ctx: Context) -> None:

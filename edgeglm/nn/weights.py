@@ -14,6 +14,7 @@ from edgeglm.errors import ModelError
 from edgeglm.sources.pickle_scan import CONVERT_SNIPPET, refuse_full_pickle
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import nn
@@ -98,7 +99,8 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], *, name: str, whe
     Args:
         module: The network; its tensors keep their own types.
         weights: Name -> tensor. A prefix that every name carries (``module.``, ``_orig_mod.``, ...) is taken off when
-            the names fit then.
+            the names fit then. Buffers that are not persistent may be among them or not; those of another shape,
+            which the network makes for itself, are left as they are.
         name: The file's name, for errors.
         where: As in ``read_weights``.
 
@@ -106,8 +108,9 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], *, name: str, whe
         ModelError: ``weights-mismatch``, listing every missing, unexpected and differently shaped tensor;
             ``weights-nan``, naming every tensor that is not finite.
     """
-    expected = module.state_dict()
-    weights = _without_prefix(weights, expected)
+    expected = _saved_tensors(module)
+    unsaved = {key: owner.get_buffer(leaf) for owner, leaf, key in _unsaved_buffers(module)}
+    weights = _without_prefix(weights, expected | unsaved)
     twins = _twins(expected)
     missing = [
         key
@@ -116,7 +119,7 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], *, name: str, whe
         and not key.endswith("num_batches_tracked")  # files of torch < 0.4.1 lack it, and eval does not use it
         and not any(twin in weights for twin in twins[key])
     ]
-    unexpected = [key for key in weights if key not in expected]
+    unexpected = [key for key in weights if key not in expected and key not in unsaved]
     shapes = [
         f"{key}: {tuple(weights[key].shape)} in the file, {tuple(tensor.shape)} in the network"
         for key, tensor in expected.items()
@@ -135,7 +138,8 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], *, name: str, whe
             code="weights-mismatch",
             hint="build the network with the arguments it was trained with (`model.args`), or name its own weights",
         )
-    broken = [key for key, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    saved = {key: tensor for key, tensor in weights.items() if key in expected}
+    broken = [key for key, tensor in saved.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         raise ModelError(
             f"{name} holds NaN or infinity in {', '.join(broken)}",
@@ -143,7 +147,50 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], *, name: str, whe
             code="weights-nan",
             hint="training diverged before this file was written: take an earlier checkpoint",
         )
-    module.load_state_dict({key: weights[key].to(expected[key].dtype) for key in weights}, strict=False)
+    module.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in saved.items()}, strict=False)
+    alike = {key: weights[key] for key in unsaved if key in weights and _shape(unsaved[key]) == weights[key].shape}
+    set_unsaved_buffers(module, alike)
+
+
+def all_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return all parameters and buffers by name, those included that ``state_dict`` leaves out; no copies."""
+    unsaved = ((name, owner.get_buffer(leaf)) for owner, leaf, name in _unsaved_buffers(module))
+    return _saved_tensors(module) | {name: tensor.detach() for name, tensor in unsaved if isinstance(tensor, Tensor)}
+
+
+def set_unsaved_buffers(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Give the buffers that ``state_dict`` leaves out these values, whatever shape they have now.
+
+    Args:
+        module: The network; a buffer that keeps its shape stays the tensor that it is.
+        tensors: By name, as in ``all_tensors``; names of other tensors are passed over.
+    """
+    for owner, leaf, name in _unsaved_buffers(module):
+        old, new = owner.get_buffer(leaf), tensors.get(name)
+        if new is None or (_shape(old) == new.shape and torch.equal(old, new.to(old.device, old.dtype))):
+            continue  # a constant, perhaps one that no copy can be made into (``expand``)
+        if _shape(old) == new.shape:
+            with torch.no_grad():
+                old.copy_(new)
+        else:  # forward() made it
+            place = old if isinstance(old, Tensor) else next(module.parameters(), new)
+            setattr(owner, leaf, new.to(place.device, copy=True))
+
+
+def _saved_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return what ``state_dict`` holds, without an extra state that is no tensor."""
+    return {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _unsaved_buffers(module: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+    """Yield the layer, the name in it and the whole name of each buffer that is not persistent."""
+    for prefix, layer in module.named_modules():
+        for leaf in sorted(layer._non_persistent_buffers_set):
+            yield layer, leaf, f"{prefix}.{leaf}" if prefix else leaf
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)
 
 
 def _without_prefix(weights: dict[str, Tensor], expected: dict[str, Any]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,11 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
         line = f"{path}:{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else str(path)
         said = error.msg if isinstance(error, SyntaxError) else str(error)
         return Problem(f"{line} is not Python: {said}", "mend the file, then check again", where, code="entry-failed")
+    if missing := _missing_import(tree, loaded.folder):
+        number, package = missing
+        hint = f"install `{package}` into the environment that runs edgeglm ({sys.prefix})"
+        message = f"`{path}:{number}` imports `{package}`, which is not installed here"
+        return Problem(message, hint, where, code="entry-import-failed")
     names = dict(_defined(tree.body))
     if name not in names:
         if "*" in names or "__getattr__" in names:
@@ -89,6 +95,24 @@ def _argument_problem(
             hint = f"write `args: {{{name}: ...}}`, or give it a default"
             message = f"`{function.name}` ({place}) needs an argument `{name}`"
             return Problem(message, hint, loaded.where(args_key), code="entry-arguments")
+    return None
+
+
+def _missing_import(tree: ast.Module, folder: Path) -> tuple[int, str] | None:
+    """Return line and package of the first import that is bound to fail: at the top, of what is nowhere to be found."""
+    if any(isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path" for node in ast.walk(tree)):
+        return None  # it makes other folders importable
+    for statement in tree.body:
+        modules: list[str] = []
+        if isinstance(statement, ast.Import):
+            modules = [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+            modules = [statement.module]
+        for module in modules:
+            package = module.partition(".")[0]
+            beside = PathFinder.find_spec(package, [str(folder)])
+            if package not in sys.modules and beside is None and find_spec(package) is None:
+                return statement.lineno, package
     return None
 
 

@@ -152,6 +152,14 @@ def notes_on(report: Report, artifact: ArtifactSide) -> list[str]:
     return [*artifact.warnings, *unsaid]
 
 
+def warnings_of(report: Report) -> list[str]:
+    """Return the warnings of the whole run, its baseline and its steps; those of artifacts are in ``notes_on``."""
+    found = [*report.warnings, *report.baseline.warnings, *steps_that_did_not_pay(report)]
+    for number, step in enumerate(report.steps, start=1):
+        found += [f"Step {number}, {step_name(step)}: {text}" for text in step.warnings]
+    return found
+
+
 def steps_that_did_not_pay(report: Report) -> list[str]:
     """Return a sentence for each step that made the network smaller but, on this host, no faster."""
     found: list[str] = []

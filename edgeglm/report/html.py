@@ -28,7 +28,7 @@ from edgeglm.report.findings import (
     headline,
     host_note,
     step_name,
-    steps_that_did_not_pay,
+    warnings_of,
 )
 from edgeglm.report.markup import Child, Markup, clean, element, join
 from edgeglm.report.stages import stage_section
@@ -280,7 +280,7 @@ def _from_to(before: int | None, after: int | None, write: Any) -> Child:
 
 
 def _warnings(report: Report) -> Child:
-    found = [*report.warnings, *report.baseline.warnings, *steps_that_did_not_pay(report)]
+    found = warnings_of(report)
     return element("ul", *(element("li", prose(text)) for text in found)) if found else None
 
 

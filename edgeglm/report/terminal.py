@@ -28,7 +28,7 @@ from edgeglm.report.findings import (
     notes_on,
     state_of,
     step_name,
-    steps_that_did_not_pay,
+    warnings_of,
 )
 from edgeglm.report.markup import clean
 
@@ -84,9 +84,7 @@ def print_summary(report: Report, console: Console, folder: Path | None = None) 
 
 
 def _warnings(report: Report) -> list[str]:
-    found = [*report.warnings, *report.baseline.warnings, *steps_that_did_not_pay(report)]
-    for number, step in enumerate(report.steps, start=1):
-        found += [f"step {number}, {step_name(step)}: {text}" for text in step.warnings]
+    found = warnings_of(report)
     for artifact in report.artifacts:
         found += [f"{artifact.path}: {text}" for text in notes_on(report, artifact)]
     return found

@@ -20,6 +20,7 @@ _RESNETS: dict[tuple[tuple[int, ...], bool], int] = {  # blocks of the four stag
     ((3, 4, 23, 3), True): 101,
     ((3, 8, 36, 3), True): 152,
 }
+_RESNET_KEY = re.compile(r"(conv1|bn1|fc|layer[1-4]\.\d+\.((conv|bn)[1-3]|downsample\.[01]))\.\w+")
 _MOBILENET_WIDTHS = (0.25, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 _LAYER_KEY = re.compile(r"(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)")
 
@@ -97,7 +98,7 @@ def _resnet(shapes: Shapes) -> Architecture | None:
     bottleneck = "layer1.0.conv3.weight" in shapes
     first = (64, 64, 1, 1) if bottleneck else (64, 64, 3, 3)
     depth = _RESNETS.get((blocks, bottleneck))
-    if depth is None or shapes.get("layer1.0.conv1.weight") != first:
+    if depth is None or shapes.get("layer1.0.conv1.weight") != first or not all(map(_RESNET_KEY.fullmatch, shapes)):
         return None  # wide, grouped, or somebody's own
     return _torchvision(f"resnet{depth}", shapes["fc.weight"][0])
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Called now and then by long work; ``total`` is 0 when it is not known."""
+    """Called now and then by long work, first with where it begins: after a kill that is not 0.
+
+    ``total`` is 0 when it is not known.
+    """
 
     def __call__(self, done: int, total: int, **values: float) -> None: ...
 
@@ -38,6 +41,7 @@ class Context:
     output: str | None = None  # the output that the task judges; None: the first
     dry_run: bool = False  # preflight: one batch, one optimizer step, then return
     notes: list[str] = field(default_factory=list)  # a step appends what the report should say
+    warnings: list[str] = field(default_factory=list)  # and what nobody may overlook
 
 
 class StepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,12 +12,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from edgeglm.build import calibration_batches, run_steps, step_parts
+from edgeglm.build import Builder, calibration_batches, run_steps, step_parts
 from edgeglm.cache import Cache
 from edgeglm.data import ArraySplit
 from edgeglm.evaluation import OUTPUTS, Evaluator
 from edgeglm.log import SilentLog
 from edgeglm.measure.external_data import model_file_sha256
+from edgeglm.nn.inference import predict
 from edgeglm.nn.loading import module_text
 from edgeglm.project import Project, open_project
 from edgeglm.recipe import load_recipe
@@ -59,6 +60,32 @@ artifacts:
 """
 
 
+STATEFUL = """\
+import torch
+from torch import nn
+
+
+class Centred(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4), persistent=False)  # state_dict leaves it out
+        self.first, self.norm, self.last = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)
+        for name in ("running_mean", "running_var"):
+            value = self.norm._buffers.pop(name)
+            self.norm.register_buffer(name, value, persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            self.mean = 0.5 * self.mean + 0.5 * x.detach().mean(0)
+        return self.last(torch.relu(self.norm(self.first(x - self.mean))))
+
+
+def build():
+    torch.manual_seed(0)
+    return Centred()
+"""
+
+
 def make(folder: Path, augment: str = "./aug.py:augment") -> Project:
     """Return the tiny project, opened afresh from its files."""
     folder.mkdir(exist_ok=True)
@@ -78,6 +105,49 @@ def install(site: Path, name: str, version: str, *, entry_points: str = "") -> N
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (info / "top_level.txt").write_text(f"{name}\n")
     (info / "entry_points.txt").write_text(entry_points)
+
+
+def test_a_step_from_the_cache_answers_as_when_it_was_made_with_buffers_that_are_not_persistent(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(STATEFUL)
+    recipe = RECIPE.replace("AUGMENT", "./aug.py:augment").replace(
+        "artifacts:", "  - prune: {channel_ratio: 0.5, round_to: 1}\nartifacts:"
+    )
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    project, cache = make(tmp_path), Cache(tmp_path / "cache")
+    fresh, cached = (run_steps(project, cache, SilentLog()) for _ in range(2))
+    assert [run.cached for run in (*fresh, *cached)] == [False, False, True, True]
+    samples = project.data.evaluation
+    for made, found in zip(fresh, cached, strict=True):
+        (wanted,), (got,) = (predict(run.model, samples, threads=1).values() for run in (made, found))
+        np.testing.assert_array_equal(got, wanted)
+    assert cached[1].model.module.norm.running_mean.shape == (4,)
+    files = [
+        Builder(project, Cache(tmp_path / name)).float_file(runs[1].model, runs[1].key, "onnx")
+        for name, runs in (("one", fresh), ("two", cached))
+    ]
+    assert files[0].built.path.read_bytes() == files[1].built.path.read_bytes()
+
+
+def test_what_a_step_warns_of_is_said_again_when_it_comes_from_the_cache(tmp_path: Path) -> None:
+    class Heard(SilentLog):
+        def __init__(self) -> None:
+            self.warnings: list[str] = []
+
+        def warn(self, text: str) -> None:
+            self.warnings.append(text)
+
+    steps = (
+        "  - finetune: {epochs: 20, learning_rate: 1e-1, precision: float32}\n"
+        "  - finetune: {epochs: 1, optimizer: sgd, learning_rate: 100, clip_norm: null, precision: float32}\n"
+    )
+    head, tail = RECIPE[: RECIPE.index("  - finetune")], RECIPE[RECIPE.index("artifacts:") :]
+    (tmp_path / "recipe.yaml").write_text(head + steps + tail)
+    project, cache = make(tmp_path), Cache(tmp_path / "cache")
+    heard = [Heard(), Heard()]
+    runs = [run_steps(project, cache, log) for log in heard]
+    assert [run.cached for run in runs[1]] == [True, True]
+    assert heard[0].warnings == heard[1].warnings == runs[0][1].warnings == runs[1][1].warnings
+    assert "lower `learning_rate` (now 100)" in heard[0].warnings[0]
 
 
 def test_a_change_of_the_file_that_only_augment_names_changes_the_key(tmp_path: Path) -> None:

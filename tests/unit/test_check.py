@@ -139,6 +139,7 @@ def test_a_module_that_is_installed_is_taken_on_trust(folder: Path) -> None:
 
 
 def test_what_a_star_import_brings_is_taken_on_trust(folder: Path) -> None:
+    (folder / "elsewhere.py").write_text("def build(width): ...\n")
     (folder / "model.py").write_text("from elsewhere import *\n")
     check_recipe(folder / "recipe.yaml")
 
@@ -250,3 +251,30 @@ def test_little_memory_and_disk_are_warned_of(folder: Path, monkeypatch: pytest.
     memory, disk = check_recipe(folder / "recipe.yaml").warnings
     assert "1.0 GB of memory" in memory.message
     assert "0.10 GB are free" in disk.message
+
+
+def test_an_import_of_what_is_nowhere_to_be_found_is_named_at_its_line(folder: Path) -> None:
+    (folder / "model.py").write_text("import json\nfrom no_such_package.layers import Block\ndef build(width): ...\n")
+    found = problem(folder)
+    assert found.code == "entry-import-failed"
+    assert "model.py:2` imports `no_such_package`, which is not installed here" in found.message
+    assert "install `no_such_package`" in found.hint
+    assert found.where.endswith("recipe.yaml:3 model.entry")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "import layers\nfrom parts.deep import thing",
+        "import os.path, sys, torch",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import no_such_package",
+        "try:\n    import no_such_package\nexcept ImportError:\n    pass",
+        "import sys\nsys.path.insert(0, '../src')\nimport no_such_package",
+    ],
+    ids=["beside", "installed", "types", "tried", "path"],
+)
+def test_an_import_that_may_work_is_no_problem(folder: Path, lines: str) -> None:
+    (folder / "layers.py").write_text("")
+    (folder / "parts").mkdir()
+    (folder / "model.py").write_text(f"{lines}\ndef build(width): ...\n")
+    check_recipe(folder / "recipe.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edgeglm.boards import BOARDS
-from edgeglm.errors import DataError, EdgeglmError, EntryError, ModelError, UserError
+from edgeglm.check import check_recipe
+from edgeglm.errors import DataError, EdgeglmError, EntryError, ModelError, RecipeError, UserError
 from edgeglm.model import Model
 from edgeglm.recipe import LoadedRecipe, load_recipe
 from edgeglm.recipe.files import file_problems
@@ -246,6 +248,7 @@ def test_resnets_of_other_shapes_are_not_taken_for_torchvisions() -> None:
     shapes = resnet_shapes((2, 2, 2, 2), bottleneck=False, classes=7)
     assert recognise(shapes | {"conv1.weight": (64, 3, 3, 3)}) is None
     assert recognise(shapes | {"layer1.0.conv1.weight": (128, 64, 3, 3)}) is None
+    assert recognise(shapes | {"layer1.0.se.fc1.weight": (4, 64)}) is None
     assert recognise(resnet_shapes((2, 2, 2, 3), bottleneck=False, classes=7)) is None
 
 
@@ -263,6 +266,33 @@ def test_torchvisions_mobilenets_are_recognised_with_their_width(stem: int, last
     assert found is not None
     assert found.expression == f"torchvision.models.mobilenet_v2(weights=None, num_classes=5{more})"
     assert recognise(shapes | {"features.18.0.weight": (1280, 77, 1, 1)}) is None
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_what_is_written_for_torchvision_is_python_and_check_says_that_torchvision_is_missing(name: str) -> None:
+    shapes: dict[str, tuple[int, ...]] = {
+        "features.0.0.weight": (16, 3, 3, 3),
+        "features.1.conv.0.0.weight": (16, 1, 3, 3),
+        "features.18.0.weight": (1280, 160, 1, 1),
+        "classifier.1.weight": (3, 1280),
+    }
+    if name == "resnet18":
+        shapes = resnet_shapes((2, 2, 2, 2), bottleneck=False, classes=3)
+    save_file({key: torch.zeros(shape) for key, shape in shapes.items()}, "m.safetensors")
+    init(Path("mine"), model=Path("m.safetensors"), images=photos(Path("photos")))
+    tree = ast.parse(Path("mine/model.py").read_text())
+    (call,) = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    assert ast.unparse(call.func) == f"torchvision.models.{name}"
+    assert "weights" in {keyword.arg for keyword in call.keywords}
+    with pytest.raises(RecipeError) as checked:
+        check_recipe(Path("mine/recipe.yaml"))
+    with pytest.raises(EntryError) as ran:
+        opened(load_recipe(Path("mine/recipe.yaml")))
+    for caught in (checked.value, ran.value):
+        assert caught.code == "entry-import-failed"
+        assert "imports `torchvision`, which is not installed here" in str(caught)
+        assert "install `torchvision` into the environment" in str(caught.problems[0].hint)
+    assert "model.py:8" in str(checked.value)
 
 
 class Custom(nn.Module):

@@ -33,6 +33,7 @@ from tests.support.nets import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edgeglm.model import Model
@@ -260,6 +261,95 @@ def test_channels_that_forward_moves_about_are_left_though_the_shapes_would_fit(
     assert result.module.stem.out_channels == 16
     assert result.module.last.out_channels == 8
     assert any("stem" in note or "scale" in note for note in ctx.notes[1:])
+
+
+class ChannelsFirstNorm(nn.LayerNorm):
+    """LayerNorm over the channels of feature maps, as in ConvNeXt."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+NORMS = [
+    pytest.param(lambda: nn.GroupNorm(1, 16), id="GroupNorm-1"),
+    pytest.param(lambda: nn.GroupNorm(4, 16), id="GroupNorm-4"),
+    pytest.param(lambda: nn.GroupNorm(4, 16, affine=False), id="GroupNorm-without-weights"),
+    pytest.param(lambda: ChannelsFirstNorm(16), id="LayerNorm"),
+    pytest.param(lambda: ChannelsFirstNorm(16, elementwise_affine=False), id="LayerNorm-without-weights"),
+]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_norm_over_several_channels_hides_no_fault_elsewhere_and_its_own_channels_are_pruned(
+    norm: Callable[[], nn.Module],
+) -> None:
+    class Normed(Shuffled):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm = nn.Conv2d(1, 16, 3, padding=1), norm()
+            self.stem = nn.Conv2d(16, 16, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(F.relu(self.norm(self.first(x))))
+
+    result = pruned(make_model(Normed()), channel_ratio=0.5).module
+    assert (result.first.out_channels, result.stem.out_channels, result.last.out_channels) == (8, 16, 8)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_moved_channels_that_flow_into_a_norm_further_on_are_left(norm: Callable[[], nn.Module]) -> None:
+    class Normed(Shuffled):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = norm()
+
+    result = pruned(make_model(Normed()), channel_ratio=0.5).module
+    assert (result.stem.out_channels, result.last.out_channels) == (16, 8)
+
+
+class Pair(nn.Module):
+    """Two convolutions side by side, and what reads both."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.left, self.right, self.norm = nn.Conv2d(1, 16, 3), nn.Conv2d(1, 16, 3), norm
+        self.last, self.head = nn.Conv2d(32, 16, 1), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(torch.cat([self.left(x), self.right(x)], 1)))
+        return self.head(F.relu(self.last(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("groups", "width"), [(1, 8), (2, 16), (4, 16)])
+def test_layers_that_only_fit_the_groups_of_a_norm_at_equal_shares_are_left(groups: int, width: int) -> None:
+    result = pruned(make_model(Pair(nn.GroupNorm(groups, 32))), channel_ratio=0.5).module
+    assert (result.left.out_channels, result.right.out_channels, result.last.out_channels) == (width, width, 8)
+
+
+def test_layers_whose_channels_the_trace_miscounts_are_left() -> None:
+    class Gated(Pair):
+        def forward(self, x: Tensor) -> Tensor:
+            one, two = torch.cat([self.left(x), self.right(x)], 1).chunk(2, 1)
+            return self.head(F.relu(self.last(one * two)).mean((2, 3)))
+
+    module = Gated(nn.Identity())
+    module.last = nn.Conv2d(16, 16, 1)
+    result = pruned(make_model(module), channel_ratio=0.5).module
+    assert (result.left.out_channels, result.right.out_channels, result.last.out_channels) == (16, 16, 8)
+
+
+def test_tokens_normed_over_two_axes_lose_features() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.norm, self.head = nn.Linear(8, 32), nn.LayerNorm((8, 32)), nn.Linear(32, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.norm(self.embed(x.squeeze(1))).mean(1))
+
+    result = pruned(make_model(Tokens()), channel_ratio=0.5).module
+    assert result.norm.normalized_shape == (8, 16)
 
 
 def test_a_forward_that_makes_float32_tensors_of_its_own_is_tried_in_float32() -> None:

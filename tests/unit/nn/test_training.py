@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from edgeglm.data import ArraySplit, Data
 from edgeglm.errors import EntryError, StepError, StorageError
 from edgeglm.nn.checkpoint import read_checkpoint, write_checkpoint
-from edgeglm.nn.holdout import hold_out
+from edgeglm.nn.holdout import Best, hold_out
 from edgeglm.nn.inference import predict
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.losses import distillation_loss
@@ -27,6 +27,9 @@ from edgeglm.nn.optimization import learning_rate, steps_per_epoch
 from edgeglm.nn.training import train
 from edgeglm.steps import Distill, Finetune
 from tests.support.nets import Plain, Residual, blobs, images, make_context, make_model
+
+if TYPE_CHECKING:
+    from edgeglm.model import Model
 
 ROOT = Path(__file__).parents[3]
 
@@ -163,6 +166,61 @@ def test_the_best_epoch_is_kept_not_the_last() -> None:
     held = hold_out(blobs(256).targets, 256, 0.3, seed=0, where="")[1]
     assert accuracy(result, blobs(256).take(held)) == pytest.approx(max(seen))
     assert f"after epoch {seen.index(max(seen)) + 1} of 8" in ctx.notes[0] or seen.count(max(seen)) > 1
+
+
+RUINOUS: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 20.0, "clip_norm": None, "warmup_steps": 0}
+
+
+def trained_blobs() -> Model:
+    model = make_model(Plain())
+    return train(model, Finetune(epochs=4, learning_rate=0.01), make_context(model, blobs(256)))
+
+
+def test_training_that_made_the_network_worse_warns_with_both_values_and_the_mend() -> None:
+    model = trained_blobs()
+    held = blobs(256).take(hold_out(blobs(256).targets, 256, 0.3, seed=0, where="")[1])
+    ctx = make_context(model, blobs(256))
+    result = train(model, Finetune(epochs=2, validation_fraction=0.3, **RUINOUS), ctx)
+    before, after = (f"{accuracy(network, held):.4f}" for network in (model, result))
+    assert float(after) < 0.6 < float(before)
+    (said,) = ctx.warnings
+    assert f"accuracy {before} before it, {after} after its best epoch, on {len(held)} held-out" in said
+    assert "lower `learning_rate` (now 20)" in said
+    assert f"accuracy {after} on" in ctx.notes[0]
+    assert f"({before} before training)" in ctx.notes[0]
+
+
+def test_training_that_lost_no_more_than_chance_takes_does_not_warn() -> None:
+    for model, rate in ((trained_blobs(), 1e-4), (make_model(Plain()), 0.01)):
+        ctx = make_context(model, blobs(256))
+        train(model, Finetune(epochs=2, learning_rate=rate), ctx)
+        assert ctx.warnings == []
+        assert "before training" in ctx.notes[0]
+    few = Best()
+    few.start = 1.0
+    few.offer(0.95, 0.1)
+    assert not few.is_loss(20)
+    assert few.is_loss(2000)
+
+
+def test_a_resumed_run_knows_what_the_network_was_before_training_and_where_it_goes_on(tmp_path: Path) -> None:
+    model, config = trained_blobs(), Finetune(epochs=3, **RUINOUS)
+    whole = make_context(model, blobs(256))
+    train(model, config, whole)
+
+    def stop(done: int, total: int, **values: float) -> None:
+        if "metric" in values and done > total / 2:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(model, config, make_context(model, blobs(256), checkpoint=path, progress=stop))
+    told: list[tuple[int, int]] = []
+    ctx = make_context(model, blobs(256), checkpoint=path, progress=lambda done, total, **_: told.append((done, total)))
+    train(model, config, ctx)
+    assert (ctx.notes, ctx.warnings) == (whole.notes, whole.warnings)
+    assert told[0] == (4, 12)  # the first epoch was done before
+    assert len(ctx.warnings) == 1
 
 
 def test_training_stops_early_when_nothing_gets_better() -> None:

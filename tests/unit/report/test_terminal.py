@@ -8,6 +8,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from edgeglm.report.findings import step_name
+from edgeglm.report.html import render_html
 from edgeglm.report.terminal import print_summary
 from tests.support.reports import SAMPLES, cifar_report, digits_report, hostile_report
 
@@ -46,6 +48,16 @@ def test_verdicts_warnings_and_the_reports_place_are_told() -> None:
     assert "No faster than the baseline on this host: 0.44x" in text
     assert "measure on the rpi5 itself" in text
     assert text.endswith("report: build/resnet56/report.html (12 min 22 s)")
+
+
+def test_what_a_step_warns_of_stands_among_the_warnings_and_on_the_page_too() -> None:
+    found = cifar_report()
+    step = msgspec.structs.replace(found.steps[-1], warnings=["training made the network worse: lower it"])
+    found = msgspec.structs.replace(found, steps=[*found.steps[:-1], step])
+    said = f"Step {len(found.steps)}, {step_name(step)}: training made the network worse"
+    assert f"warning {said}" in " ".join(printed(found).split())
+    page = render_html(found)
+    assert said in page[page.index('id="warnings"') :]
 
 
 def test_a_met_budget_is_said_in_ascii_that_any_terminal_shows() -> None:
