@@ -1,50 +1,30 @@
-"""Steps and artifacts of one recipe, each from the cache when it was made before."""
+"""The files of one recipe's networks, each from the cache when it was made before."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from edgeglm.artifacts.built import Built
 from edgeglm.cache import Cache, Entry, make_key
-from edgeglm.errors import EdgeglmError, ExportError, StepError
+from edgeglm.errors import ExportError
 from edgeglm.files import sha256_file
-from edgeglm.host import cpu_features, entry_point_packages, has_fast_int8
+from edgeglm.host import cpu_features, has_fast_int8
 from edgeglm.model import Model, ModelFile
-from edgeglm.steps import Context, step_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from edgeglm.boards import Board
     from edgeglm.data import Arrays, Split
-    from edgeglm.log import Log
     from edgeglm.project import Project
     from edgeglm.recipe import ArtifactConfig, Quantize
-    from edgeglm.steps import StepConfig
 
 CALIBRATION_BATCH = 32
-STEP_FILES = ("weights.safetensors", "edits.json")
-
-
-@dataclass(frozen=True)
-class StepRun:
-    """One step that has run, or was found in the cache."""
-
-    index: int
-    config: StepConfig
-    model: Model
-    key: str
-    folder: Path  # holds weights.safetensors and edits.json
-    notes: list[str]
-    warnings: list[str]
-    seconds: float
-    cached: bool
 
 
 @dataclass(frozen=True)
@@ -59,147 +39,6 @@ class File:
     def size_bytes(self) -> int:
         """Bytes on disk."""
         return self.built.path.stat().st_size
-
-
-def step_key(index: int, config: StepConfig) -> str:
-    """Return the step's name as `--set` writes it."""
-    return f"steps[{index}].{step_name(config)}"
-
-
-def step_parts(config: StepConfig) -> dict[str, Any]:
-    """Return what of a step alone belongs into a key; of a plug-in's, the packages that offer it too."""
-    parts: dict[str, Any] = {"step": step_name(config), "settings": config.as_settings()}
-    if not type(config).__module__.startswith("edgeglm."):
-        parts["packages"] = entry_point_packages("edgeglm.steps", parts["step"])
-    return parts
-
-
-def make_context(
-    project: Project, index: int, config: StepConfig, *, log: Log, precision: str, checkpoint: Path | None
-) -> Context:
-    """Return what a step may use besides the model."""
-    return Context(
-        original=cast("Model", project.original),
-        data=project.data,
-        output=project.recipe.task.output,
-        seed=project.recipe.seed,
-        threads=project.threads,
-        device=project.device,
-        precision=precision,
-        entries=project.entries,
-        progress=log.progress,
-        checkpoint=checkpoint,
-        key=step_key(index, config),
-    )
-
-
-def choose_precision(project: Project, cache: Cache, log: Log) -> str:
-    """Return the number type that trains faster here; measured once and stored, so that a later run agrees.
-
-    The choice changes weights, so it is part of every later key.
-    """
-    wanted = {getattr(step, "precision", None) for step in project.recipe.steps}
-    if "auto" not in wanted:
-        return "float32"
-    from edgeglm.nn.precision import measure_precision
-
-    model = cast("Model", project.original)
-    key = make_key(project=project.key, device=project.device)
-    with cache.entry("precision", key) as entry:
-        precision = str((entry.result or {}).get("precision", ""))
-        if precision not in ("float32", "bfloat16"):
-            precision = measure_precision(model, project.sample, device=project.device, threads=project.threads)
-            entry.finish(precision=precision)
-    log.note(f"training in {precision}")
-    return precision
-
-
-def run_steps(project: Project, cache: Cache, log: Log) -> list[StepRun]:
-    """Run every step in order, from the cache where the key is known.
-
-    Raises:
-        StepError: A step cannot run, or changed nothing.
-    """
-    runs: list[StepRun] = []
-    if not project.recipe.steps:
-        return runs
-    precision = choose_precision(project, cache, log)
-    model, key = cast("Model", project.original), make_key(base=project.key, precision=precision, device=project.device)
-    for index, config in enumerate(project.recipe.steps):
-        log.stage(step_key(index, config))
-        key = make_key(before=key, **step_parts(config))
-        with cache.entry("step", key) as entry:
-            found = _cached_step(project, index, config, key, entry)
-            if found is None and (entry.damaged or entry.result is not None):
-                log.note("what the cache held of this step was damaged: it is made again")
-            run = found or _fresh_step(project, index, config, key, entry, model, log=log, precision=precision)
-        for note in run.notes:
-            log.note(note)
-        for warning in run.warnings:
-            log.warn(warning)
-        if run.cached:
-            log.note(f"from the cache (took {run.seconds:.0f} s)")
-        model = run.model
-        runs.append(run)
-    return runs
-
-
-def _cached_step(project: Project, index: int, config: StepConfig, key: str, entry: Entry) -> StepRun | None:
-    from edgeglm.nn.structure import load_weights, replay
-
-    result = entry.result
-    if result is None:
-        return None
-    try:
-        notes, warnings = (msgspec.convert(result[said], list[str]) for said in ("notes", "warnings"))
-        seconds = float(result["seconds"])
-        edits = msgspec.json.decode((entry.folder / "edits.json").read_bytes(), type=list[dict[str, Any]])
-        model = load_weights(replay(cast("Model", project.original), edits), entry.folder / "weights.safetensors")
-    except (EdgeglmError, msgspec.MsgspecError, OSError, KeyError, TypeError, ValueError):  # made again
-        return None
-    return StepRun(index, config, model, key, entry.folder, notes, warnings, seconds, True)
-
-
-def _fresh_step(
-    project: Project,
-    index: int,
-    config: StepConfig,
-    key: str,
-    entry: Entry,
-    model: Model,
-    *,
-    log: Log,
-    precision: str,
-) -> StepRun:
-    from edgeglm.files import write_bytes
-    from edgeglm.nn.loading import state_sha256
-    from edgeglm.nn.structure import save_weights
-
-    started = time.perf_counter()
-    checkpoint = entry.folder / "checkpoint.pt"
-    ctx = make_context(project, index, config, log=log, precision=precision, checkpoint=checkpoint)
-    after = config.apply(model, ctx)
-    if state_sha256(after.module) == state_sha256(model.module):
-        raise StepError(
-            "the step changed nothing: the network is the same as before it",
-            where=ctx.key,
-            hint="remove the step, or give it settings that do something",
-            code="step-changed-nothing",
-        )
-    seconds = time.perf_counter() - started
-    save_weights(after, entry.folder / "weights.safetensors")
-    write_bytes(entry.folder / "edits.json", msgspec.json.encode(after.edits))
-    said = {"notes": ctx.notes, "warnings": ctx.warnings}
-    entry.finish(*STEP_FILES, **said, seconds=seconds, step=ctx.key, recipe=project.recipe.name)
-    checkpoint.unlink(missing_ok=True)
-    return StepRun(index, config, after, key, entry.folder, ctx.notes, ctx.warnings, seconds, False)
-
-
-def source_bytes(model: Model | ModelFile) -> int:
-    """Return how many bytes the weights take as they are."""
-    if isinstance(model, ModelFile):
-        return model.path.stat().st_size
-    return sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())
 
 
 def calibration_batches(split: Split, limit: int, *, seed: int = 0) -> Iterator[Arrays]:

@@ -12,7 +12,7 @@ import msgspec
 from edgeglm_agent.wire import Manifest, encode_manifest
 
 from edgeglm.budget import judge
-from edgeglm.build import Builder, File, StepRun, run_steps
+from edgeglm.build import Builder, File
 from edgeglm.cache import Cache
 from edgeglm.errors import BudgetMissedError, EdgeglmError
 from edgeglm.evaluation import Evaluator
@@ -25,6 +25,7 @@ from edgeglm.project import open_project
 from edgeglm.recipe import dump_recipe, resolved
 from edgeglm.report.types import Report
 from edgeglm.sides import MadeArtifact, artifact_side, baseline_side, measure_files, step_side
+from edgeglm.step_runs import StepRun, run_steps
 
 if TYPE_CHECKING:
     from pathlib import Path

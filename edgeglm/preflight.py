@@ -10,21 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.build import (
-    Builder,
-    calibration_batches,
-    export_float,
-    make_context,
-    quantize_file,
-    source_bytes,
-    step_parts,
-)
+from edgeglm.build import Builder, calibration_batches, export_float, quantize_file
 from edgeglm.cache import Cache, cache_folder, make_key
 from edgeglm.data import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError, StorageError
 from edgeglm.host import free_disk_bytes
 from edgeglm.log import SilentLog
-from edgeglm.model import Model
+from edgeglm.model import Model, ModelFile
+from edgeglm.step_runs import make_context, step_parts
 
 if TYPE_CHECKING:
     from edgeglm.log import Log
@@ -121,7 +114,7 @@ def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache) -
 
 def check_disk(project: Project, output: Path, cache: Cache) -> None:
     """Raise StorageError when cache or output folder have too little room for what the run will write."""
-    weights = source_bytes(project.original)
+    weights = _source_bytes(project.original)
     # each step keeps weights, and while it trains a checkpoint: weights, the best ones, two optimizer moments
     in_cache = weights * (len(project.recipe.steps) + 4 + 2 * len(project.recipe.artifacts))
     in_output = weights * (len(project.recipe.steps) + 2 * len(project.recipe.artifacts))
@@ -137,3 +130,10 @@ def check_disk(project: Project, output: Path, cache: Cache) -> None:
                 hint=f"make room, or {mend}",
                 code="disk-too-small",
             )
+
+
+def _source_bytes(model: Model | ModelFile) -> int:
+    """Return how many bytes the weights take as they are."""
+    if isinstance(model, ModelFile):
+        return model.path.stat().st_size
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.module.state_dict().values())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from edgeglm.build import File, StepRun, step_key
 from edgeglm.model import Model, ModelFile
 from edgeglm.report.types import ArtifactSide, Latency, Side, StepSide
+from edgeglm.step_runs import StepRun, step_key
 
 if TYPE_CHECKING:
+    from edgeglm.build import File
     from edgeglm.data import Arrays
     from edgeglm.evaluation import Evaluator
     from edgeglm.log import Log

@@ -12,7 +12,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from edgeglm.build import Builder, calibration_batches, run_steps, step_parts
+from edgeglm.build import Builder, calibration_batches
 from edgeglm.cache import Cache
 from edgeglm.data import ArraySplit
 from edgeglm.evaluation import OUTPUTS, Evaluator
@@ -22,6 +22,7 @@ from edgeglm.nn.inference import predict
 from edgeglm.nn.loading import module_text
 from edgeglm.project import Project, open_project
 from edgeglm.recipe import load_recipe
+from edgeglm.step_runs import run_steps, step_parts
 from edgeglm.steps import StepConfig
 
 MODEL = """\
