@@ -110,7 +110,7 @@ def open_project(
         preprocess=msgspec.to_builtins(recipe.preprocess),
         weights=weights,
         data=loaded_data.sha256,
-        code=entries.sha256(),
+        code=entries.sha256(),  # asked here first, and so the run's from now on
         versions=versions,
         threads=threads,
         seed=recipe.seed,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import EdgeglmError, EntryError
+from edgeglm.sources.imports import static_imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ class Entries:
         self._before: frozenset[str] = frozenset()  # modules of the folder that somebody else had imported
         self._seen = 0  # how many modules there were when we last looked
         self._depth = 0
+        self._sha256 = ""
 
     def resolve(self, entry: str, *, key: str) -> Callable[..., Any]:
         """Return the function that an entry names; its module is run the first time.
@@ -114,15 +116,22 @@ class Entries:
         loaded = {**self._siblings, **(sys.modules if Entries._active is self else {})}
         paths = {path for name, module in loaded.items() if (path := self._file_below(name, module))}
         paths.update(self._files)
-        return {Path(os.path.relpath(path, self._root)).as_posix(): path for path in sorted(paths)}
+        names = sorted({self._name(path) for path in paths})
+        return {name: Path(os.path.normpath(self._root / name)) for name in names}
 
     def sha256(self) -> str:
-        """Return a digest of the content of :meth:`modules`; it changes when the user's code does."""
-        digest = hashlib.sha256()
-        for name, path in self.modules().items():
-            content = path.read_bytes() if path.is_file() else b""
-            digest.update(f"{name}\0{len(content)}\0".encode() + content)
-        return digest.hexdigest()
+        """Return a digest of the user's code as it was when this was first asked: a run has one, to its end.
+
+        It covers :meth:`modules`, and what below the folder these would import later.
+        """
+        if not self._sha256:
+            digest = hashlib.sha256()
+            files = static_imports(self.modules().values(), self._root, ignore=_OURS)
+            for name, path in sorted((self._name(path), path) for path in files):
+                content = path.read_bytes() if path.is_file() else b""
+                digest.update(f"{name}\0{len(content)}\0".encode() + content)
+            self._sha256 = digest.hexdigest()
+        return self._sha256
 
     def close(self) -> None:
         """Take the folder and its modules out of the interpreter's tables."""
@@ -179,6 +188,11 @@ class Entries:
         if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] in _OURS:
             return None
         return Path(file) if self._is_own(file) else None
+
+    def _name(self, path: Path) -> str:
+        """Return the path relative to the folder, which is the same wherever the folder lies, behind links too."""
+        prefix = next((prefix for prefix in self._prefixes if str(path).startswith(prefix)), "")
+        return Path(str(path)[len(prefix) :] if prefix else os.path.relpath(path, self._root)).as_posix()
 
     def _is_own(self, file: str) -> bool:
         """Tell whether a file is the user's code: below the folder, not a package installed there."""

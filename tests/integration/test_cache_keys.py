@@ -19,6 +19,7 @@ from edgeglm.evaluation import OUTPUTS, Evaluator
 from edgeglm.log import SilentLog
 from edgeglm.measure.external_data import model_file_sha256
 from edgeglm.nn.loading import module_text
+from edgeglm.pipeline import Result, run_recipe
 from edgeglm.project import Project, open_project
 from edgeglm.recipe import load_recipe
 from edgeglm.steps import StepConfig
@@ -85,6 +86,37 @@ def test_a_change_of_the_file_that_only_augment_names_changes_the_key(tmp_path: 
     assert make(tmp_path).key == before
     (tmp_path / "aug.py").write_text(AUGMENT.replace("1.0", "2.0"))
     assert make(tmp_path).key != before
+
+
+LAZY = """\
+def augment(inputs, generator):
+    from helper import FACTOR
+    return inputs * FACTOR
+"""
+
+
+def test_a_helper_that_is_imported_only_while_a_step_runs_is_part_of_its_key(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "project", Cache(tmp_path / "cache")
+    folder.mkdir()
+    (folder / "aug.py").write_text(LAZY)
+    (folder / "helper.py").write_text("FACTOR = 1.0\n")
+    make(folder)  # writes the other files
+
+    def compress() -> Result:
+        return run_recipe(load_recipe(folder / "recipe.yaml"), output=tmp_path / "out", log=SilentLog(), cache=cache)
+
+    fresh, again = compress(), compress()
+    assert [run.report.steps[0].cached for run in (fresh, again)] == [False, True]
+    assert again.report.lineage == fresh.report.lineage
+    assert fresh.manifest is not None
+    assert again.manifest is not None
+    assert again.manifest.version == fresh.manifest.version
+    assert again.manifest.lineage == fresh.manifest.lineage
+    (folder / "helper.py").write_text("FACTOR = 2.0\n")
+    changed = compress()
+    assert not changed.report.steps[0].cached
+    assert changed.manifest is not None
+    assert changed.manifest.version != fresh.manifest.version
 
 
 def test_the_version_of_a_package_that_an_entry_comes_from_is_part_of_the_key(
