@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,7 @@ from edgeglm.host import (
 
 Status = Literal["ok", "warn", "fail"]
 EXTRAS = ("onnx", "tflite")
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*?)\s*(?:;(.*))?$")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?\s*([^;]*?)\s*(?:;(.*))?$")
 _CLAUSE = re.compile(r"(==|>=|<=|!=|<|>)\s*([0-9][0-9.]*)")
 _FAILING_MEMORY_BYTES = 10**9
 _FAILING_DISK_BYTES = 10**8
@@ -63,7 +63,10 @@ def diagnose() -> list[Finding]:
 
 
 def requirements(lines: list[str] | None = None) -> list[Requirement]:
-    """Return what the installed edgeglm requires, from its own metadata (or from `lines` of that form)."""
+    """Return what the installed edgeglm requires, from its own metadata (or from `lines` of that form).
+
+    An extra that takes in another (``edgeglm[onnx]``) requires the packages of that one.
+    """
     if lines is None:
         try:
             lines = metadata.requires("edgeglm") or []
@@ -73,10 +76,13 @@ def requirements(lines: list[str] | None = None) -> list[Requirement]:
     for line in lines:
         match = _REQUIREMENT.match(line)
         assert match is not None  # metadata is written by the build, not by a person
-        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", match[3] or "")
-        versions = ",".join(sorted(match[2].strip("() ").split(","), reverse=True))  # `>=` first
-        found.append(Requirement(match[1], versions, extra[1] if extra else ""))
-    return found
+        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", match[4] or "")
+        versions = ",".join(sorted(match[3].strip("() ").split(","), reverse=True))  # `>=` first
+        found.append((Requirement(match[1], versions, extra[1] if extra else ""), match[2]))
+    taken_in = {(item.extra, inner) for item, inner in found if item.name == "edgeglm"}
+    return [item for item, _ in found if item.name != "edgeglm"] + [
+        replace(item, extra=outer) for item, _ in found for outer, inner in sorted(taken_in) if item.extra == inner
+    ]
 
 
 def in_range(version: str, versions: str) -> bool:
