@@ -96,6 +96,7 @@ def test_a_disk_that_is_full_while_a_result_is_staged_is_left_as_it_was(
 def test_a_disk_that_was_full_while_a_result_was_staged_has_its_room_again(tmp_path: Path) -> None:
     """A small tmpfs, in a mount namespace of its own: it goes with the process."""
     alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    script = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
     program = """
 import shutil, sys
 import os
@@ -118,8 +119,7 @@ except StorageError as error:
     print(error.code, shutil.disk_usage(out).free == before, (out / "manifest.json").is_file())
 """
     done = subprocess.run(
-        [*alone, "sh", "-c", 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"', str(tmp_path)]
-        + [sys.executable, "-c", program, str(tmp_path)],
+        [*alone, "sh", "-c", script, str(tmp_path), sys.executable, "-c", program, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
