@@ -127,7 +127,7 @@ def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel) -> Problem
         return None
     kind = "TFLite" if isinstance(model, TfliteModel) else "ONNX"
     hint = "write `source: tflite`" if is_tflite else "export or copy the file again"
-    return Problem(f"`{path}` is no {kind} file", hint, loaded.where("model.path"), code="model-corrupt")
+    return Problem(f"`{path}` is no {kind} file", hint, loaded.where("model.path"), code="file-unloadable")
 
 
 def _npz(loaded: LoadedRecipe, data: NpzData) -> Problem | None:

@@ -448,7 +448,7 @@ def test_a_damaged_onnx_file_is_refused_before_anything_is_written() -> None:
     Path("m.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelError) as caught:
         init(Path("mine"), model=Path("m.onnx"))
-    assert caught.value.code == "model-corrupt"
+    assert caught.value.code == "file-unloadable"
     assert not Path("mine").exists()
 
 
