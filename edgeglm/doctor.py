@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeglm.cache import cache_folder
 from edgeglm.check import LOW_DISK_BYTES, LOW_MEMORY_BYTES, converter_exists_here
@@ -23,6 +23,9 @@ from edgeglm.host import (
     package_version,
     usable_cores,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 Status = Literal["ok", "warn", "fail"]
 EXTRAS = ("onnx", "tflite")
@@ -56,7 +59,7 @@ def diagnose() -> list[Finding]:
     required = requirements()
     findings = [_python(), *(_package(item) for item in required if not item.extra)]
     findings += [_extra(extra, [item for item in required if item.extra == extra]) for extra in EXTRAS]
-    findings += [_onnxruntime_twice(), _converter(), _plugins(), _cpu(), _memory()]
+    findings += [_onnxruntime_twice(), _converter(), *_plugins(), _cpu(), _memory()]
     findings += [_disk("disk: cache", cache_folder(), "set EDGEGLM_CACHE to a folder with more space")]
     findings += [_disk("disk: here", Path.cwd(), "write the result elsewhere with -o"), _gpu()]
     return findings
@@ -166,16 +169,28 @@ def _converter() -> Finding:
     return Finding(name, "warn", f"litert-converter has no wheel for {here}", hint)
 
 
-def _plugins() -> Finding:
+def _plugins() -> list[Finding]:
     """Load what other packages add, as a recipe would."""
-    from edgeglm.steps import step_types
+    from edgeglm_agent.engines import engine_types
 
+    from edgeglm import sources, steps, tasks
+
+    recipes, files = "every recipe fails until then", "files of that format cannot be run until then"
+    return [
+        _offered("steps", steps.step_types, recipes),
+        _offered("tasks", tasks.task_types, recipes),
+        _offered("model sources", sources.model_types, recipes),
+        _offered("data sources", sources.data_types, recipes),
+        _offered("engines", lambda: {name: load() for name, load in engine_types().items()}, files),
+    ]
+
+
+def _offered(name: str, types: Callable[[], Mapping[str, Any]], until_then: str) -> Finding:
     try:
-        names = list(step_types())
+        return Finding(name, "ok", ", ".join(types()))
     except Exception as error:  # a plug-in's module may raise anything
-        hint = "mend or uninstall that package: every recipe fails until then"
-        return Finding("steps", "fail", f"{type(error).__name__}: {error}".replace("\n", " "), hint)
-    return Finding("steps", "ok", ", ".join(names))
+        hint = f"mend or uninstall that package: {until_then}"
+        return Finding(name, "fail", f"{type(error).__name__}: {error}".replace("\n", " "), hint)
 
 
 def _cpu() -> Finding:

@@ -34,7 +34,7 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
             found.append(_weights(loaded, model.weights))
     elif isinstance(model, GivenModel):
         found.append(_given(loaded, "model"))
-    else:
+    elif isinstance(model, OnnxModel | TfliteModel):
         found.append(_model_file(loaded, model))
     if isinstance(data, PythonData):
         found.append(entry_problem(data.entry, loaded, "data.entry", given={**data.args, "split": "train"}))
@@ -42,7 +42,7 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
         found.append(_npz(loaded, data))
     elif isinstance(data, GivenData):
         found.append(_given(loaded, "data"))
-    else:
+    elif isinstance(data, ImagesData):
         found.append(_images(loaded, data))
     if isinstance(recipe.labels, str):
         found.append(_labels(loaded, recipe.labels))

@@ -25,7 +25,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def install(**points: str) -> None:
         found = [EntryPoint(name, value, "edgeglm.steps") for name, value in points.items()]
-        monkeypatch.setattr("edgeglm.steps.entry_points", lambda **_: found)
+        monkeypatch.setattr("edgeglm.plugins.entry_points", lambda **_: found)
         step_types.cache_clear()
 
     yield install
