@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
-import importlib.machinery
 import importlib.util
 import inspect
 import os
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import EdgeglmError, EntryError
-from edgeglm.sources.imports import static_imports
+from edgeglm.sources.imports import importable_elsewhere, static_imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -220,7 +219,7 @@ class Entries:
         module = importlib.util.module_from_spec(spec)
         plain = ".".join(path.relative_to(self._root).with_suffix("").parts) if self._is_own(str(path)) else ""
         with self.guard(entry, key):
-            if plain and plain not in sys.modules and not _importable_elsewhere(plain, self._root):
+            if plain and plain not in sys.modules and not importable_elsewhere(plain, self._root):
                 sys.modules[plain] = module  # `import model` in data.py must find this one, not run it again
                 self._siblings[plain] = module
             sys.modules[name] = module
@@ -296,12 +295,3 @@ class Entries:
     def _shown(self, path: Path) -> str:
         """Return the path as the user would write it: below the folder that they gave."""
         return os.path.normpath(self.folder / os.path.relpath(path.resolve(), self._root))
-
-
-def _importable_elsewhere(name: str, root: Path) -> bool:
-    """Tell whether another module of this name would be found without the recipe's folder."""
-    top = name.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        return True
-    others = [entry for entry in sys.path if Path(entry or ".").resolve() != root]
-    return importlib.machinery.PathFinder.find_spec(top, others) is not None

@@ -1,14 +1,15 @@
-"""What code imports, read from its text: also what it has not imported yet, such as inside a function."""
+"""Imports that have not happened yet: what code will import, read from its text, and whose module a name would be."""
 
 from __future__ import annotations
 
 import ast
-from importlib.machinery import all_suffixes
+import sys
+from importlib.machinery import PathFinder, all_suffixes
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 
 def static_imports(files: Iterable[Path], root: Path, *, ignore: tuple[str, ...] = ()) -> set[Path]:
@@ -70,3 +71,12 @@ def _files(folder: Path, names: list[str]) -> Iterator[Path]:
 
 def _module_files(folder: Path, name: str) -> Iterator[Path]:
     yield from (path for suffix in all_suffixes() if (path := folder / f"{name}{suffix}").is_file())
+
+
+def importable_elsewhere(name: str, root: Path) -> bool:
+    """Tell whether another module of this name would be found without the recipe's folder."""
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return True
+    others = [entry for entry in sys.path if Path(entry or ".").resolve() != root]
+    return PathFinder.find_spec(top, others) is not None
