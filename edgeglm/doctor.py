@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeglm.cache import cache_folder
 from edgeglm.check import LOW_DISK_BYTES, LOW_MEMORY_BYTES, converter_exists_here
@@ -24,9 +24,12 @@ from edgeglm.host import (
     usable_cores,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 Status = Literal["ok", "warn", "fail"]
 EXTRAS = ("onnx", "tflite")
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*?)\s*(?:;(.*))?$")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?\s*([^;]*?)\s*(?:;(.*))?$")
 _CLAUSE = re.compile(r"(==|>=|<=|!=|<|>)\s*([0-9][0-9.]*)")
 _FAILING_MEMORY_BYTES = 10**9
 _FAILING_DISK_BYTES = 10**8
@@ -56,14 +59,17 @@ def diagnose() -> list[Finding]:
     required = requirements()
     findings = [_python(), *(_package(item) for item in required if not item.extra)]
     findings += [_extra(extra, [item for item in required if item.extra == extra]) for extra in EXTRAS]
-    findings += [_onnxruntime_twice(), _converter(), _plugins(), _cpu(), _memory()]
+    findings += [_onnxruntime_twice(), _converter(), *_plugins(), _cpu(), _memory()]
     findings += [_disk("disk: cache", cache_folder(), "set EDGEGLM_CACHE to a folder with more space")]
     findings += [_disk("disk: here", Path.cwd(), "write the result elsewhere with -o"), _gpu()]
     return findings
 
 
 def requirements(lines: list[str] | None = None) -> list[Requirement]:
-    """Return what the installed edgeglm requires, from its own metadata (or from `lines` of that form)."""
+    """Return what the installed edgeglm requires, from its own metadata (or from `lines` of that form).
+
+    An extra that takes in another (``edgeglm[onnx]``) requires the packages of that one.
+    """
     if lines is None:
         try:
             lines = metadata.requires("edgeglm") or []
@@ -73,10 +79,13 @@ def requirements(lines: list[str] | None = None) -> list[Requirement]:
     for line in lines:
         match = _REQUIREMENT.match(line)
         assert match is not None  # metadata is written by the build, not by a person
-        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", match[3] or "")
-        versions = ",".join(sorted(match[2].strip("() ").split(","), reverse=True))  # `>=` first
-        found.append(Requirement(match[1], versions, extra[1] if extra else ""))
-    return found
+        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", match[4] or "")
+        versions = ",".join(sorted(match[3].strip("() ").split(","), reverse=True))  # `>=` first
+        found.append((Requirement(match[1], versions, extra[1] if extra else ""), match[2]))
+    taken_in = {(item.extra, inner) for item, inner in found if item.name == "edgeglm"}
+    return [item for item, _ in found if item.name != "edgeglm"] + [
+        replace(item, extra=outer) for item, _ in found for outer, inner in sorted(taken_in) if item.extra == inner
+    ]
 
 
 def in_range(version: str, versions: str) -> bool:
@@ -160,16 +169,28 @@ def _converter() -> Finding:
     return Finding(name, "warn", f"litert-converter has no wheel for {here}", hint)
 
 
-def _plugins() -> Finding:
+def _plugins() -> list[Finding]:
     """Load what other packages add, as a recipe would."""
-    from edgeglm.steps import step_types
+    from edgeglm_agent.engines import engine_types
 
+    from edgeglm import sources, steps, tasks
+
+    recipes, files = "every recipe fails until then", "files of that format cannot be run until then"
+    return [
+        _offered("steps", steps.step_types, recipes),
+        _offered("tasks", tasks.task_types, recipes),
+        _offered("model sources", sources.model_types, recipes),
+        _offered("data sources", sources.data_types, recipes),
+        _offered("engines", lambda: {name: load() for name, load in engine_types().items()}, files),
+    ]
+
+
+def _offered(name: str, types: Callable[[], Mapping[str, Any]], until_then: str) -> Finding:
     try:
-        names = list(step_types())
+        return Finding(name, "ok", ", ".join(types()))
     except Exception as error:  # a plug-in's module may raise anything
-        hint = "mend or uninstall that package: every recipe fails until then"
-        return Finding("steps", "fail", f"{type(error).__name__}: {error}".replace("\n", " "), hint)
-    return Finding("steps", "ok", ", ".join(names))
+        hint = f"mend or uninstall that package: {until_then}"
+        return Finding(name, "fail", f"{type(error).__name__}: {error}".replace("\n", " "), hint)
 
 
 def _cpu() -> Finding:

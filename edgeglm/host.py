@@ -131,10 +131,15 @@ def module_versions(module: str) -> dict[str, str]:
     return {name: metadata.version(name) for name in sorted(set(names))}
 
 
+def entry_point_versions(group: str, name: str) -> dict[str, str]:
+    """Return the versions of the distributions that offer an entry point; none for what comes with edgeglm."""
+    dists = [point.dist for point in metadata.entry_points(group=group, name=name)]
+    return {dist.name: dist.version for dist in dists if dist is not None}
+
+
 def entry_point_packages(group: str, name: str) -> list[str]:
     """Return ``name version`` of every distribution that offers an entry point."""
-    points = metadata.entry_points(group=group, name=name)
-    return sorted(f"{point.dist.name} {point.dist.version}" for point in points if point.dist is not None)
+    return sorted(f"{dist} {version}" for dist, version in entry_point_versions(group, name).items())
 
 
 def nvidia_devices() -> list[str]:

@@ -137,17 +137,14 @@ def make_lineage(project: Project, recipe_text: str) -> Lineage:
 
 def make_reference(project: Project, outputs: Arrays) -> Reference:
     """Return how inputs and outputs are distributed on the evaluation data, for drift on the board."""
-    split, labels = project.data.evaluation, project.data.labels
+    split = project.data.evaluation
     count = min(len(split), REFERENCE_SAMPLES)
     chosen = split.take(np.unique(np.linspace(0, len(split) - 1, count).astype(np.int64)))
-    logits = project.recipe.task.logits(outputs)
-    winners = np.bincount(logits.argmax(axis=-1).ravel(), minlength=logits.shape[-1])
-    names = labels or tuple(str(index) for index in range(logits.shape[-1]))
     return Reference(
         samples=len(chosen),
         inputs=distributions(lambda: (rows for _, rows in batches(chosen, REFERENCE_BATCH))),
         outputs=distributions(lambda: iter([outputs])),
-        predicted={name: float(share) for name, share in zip(names, winners / winners.sum(), strict=False)},
+        predicted=project.recipe.task.predicted(outputs, project.data.labels),
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MARKER = ".edgeglm"  # its presence says that the files beside it are edgeglm's to replace; it is also the lock
+STAGING = ".staging"  # where a result lies until it is whole
 
 # what a result may hold; anything else in the folder is the user's and stays
 SCHEMES = ("", ".none", ".fp16", ".dynamic-int8", ".static-int8")
@@ -40,8 +41,7 @@ class OutputFolder:
         Raises:
             StorageError: The disk is full or refuses; the folder then has no manifest and is no result.
         """
-        staging = self.path / ".staging"
-        shutil.rmtree(staging, ignore_errors=True)
+        staging = self.path / STAGING
         if manifest is not None:  # written before anything old is removed: the disk may be full for it too
             write_bytes(staging / "manifest.json", manifest)
         for name, content in self._files.items():
@@ -64,7 +64,6 @@ class OutputFolder:
             if manifest is not None:
                 (staging / "manifest.json").replace(self.path / "manifest.json")
                 sync_folder(self.path)
-            shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager
@@ -88,4 +87,8 @@ def open_output(path: Path) -> Iterator[OutputFolder]:
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     with locked(path / MARKER, wait=False, what="to this output folder"):
-        yield OutputFolder(path)
+        shutil.rmtree(path / STAGING, ignore_errors=True)  # what a killed run left takes room that this one needs
+        try:
+            yield OutputFolder(path)
+        finally:
+            shutil.rmtree(path / STAGING, ignore_errors=True)

@@ -126,13 +126,13 @@ def run_recipe(
 
 
 def check_budget(report: Report) -> None:
-    """Raise BudgetMissedError when the report's budget has a violation."""
+    """Raise BudgetMissedError when the report's budget has a violation; its message has a line for each."""
     if report.budget.violations:
-        first = report.budget.violations[0]
+        rejected = report.recipe.get("on_violation") == "fail"
         raise BudgetMissedError(
-            "; ".join(f"{verdict.key}: {verdict.message}" for verdict in report.budget.violations),
-            where=first.artifact,
-            hint="loosen the budget, compress less, or train the steps for longer",
+            "\n".join(verdict.message for verdict in report.budget.violations),  # each begins with its artifact
+            hint="do what the lines say, or loosen `budget`"
+            + ("; what was made lies under rejected/, to be looked at" if rejected else ""),
         )
 
 

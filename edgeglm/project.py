@@ -14,17 +14,20 @@ from edgeglm_agent.wire import ProcessOp
 
 from edgeglm.boards import BOARDS, Board
 from edgeglm.cache import make_key
-from edgeglm.errors import RecipeError, UserError
-from edgeglm.host import module_versions, package_versions, usable_cores
+from edgeglm.errors import ModelError, RecipeError, UserError
+from edgeglm.host import entry_point_versions, module_versions, package_versions, usable_cores
 from edgeglm.model import Model, ModelFile
-from edgeglm.sources import GivenData, GivenModel, PythonData, PythonModel, load_data, load_model
+from edgeglm.plugins import tag
+from edgeglm.sources import DATA_GROUP, MODEL_GROUP, GivenData, GivenModel, PythonData, PythonModel
 from edgeglm.sources.entry import Entries
 from edgeglm.steps import step_name
+from edgeglm.tasks import GROUP as TASK_GROUP
 
 if TYPE_CHECKING:
     from edgeglm.data import Arrays, Data
     from edgeglm.log import Log
     from edgeglm.recipe import LoadedRecipe, Recipe
+    from edgeglm.sources import ModelSource
     from edgeglm.steps import StepConfig
 
 _ENTRY = re.compile(r"[^:\s]+:[A-Za-z_]\w*")
@@ -74,19 +77,23 @@ def open_project(
             )
     log.stage("data")
     if data is None:
-        loaded_data = load_data(recipe.data, entries, preprocess=preprocess, labels=labels, seed=recipe.seed)
+        loaded_data = recipe.data.load(
+            entries, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed
+        )
     else:
         from edgeglm.sources import data_from_objects
 
-        loaded_data = data_from_objects(data, preprocess=preprocess, labels=labels, seed=recipe.seed)
+        loaded_data = data_from_objects(data, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed)
     for warning in loaded_data.warnings:
         log.warn(warning)
     for name, split in loaded_data.splits.items():
         log.note(f"{name}: {len(split)} samples")
     sample = loaded_data.evaluation.rows(np.arange(min(SAMPLE_ROWS, len(loaded_data.evaluation))))
     log.stage("model")
+    original: Model | ModelFile
     if model is None:
-        original, described = load_model(recipe.model, entries, sample), msgspec.to_builtins(recipe.model)
+        original, described = recipe.model.load(entries, sample), msgspec.to_builtins(recipe.model)
+        _check_given(recipe.model, original)
     else:
         from edgeglm.nn.loading import build_python_model, module_text
 
@@ -104,13 +111,15 @@ def open_project(
         weights = model_file_sha256(original.path, original.format)
     threads = recipe.threads or usable_cores()
     versions = package_versions() | _import_entries(loaded, entries, own_model=model is None, own_data=data is None)
+    for group, used in ((MODEL_GROUP, recipe.model), (DATA_GROUP, recipe.data), (TASK_GROUP, recipe.task)):
+        versions |= entry_point_versions(group, tag(used))
     key = make_key(
         model=described,
         task=msgspec.to_builtins(recipe.task),
         preprocess=msgspec.to_builtins(recipe.preprocess),
         weights=weights,
         data=loaded_data.sha256,
-        code=entries.sha256(),
+        code=entries.sha256(),  # asked here first, and so the run's from now on
         versions=versions,
         threads=threads,
         seed=recipe.seed,
@@ -128,6 +137,18 @@ def open_project(
         versions=versions,
         key=key,
     )
+
+
+def _check_given(source: ModelSource, model: Model | ModelFile) -> None:
+    """Refuse a model that is not what its source says that it gives: the recipe's rules go by that."""
+    given = model.format if isinstance(model, ModelFile) else "network"
+    if given != source.gives:
+        raise ModelError(
+            f"`source: {tag(source)}` says that it gives {source.gives}, and gave {given}",
+            where="model",
+            hint="mend the package that adds this source: `gives` is a class attribute",
+            code="plugin-invalid",
+        )
 
 
 def step_entries(step: StepConfig) -> list[tuple[str, str]]:

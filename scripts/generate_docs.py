@@ -15,12 +15,13 @@ import msgspec
 from edgeglm_agent.processing import POST_OPERATIONS, PRE_OPERATIONS
 from msgspec import inspect as types
 
-from edgeglm.recipe.schema import default_of, own_steps, schema_text
+from edgeglm.recipe.schema import default_of, own, schema_text
 from edgeglm.recipe.source_comments import doc_line, field_comments
 from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe
 from edgeglm.recipe.wording import describe_range, describe_type
 from edgeglm.sources import GivenData, GivenModel, ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
 from edgeglm.sources.npz import Fractions
+from edgeglm.steps import step_types
 from edgeglm.tasks import Classification
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,7 +108,7 @@ def reference() -> str:
         "## steps\n\nA list; each item is `- name: {settings}`. Steps run in this order, each on what the one before"
         " it made.\n"
     )
-    parts += [_section(name, cls) for name, cls in own_steps().items()]
+    parts += [_section(name, cls) for name, cls in own(step_types()).items()]
     parts += [_section("artifacts", ArtifactConfig, level=2), _section("quantize", Quantize)]
     note = "A list; each item is `- name: {settings}`, or `- name` where every setting has a default."
     parts.append(f"## preprocess\n\n{note}\n")

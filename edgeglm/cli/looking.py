@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgeglm.cli.answer import Json, answer
 from edgeglm.cli.console import printing
 
 
@@ -43,17 +44,9 @@ def compare(
 
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="An ONNX or TFLite file, or an output folder.")],
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Say what a model file holds."""
     from edgeglm.inspection import inspect_path, render
 
-    found = inspect_path(path)
-    if json:
-        import msgspec
-
-        text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
-    else:
-        text = render(found)
-    with printing():
-        typer.echo(text)
+    answer(inspect_path(path), render, json=json)

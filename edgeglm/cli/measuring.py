@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgeglm.cli.console import ConsoleLog, printing
+from edgeglm.cli.answer import Json, answer
+from edgeglm.cli.console import ConsoleLog
 from edgeglm.cli.making import Overrides, RecipePath
 
 
@@ -22,40 +23,25 @@ def evaluate(
         typer.Option("-o", "--output", help="The folder whose artifacts are judged."),
     ] = None,
     overrides: Overrides = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Judge model files by a recipe's evaluation data."""
-    from edgeglm.inspection import evaluate_files, render_evaluation
+    from edgeglm.measuring import evaluate_files, render_evaluation
     from edgeglm.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides=overrides or [])
     with loaded.locating():
         results = evaluate_files(loaded, artifact or [], folder=output, log=ConsoleLog())
-    if json:
-        import msgspec
-
-        text = msgspec.json.format(msgspec.json.encode(results), indent=2).decode()
-    else:
-        text = render_evaluation(results)
-    with printing():
-        typer.echo(text)
+    answer(results, render_evaluation, json=json)
 
 
 def bench(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="ONNX and TFLite files; the first is 1.00x.")],
     threads: Annotated[int, typer.Option(min=1, help="Threads of each runtime.")] = 1,
     runs: Annotated[int, typer.Option(min=10, help="Runs of each file.")] = 200,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Time model files on this host, interleaved."""
-    from edgeglm.inspection import bench_files, render_bench
+    from edgeglm.measuring import bench_files, render_bench
 
-    rows = bench_files(files, threads=threads, runs=runs)
-    if json:
-        import msgspec
-
-        text = msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()
-    else:
-        text = render_bench(rows)
-    with printing():
-        typer.echo(text)
+    answer(bench_files(files, threads=threads, runs=runs), render_bench, json=json)

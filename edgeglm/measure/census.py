@@ -37,7 +37,7 @@ def weight_dtypes(path: Path, format: str) -> dict[str, int]:  # noqa: A002 - th
     """Return the bytes of all constants by type: ``{"int8": 98304, "float32": 512}``; what is shared counts once.
 
     Raises:
-        ModelError: The file cannot be read (``model-corrupt``, ``model-missing``).
+        ModelError: The file cannot be read (``file-unloadable``, ``model-file-missing``).
         MissingExtraError: The library that reads this format is not installed.
     """
     return read_graph(path, format).weight_dtypes()
@@ -64,7 +64,7 @@ def describe(path: Path, format: str) -> tuple[tuple[TensorSpec, ...], tuple[Ten
     """Return inputs and outputs as the runtime sees them, after it has loaded the file in a process of its own.
 
     Raises:
-        ModelError: The file is missing, or the runtime does not load it (``model-missing``, ``model-corrupt``).
+        ModelError: The file is missing, or the runtime does not load it (``model-file-missing``, ``file-unloadable``).
         MissingExtraError: The runtime is not installed.
     """
     _check_exists(path)
@@ -98,7 +98,7 @@ def read_graph(path: Path, format: str) -> Graph:  # noqa: A002
 def _check_exists(path: Path) -> None:
     if not path.is_file():
         hint = "paths in a recipe are relative to the recipe"
-        raise ModelError("there is no such file", hint=hint, where=str(path), code="model-missing")
+        raise ModelError("there is no such file", hint=hint, where=str(path), code="model-file-missing")
 
 
 def _corrupt(path: Path, format: str, said: str) -> ModelError:  # noqa: A002
@@ -106,5 +106,5 @@ def _corrupt(path: Path, format: str, said: str) -> ModelError:  # noqa: A002
         f"cannot be read as {format}: {said}",
         hint="the file is damaged, incomplete or of another format; copy or convert it again",
         where=str(path),
-        code="model-corrupt",
+        code="file-unloadable",
     )

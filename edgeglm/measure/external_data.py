@@ -21,8 +21,8 @@ def model_file_sha256(path: Path, format: str) -> str:  # noqa: A002 - the manif
         format: ``onnx`` or ``tflite``; a file that holds all its weights has its plain SHA-256.
 
     Raises:
-        ModelError: The file cannot be parsed (``model-corrupt``), or a file of its weights is not there
-            (``model-missing``).
+        ModelError: The file cannot be parsed (``file-unloadable``), or a file of its weights is not there
+            (``model-file-missing``).
     """
     own = sha256_file(path)
     names = _external_files(path) if format == "onnx" else []
@@ -37,7 +37,7 @@ def model_file_sha256(path: Path, format: str) -> str:  # noqa: A002 - the manif
                 f"its weights lie in `{name}`, which cannot be read: {error.strerror}",
                 where=str(path),
                 hint="copy that file into the folder of the model",
-                code="model-missing",
+                code="model-file-missing",
             ) from error
     return digest.hexdigest()
 
@@ -53,7 +53,7 @@ def _external_files(path: Path) -> list[str]:
             f"cannot be read as onnx: {type(error).__name__}: {error}",
             where=str(path),
             hint="the file is damaged, incomplete or of another format; copy or convert it again",
-            code="model-corrupt",
+            code="file-unloadable",
         ) from error
     return sorted({entry.value for entry in _external_entries(model) if entry.key == "location"})
 

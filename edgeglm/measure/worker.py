@@ -156,8 +156,10 @@ class Runner:
         """Return the error for what the engine said."""
         where = str(self.path)
         if reply.fault == "no-runtime":
-            extra = "tflite" if self.format == "tflite" else "onnx"
-            return MissingExtraError(reply.message, hint=f"install it: pip install 'edgeglm[{extra}]'", where=where)
+            hint = f"install it: pip install 'edgeglm[{self.format}]'"
+            if self.format not in ("onnx", "tflite"):
+                hint = "install, or mend, the package that has an engine for this format"
+            return MissingExtraError(reply.message, hint=hint, where=where)
         if reply.fault == "bad-file":
             hint = "the file is damaged, or not of this format; make it again"
             return ExportError(reply.message, hint=hint, where=where, code="file-unloadable")

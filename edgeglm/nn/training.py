@@ -62,7 +62,7 @@ def train(
         alpha: Weight of the teacher; 1 - alpha is that of the labels.
 
     Raises:
-        StepError: ``training-needs-logits``, ``training-needs-targets``, ``targets-out-of-range``,
+        StepError: ``training-needs-logits``, ``training-needs-targets``, ``data-targets``,
             ``training-data-too-small``, ``augment-wrong-shape``; ``training-diverged``, naming step and rate.
         EntryError: The user's augmentation raised.
         StorageError: The checkpoint cannot be written.
@@ -248,7 +248,7 @@ def _targets(model: Model, data: Split, output: str, alpha: float, ctx: Context)
         raise StepError(
             f"targets of shape {targets.shape} from {targets.min()} to {targets.max()} do not fit {shape[0]} logits",
             where=ctx.key,
-            code="targets-out-of-range",
+            code="data-targets",
             hint=f"targets are class numbers, one a sample, from 0 to {shape[0] - 1}",
         )
     return torch.from_numpy(targets.astype(np.int64))

@@ -36,7 +36,7 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
             found.append(_weights(loaded, model.weights))
     elif isinstance(model, GivenModel):
         found.append(_given(loaded, "model"))
-    else:
+    elif isinstance(model, OnnxModel | TfliteModel):
         found.append(_model_file(loaded, model))
     if isinstance(data, PythonData):
         found.append(entry_problem(data.entry, loaded, "data.entry", given={**data.args, "split": "train"}))
@@ -44,7 +44,7 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
         found.append(_npz(loaded, data))
     elif isinstance(data, GivenData):
         found.append(_given(loaded, "data"))
-    else:
+    elif isinstance(data, ImagesData):
         found.append(_images(loaded, data))
     if isinstance(recipe.labels, str):
         found.append(_labels(loaded, recipe.labels))
@@ -129,7 +129,7 @@ def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel) -> Problem
         return None if isinstance(model, TfliteModel) else _opset(loaded, path)
     kind = "TFLite" if isinstance(model, TfliteModel) else "ONNX"
     hint = "write `source: tflite`" if is_tflite else "export or copy the file again"
-    return Problem(f"`{path}` is no {kind} file", hint, loaded.where("model.path"), code="model-corrupt")
+    return Problem(f"`{path}` is no {kind} file", hint, loaded.where("model.path"), code="file-unloadable")
 
 
 def _opset(loaded: LoadedRecipe, path: Path) -> Problem | None:

@@ -6,9 +6,10 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from edgeglm.plugins import tag
 from edgeglm.recipe.types import ArtifactConfig
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
-from edgeglm.sources import NpzData, OnnxModel, TfliteModel
+from edgeglm.sources import ModelSource, NpzData
 from edgeglm.steps import step_name
 from edgeglm.steps._training import TrainingConfig
 
@@ -39,9 +40,9 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
 def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:
     """A model that is a file already is quantized, not trained, and stays in its format."""
     model = walker.built.get("model")
-    if not isinstance(model, OnnxModel | TfliteModel):
+    if not isinstance(model, ModelSource) or model.gives == "network":
         return
-    source = "onnx" if isinstance(model, OnnxModel) else "tflite"
+    source, gives = tag(model), model.gives
     if steps:
         walker.report(
             "steps",
@@ -52,11 +53,11 @@ def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:
     for index in range(artifacts):
         key = f"artifacts[{index}]"
         made = walker.built.get(f"{key}.format")
-        if made is not None and made != source:
+        if made is not None and made != gives:
             walker.report(
                 f"{key}.format",
-                f"a model of `source: {source}` gives {source} artifacts only, not {made}",
-                f"write `format: {source}`, or start from the PyTorch network with `source: python`",
+                f"a model of `source: {source}` gives {gives} artifacts only, not {made}",
+                f"write `format: {gives}`, or start from the PyTorch network with `source: python`",
                 code=_CONFLICT,
             )
 

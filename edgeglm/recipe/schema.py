@@ -6,15 +6,19 @@ What stands between keys (two artifacts that are one file, shares above 1, ...) 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from edgeglm_agent.processing import POST_OPERATIONS, PRE_OPERATIONS
 from msgspec import inspect as types
 
+from edgeglm.plugins import is_own
 from edgeglm.recipe.source_comments import doc_line, field_comments
-from edgeglm.recipe.types import ProcessStep, Recipe
+from edgeglm.recipe.types import TAGGED, ProcessStep, Recipe
 from edgeglm.steps import StepConfig, step_types
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _RANGES = {
     "gt": "exclusiveMinimum",
@@ -26,9 +30,9 @@ _RANGES = {
 _SIMPLE = {types.IntType: "integer", types.FloatType: "number", types.BoolType: "boolean", types.NoneType: "null"}
 
 
-def own_steps() -> dict[str, Any]:
-    """Return the steps that come with edgeglm: what is committed must not depend on what else is installed."""
-    return {name: step for name, step in step_types().items() if step.__module__.startswith("edgeglm.")}
+def own(table: Mapping[str, type[Any]]) -> dict[str, Any]:
+    """Return those of a table that come with edgeglm: what is committed must not depend on what else is installed."""
+    return {name: kind for name, kind in table.items() if is_own(kind)}
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -97,7 +101,10 @@ def default_of(field: types.Field) -> Any:
 def _type(kind: types.Type, definitions: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kind, types.StructType):
         if kind.cls is StepConfig:
-            return _named(own_steps(), definitions)
+            return _named(own(step_types()), definitions)
+        if kind.cls in TAGGED:
+            found = [_reference(_info(cls), definitions) for cls in own(TAGGED[kind.cls]()).values()]
+            return found[0] if len(found) == 1 else {"anyOf": found}
         assert kind.cls is not ProcessStep  # lists of operations are written by _named_list
         return _reference(kind, definitions)
     if isinstance(kind, types.UnionType):

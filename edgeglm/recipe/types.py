@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from edgeglm.sources import DataSource, ModelSource
+from edgeglm.sources import DataSource, ModelSource, data_types, model_types
 from edgeglm.steps import StepConfig
-from edgeglm.tasks import TaskConfig
+from edgeglm.tasks import TaskConfig, task_types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 Scheme = Literal["none", "fp16", "dynamic-int8", "static-int8"]
 Target = Literal["rpi-zero2w", "rpi4", "rpi5", "jetson-jp6", "jetson-jp7", "x86-64"]
+
+# a field of such a type holds one of these, which says itself which one by `source` or `kind`
+TAGGED: dict[type[msgspec.Struct], Callable[[], Mapping[str, type[msgspec.Struct]]]] = {
+    ModelSource: model_types,
+    DataSource: data_types,
+    TaskConfig: task_types,
+}
 
 
 class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

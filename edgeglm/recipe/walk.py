@@ -18,7 +18,7 @@ from edgeglm.recipe.faults import Faults
 from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join, to_plain
 from edgeglm.recipe.source_comments import field_comments
 from edgeglm.recipe.suggest import nearest, suggestion
-from edgeglm.recipe.types import ArtifactConfig, ProcessStep, Quantize
+from edgeglm.recipe.types import TAGGED, ArtifactConfig, ProcessStep, Quantize
 from edgeglm.recipe.wording import (
     accepts,
     describe_range,
@@ -63,6 +63,8 @@ class Walker(Faults):
             return self._step(node, key)
         if isinstance(kind, types.StructType) and kind.cls is ProcessStep:
             return self._operation(node, key)
+        if isinstance(kind, types.StructType) and kind.cls in TAGGED and isinstance(node, Mapping):
+            return self._tagged(node, dict(TAGGED[kind.cls]()), key)
         if isinstance(kind, types.UnionType):
             return self._union(node, kind, key)
         if isinstance(kind, types.LiteralType) and isinstance(node, Scalar) and node.value is not None:
@@ -128,27 +130,28 @@ class Walker(Faults):
 
     def _union(self, node: Node, kind: types.UnionType, key: str) -> Any:
         fitting = [member for member in kind.types if accepts(member, node)]
-        structs = [member for member in fitting if isinstance(member, types.StructType)]
+        structs = {str(member.tag): member.cls for member in fitting if isinstance(member, types.StructType)}
         if len(structs) > 1:
             return self._tagged(node, structs, key)
         if not fitting:
             return self._wrong_type(node, kind, key)
         return self.read(node, fitting[0], key)
 
-    def _tagged(self, node: Node, structs: list[types.StructType], key: str) -> Any:
+    def _tagged(self, node: Node, structs: dict[str, Any], key: str) -> Any:
+        """Read a mapping that says itself which of these structs it is."""
         assert isinstance(node, Mapping)
-        field = structs[0].tag_field
-        assert field is not None
-        known = [str(struct.tag) for struct in structs]
+        known = list(structs)
+        field = structs[known[0]].__struct_config__.tag_field
         tag = node.entries.get(field)
         if tag is None:
             near = [name for name in node.entries if nearest(name, [field])]
             hint = f"`{near[0]}` should be `{field}`" if near else f"write `{field}: ` and one of: {', '.join(known)}"
             self.report(key, f"missing key `{field}`", hint, code="recipe-missing-key")
             return INVALID
-        for struct in structs:
-            if isinstance(tag, Scalar) and tag.value == struct.tag:
-                return self._struct(node, struct, key)
+        if isinstance(tag, Scalar) and isinstance(tag.value, str) and tag.value in structs:
+            kind = types.type_info(structs[tag.value])
+            assert isinstance(kind, types.StructType)
+            return self._struct(node, kind, key)
         if isinstance(tag, Scalar) and tag.value is not None:
             return self._unknown_value(tag.value, known, join(key, field))
         return self._wrong_type(tag, types.LiteralType(tuple(known)), join(key, field))

@@ -131,15 +131,9 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     return Group(*parts)
 
 
-def _by_kind(report: Report) -> dict[tuple[str, str, int], ArtifactSide]:
-    """Artifacts by format and scheme; those that share both, by their order."""
-    found: dict[tuple[str, str, int], ArtifactSide] = {}
-    for side in report.artifacts:
-        number = 0
-        while (side.format, side.scheme, number) in found:
-            number += 1
-        found[side.format, side.scheme, number] = side
-    return found
+def _by_kind(report: Report) -> dict[tuple[str, str], ArtifactSide]:
+    """Artifacts by format and scheme: no recipe makes two that share both."""
+    return {(side.format, side.scheme): side for side in report.artifacts}
 
 
 def _change(a: ArtifactSide, b: ArtifactSide, threshold: float) -> ArtifactChange:

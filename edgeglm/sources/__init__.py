@@ -1,9 +1,16 @@
-"""Where models and data come from; one file each. Structs here say what a recipe may write."""
+"""Where models and data come from; one file each. Structs here say what a recipe may write.
+
+Packages add theirs by the entry point groups ``edgeglm.sources`` (of models: name -> a ``ModelSource`` subclass) and
+``edgeglm.data`` (of data: name -> a ``DataSource`` subclass).
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from edgeglm.plugins import with_plugins
+from edgeglm.sources._base import DataSource, ModelSource
 from edgeglm.sources.given import GivenData, GivenModel
 from edgeglm.sources.images import ImagesData
 from edgeglm.sources.npz import NpzData
@@ -12,14 +19,27 @@ from edgeglm.sources.python_entry import PythonData, PythonModel
 from edgeglm.sources.tflite_file import TfliteModel
 
 if TYPE_CHECKING:
-    from edgeglm.sources.loading import load_data as load_data
-    from edgeglm.sources.loading import load_model as load_model
     from edgeglm.sources.python_data import data_from_objects as data_from_objects
 
-ModelSource = PythonModel | OnnxModel | TfliteModel | GivenModel
-DataSource = PythonData | NpzData | ImagesData | GivenData
+MODEL_GROUP = "edgeglm.sources"
+DATA_GROUP = "edgeglm.data"
+
+
+@cache
+def model_types() -> dict[str, type[ModelSource]]:
+    """Return source -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
+    return with_plugins((PythonModel, OnnxModel, TfliteModel, GivenModel), ModelSource, group=MODEL_GROUP)
+
+
+@cache
+def data_types() -> dict[str, type[DataSource]]:
+    """Return source -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
+    return with_plugins((PythonData, NpzData, ImagesData, GivenData), DataSource, group=DATA_GROUP)
+
 
 __all__ = [
+    "DATA_GROUP",
+    "MODEL_GROUP",
     "DataSource",
     "GivenData",
     "GivenModel",
@@ -31,17 +51,13 @@ __all__ = [
     "PythonModel",
     "TfliteModel",
     "data_from_objects",
-    "load_data",
-    "load_model",
+    "data_types",
+    "model_types",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import what loads when it is first used: a recipe is read without NumPy."""
-    if name in ("load_data", "load_model"):
-        from edgeglm.sources import loading
-
-        return getattr(loading, name)
     if name == "data_from_objects":
         from edgeglm.sources.python_data import data_from_objects
 

@@ -1,4 +1,4 @@
-"""What is true of data before anything is computed with it: whole numbers as classes, no NaN, disjoint splits."""
+"""What is true of data before anything is computed with it: targets that fit the task, no NaN, disjoint splits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgeglm.errors import DataError
 from edgeglm.sources.arrays import as_array
 from edgeglm.sources.dataset import DatasetSplit
 from edgeglm.sources.splitting import calibration_part
-from edgeglm.tasks.classification import check_targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeglm.data import Arrays
+    from edgeglm.tasks import TaskConfig
 
     Signature = dict[str, tuple[tuple[int, ...], str]]  # input -> shape of a sample, dtype
 
@@ -41,14 +41,19 @@ class Checked:
 
     @property
     def targets(self) -> np.ndarray | None:
-        """Class numbers, (N,); a split that is not evaluated may have none."""
+        """As the task takes them, (N, ...); a split that is not evaluated may have none."""
         return self.split.targets
+
+    def with_targets(self, targets: np.ndarray | None) -> Checked:
+        """Return the same samples with these targets."""
+        return replace(self, split=replace(self.split, targets=targets))
 
 
 def assemble(
     splits: Mapping[str, ArraySplit | DatasetSplit | None],
     *,
     eval_splits: Sequence[str],
+    task: TaskConfig,
     labels: tuple[str, ...],
     seed: int,
     where: Mapping[str, str],
@@ -59,6 +64,7 @@ def assemble(
     Args:
         splits: ``train``, ``calibration`` (None: a part of train is taken), and every evaluation split.
         eval_splits: Names of those to evaluate on.
+        task: Says what targets are.
         labels: Names of the classes; empty when they are not known.
         seed: Decides which part of train is taken for calibration.
         where: Split name -> what to call it in an error.
@@ -72,7 +78,10 @@ def assemble(
     for name in ("train", "calibration", *eval_splits):
         split = splits.get(name)
         if split is not None:
-            checked[name] = check_split(split, name, classes=len(labels) or None, seed=seed, where=where[name])
+            checked[name] = check_split(split, name, seed=seed, where=where[name])
+            judged = name not in ("train", "calibration")
+            targets = task.read_targets(checked[name].targets, labels=labels, judged=judged, where=where[name])
+            checked[name] = checked[name].with_targets(targets)
             if isinstance(split, DatasetSplit):
                 said.extend(_check_repeats(split, name, where[name]))
         elif name != "calibration":
@@ -86,7 +95,9 @@ def assemble(
     _check_alike(checked)
     _part_from_evaluation(checked, eval_splits, said)
     _part_calibration(checked, seed, said)
-    _check_classes(checked, eval_splits, labels, said)
+    targets_of = {name: part.targets for name, part in checked.items() if part.targets is not None}
+    places = {name: part.where for name, part in checked.items()}
+    said += task.check_splits(targets_of, chief=eval_splits[0], labels=labels, where=places)
     ordered = {name: checked[name] for name in ("train", "calibration", *eval_splits)}
     return Data(
         splits={name: part.split for name, part in ordered.items()},
@@ -97,11 +108,11 @@ def assemble(
     )
 
 
-def check_split(split: ArraySplit | DatasetSplit, name: str, *, classes: int | None, seed: int, where: str) -> Checked:
+def check_split(split: ArraySplit | DatasetSplit, name: str, *, seed: int, where: str) -> Checked:
     """Read a split once: digest and look at every sample, and give a dataset its targets.
 
     Raises:
-        DataError: It is empty, holds NaN or Inf, or targets that are no classes.
+        DataError: It is empty, or holds NaN or Inf.
     """
     if not len(split):
         raise DataError("the split is empty", where=where, hint="give it samples", code="data-empty")
@@ -127,9 +138,6 @@ def check_split(split: ArraySplit | DatasetSplit, name: str, *, classes: int | N
         digests.extend(_digests(inputs))
     if isinstance(split, DatasetSplit):
         split = replace(split, targets=_target_array(targets, where))
-    split = replace(split, targets=_as_classes(split.targets))
-    if split.targets is not None or name not in ("train", "calibration"):
-        check_targets(split.targets, where=where, classes=classes)
     return Checked(split, digests, signature, where)
 
 
@@ -141,15 +149,6 @@ def _target_array(targets: list[Any], where: str) -> np.ndarray | None:
     if all(target is None for target in targets):
         return None
     return as_array([as_array(target, "a target", where) for target in targets], "targets", where)
-
-
-def _as_classes(targets: np.ndarray | None) -> np.ndarray | None:
-    """Return class numbers as (N,) int64 where that is only another way to write them."""
-    if targets is None:
-        return None
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
-    return targets.astype(np.int64) if targets.dtype.kind in "biu" else targets
 
 
 def _check_finite(inputs: Arrays, first: int, where: str) -> None:
@@ -273,28 +272,6 @@ def _drop(checked: dict[str, Checked], name: str, keep: np.ndarray, why: str, sa
     checked[name] = part.take(np.flatnonzero(keep))
 
 
-def _check_classes(
-    checked: dict[str, Checked], eval_splits: Sequence[str], labels: tuple[str, ...], said: list[str]
-) -> None:
-    """Refuse a single class where something is learnt or judged; mention classes that are not evaluated."""
-    present = {
-        name: set(np.unique(part.targets).tolist()) for name, part in checked.items() if part.targets is not None
-    }
-    for name in ("train", eval_splits[0]):
-        if len(present.get(name, ())) == 1:
-            raise DataError(
-                f"all samples are of class {next(iter(present[name]))}",
-                hint="a classifier needs samples of two or more classes; look at how the splits are made",
-                where=checked[name].where,
-                code="data-one-class",
-            )
-    every = set(range(len(labels))) | set().union(*present.values())
-    missing = sorted(every - present[eval_splits[0]])
-    if missing:
-        names = ", ".join(labels[number] if number < len(labels) else str(number) for number in missing[:8])
-        said.append(f"{checked[eval_splits[0]].where}: no sample of {names}: nothing is known about them")
-
-
 def _fingerprint(checked: dict[str, Checked]) -> str:
     """Return a digest of every split: names, shapes, types, content, targets, order."""
     digest = hashlib.sha256()
@@ -302,5 +279,6 @@ def _fingerprint(checked: dict[str, Checked]) -> str:
         digest.update(repr((name, len(part.digests), sorted(part.signature.items()))).encode())
         digest.update(b"".join(part.digests))
         if part.targets is not None:
-            digest.update(np.ascontiguousarray(part.targets, dtype="<i8").tobytes())
+            digest.update(repr((part.targets.dtype.str, part.targets.shape)).encode())
+            digest.update(np.ascontiguousarray(part.targets).tobytes())
     return digest.hexdigest()

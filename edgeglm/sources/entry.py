@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib
-import importlib.machinery
 import importlib.util
 import inspect
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import EdgeglmError, EntryError
+from edgeglm.sources.imports import importable_elsewhere, static_imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +43,7 @@ class Entries:
         self._before: frozenset[str] = frozenset()  # modules of the folder that somebody else had imported
         self._seen = 0  # how many modules there were when we last looked
         self._depth = 0
+        self._sha256 = ""
 
     def resolve(self, entry: str, *, key: str) -> Callable[..., Any]:
         """Return the function that an entry names; its module is run the first time.
@@ -114,15 +115,22 @@ class Entries:
         loaded = {**self._siblings, **(sys.modules if Entries._active is self else {})}
         paths = {path for name, module in loaded.items() if (path := self._file_below(name, module))}
         paths.update(self._files)
-        return {Path(os.path.relpath(path, self._root)).as_posix(): path for path in sorted(paths)}
+        names = sorted({self._name(path) for path in paths})
+        return {name: Path(os.path.normpath(self._root / name)) for name in names}
 
     def sha256(self) -> str:
-        """Return a digest of the content of :meth:`modules`; it changes when the user's code does."""
-        digest = hashlib.sha256()
-        for name, path in self.modules().items():
-            content = path.read_bytes() if path.is_file() else b""
-            digest.update(f"{name}\0{len(content)}\0".encode() + content)
-        return digest.hexdigest()
+        """Return a digest of the user's code as it was when this was first asked: a run has one, to its end.
+
+        It covers :meth:`modules`, and what below the folder these would import later.
+        """
+        if not self._sha256:
+            digest = hashlib.sha256()
+            files = static_imports(self.modules().values(), self._root, ignore=_OURS)
+            for name, path in sorted((self._name(path), path) for path in files):
+                content = path.read_bytes() if path.is_file() else b""
+                digest.update(f"{name}\0{len(content)}\0".encode() + content)
+            self._sha256 = digest.hexdigest()
+        return self._sha256
 
     def close(self) -> None:
         """Take the folder and its modules out of the interpreter's tables."""
@@ -180,6 +188,11 @@ class Entries:
             return None
         return Path(file) if self._is_own(file) else None
 
+    def _name(self, path: Path) -> str:
+        """Return the path relative to the folder, which is the same wherever the folder lies, behind links too."""
+        prefix = next((prefix for prefix in self._prefixes if str(path).startswith(prefix)), "")
+        return Path(str(path)[len(prefix) :] if prefix else os.path.relpath(path, self._root)).as_posix()
+
     def _is_own(self, file: str) -> bool:
         """Tell whether a file is the user's code: below the folder, not a package installed there."""
         below = next((file[len(prefix) :] for prefix in self._prefixes if file.startswith(prefix)), "")
@@ -206,7 +219,7 @@ class Entries:
         module = importlib.util.module_from_spec(spec)
         plain = ".".join(path.relative_to(self._root).with_suffix("").parts) if self._is_own(str(path)) else ""
         with self.guard(entry, key):
-            if plain and plain not in sys.modules and not _importable_elsewhere(plain, self._root):
+            if plain and plain not in sys.modules and not importable_elsewhere(plain, self._root):
                 sys.modules[plain] = module  # `import model` in data.py must find this one, not run it again
                 self._siblings[plain] = module
             sys.modules[name] = module
@@ -282,12 +295,3 @@ class Entries:
     def _shown(self, path: Path) -> str:
         """Return the path as the user would write it: below the folder that they gave."""
         return os.path.normpath(self.folder / os.path.relpath(path.resolve(), self._root))
-
-
-def _importable_elsewhere(name: str, root: Path) -> bool:
-    """Tell whether another module of this name would be found without the recipe's folder."""
-    top = name.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        return True
-    others = [entry for entry in sys.path if Path(entry or ".").resolve() != root]
-    return importlib.machinery.PathFinder.find_spec(top, others) is not None

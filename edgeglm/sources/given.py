@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
+from edgeglm.sources._base import DataSource, ModelSource
 
 
-class GivenModel(
-    msgspec.Struct, tag="object", tag_field="source", frozen=True, kw_only=True, forbid_unknown_fields=True
-):
+class GivenModel(ModelSource, tag="object", frozen=True, kw_only=True):
     """A torch.nn.Module that `compress(..., model=...)` is given."""
 
 
-class GivenData(
-    msgspec.Struct, tag="object", tag_field="source", frozen=True, kw_only=True, forbid_unknown_fields=True
-):
+class GivenData(DataSource, tag="object", frozen=True, kw_only=True):
     """Splits that `compress(..., data=...)` is given."""

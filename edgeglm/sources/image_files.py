@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from edgeglm.data import Data
     from edgeglm.sources.images import ImagesData
+    from edgeglm.tasks import TaskConfig
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MOST_BYTES_IN_MEMORY = 1 << 30  # a split beyond this is decoded anew each time it is read
@@ -53,7 +54,7 @@ class Photos:
 
 
 def load_images(
-    config: ImagesData, folder: Path, *, preprocess: Preprocess, labels: tuple[str, ...], seed: int
+    config: ImagesData, folder: Path, *, preprocess: Preprocess, task: TaskConfig, labels: tuple[str, ...], seed: int
 ) -> Data:
     """Read a folder per class, or a folder per split with a folder per class in each.
 
@@ -75,7 +76,9 @@ def load_images(
     photos = own or _divided(root, config, names, warnings, seed)
     where = {name: f"{root}, split `{name}`" for name in ("train", "calibration", *config.eval_splits)}
     splits = {name: _split(part, preprocess, where[name], warnings) for name, part in photos.items()}
-    return assemble(splits, eval_splits=config.eval_splits, labels=names, seed=seed, where=where, warnings=warnings)
+    return assemble(
+        splits, eval_splits=config.eval_splits, task=task, labels=names, seed=seed, where=where, warnings=warnings
+    )
 
 
 def read_image(path: Path, mode: str) -> np.ndarray:

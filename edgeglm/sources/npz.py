@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
+
+from edgeglm.sources._base import DataSource
+
+if TYPE_CHECKING:
+    from edgeglm_agent.processing import Preprocess
+
+    from edgeglm.data import Data
+    from edgeglm.sources.entry import Entries
+    from edgeglm.tasks import TaskConfig
 
 
 class Fractions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,7 +25,7 @@ class Fractions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     eval: Annotated[float, Meta(gt=0, lt=1)] = 0.2  # to judge by
 
 
-class NpzData(msgspec.Struct, tag="npz", tag_field="source", frozen=True, kw_only=True, forbid_unknown_fields=True):
+class NpzData(DataSource, tag="npz", frozen=True, kw_only=True):
     """Arrays `<inputs>_<split>` and `<targets>_<split>`; or `<inputs>` and `<targets>`, divided by `fractions`."""
 
     path: str  # the archive, relative to the recipe
@@ -27,3 +36,11 @@ class NpzData(msgspec.Struct, tag="npz", tag_field="source", frozen=True, kw_onl
     eval_splits: Annotated[list[str], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: ["eval"]
     )  # the first decides; all are reported and gated
+
+    def load(
+        self, entries: Entries, *, preprocess: Preprocess, task: TaskConfig, labels: tuple[str, ...], seed: int
+    ) -> Data:
+        """Read the arrays, and divide them where the archive does not."""
+        from edgeglm.sources.npz_arrays import load_npz  # heavy: only when it runs
+
+        return load_npz(self, entries.folder, preprocess=preprocess, task=task, labels=labels, seed=seed)

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
     from edgeglm.data import Data
     from edgeglm.sources.npz import NpzData
+    from edgeglm.tasks import TaskConfig
 
 
-def load_npz(config: NpzData, folder: Path, *, preprocess: Preprocess, labels: tuple[str, ...], seed: int) -> Data:
+def load_npz(
+    config: NpzData, folder: Path, *, preprocess: Preprocess, task: TaskConfig, labels: tuple[str, ...], seed: int
+) -> Data:
     """Read the archive, in splits of its own or divided by ``fractions``.
 
     Raises:
@@ -33,8 +36,8 @@ def load_npz(config: NpzData, folder: Path, *, preprocess: Preprocess, labels: t
     with _Archive(folder / config.path) as archive:
         inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
         if f"{inputs[0]}_train" in archive.names:
-            return _own_splits(config, inputs, archive, preprocess, labels, seed)
-        return _divided(config, inputs, archive, preprocess, labels, seed)
+            return _own_splits(config, inputs, archive, preprocess, task, labels, seed)
+        return _divided(config, inputs, archive, preprocess, task, labels, seed)
 
 
 def _own_splits(
@@ -42,6 +45,7 @@ def _own_splits(
     inputs: list[str],
     archive: _Archive,
     preprocess: Preprocess,
+    task: TaskConfig,
     labels: tuple[str, ...],
     seed: int,
 ) -> Data:
@@ -63,7 +67,7 @@ def _own_splits(
         key = f"{config.targets}_{name}"
         targets = None if name == "calibration" and key not in archive.names else archive.read(key)
         splits[name] = array_split(arrays, targets, preprocess, where[name])
-    return assemble(splits, eval_splits=config.eval_splits, labels=labels, seed=seed, where=where)
+    return assemble(splits, eval_splits=config.eval_splits, task=task, labels=labels, seed=seed, where=where)
 
 
 def _divided(
@@ -71,6 +75,7 @@ def _divided(
     inputs: list[str],
     archive: _Archive,
     preprocess: Preprocess,
+    task: TaskConfig,
     labels: tuple[str, ...],
     seed: int,
 ) -> Data:
@@ -103,6 +108,7 @@ def _divided(
     return assemble(
         {name: whole.take(indices) for name, indices in chosen.items()},
         eval_splits=config.eval_splits,
+        task=task,
         labels=labels,
         seed=seed,
         where={name: f"{place}, split `{name}`" for name in chosen},

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import TYPE_CHECKING
+
+from edgeglm.sources._base import ModelSource
+
+if TYPE_CHECKING:
+    from edgeglm.data import Arrays
+    from edgeglm.model import ModelFile
+    from edgeglm.sources.entry import Entries
 
 
-class OnnxModel(msgspec.Struct, tag="onnx", tag_field="source", frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OnnxModel(ModelSource, tag="onnx", frozen=True, kw_only=True):
     """An FP32 ONNX file; gives onnx artifacts."""
 
+    gives = "onnx"
+
     path: str  # the file, relative to the recipe
+
+    def load(self, entries: Entries, sample: Arrays) -> ModelFile:
+        """Return the file after a look at its inputs and outputs."""
+        from edgeglm.sources.loading import load_file  # heavy: only when it runs
+
+        del sample  # a file says itself what it takes
+        return load_file(self.path, self.gives, entries)

@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     from edgeglm.data import Data
     from edgeglm.sources.entry import Entries
     from edgeglm.sources.python_entry import PythonData
+    from edgeglm.tasks import TaskConfig
 
 KEY = "data.entry"
 
 
 def load_python_data(
-    config: PythonData, entries: Entries, *, preprocess: Preprocess, labels: tuple[str, ...], seed: int
+    config: PythonData,
+    entries: Entries,
+    *,
+    preprocess: Preprocess,
+    task: TaskConfig,
+    labels: tuple[str, ...],
+    seed: int,
 ) -> Data:
     """Call the entry once for each split.
 
@@ -43,16 +50,19 @@ def load_python_data(
         seed_all(seed)  # a function that shuffles before it divides gives the same parts at each call
         returned = entries.call(config.entry, key=KEY, split=name, **config.args)
         splits[name] = _split(returned, preprocess, where[name], lambda: entries.guard(config.entry, KEY))
-    return assemble(splits, eval_splits=config.eval_splits, labels=labels, seed=seed, where=where)
+    return assemble(splits, eval_splits=config.eval_splits, task=task, labels=labels, seed=seed, where=where)
 
 
-def data_from_objects(data: Mapping[str, Any], *, preprocess: Preprocess, labels: tuple[str, ...], seed: int) -> Data:
+def data_from_objects(
+    data: Mapping[str, Any], *, preprocess: Preprocess, task: TaskConfig, labels: tuple[str, ...], seed: int
+) -> Data:
     """Return data that a program holds already.
 
     Args:
         data: Split name -> ``(inputs, targets)`` or a Dataset; every split but ``train`` and ``calibration`` is
             evaluated on, the first decides.
         preprocess: The recipe's operations.
+        task: Says what targets are.
         labels: Names of the classes; empty when they are not known.
         seed: Decides which part of train is taken for calibration, when that is not given.
 
@@ -69,7 +79,7 @@ def data_from_objects(data: Mapping[str, Any], *, preprocess: Preprocess, labels
             code="data-split-missing",
         )
     splits = {name: _split(value, preprocess, where[name], nullcontext) for name, value in data.items()}
-    return assemble(splits, eval_splits=eval_splits, labels=labels, seed=seed, where=where)
+    return assemble(splits, eval_splits=eval_splits, task=task, labels=labels, seed=seed, where=where)
 
 
 def _split(

@@ -1,9 +1,23 @@
-"""What "good" means; one file a task."""
+"""What "good" means; one file a task.
+
+Packages add theirs by the entry point group ``edgeglm.tasks`` (kind -> a ``TaskConfig`` subclass).
+"""
 
 from __future__ import annotations
 
+from functools import cache
+
+from edgeglm.plugins import with_plugins
+from edgeglm.tasks._base import TaskConfig
 from edgeglm.tasks.classification import Classification
 
-TaskConfig = Classification  # a union by `kind` as tasks are added
+GROUP = "edgeglm.tasks"
 
-__all__ = ["Classification", "TaskConfig"]
+
+@cache
+def task_types() -> dict[str, type[TaskConfig]]:
+    """Return kind -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
+    return with_plugins((Classification,), TaskConfig, group=GROUP)
+
+
+__all__ = ["GROUP", "Classification", "TaskConfig", "task_types"]

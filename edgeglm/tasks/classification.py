@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import numpy as np
 from msgspec import Meta
 
 from edgeglm.errors import DataError, ModelError
 from edgeglm.report.types import ClassResult, Metric, SplitResult
+from edgeglm.tasks._base import TaskConfig
 from edgeglm.tasks.statistics import paired_drop, wilson_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgeglm_agent.wire import TensorSpec
 
@@ -22,13 +22,46 @@ if TYPE_CHECKING:
 _CALIBRATION_BINS = 15
 
 
-class Classification(
-    msgspec.Struct, tag="classification", tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True
-):
+class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True):
     """Outputs are logits (N, K); targets are class numbers (N,), 0 to K - 1."""
 
     output: str | None = None  # name of the output that holds the logits; None: the first
     top_k: Annotated[int, Meta(ge=2)] | None = None  # also report accuracy within the k best
+
+    def read_targets(
+        self, targets: np.ndarray | None, *, labels: Sequence[str], judged: bool, where: str
+    ) -> np.ndarray | None:
+        """Return class numbers as (N,) int64 where that is only another way to write them.
+
+        Raises:
+            DataError: They are no class numbers, or there are none and the split is judged.
+        """
+        if targets is not None:
+            if targets.ndim == 2 and targets.shape[1] == 1:
+                targets = targets[:, 0]
+            targets = targets.astype(np.int64) if targets.dtype.kind in "biu" else targets
+        if targets is not None or judged:
+            check_targets(targets, where=where, classes=len(labels) or None)
+        return targets
+
+    def check_splits(
+        self, targets: Mapping[str, np.ndarray], *, chief: str, labels: Sequence[str], where: Mapping[str, str]
+    ) -> list[str]:
+        """Refuse a single class where something is learnt or judged; mention classes that are not evaluated."""
+        present = {name: set(np.unique(values).tolist()) for name, values in targets.items()}
+        for name in ("train", chief):
+            if len(present.get(name, ())) == 1:
+                raise DataError(
+                    f"all samples are of class {next(iter(present[name]))}",
+                    hint="a classifier needs samples of two or more classes; look at how the splits are made",
+                    where=where[name],
+                    code="data-one-class",
+                )
+        missing = sorted(set(range(len(labels))).union(*present.values()) - present[chief])
+        if not missing:
+            return []
+        names = ", ".join(labels[number] if number < len(labels) else str(number) for number in missing[:8])
+        return [f"{where[chief]}: no sample of {names}: nothing is known about them"]
 
     def check(self, outputs: Sequence[TensorSpec], data: Data) -> None:
         """Refuse a model and data that do not belong together, before anything long is started.
@@ -125,6 +158,13 @@ class Classification(
             confusion=[[int(count) for count in row] for row in confusion.reshape(classes, classes)],
             drop=None if before is None else paired_drop(before, right),
         )
+
+    def predicted(self, outputs: Arrays, labels: Sequence[str]) -> dict[str, float]:
+        """Return label -> share of the samples that are put into that class; without labels, by class number."""
+        logits = self.logits(outputs)
+        winners = np.bincount(logits.argmax(axis=-1), minlength=logits.shape[-1])
+        names = labels or [str(number) for number in range(logits.shape[-1])]
+        return {name: float(share) for name, share in zip(names, winners / winners.sum(), strict=True)}
 
 
 def check_targets(targets: np.ndarray | None, *, where: str, classes: int | None = None) -> None:

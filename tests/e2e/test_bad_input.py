@@ -258,7 +258,11 @@ def test_a_missed_budget_is_exit_3_and_leaves_no_manifest(project: Project) -> N
     project.edit("recipe.yaml", "artifacts:", "budget: {size_mb: 0.001}\nartifacts:")
     done = project.run("compress", "recipe.yaml", "-o", "out")
     assert done.returncode == 3
-    assert "size_mb" in done.stderr
+    missed, empty, hint, code = done.stderr.splitlines()[-4:]
+    assert missed.startswith("model.onnx: the file is ")
+    assert "`budget.size_mb` allows 0.001 MB" in missed
+    assert (empty, code) == ("", "code: budget-missed")
+    assert "rejected/" in hint
     out = project.folder / "out"
     assert (out / "rejected" / "model.onnx").is_file()
     assert not (out / "manifest.json").exists()

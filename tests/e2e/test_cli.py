@@ -156,6 +156,23 @@ def manifest_that_is_a_folder(folder: Path) -> None:
     (folder / "manifest.json").mkdir()
 
 
+def model_that_answers_nan_that_the_manifest_lists(folder: Path) -> None:
+    import onnx
+
+    from edgeglm.files import sha256_file
+
+    path = folder / "model.onnx"
+    before = sha256_file(path)
+    model = onnx.load(path)
+    (output,) = model.graph.output
+    (last,) = [node for node in model.graph.node if output.name in node.output]
+    last.output[0] = "before_log"
+    model.graph.node.append(onnx.helper.make_node("Log", ["before_log"], [output.name]))  # logits below 0: NaN
+    onnx.save(model, path)
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(before, sha256_file(path)))
+
+
 @pytest.mark.parametrize(
     ("tamper", "place", "code"),
     [
@@ -164,6 +181,7 @@ def manifest_that_is_a_folder(folder: Path) -> None:
         (golden_without_outputs, "golden/model.onnx.safetensors", "golden-corrupt"),
         (other_golden, "golden/model.onnx.safetensors", "sha256-differs"),
         (other_golden_that_the_manifest_lists, "model.onnx", "golden-failed"),
+        (model_that_answers_nan_that_the_manifest_lists, "model.onnx", "golden-failed"),
         (other_page, "report.html", "sha256-differs"),
         (no_page, "report.html", "file-missing"),
         (other_model, "model.onnx", "sha256-differs"),
@@ -181,6 +199,7 @@ def test_a_result_that_was_tampered_with_is_refused_by_inspect(
     assert done.stderr.startswith(f"out/{place}: ")
     assert "\nhint: " in done.stderr
     assert done.stderr.endswith(f"code: {code}\n")
+    assert ("not finite" in done.stderr) is ("nan" in tamper.__name__)
     assert done.stdout == ""
 
 

@@ -15,13 +15,16 @@ from torch import nn
 from edgeglm.build import Builder, calibration_batches
 from edgeglm.cache import Cache
 from edgeglm.data import ArraySplit
+from edgeglm.errors import ModelError
 from edgeglm.evaluation import OUTPUTS, Evaluator
 from edgeglm.log import SilentLog
 from edgeglm.measure.external_data import model_file_sha256
 from edgeglm.nn.inference import predict
 from edgeglm.nn.loading import module_text
+from edgeglm.pipeline import Result, run_recipe
 from edgeglm.project import Project, open_project
 from edgeglm.recipe import load_recipe
+from edgeglm.sources import PythonModel
 from edgeglm.step_runs import run_steps, step_parts
 from edgeglm.steps import StepConfig
 
@@ -158,6 +161,37 @@ def test_a_change_of_the_file_that_only_augment_names_changes_the_key(tmp_path: 
     assert make(tmp_path).key != before
 
 
+LAZY = """\
+def augment(inputs, generator):
+    from helper import FACTOR
+    return inputs * FACTOR
+"""
+
+
+def test_a_helper_that_is_imported_only_while_a_step_runs_is_part_of_its_key(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "project", Cache(tmp_path / "cache")
+    folder.mkdir()
+    (folder / "aug.py").write_text(LAZY)
+    (folder / "helper.py").write_text("FACTOR = 1.0\n")
+    make(folder)  # writes the other files
+
+    def compress() -> Result:
+        return run_recipe(load_recipe(folder / "recipe.yaml"), output=tmp_path / "out", log=SilentLog(), cache=cache)
+
+    fresh, again = compress(), compress()
+    assert [run.report.steps[0].cached for run in (fresh, again)] == [False, True]
+    assert again.report.lineage == fresh.report.lineage
+    assert fresh.manifest is not None
+    assert again.manifest is not None
+    assert again.manifest.version == fresh.manifest.version
+    assert again.manifest.lineage == fresh.manifest.lineage
+    (folder / "helper.py").write_text("FACTOR = 2.0\n")
+    changed = compress()
+    assert not changed.report.steps[0].cached
+    assert changed.manifest is not None
+    assert changed.manifest.version != fresh.manifest.version
+
+
 def test_the_version_of_a_package_that_an_entry_comes_from_is_part_of_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +219,30 @@ def test_the_version_of_the_package_that_adds_a_step_is_part_of_its_key(
     assert step_parts(Foreign())["packages"] == ["tinystep 1.0"]
     install(tmp_path, "tinystep", "1.1", entry_points=points)
     assert step_parts(Foreign())["packages"] == ["tinystep 1.1"]
+
+
+def test_a_source_that_gives_something_else_than_it_says_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE[: RECIPE.index("steps:")] + "artifacts: [{format: onnx}]\n")
+    monkeypatch.setattr(PythonModel, "gives", "onnx")
+    with pytest.raises(ModelError, match="says that it gives onnx, and gave network") as caught:
+        make(tmp_path)
+    assert caught.value.code == "plugin-invalid"
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [("edgeglm.sources", "python"), ("edgeglm.data", "python"), ("edgeglm.tasks", "classification")]
+)
+def test_the_version_of_a_package_that_adds_a_task_or_a_source_is_part_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, name: str
+) -> None:
+    first = make(tmp_path / "project")  # the tables are made now, before ours seem to come from elsewhere
+    install(tmp_path / "site", "tinyplug", "1.0", entry_points=f"[{group}]\n{name} = tinyplug:Thing\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    second = make(tmp_path / "project")
+    assert second.versions["tinyplug"] == "1.0"
+    assert second.key != first.key
 
 
 def test_weights_beside_an_onnx_file_are_part_of_its_digest(tmp_path: Path) -> None:

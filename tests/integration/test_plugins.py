@@ -1,10 +1,14 @@
-"""A step from a package that someone else wrote."""
+"""What a package that someone else wrote adds: a step, a task, sources of models and data, an engine."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.projects import Project
 
@@ -14,53 +18,126 @@ requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
 
 [project]
-name = "edgeglm-halve"
+name = "edgeglm-extras"
 version = "1.0"
 
 [project.entry-points."edgeglm.steps"]
-halve = "edgeglm_halve:Halve"
+halve = "edgeglm_extras:Halve"
+
+[project.entry-points."edgeglm.tasks"]
+closeness = "edgeglm_extras:Closeness"
+
+[project.entry-points."edgeglm.sources"]
+zoo = "edgeglm_extras:Zoo"
+
+[project.entry-points."edgeglm.data"]
+noise = "edgeglm_extras:Noise"
+
+[project.entry-points."edgeglm_agent.engines"]
+matrix = "edgeglm_extras:MatrixEngine"
 
 [tool.setuptools]
-py-modules = ["edgeglm_halve"]
+py-modules = ["edgeglm_extras"]
 """
 
-STEP = '''\
-from copy import deepcopy
-
-from edgeglm.steps import StepConfig
-
-
-class Halve(StepConfig, tag="halve", frozen=True, kw_only=True):
-    """Halve the last layer's weights."""
-
-    factor: float = 0.5  # of every weight
-
-    def apply(self, model, ctx):
-        module = deepcopy(model.module)
-        module[-1].weight.data.mul_(self.factor)
-        ctx.notes.append(f"multiplied by {self.factor}")
-        return model.with_module(module)
-'''
+RECIPE = """\
+version: 1
+name: extras
+model: {source: zoo, name: small}
+data: {source: noise}
+task: {kind: closeness}
+steps:
+  - halve: {factor: 0.25}
+artifacts:
+  - {format: onnx, quantize: dynamic-int8}
+"""
 
 
-def test_an_installed_package_adds_a_step_that_recipes_may_name(tmp_path: Path) -> None:
-    source, site = tmp_path / "source", tmp_path / "site"
-    source.mkdir()
+@pytest.fixture(scope="module")
+def python_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The PYTHONPATH that finds the package where it was installed, and edgeglm where this test found it."""
+    source, site = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
     (source / "pyproject.toml").write_text(PACKAGE)
-    (source / "edgeglm_halve.py").write_text(STEP)
+    shutil.copy(Path(__file__).parents[1] / "support" / "extras.py", source / "edgeglm_extras.py")
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
     subprocess.run([*install, str(source)], check=True, capture_output=True)
+    return ":".join([str(site), *(entry for entry in sys.path if entry)])
 
-    project = Project(tmp_path / "digits")
-    project.edit("recipe.yaml", "  - finetune: {epochs: 2, learning_rate: 5e-3}\n", "  - halve: {factor: 0.25}\n")
-    project.edit("recipe.yaml", "  - distill: {epochs: 2, learning_rate: 5e-3}\n", "")
-    project.edit("recipe.yaml", "  - prune: {channel_ratio: 0.5}\n", "")
+
+def test_an_installed_package_adds_a_step_a_task_and_sources_that_recipes_may_name(
+    python_path: str, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "extras", {"recipe.yaml": RECIPE})
     unknown = project.run("compress", "recipe.yaml")
     assert unknown.returncode == 2
-    assert "halve" in unknown.stderr
-    done = project.run("compress", "recipe.yaml", "-o", "out", PYTHONPATH=str(site))
+    for word in ("zoo", "noise", "closeness", "halve"):
+        assert f"`{word}`" in unknown.stderr
+    checked = project.run("check", "recipe.yaml", PYTHONPATH=python_path)
+    assert checked.returncode == 0, checked.stderr
+    done = project.run("compress", "recipe.yaml", "-o", "out", PYTHONPATH=python_path)
     assert done.returncode == 0, done.stderr
-    assert "multiplied by 0.25" in (project.folder / "out" / "report.json").read_text()
-    typo = project.run("check", "recipe.yaml", "--set", "steps[0].halve.factr=1", PYTHONPATH=str(site))
+    report = json.loads((project.folder / "out" / "report.json").read_text())
+    assert report["steps"][0]["notes"] == ["multiplied by 0.25"]
+    assert report["recipe"]["model"] == {"source": "zoo", "name": "small"}
+    assert report["recipe"]["task"] == {"kind": "closeness", "output": None, "norm": "mean"}
+    assert [side["metric"]["name"] for side in (report["baseline"], *report["artifacts"])] == ["mean_error"] * 2
+    assert report["lineage"]["versions"]["edgeglm-extras"] == "1.0"
+    assert json.loads((project.folder / "out" / "manifest.json").read_text())["reference"]["predicted"] == {}
+    again = project.run("compress", "out/recipe.resolved.yaml", "-o", "again", PYTHONPATH=python_path)
+    assert again.returncode == 0, again.stderr
+    assert "from the cache" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("steps[0].halve.factr=1", "factor"),
+        ("task.norm=least", "mean"),
+        ("task.nrm=mean", "norm"),
+        ("model.name=huge", "small"),
+        ("data.samples=many", "expected an integer"),
+        ("data.source=nois", "noise"),
+    ],
+)
+def test_settings_of_a_plug_in_are_checked_like_ours(
+    python_path: str, tmp_path: Path, override: str, said: str
+) -> None:
+    project = Project(tmp_path / "extras", {"recipe.yaml": RECIPE})
+    typo = project.run("check", "recipe.yaml", "--set", override, PYTHONPATH=python_path)
     assert typo.returncode == 2
-    assert "factor" in typo.stderr
+    assert said in typo.stderr
+    assert "Traceback" not in typo.stderr
+
+
+def test_a_file_of_a_plug_ins_format_is_measured_by_its_engine(python_path: str, tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+import numpy as np
+from edgeglm.errors import EdgeglmError
+from edgeglm.measure.worker import Runner
+np.save("m.npy", np.eye(3, 2, dtype=np.float32))
+with Runner(Path("m.npy"), format="matrix") as runner:
+    print(runner.runtime, runner.run({"x": np.ones((2, 3), np.float32)})["y"].tolist())
+Path("bad.npy").write_bytes(b"")
+for path, format in (("bad.npy", "matrix"), ("m.npy", "tensor")):
+    try:
+        Runner(Path(path), format=format).__enter__()
+    except EdgeglmError as error:
+        print(error.code)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=Project(tmp_path, {}).environment(PYTHONPATH=python_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["matrix 1.0 [[1.0, 1.0], [1.0, 1.0]]", "file-unloadable", "missing-extra"]
+
+
+def test_doctor_lists_what_packages_add(python_path: str, tmp_path: Path) -> None:
+    lines = Project(tmp_path, {}).run("doctor", PYTHONPATH=python_path).stdout.splitlines()
+    for name in ("halve", "closeness", "zoo", "noise", "matrix"):
+        assert [line for line in lines if line.startswith("ok ") and line.endswith(f", {name}")], name

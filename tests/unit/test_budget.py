@@ -6,8 +6,21 @@ import pytest
 
 from edgeglm.boards import BOARDS
 from edgeglm.budget import judge
+from edgeglm.errors import BudgetMissedError
+from edgeglm.pipeline import check_budget
 from edgeglm.recipe.types import Budget
-from edgeglm.report.types import ArtifactSide, BudgetResult, ClassResult, Drop, Host, Latency, Metric, Side, SplitResult
+from edgeglm.report.types import (
+    ArtifactSide,
+    BudgetResult,
+    ClassResult,
+    Drop,
+    Host,
+    Latency,
+    Metric,
+    Report,
+    Side,
+    SplitResult,
+)
 from edgeglm.tasks.statistics import drop_interval, samples_needed, wilson_interval
 
 HOST = Host(machine="x86_64", cpu="", cores=2, memory_bytes=1, features=[], system="Linux", python="3.11", versions={})
@@ -222,3 +235,20 @@ def test_a_metric_that_should_be_low_is_judged_in_its_bad_direction() -> None:
     side = artifact(metric=rmse, drop=Drop(value=0.2, ci95=(0.15, 0.25), n=1000, worse=700, better=300))
     (verdict,) = judged(side, metric_drop=0.1).violations
     assert "rmse lost 0.200 (95 % interval of the loss 0.150 to 0.250, 1,000 samples)" in verdict.message
+
+
+@pytest.mark.parametrize("on_violation", ["fail", "best-effort"])
+def test_a_missed_budget_has_one_line_for_each_miss_that_begins_with_its_artifact(on_violation: str) -> None:
+    missed = judged(artifact(size_bytes=60_000, speedup=1.0, speedup_ci95=(0.9, 1.1)), size_mb=0.05, min_speedup=2.0)
+    report = Report(
+        name="r", recipe={"on_violation": on_violation}, target="x86-64", baseline=Side(), steps=[], artifacts=[],
+        budget=missed, host=HOST,
+    )  # fmt: skip
+    with pytest.raises(BudgetMissedError) as caught:
+        check_budget(report)
+    size, speed, empty, hint, code = str(caught.value).split("\n")
+    assert size.startswith("model.onnx: the file is 60.0 kB; `budget.size_mb` allows 0.05 MB")
+    assert speed.startswith("model.onnx: its speed-up on this host is 1.00x")
+    assert size.count("model.onnx") == speed.count("model.onnx") == 1
+    assert (empty, code) == ("", "code: budget-missed")
+    assert ("rejected/" in hint) is (on_violation == "fail")

@@ -205,7 +205,7 @@ def test_a_model_file_is_recognised(folder: Path, source: str, content: bytes, o
     if ok:
         check_recipe(folder / "recipe.yaml", overrides)
     else:
-        assert problem(folder, *overrides).code == "model-corrupt"
+        assert problem(folder, *overrides).code == "file-unloadable"
         assert problem(folder, *overrides[1:], overrides[0].replace("m.bin", "n.bin")).code == "model-file-missing"
 
 

@@ -69,6 +69,21 @@ def test_requirements_are_read_with_their_extras() -> None:
     ]
 
 
+def test_an_extra_that_takes_in_another_requires_its_packages() -> None:
+    lines = ['onnx>=1.23; extra == "onnx"', 'edgeglm[onnx]; extra == "tflite"', 'litert-torch; extra == "tflite"']
+    assert requirements(lines) == [
+        Requirement("onnx", ">=1.23", "onnx"),
+        Requirement("litert-torch", "", "tflite"),
+        Requirement("onnx", ">=1.23", "tflite"),
+    ]
+
+
+def test_tflite_artifacts_need_what_the_original_is_measured_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "edgeglm" not in finding("tflite artifacts").detail
+    versions(monkeypatch, onnxruntime="")
+    assert finding("tflite artifacts").detail == "cannot be built: onnxruntime not installed"
+
+
 def versions(monkeypatch: pytest.MonkeyPatch, **changed: str) -> None:
     real = doctor.package_version
     monkeypatch.setattr(doctor, "package_version", lambda name: changed.get(name.replace("-", "_"), real(name)))
@@ -82,9 +97,10 @@ def test_a_missing_package_fails_and_an_untested_one_is_warned_of(monkeypatch: p
 
 
 def test_an_extra_that_is_not_complete_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    versions(monkeypatch, onnxslim="", ai_edge_litert="9.0.0")
+    versions(monkeypatch, onnxslim="")
     assert finding("onnx artifacts").detail == "cannot be built: onnxslim not installed"
     assert finding("onnx artifacts").hint == "pip install 'edgeglm[onnx]'"
+    versions(monkeypatch, onnxslim="0.1.98", ai_edge_litert="9.0.0")
     assert "tested with ai-edge-litert ==2.3.0" in finding("tflite artifacts").detail
 
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgeglm.errors import BusyError, StorageError, UserError
+from edgeglm.files import write_bytes
 from edgeglm.output import open_output
 
 
@@ -69,6 +73,67 @@ def test_the_old_result_stays_when_staging_the_new_one_fails(tmp_path: Path) -> 
             folder.publish(b"2")
     assert (tmp_path / "out" / "model.onnx").read_bytes() == b"old"
     assert (tmp_path / "out" / "manifest.json").read_bytes() == b"1"
+
+
+def test_a_disk_that_is_full_while_a_result_is_staged_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path / "out", b"1", model_onnx=b"old")
+    before = sorted(tmp_path.rglob("*"))
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == "report.json":
+            raise StorageError("cannot write: No space left on device", where=str(path), code="disk-full")
+        write_bytes(path, content)
+
+    monkeypatch.setattr("edgeglm.output.write_bytes", full)
+    with pytest.raises(StorageError):
+        publish(tmp_path / "out", b"2", model_onnx=b"new", report_json=b"{}")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == b"old"
+
+
+def test_a_disk_that_was_full_while_a_result_was_staged_has_its_room_again(tmp_path: Path) -> None:
+    """A small tmpfs, in a mount namespace of its own: it goes with the process."""
+    alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    script = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
+    program = """
+import shutil, sys
+import os
+import subprocess
+import sys
+from pathlib import Path
+from edgeglm.errors import StorageError
+from edgeglm.output import open_output
+out = Path(sys.argv[1]) / "out"
+def publish(*sizes):
+    with open_output(out) as folder:
+        for size in sizes:
+            folder.add(f"{size}.bin", bytes(size))
+        folder.publish(b"{}")
+publish(100_000)
+before = shutil.disk_usage(out).free
+try:
+    publish(200_000, 300_000, 2_000_000)
+except StorageError as error:
+    print(error.code, shutil.disk_usage(out).free == before, (out / "manifest.json").is_file())
+"""
+    done = subprocess.run(
+        [*alone, "sh", "-c", script, str(tmp_path), sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "disk-full True True\n", done.stderr
+
+
+def test_what_a_killed_run_had_staged_goes_before_the_next_one_begins(tmp_path: Path) -> None:
+    publish(tmp_path / "out", b"1", model_onnx=b"old")
+    (tmp_path / "out" / ".staging").mkdir()
+    (tmp_path / "out" / ".staging" / "model.onnx").write_bytes(b"half")
+    with open_output(tmp_path / "out"):
+        assert not (tmp_path / "out" / ".staging").exists()
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == b"old"
 
 
 def test_an_output_below_a_file_is_a_storage_error(tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ from edgeglm.recipe import LoadedRecipe, load_recipe
 from edgeglm.recipe.files import file_problems
 from edgeglm.scaffold import init
 from edgeglm.scaffold.architecture import recognise
-from edgeglm.sources import load_data, load_model
 from edgeglm.sources.entry import Entries
 from edgeglm.tasks import Classification
 
@@ -54,8 +53,8 @@ def opened(loaded: LoadedRecipe) -> tuple[Any, Any]:
     preprocess = Preprocess([ProcessOp(step.op, step.settings) for step in recipe.preprocess])
     assert isinstance(recipe.labels, str)
     labels = tuple((loaded.folder / recipe.labels).read_text().split())
-    data = load_data(recipe.data, entries, preprocess=preprocess, labels=labels, seed=0)
-    model = load_model(recipe.model, entries, data.evaluation.rows(np.arange(2)))
+    data = recipe.data.load(entries, preprocess=preprocess, task=Classification(), labels=labels, seed=0)
+    model = recipe.model.load(entries, data.evaluation.rows(np.arange(2)))
     recipe.task.check(model.outputs, data)
     return model, data
 
@@ -437,7 +436,9 @@ def test_a_model_without_data_gets_a_place_to_load_it() -> None:
     init(Path("mine"), model=Path("m.safetensors"))
     loaded = valid(Path("mine"))
     with pytest.raises(EntryError, match="return the samples of 'train' here") as caught:
-        load_data(loaded.recipe.data, Entries(loaded.folder), preprocess=Preprocess(), labels=(), seed=0)
+        loaded.recipe.data.load(
+            Entries(loaded.folder), preprocess=Preprocess(), task=Classification(), labels=(), seed=0
+        )
     assert caught.value.problems[0].where.startswith("mine/data.py:")
 
 
@@ -478,7 +479,7 @@ def test_a_damaged_onnx_file_is_refused_before_anything_is_written() -> None:
     Path("m.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelError) as caught:
         init(Path("mine"), model=Path("m.onnx"))
-    assert caught.value.code == "model-corrupt"
+    assert caught.value.code == "file-unloadable"
     assert not Path("mine").exists()
 
 

@@ -1,17 +1,64 @@
-"""The runtimes a board may have, behind one small interface."""
+"""The runtimes a board may have, behind one small interface.
+
+Packages add theirs by the entry point group ``edgeglm_agent.engines`` (format -> a class, or a function, that takes
+``(path, *, threads)`` and returns an ``Engine``).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from edgeglm_agent.engines._base import Engine, EngineError, Fault
+from edgeglm_agent.engines._base import Engine, EngineError, Fault, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["FORMATS", "Engine", "EngineError", "Fault", "load_engine"]
+__all__ = ["GROUP", "Engine", "EngineError", "Fault", "OpenEngine", "engine_types", "load_engine"]
 
-FORMATS = ("onnx", "tflite")
+GROUP = "edgeglm_agent.engines"
+
+
+class OpenEngine(Protocol):
+    """What opens a file: an engine's class."""
+
+    def __call__(self, path: str | Path, *, threads: int) -> Engine:
+        """Return the loaded model. Raises: EngineError."""
+        ...
+
+
+def _onnx() -> OpenEngine:
+    from edgeglm_agent.engines.onnx import OnnxEngine  # a board has one runtime, not both
+
+    return OnnxEngine
+
+
+def _tflite() -> OpenEngine:
+    from edgeglm_agent.engines.litert import LiteRtEngine
+
+    return LiteRtEngine
+
+
+_OURS = {"onnx": _onnx, "tflite": _tflite}
+
+
+def engine_types() -> dict[str, Callable[[], OpenEngine]]:
+    """Return format -> what imports its engine: ours, then those of installed packages.
+
+    Raises:
+        EngineError: A package claims a format that is taken (``no-runtime``).
+    """
+    from importlib.metadata import entry_points  # a board that has none need not look: it takes time and memory
+
+    table: dict[str, Callable[[], OpenEngine]] = dict(_OURS)
+    for point in entry_points(group=GROUP):
+        if point.name in table:
+            raise EngineError(
+                f"{point.value} claims the format `{point.name}`, which has an engine already; uninstall that package",
+                fault="no-runtime",
+            )
+        table[point.name] = point.load
+    return table
 
 
 def load_engine(path: str | Path, *, format: str, threads: int = 1) -> Engine:  # noqa: A002 - the manifest's word
@@ -22,7 +69,7 @@ def load_engine(path: str | Path, *, format: str, threads: int = 1) -> Engine:  
 
     Args:
         path: The file.
-        format: ``onnx`` or ``tflite``.
+        format: ``onnx``, ``tflite``, or one that an installed package has an engine for.
         threads: Threads that the runtime may use, at least 1; none of them spins while it waits.
 
     Raises:
@@ -30,12 +77,16 @@ def load_engine(path: str | Path, *, format: str, threads: int = 1) -> Engine:  
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
-    if format == "onnx":
-        from edgeglm_agent.engines.onnx import OnnxEngine  # a board has one runtime, not both
-
-        return OnnxEngine(path, threads=threads)
-    if format == "tflite":
-        from edgeglm_agent.engines.litert import LiteRtEngine
-
-        return LiteRtEngine(path, threads=threads)
-    raise EngineError(f"no runtime is known for format `{format}`; there are {', '.join(FORMATS)}", fault="no-runtime")
+    if format in _OURS:
+        return _OURS[format]()(path, threads=threads)
+    known = engine_types()
+    if format not in known:
+        there_are = ", ".join(known)
+        raise EngineError(f"no runtime is known for format `{format}`; there are {there_are}", fault="no-runtime")
+    try:
+        opens = known[format]()
+    except Exception as error:  # someone else's package: whatever it raises is about that package
+        raise EngineError(
+            f"the package that adds an engine for `{format}` cannot be imported: {plain(error)}", fault="no-runtime"
+        ) from error
+    return opens(path, threads=threads)

@@ -191,5 +191,5 @@ def test_a_damaged_file_is_a_model_error(tmp_path: Path, kind: str, damage: str,
         path.write_bytes({"garbage": b"garbage" * 50, "truncated": whole[: len(whole) // 2], "empty": b""}[damage])
     with pytest.raises(ModelError) as raised:
         question(path, kind)
-    assert raised.value.code == ("model-missing" if damage == "missing" else "model-corrupt")
+    assert raised.value.code == ("model-file-missing" if damage == "missing" else "file-unloadable")
     assert raised.value.problems[0].where == str(path)

@@ -365,8 +365,8 @@ def test_a_dry_run_takes_one_step_and_writes_nothing(tmp_path: Path) -> None:
     ("code", "train_split"),
     [
         ("training-needs-targets", ArraySplit(blobs(8).inputs, None)),
-        ("targets-out-of-range", ArraySplit(blobs(8).inputs, np.arange(8))),
-        ("targets-out-of-range", ArraySplit(blobs(8).inputs, np.eye(8))),
+        ("data-targets", ArraySplit(blobs(8).inputs, np.arange(8))),
+        ("data-targets", ArraySplit(blobs(8).inputs, np.eye(8))),
         ("training-data-too-small", blobs(3)),
     ],
 )

@@ -15,10 +15,11 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from edgeglm.data import sample_digests
 from edgeglm.errors import DataError, EntryError
-from edgeglm.sources import NpzData, PythonData, data_from_objects, load_data
+from edgeglm.sources import NpzData, PythonData, data_from_objects
 from edgeglm.sources.entry import Entries
 from edgeglm.sources.npz import Fractions
 from edgeglm.sources.splitting import divide
+from edgeglm.tasks import Classification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def samples(n: int, *, seed: int = 0, classes: int = 3) -> tuple[np.ndarray, np.
 
 
 def objects(data: dict[str, Any], **kwargs: Any) -> Any:
-    return data_from_objects(data, **({"preprocess": NONE, "labels": (), "seed": 0} | kwargs))
+    return data_from_objects(data, **({"preprocess": NONE, "task": Classification(), "labels": (), "seed": 0} | kwargs))
 
 
 def three() -> dict[str, Any]:
@@ -404,7 +405,7 @@ def load(split, scale=1.0):
 def python_data(folder: Path, text: str, **kwargs: Any) -> Any:
     (folder / "data.py").write_text(text)
     config = PythonData(entry="./data.py:load", **kwargs)
-    return load_data(config, Entries(folder), preprocess=NONE, labels=(), seed=0)
+    return config.load(Entries(folder), preprocess=NONE, task=Classification(), labels=(), seed=0)
 
 
 def test_the_entry_is_called_for_each_split_with_its_arguments(tmp_path: Path) -> None:
@@ -447,7 +448,7 @@ def npz(folder: Path, name: str = "data.npz", **arrays: Any) -> Path:
 
 def load_npz(folder: Path, **kwargs: Any) -> Any:
     config = NpzData(path="data.npz", **kwargs)
-    return load_data(config, Entries(folder), preprocess=NONE, labels=(), seed=0)
+    return config.load(Entries(folder), preprocess=NONE, task=Classification(), labels=(), seed=0)
 
 
 def refused_npz(code: str, folder: Path, match: str | None = None, **kwargs: Any) -> DataError:

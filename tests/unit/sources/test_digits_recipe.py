@@ -13,7 +13,6 @@ from edgeglm_agent.wire import ProcessOp
 from edgeglm.nn.inference import predict
 from edgeglm.recipe import load_recipe
 from edgeglm.recipe.files import file_problems
-from edgeglm.sources import load_data, load_model
 from edgeglm.sources.entry import Entries
 
 if TYPE_CHECKING:
@@ -35,10 +34,10 @@ def test_the_recipe_is_right_and_its_network_reads_digits(entries: Entries) -> N
     recipe = loaded.recipe
     preprocess = Preprocess([ProcessOp(step.op, step.settings) for step in recipe.preprocess])
     labels = tuple((FOLDER / "labels.txt").read_text().split())
-    data = load_data(recipe.data, entries, preprocess=preprocess, labels=labels, seed=recipe.seed)
+    data = recipe.data.load(entries, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed)
     assert data.warnings == ()  # no copies between the splits, and every digit among those judged
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 862, "calibration": 216, "eval": 719}
-    model = load_model(recipe.model, entries, data.evaluation.rows(np.arange(4)))
+    model = recipe.model.load(entries, data.evaluation.rows(np.arange(4)))
     recipe.task.check(model.outputs, data)
     outputs = predict(model, data.evaluation, threads=1)
     result = recipe.task.evaluate(outputs, data.evaluation.targets, labels)

@@ -212,6 +212,70 @@ def test_the_digest_covers_every_module_below_the_folder(tmp_path: Path) -> None
     assert digest("WIDTH = 2\n") != first
 
 
+LAZY = """\
+import sys
+def build():
+    import late
+    from nets import deep as renamed
+    import importlib
+    return importlib.import_module("named")
+"""
+PACKAGE = {
+    "late.py": "import missing_of_test\nimport chained\nfrom nets.inner import *\n",
+    "chained.py": "import late\n",
+    "named.py": "",
+    "nets/__init__.py": "def get():\n    from . import shared\n",
+    "nets/shared.py": "",
+    "nets/deep.py": "def get():\n    from ..nets.shared import X\n    from .. import beside\n",
+    "nets/inner/__init__.py": "",
+    "nets/inner/a.py": "from ..other import b\n",
+    "nets/other/b.py": "",
+    "beside.py": "this is no Python",
+    "unused.py": "",
+    "nets/unused.py": "",
+    "edgeglm/__init__.py": "",
+}
+
+
+@pytest.mark.parametrize("changed", sorted(PACKAGE))
+def test_the_digest_covers_what_is_only_imported_later(tmp_path: Path, changed: str) -> None:
+    def digest(folder: str) -> str:
+        entries = recipe(tmp_path / folder, model=LAZY)
+        for name, text in PACKAGE.items():
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_text(text + "# changed\n" * (folder == "changed" and name == changed))
+        entries.resolve("model.py:build", key="k")
+        assert set(entries.modules()) == {"model.py"}
+        return entries.sha256()
+
+    assert digest("one") == digest("two")
+    is_no_code_of_it = changed in ("unused.py", "nets/unused.py", "edgeglm/__init__.py")
+    assert (digest("changed") == digest("one")) is is_no_code_of_it
+
+
+def test_the_digest_stays_what_it_was_when_it_was_first_asked(tmp_path: Path) -> None:
+    text = "import importlib\ndef build(name):\n    importlib.import_module(name)\n"
+    entries = recipe(tmp_path, model=text, late="NAME = 'late'\n")
+    entries.resolve("model.py:build", key="k")
+    before = entries.sha256()
+    entries.call("model.py:build", key="k", name="late")
+    (tmp_path / "model.py").write_text("")
+    assert set(entries.modules()) == {"model.py", "late.py"}
+    assert entries.sha256() == before
+
+
+def test_the_digest_is_the_same_behind_a_link(tmp_path: Path) -> None:
+    def digest(folder: Path) -> str:
+        entries = Entries(folder)
+        entries.call("model.py:build", key="k")
+        assert set(entries.modules()) == {"model.py", "layers.py"}
+        return entries.sha256()
+
+    recipe(tmp_path / "real", model="def build():\n    import layers\n", layers="")
+    (tmp_path / "link").symlink_to("real")
+    assert digest(tmp_path / "link") == digest(tmp_path / "real")
+
+
 def test_user_folders_get_no_bytecode(tmp_path: Path) -> None:
     recipe(tmp_path, model="import layers\ndef build(): ...\n", layers="").call("model.py:build", key="k")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["layers.py", "model.py"]

@@ -10,9 +10,10 @@ from edgeglm_agent.processing import Preprocess
 from PIL import Image
 
 from edgeglm.errors import DataError
-from edgeglm.sources import ImagesData, image_files, load_data
+from edgeglm.sources import ImagesData, image_files
 from edgeglm.sources.entry import Entries
 from edgeglm.sources.image_files import read_image
+from edgeglm.tasks import Classification
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,9 @@ def folder_of_classes(root: Path, names: tuple[str, ...] = ("cat", "dog"), each:
 
 def load(root: Path, *, labels: tuple[str, ...] = (), preprocess: Any = (), **kwargs: Any) -> Any:
     config = ImagesData(path=root.name, **kwargs)
-    return load_data(config, Entries(root.parent), preprocess=Preprocess.of(preprocess), labels=labels, seed=0)
+    return config.load(
+        Entries(root.parent), preprocess=Preprocess.of(preprocess), task=Classification(), labels=labels, seed=0
+    )
 
 
 def refused(code: str, root: Path, match: str, where: Path | None = None, **kwargs: Any) -> DataError:

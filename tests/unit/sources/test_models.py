@@ -10,7 +10,7 @@ import torch
 
 from edgeglm.errors import EntryError, ModelError
 from edgeglm.model import Model
-from edgeglm.sources import OnnxModel, PythonModel, TfliteModel, load_model
+from edgeglm.sources import OnnxModel, PythonModel, TfliteModel
 from edgeglm.sources.entry import Entries
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def closed() -> Iterator[None]:
 
 def python_model(folder: Path, text: str = MODEL_PY, **kwargs: Any) -> Any:
     (folder / "model.py").write_text(text)
-    return load_model(PythonModel(entry="./model.py:build", **kwargs), Entries(folder), SAMPLE)
+    return PythonModel(entry="./model.py:build", **kwargs).load(Entries(folder), SAMPLE)
 
 
 def test_a_network_is_built_with_its_arguments_and_weights(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_weights_that_are_not_there_are_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [OnnxModel(path="m.onnx"), TfliteModel(path="m.tflite")])
 def test_a_model_file_that_is_not_there_is_an_error(tmp_path: Path, config: Any) -> None:
     with pytest.raises(ModelError, match="no such file") as caught:
-        load_model(config, Entries(tmp_path), SAMPLE)
+        config.load(Entries(tmp_path), SAMPLE)
     assert caught.value.code == "model-file-missing"
     assert caught.value.problems[0].where == str(tmp_path / config.path)
 

@@ -6,17 +6,40 @@ from typing import Any
 
 import msgspec
 import pytest
+from edgeglm_agent.engines import EngineError, engine_types, load_engine
 
 from edgeglm.errors import UserError
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.macs import count_params
+from edgeglm.sources import DataSource, ModelSource, data_types, model_types
 from edgeglm.steps import Distill, Finetune, Prune, StepConfig, step_name, step_types
 from edgeglm.steps._training import TrainingConfig
+from edgeglm.tasks import TaskConfig, task_types
 from tests.support.nets import Plain, make_context, make_model
 
 
 class Nothing(StepConfig, tag="nothing", frozen=True, kw_only=True):
     """A step from elsewhere."""
+
+
+class NoTask(TaskConfig, tag="nothing", frozen=True, kw_only=True):
+    """A task from elsewhere."""
+
+
+class NoModel(ModelSource, tag="nothing", frozen=True, kw_only=True):
+    """A source of models from elsewhere."""
+
+
+class NoData(DataSource, tag="nothing", frozen=True, kw_only=True):
+    """A source of data from elsewhere."""
+
+
+REGISTRIES = [
+    (step_types, "Nothing", "prune"),
+    (task_types, "NoTask", "classification"),
+    (model_types, "NoModel", "onnx"),
+    (data_types, "NoData", "npz"),
+]
 
 
 @pytest.fixture
@@ -25,11 +48,16 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def install(**points: str) -> None:
         found = [EntryPoint(name, value, "edgeglm.steps") for name, value in points.items()]
-        monkeypatch.setattr("edgeglm.steps.entry_points", lambda **_: found)
-        step_types.cache_clear()
+        monkeypatch.setattr("edgeglm.plugins.entry_points", lambda **_: found)
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: found)
+        clear()
+
+    def clear() -> None:
+        for types, *_ in REGISTRIES:
+            types.cache_clear()
 
     yield install
-    step_types.cache_clear()
+    clear()
 
 
 def test_our_steps_are_known_by_the_name_a_recipe_writes(installed: Any) -> None:
@@ -38,19 +66,52 @@ def test_our_steps_are_known_by_the_name_a_recipe_writes(installed: Any) -> None
     assert step_name(Prune(channel_ratio=0.5)) == step_name(Prune) == "prune"
 
 
-def test_a_package_adds_its_step(installed: Any) -> None:
-    installed(nothing=f"{__name__}:Nothing")
-    assert step_name(step_types()["nothing"]) == "nothing"
+@pytest.mark.parametrize(("types", "struct", "taken"), REGISTRIES)
+def test_a_package_adds_what_recipes_may_name(installed: Any, types: Any, struct: str, taken: str) -> None:
+    installed(nothing=f"{__name__}:{struct}")
+    assert list(types())[-1] == "nothing"
+    assert types()["nothing"].__name__ == struct
+    assert taken in types()
+
+
+@pytest.mark.parametrize(("types", "struct", "taken"), REGISTRIES)
+def test_what_is_nothing_new_is_refused_by_name(installed: Any, types: Any, struct: str, taken: str) -> None:
+    points = {taken: f"{__name__}:{struct}", "odd": "json:dumps", "other": "json:JSONDecoder"}
+    points |= {"another_name": f"{__name__}:{struct}", "missing": "no_such_module_of_test:Thing"}
+    for name, value in points.items():
+        installed(**{name: value})
+        with pytest.raises(UserError, match=f"`{name}`") as caught:
+            types()
+        assert caught.value.code == "plugin-invalid"
+        assert caught.value.problems[0].hint
+
+
+def test_two_packages_cannot_add_one_name(installed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed()
+    twice = [EntryPoint("nothing", f"{__name__}:Nothing", "edgeglm.steps")] * 2
+    monkeypatch.setattr("edgeglm.plugins.entry_points", lambda **_: twice)
+    with pytest.raises(UserError, match="`nothing`"):
+        step_types()
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("prune", f"{__name__}:Nothing"), ("odd", "json:dumps"), ("odd", "json:JSONDecoder")]
+    ("name", "value", "message"),
+    [
+        ("broken", "no_such_module_of_test:Engine", "an engine for `broken` cannot be imported"),
+        ("onnx", f"{__name__}:Nothing", "claims the format `onnx`"),
+        ("another", f"{__name__}:Nothing", "no runtime is known for format `broken`; there are onnx, tflite, another"),
+    ],
 )
-def test_what_is_no_new_step_is_refused_by_name(installed: Any, name: str, value: str) -> None:
+def test_an_engine_that_cannot_be_had_says_why(installed: Any, name: str, value: str, message: str) -> None:
     installed(**{name: value})
-    with pytest.raises(UserError, match=f"`{name}`") as caught:
-        step_types()
-    assert caught.value.code == "plugin-invalid"
+    with pytest.raises(EngineError, match=message) as caught:
+        load_engine("model.bin", format="broken")
+    assert caught.value.fault == "no-runtime"
+
+
+def test_our_engines_are_known_by_their_formats(installed: Any) -> None:
+    installed()
+    assert list(engine_types()) == ["onnx", "tflite"]
 
 
 @pytest.mark.parametrize(

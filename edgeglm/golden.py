@@ -1,0 +1,72 @@
+"""Golden samples of a result: inputs, and the outputs that its files must still give."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeglm.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeglm.data import Arrays
+
+
+def read_golden(path: Path) -> dict[str, Arrays]:
+    """Return golden samples: ``input`` and ``output``, each name -> array, first axis samples.
+
+    Raises:
+        ModelError: There is no such file, or it holds none.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    again = "copy the whole folder again, or run `edgeglm compress` again"
+    if not path.is_file():
+        raise ModelError("no such golden samples", where=str(path), hint=again, code="golden-missing")
+    golden: dict[str, Arrays] = {"input": {}, "output": {}}
+    reason = "an input or an output is missing, or they are of different lengths"
+    try:
+        for key, value in load(path.read_bytes()).items():
+            kind, _, name = key.partition(".")
+            golden.setdefault(kind, {})[name] = value
+    except (SafetensorError, ValueError, KeyError) as error:
+        reason = str(error)
+        golden = {"input": {}, "output": {}}
+    lengths = {len(value) if value.ndim else 0 for part in golden.values() for value in part.values()}
+    if not golden["input"] or not golden["output"] or len(lengths) != 1 or 0 in lengths:
+        raise ModelError(f"holds no golden samples: {reason}", where=str(path), hint=again, code="golden-corrupt")
+    return golden
+
+
+def check_golden(golden: dict[str, Arrays], file: Path, file_format: str, *, quantized: bool) -> None:
+    """Run a model file on its golden samples.
+
+    Raises:
+        ModelError: It does not give their outputs on this host.
+    """
+    from edgeglm.measure.parity import compare
+    from edgeglm.measure.worker import Runner
+
+    rows: dict[str, list[np.ndarray]] = {}
+    with Runner(file, format=file_format, threads=1) as runner:
+        for row in range(len(next(iter(golden["input"].values())))):
+            inputs = {name: values[row : row + 1] for name, values in golden["input"].items()}
+            for name, value in runner.run(inputs).items():
+                rows.setdefault(name, []).append(value)
+    got = {name: np.concatenate(values) for name, values in rows.items()}
+    parity = compare(golden["output"], got, quantized=quantized)
+    if not parity.passed:
+        if parity.cosine is None or parity.max_abs is None:
+            said = "what it gives, or should give, is not finite (NaN or infinity)"
+        else:
+            said = f"cosine {parity.cosine:.4f}, max difference {parity.max_abs:.3g}"
+        raise ModelError(
+            f"does not give its golden outputs on this host: {said}",
+            where=str(file),
+            hint="the runtime here computes something else than where the file was made: compare the versions in "
+            "manifest.json with those of `edgeglm doctor`",
+            code="golden-failed",
+        )

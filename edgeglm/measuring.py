@@ -1,0 +1,144 @@
+"""`edgeglm eval` and `edgeglm bench`: how good model files are, how fast they run here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from edgeglm.cache import Cache
+from edgeglm.files import sha256_file
+from edgeglm.inspection import format_of, read_manifest
+from edgeglm.report.types import Latency, SplitResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeglm.log import Log
+    from edgeglm.recipe import LoadedRecipe
+
+
+class FileResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How good one file is on every evaluation split."""
+
+    path: str
+    splits: dict[str, SplitResult]
+
+
+class BenchRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast one file runs on this host."""
+
+    path: str
+    latency_ms: Latency
+    peak_rss_bytes: int
+    speedup: float  # first file's p50 / this one's
+
+
+def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | None, log: Log) -> list[FileResult]:
+    """Judge model files by a recipe's evaluation data, paired with the recipe's original model.
+
+    Raises:
+        UserError: A file is missing, corrupt, or takes other inputs than the recipe's model.
+    """
+    from edgeglm.build import Builder
+    from edgeglm.evaluation import Evaluator
+    from edgeglm.project import open_project
+
+    if not files:
+        root = folder or Path("build") / loaded.recipe.name
+        files = [root / artifact.path for artifact in read_manifest(root).artifacts]
+    formats = [format_of(path) for path in files]
+    project = open_project(loaded, log=log)
+    cache = Cache()
+    evaluator = Evaluator(project, cache)
+    with cache.in_use():
+        baseline = Builder(project, cache).baseline()
+        evaluator.baseline = evaluator.predict_file(
+            baseline.built.path, file_format=baseline.built.format, sha256=baseline.sha256
+        )
+    results = [FileResult(path="original", splits=evaluator.results(evaluator.baseline, is_baseline=True))]
+    for path, file_format in zip(files, formats, strict=True):
+        log.stage(str(path))
+        outputs = evaluator.predict_file(path, file_format=file_format, sha256=sha256_file(path))
+        results.append(FileResult(path=str(path), splits=evaluator.results(outputs)))
+    project.entries.close()
+    return results
+
+
+def bench_files(files: list[Path], *, threads: int, runs: int) -> list[BenchRow]:
+    """Time files on seeded noise, interleaved, each in a process of its own; the first is the reference.
+
+    Raises:
+        UserError: A file is missing or corrupt, or two take different inputs.
+    """
+    from edgeglm.measure.census import describe
+    from edgeglm.measure.latency import measure_latency
+
+    formats = [format_of(path) for path in files]
+    specs = describe(files[0], formats[0])[0]
+    rng = np.random.default_rng(0)
+    sample = {spec.name: rng.standard_normal((1, *spec.shape)).astype(spec.dtype) for spec in specs}
+    measured = measure_latency(
+        {str(path): (path, kind) for path, kind in zip(files, formats, strict=True)},
+        sample,
+        model_inputs=specs,
+        threads=threads,
+        runs=runs,
+    )
+    first = measured[str(files[0])].latency.p50
+    return [
+        BenchRow(
+            path=str(path),
+            latency_ms=measured[str(path)].latency,
+            peak_rss_bytes=measured[str(path)].peak_rss_bytes,
+            speedup=first / measured[str(path)].latency.p50,
+        )
+        for path in files
+    ]
+
+
+def render_evaluation(results: list[FileResult]) -> str:
+    """Return results of `eval` as a table for people."""
+    rows = [("file", "split", "metric", "95 % interval", "n", "drop (95 % interval)")]
+    for result in results:
+        for name, split in result.splits.items():
+            metric, drop = split.metric, split.drop
+            rows.append(
+                (
+                    result.path,
+                    name,
+                    f"{metric.name} {metric.value:.4f}",
+                    f"{metric.ci95[0]:.4f} to {metric.ci95[1]:.4f}",
+                    str(metric.n),
+                    f"{drop.value:+.4f} ({drop.ci95[0]:+.4f} to {drop.ci95[1]:+.4f})" if drop else "",
+                )
+            )
+    return _table(rows)
+
+
+def render_bench(rows: list[BenchRow]) -> str:
+    """Return results of `bench` as a table for people."""
+    table = [("file", "p50 ms", "p95 ms", "p99 ms", "speed", "peak RSS MB", "runtime (this host)")]
+    for row in rows:
+        latency = row.latency_ms
+        table.append(
+            (
+                row.path,
+                f"{latency.p50:.4f}",
+                f"{latency.p95:.4f}",
+                f"{latency.p99:.4f}",
+                f"{row.speedup:.2f}x",
+                f"{row.peak_rss_bytes / 1e6:.0f}",
+                f"{latency.runtime}, {latency.threads} thread{'s' * (latency.threads > 1)}",
+            )
+        )
+    return _table(table)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

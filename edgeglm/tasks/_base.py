@@ -1,0 +1,90 @@
+"""What every task is: a frozen struct that judges a model's outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from edgeglm_agent.wire import TensorSpec
+
+    from edgeglm.data import Arrays, Data
+    from edgeglm.report.types import SplitResult
+
+
+class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all tasks: settings as fields, the judgement in ``evaluate``."""
+
+    output: str | None = None  # name of the output that is judged; null: the first
+
+    def read_targets(
+        self, targets: np.ndarray | None, *, labels: Sequence[str], judged: bool, where: str
+    ) -> np.ndarray | None:
+        """Return the targets of one split in the form that this task takes, or refuse them.
+
+        Args:
+            targets: Numbers, (N, ...), as the data gave them; None: there are none.
+            labels: Names of the classes; empty: not known.
+            judged: Whether the split is evaluated on; others may have no targets.
+            where: Which data and split, for errors.
+
+        Raises:
+            DataError: They cannot be used. By default none are refused.
+        """
+        del labels, judged, where
+        return targets
+
+    def check_splits(
+        self, targets: Mapping[str, np.ndarray], *, chief: str, labels: Sequence[str], where: Mapping[str, str]
+    ) -> list[str]:
+        """Return what a user should hear about the targets of all splits together, or refuse them.
+
+        Args:
+            targets: Split name -> targets as ``read_targets`` gave them; only splits that have any.
+            chief: The split that decides.
+            labels: Names of the classes; empty: not known.
+            where: Split name -> what to call it.
+
+        Raises:
+            DataError: Nothing can be learnt from them, or judged by them. By default nothing is said.
+        """
+        del targets, chief, labels, where
+        return []
+
+    def check(self, outputs: Sequence[TensorSpec], data: Data) -> None:
+        """Refuse a model and data that do not belong together, before anything long is started.
+
+        Args:
+            outputs: What the model puts out; shapes without the batch axis.
+            data: All splits, in the model's layout.
+
+        Raises:
+            UserError: They do not. By default nothing is refused.
+        """
+
+    def evaluate(
+        self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None
+    ) -> SplitResult:
+        """Return the metric over one split, and against a baseline what was lost.
+
+        Args:
+            outputs: The model's outputs by name, (N, ...), over a whole split.
+            targets: (N, ...), or None where the data has none.
+            labels: Names of the classes; empty: not known.
+            baseline: The original model's outputs on the same samples, in the same order. Without a ``drop`` in the
+                result, ``budget.metric_drop`` cannot be judged.
+
+        Raises:
+            DataError: The targets cannot be used.
+            ModelError: The outputs cannot be.
+        """
+        raise NotImplementedError
+
+    def predicted(self, outputs: Arrays, labels: Sequence[str]) -> dict[str, float]:
+        """Return answer -> its share of all answers, which a board's are compared with; by default nothing."""
+        del outputs, labels
+        return {}
