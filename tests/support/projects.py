@@ -76,7 +76,7 @@ class Project:
         return os.environ | {"EDGEGLM_CACHE": str(self.folder / "cache"), "COLUMNS": "100"} | more
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        """Start `edgeglm` in the folder, as from a terminal: tests that run in the background ignore Ctrl-C themselves."""
+        """Start `edgeglm` in the folder, as from a terminal: tests in the background may ignore Ctrl-C themselves."""
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # else a child would inherit that
         return subprocess.Popen(
