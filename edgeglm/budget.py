@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgeglm.report.figures import (
     as_percent,
     format_bytes,
@@ -53,14 +55,15 @@ def judge(baseline: Side, artifacts: Sequence[ArtifactSide], budget: Budget, boa
         host: The machine that measured.
 
     Returns:
-        ``met`` False when anything is missed; else None when anything is undecided; else True.
+        ``met`` False when anything is missed; else None when anything is undecided or nothing is limited; else True.
     """
     findings = [
         finding for artifact in artifacts for finding in _judge_artifact(baseline, artifact, budget, board, host)
     ]
     violations = [finding.verdict for finding in findings if finding.missed]
     undecided = [finding.verdict for finding in findings if not finding.missed]
-    met = False if violations else None if undecided else True
+    judged = any(limit is not None for limit in msgspec.structs.astuple(budget))
+    met = False if violations else None if undecided or not judged else True
     return BudgetResult(met=met, violations=violations, undecided=undecided)
 
 
@@ -68,9 +71,9 @@ def _judge_artifact(
     baseline: Side, artifact: ArtifactSide, budget: Budget, board: Board, host: Host
 ) -> Iterator[_Finding]:
     if budget.metric_drop is not None:
-        yield from _judge_metric(artifact, budget.metric_drop)
+        yield from _judge_metric(baseline, artifact, budget.metric_drop)
     if budget.per_class_drop is not None:
-        yield from _judge_classes(artifact, budget.per_class_drop)
+        yield from _judge_classes(baseline, artifact, budget.per_class_drop)
     if budget.size_mb is not None:
         mend = (
             "Quantize it, or prune more." if artifact.scheme == "none" else "Prune more, or choose a smaller network."
@@ -88,8 +91,9 @@ def _judge_artifact(
         yield from _judge_latency(artifact, budget.host_latency_p95_ms)
 
 
-def _judge_metric(artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:
+def _judge_metric(baseline: Side, artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:
     """Judge the paired drop on every evaluation split, each on its own."""
+    before = _metrics_of(baseline)
     splits: list[tuple[str, Metric | None, Drop | None]] = [("", artifact.metric, artifact.drop)]
     splits += [(name, result.metric, result.drop) for name, result in artifact.splits.items()]
     for split, metric, drop in splits:
@@ -98,6 +102,8 @@ def _judge_metric(artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:
             yield _unmeasured(artifact, "metric_drop", limit, f"what its metric lost{where} was not measured")
             continue
         if drop.ci95[1] <= limit + _SLACK:
+            if _proves_nothing(before.get(split), metric):
+                yield _by_chance(artifact, "metric_drop", limit, drop.value, where, drop.ci95)
             continue
         missed = drop.ci95[0] > limit + _SLACK
         needed = None if missed else samples_needed(drop, limit)
@@ -114,8 +120,11 @@ def _judge_metric(artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:
         yield _Finding(missed, _verdict(artifact, "metric_drop", limit, drop.value, message, drop.ci95, needed))
 
 
-def _judge_classes(artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:
-    """Judge the recall of every class of enough samples on every split; one finding names the worst."""
+def _judge_classes(baseline: Side, artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:
+    """Judge the recall of every class of enough samples on every split; one finding names the worst.
+
+    Classes of fewer samples are named where there is a verdict; one without any leaves it undecided.
+    """
     named = [("", result) for result in artifact.per_class]
     named += [(split, result) for split, part in artifact.splits.items() for result in part.per_class]
     counted = [(split, result) for split, result in named if result.n >= COUNTED and result.drop is not None]
@@ -135,6 +144,17 @@ def _judge_classes(artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:
     missed = [pair for pair in counted if _class_interval(pair[1])[0] > limit + _SLACK]
     worst = missed or [pair for pair in counted if _class_interval(pair[1])[1] > limit + _SLACK]
     if not worst:
+        if absent := [(split, result) for split, result in named if not result.n]:
+            yield _unmeasured(
+                artifact,
+                "per_class_drop",
+                limit,
+                f"there is no evaluation sample of {_class_names(absent)}",
+                mend="Evaluate on samples of every class.",
+                needed=COUNTED,
+            )
+        elif _proves_nothing(baseline.metric, artifact.metric):
+            yield _by_chance(artifact, "per_class_drop", limit, None, "")
         return
     worst.sort(key=lambda pair: (-(pair[1].drop or 0.0), -_class_interval(pair[1])[1]))
     split, first = worst[0]
@@ -154,7 +174,34 @@ def _judge_classes(artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:
         f"{_others(worst[1:], missed=bool(missed))}; "
         f"{_against('per_class_drop', allowed, missed=bool(missed))} {advice}"
     )
+    if few := [(split, result) for split, result in named if result.n < COUNTED]:
+        message += f" Not judged, with fewer than {COUNTED} samples: {_class_names(few)}."
     yield _Finding(bool(missed), _verdict(artifact, "per_class_drop", limit, value, message, interval, needed))
+
+
+def _metrics_of(side: Side) -> dict[str, Metric | None]:
+    """Return split -> metric; the split that decides goes by the name ``""``."""
+    return {"": side.metric} | {name: result.metric for name, result in side.splits.items()}
+
+
+def _proves_nothing(before: Metric | None, after: Metric | None) -> bool:
+    """Tell whether neither side is better than chance: an artifact that answers anything at all would lose nothing."""
+    return bool(before and after and before.no_better_than_chance and after.no_better_than_chance)
+
+
+def _by_chance(
+    artifact: ArtifactSide,
+    line: str,
+    limit: float,
+    measured: float | None,
+    where: str,
+    ci95: tuple[float, float] | None = None,
+) -> _Finding:
+    message = (
+        f"{artifact.path}: `budget.{line}` proves nothing{where}: neither the baseline nor this file is better than "
+        "chance. Look at `preprocess`, the order of `labels` and the weights."
+    )
+    return _Finding(False, _verdict(artifact, line, limit, measured, message, ci95))
 
 
 def _judge_bytes(
@@ -272,6 +319,15 @@ def _class_samples_needed(result: ClassResult, limit: float) -> int | None:
     interval = _class_interval(result)
     drop = Drop(value=result.drop, ci95=interval, n=result.n, worse=result.worse, better=result.better)
     return samples_needed(drop, limit)
+
+
+def _class_names(found: Sequence[tuple[str, ClassResult]]) -> str:
+    """Return `` `a` (7), `b` on split `night` (0) and 3 more``: classes, with how many samples they have."""
+    shown = [
+        f"`{result.label}`{f' on split `{split}`' if split else ''} ({result.n})" for split, result in found[:_NAMED]
+    ]
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(shown) + more
 
 
 def _others(rest: Sequence[tuple[str, ClassResult]], *, missed: bool) -> str:

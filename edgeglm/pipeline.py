@@ -14,6 +14,7 @@ from edgeglm_agent.wire import Manifest, encode_manifest
 from edgeglm.budget import judge
 from edgeglm.build import Builder, File
 from edgeglm.cache import Cache
+from edgeglm.doubts import doubt_original
 from edgeglm.errors import BudgetMissedError, EdgeglmError
 from edgeglm.evaluation import Evaluator
 from edgeglm.host import describe_host
@@ -71,15 +72,17 @@ def run_recipe(
         project = open_project(loaded, log=log, model=model, data=data)
         ending.callback(project.entries.close)
         preflight(project, output, cache, log)
-        steps = run_steps(project, cache, log)
-        final, key = (steps[-1].model, steps[-1].key) if steps else (project.original, project.key)
         builder, evaluator = Builder(project, cache), Evaluator(project, cache)
 
-        log.stage("baseline")
+        log.stage("baseline")  # before the steps: what is wrong with the original is better heard before hours of work
         reference = builder.baseline()
         evaluator.baseline = evaluator.predict_file(
             reference.built.path, file_format=reference.built.format, sha256=reference.sha256
         )
+        doubts = doubt_original(project, evaluator, log)
+
+        steps = run_steps(project, cache, log)
+        final, key = (steps[-1].model, steps[-1].key) if steps else (project.original, project.key)
         artifacts = _make_artifacts(project, builder, evaluator, final, key, log)
         structures = _step_files(steps, builder)
 
@@ -115,7 +118,7 @@ def run_recipe(
             artifacts=sides,
             budget=budget,
             host=host,
-            warnings=list(project.data.warnings),
+            warnings=[*doubts, *project.data.warnings],
             lineage=msgspec.to_builtins(make_lineage(project, recipe_text)),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - clock, 3),

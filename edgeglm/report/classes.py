@@ -79,20 +79,24 @@ def confusion_section(report: Report) -> Child:
 def _shown_pairs(before: dict[tuple[str, int], ClassResult], artifact: ArtifactSide) -> list[Pair]:
     """The classes of one chart, worst change first, those of too few samples last."""
     after = by_class(artifact.per_class)
-    rows = [(before[key], result) for key, result in after.items() if result.n and key in before]
-    rows.sort(key=lambda row: (row[1].n < COUNTED, row[1].recall - row[0].recall))
+    rows = [
+        (before[key].recall or 0.0, result, result.recall)
+        for key, result in after.items()
+        if result.n and result.recall is not None and key in before
+    ]
+    rows.sort(key=lambda row: (row[1].n < COUNTED, row[2] - row[0]))
     if len(rows) > _CHART_CLASSES:
         counted = [row for row in rows if row[1].n >= COUNTED] or rows
         rows = counted if len(counted) <= _CHART_CLASSES else counted[:_SHOWN_WORST] + counted[-_SHOWN_BEST:]
     return [
         Pair(
             new.label,
-            old.recall,
-            new.recall,
+            was,
+            now,
             new.n >= COUNTED,
-            format_points("recall", new.recall - old.recall).replace("-", "\u2212"),
+            format_points("recall", now - was).replace("-", "\u2212"),
         )
-        for old, new in rows
+        for was, new, now in rows
     ]
 
 

@@ -180,7 +180,8 @@ def _class_changes(split: str, a: list[ClassResult], b: list[ClassResult]) -> li
     return [
         ClassChange(split=split, label=old.label, before=old.recall, after=new.recall)
         for old, new in pairs
-        if old.n >= COUNTED and new.n >= COUNTED and old.recall != new.recall
+        if old.n >= COUNTED and new.n >= COUNTED and old.recall is not None and new.recall is not None
+        if old.recall != new.recall
     ]
 
 

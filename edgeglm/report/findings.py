@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgeglm.boards import BOARDS
-from edgeglm.report.figures import format_ms, format_ratio
+from edgeglm.report.figures import format_interval, format_metric, format_ms, format_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.report.types import ArtifactSide, ClassResult, Report, StepSide
+    from edgeglm.report.types import ArtifactSide, ClassResult, Report, Side, StepSide
 
 State = Literal["met", "missed", "undecided", "none"]
 
@@ -25,6 +25,8 @@ BUDGET_LINES = {
     "host_latency_p95_ms": "p95 latency on this host",
 }
 
+_FAR_FROM_CHANCE = 0.1  # a figure so far from chance was measured on too few samples, rather than no better
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -33,6 +35,24 @@ class Headline:
     state: State
     title: str
     meaning: str
+
+
+def chance_doubt(baseline: Side) -> str | None:
+    """Return in words that the baseline is no better than chance, so that nothing can be said of what is lost."""
+    metric = baseline.metric
+    if metric is None or metric.chance is None or not metric.no_better_than_chance:
+        return None
+    name, classes = metric.name, len(baseline.per_class)
+    chance = format_metric(name, metric.chance)
+    if classes and metric.chance > 1.5 / classes:
+        most = max(baseline.per_class, key=lambda result: result.n)
+        chance += f", by always answering `{most.label}`"
+    figures = (
+        f"{name} {format_metric(name, metric.value)}, 95 % interval {format_interval(name, metric.ci95)}, on "
+        f"{metric.n:,} samples{f' of {classes} classes' if classes else ''}; chance {chance}"
+    )
+    open_ = abs(metric.value - metric.chance) > _FAR_FROM_CHANCE and metric.ci95[0] <= metric.chance <= metric.ci95[1]
+    return f"the baseline {'cannot be told from' if open_ else 'is no better than'} chance ({figures})"
 
 
 def budget_limits(report: Report) -> dict[str, float]:
@@ -50,6 +70,12 @@ def budget_limits(report: Report) -> dict[str, float]:
 def headline(report: Report) -> Headline:
     """Return the verdict in words."""
     result = report.budget
+    if not (budget_limits(report) or result.violations or result.undecided):
+        return Headline(
+            "none",
+            "No budget set",
+            "The recipe names no limits, so nothing was judged. Add `budget:` to have the next run judged.",
+        )
     if result.met is False:
         missed = sorted({verdict.artifact for verdict in result.violations})
         if report.recipe.get("on_violation") == "best-effort":
@@ -68,12 +94,6 @@ def headline(report: Report) -> Headline:
             "Budget undecided",
             "Nothing was clearly missed, but these measurements are not enough to say that every line is met. "
             "Each open line below says what would settle it.",
-        )
-    if not budget_limits(report):
-        return Headline(
-            "none",
-            "No budget set",
-            "The recipe names no limits, so nothing was judged. Add `budget:` to have the next run judged.",
         )
     return Headline("met", "Budget met", "Every artifact meets every line of the budget.")
 

@@ -25,6 +25,7 @@ from edgeglm.report.figures import (
 from edgeglm.report.findings import (
     artifact_name,
     best_artifact,
+    chance_doubt,
     headline,
     host_note,
     step_name,
@@ -126,6 +127,10 @@ def _verdict(report: Report) -> Markup:
         *(_verdict_line(line, "missed") for line in report.budget.violations),
         *(_verdict_line(line, "undecided") for line in report.budget.undecided),
     ]
+    doubt = chance_doubt(report.baseline)
+    if doubt is not None:
+        said = next((text for text in report.warnings if text.startswith(doubt)), doubt)
+        lines.append(element("li", element("span", "warning", class_="chip undecided"), " ", prose(said)))
     sign = {"met": "\u2713", "missed": "\u2717", "undecided": "?", "none": "\u2013"}[verdict.state]
     return element(
         "section",

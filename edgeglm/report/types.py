@@ -18,6 +18,14 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     ci95: tuple[float, float]
     higher_is_better: bool
+    chance: float | None = None  # what answers that never look at the input reach; None: not known
+
+    @property
+    def no_better_than_chance(self) -> bool:
+        """Whether the interval does not lie clear of chance, on the good side of it."""
+        if self.chance is None:
+            return False
+        return self.ci95[0] <= self.chance if self.higher_is_better else self.ci95[1] >= self.chance
 
 
 class ClassResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +33,7 @@ class ClassResult(msgspec.Struct, frozen=True, kw_only=True):
 
     label: str
     n: int
-    recall: float
+    recall: float | None  # None: there is no sample of it
     drop: float | None = None  # baseline recall minus this one; None on the baseline itself
     ci95: tuple[float, float] | None = None  # of ``drop``, paired on the same samples
     worse: int | None = None  # samples of this class right before and wrong now
@@ -133,7 +141,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BudgetResult(msgspec.Struct, frozen=True, kw_only=True):
-    """met: true when all is met, false when something is missed, null when something cannot be told."""
+    """met: true when all is met, false when something is missed, null when something cannot be told.
+
+    It is null too where the recipe sets no limit: then nothing is undecided either.
+    """
 
     met: bool | None
     violations: list[Verdict] = []

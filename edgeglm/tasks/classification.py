@@ -146,13 +146,20 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
         for number, name in enumerate(names):
             own = targets == number
             per_class.append(_class_result(name, right[own], None if before is None else before[own]))
-        seen = [result.recall for result in per_class if result.n]
+        seen = [result.recall for result in per_class if result.recall is not None]
         extra = {"macro_recall": float(np.mean(seen)), "calibration_error": calibration_error(logits, targets)}
         if self.top_k is not None:
             extra[f"top_{self.top_k}"] = float(_within_best(logits, targets, self.top_k).mean())
         hits = int(right.sum())
         return SplitResult(
-            metric=Metric(name="accuracy", value=hits / n, n=n, ci95=wilson_interval(hits, n), higher_is_better=True),
+            metric=Metric(
+                name="accuracy",
+                value=hits / n,
+                n=n,
+                ci95=wilson_interval(hits, n),
+                higher_is_better=True,
+                chance=max(1 / classes, int(np.bincount(targets).max()) / n),  # guessing, or always the same class
+            ),
             metrics_extra=extra,
             per_class=per_class,
             confusion=[[int(count) for count in row] for row in confusion.reshape(classes, classes)],
@@ -226,7 +233,7 @@ def calibration_error(logits: np.ndarray, targets: np.ndarray) -> float:
 
 def _class_result(label: str, right: np.ndarray, before: np.ndarray | None) -> ClassResult:
     if not len(right):
-        return ClassResult(label=label, n=0, recall=0.0)
+        return ClassResult(label=label, n=0, recall=None)
     drop = None if before is None else paired_drop(before, right)
     return ClassResult(
         label=label,

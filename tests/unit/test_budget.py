@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeglm.boards import BOARDS
@@ -56,8 +57,8 @@ def judged(side: ArtifactSide, *, board: str = "x86-64", machine: str = "x86_64"
     return judge(baseline, [side], Budget(**lines), BOARDS[board], host)
 
 
-def test_a_recipe_without_a_budget_is_met() -> None:
-    assert judged(artifact()) == BudgetResult(met=True)
+def test_a_recipe_without_a_budget_is_neither_met_nor_undecided() -> None:
+    assert judged(artifact()) == BudgetResult(met=None)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,52 @@ def test_one_entry_names_the_worst_class_and_the_next() -> None:
 def test_a_class_of_fewer_than_30_samples_is_not_judged() -> None:
     rows = [of_class("rare", 29, 0, 29), of_class("owl", 0, 0, 5000)]
     assert judged(artifact(per_class=rows), per_class_drop=0.03).met is True
+
+
+def test_a_class_without_any_sample_leaves_the_line_undecided_and_is_named() -> None:
+    rows = [ClassResult(label="ghost", n=0, recall=None), of_class("owl", 0, 0, 5000)]
+    result = judged(artifact(per_class=rows), per_class_drop=0.03)
+    assert result.met is None
+    assert "no evaluation sample of `ghost` (0)" in result.undecided[0].message
+
+
+def test_a_verdict_on_classes_names_those_it_could_not_judge() -> None:
+    rows = [of_class("rare", 0, 0, 29), of_class("cat", 20, 0, 50), ClassResult(label="ghost", n=0, recall=None)]
+    (verdict,) = judged(artifact(per_class=rows), per_class_drop=0.03).violations
+    assert "recall of `cat`" in verdict.message
+    assert "Not judged, with fewer than 30 samples: `rare` (29), `ghost` (0)." in verdict.message
+
+
+def chancy(correct: int, n: int) -> Metric:
+    return msgspec.structs.replace(metric(correct, n), chance=0.25)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "met"),
+    [
+        pytest.param(chancy(256, 1000), chancy(256, 1000), None, id="neither is better than chance"),
+        pytest.param(chancy(256, 1000), chancy(900, 1000), True, id="the recipe trained it"),
+        pytest.param(chancy(900, 1000), chancy(900, 1000), True, id="both are better"),
+    ],
+)
+@pytest.mark.parametrize("line", ["metric_drop", "per_class_drop"])
+def test_nothing_is_met_by_what_is_no_better_than_chance(
+    before: Metric, after: Metric, met: bool | None, line: str
+) -> None:
+    side = artifact(metric=after, drop=drop(0, 0, 1000), per_class=[of_class("owl", 0, 0, 5000)])
+    result = judge(Side(metric=before), [side], Budget(**{line: 0.05}), BOARDS["x86-64"], HOST)
+    assert result.met is met
+    assert [verdict.key for verdict in result.undecided] == ([] if met else [f"budget.{line}"])
+
+
+def test_a_further_split_at_chance_is_undecided_on_its_own() -> None:
+    def split(found: Metric) -> dict[str, SplitResult]:
+        return {"night": SplitResult(metric=found, drop=drop(0, 0, 1000))}
+
+    side = artifact(metric=chancy(900, 1000), drop=drop(0, 0, 1000), splits=split(chancy(240, 1000)))
+    baseline = Side(metric=chancy(900, 1000), splits=split(chancy(250, 1000)))
+    (verdict,) = judge(baseline, [side], Budget(metric_drop=0.05), BOARDS["x86-64"], HOST).undecided
+    assert "proves nothing on split `night`" in verdict.message
 
 
 def test_classes_that_are_all_too_small_leave_the_line_undecided() -> None:

@@ -1,0 +1,115 @@
+"""What is doubtful about the original model, found in its own answers before anything long is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeglm.report.findings import chance_doubt
+from edgeglm.report.types import COUNTED, Side
+from edgeglm.sources import GivenModel, PythonModel
+from edgeglm.step_runs import step_key
+from edgeglm.steps._training import TrainingConfig
+
+if TYPE_CHECKING:
+    from edgeglm.data import Arrays
+    from edgeglm.evaluation import Evaluator
+    from edgeglm.log import Log
+    from edgeglm.project import Project
+
+_SUM_TOLERANCE = 1e-3
+_NAMED = 8  # classes that a warning names
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One thing that the user should hear before the artifacts are made."""
+
+    text: str
+    expected: bool = False  # likely as it was meant: said without alarm
+
+
+def doubt_original(project: Project, evaluator: Evaluator, log: Log) -> list[str]:
+    """Say what is doubtful about the original, whose outputs the evaluator holds, and return it for the report."""
+    found = [*_about_chance(project, evaluator), *_about_probabilities(project, evaluator.baseline)]
+    found += _about_classes(project, evaluator)
+    for doubt in found:
+        (log.note if doubt.expected else log.warn)(doubt.text)
+    return [doubt.text for doubt in found]
+
+
+def _about_chance(project: Project, evaluator: Evaluator) -> list[Doubt]:
+    said = chance_doubt(Side(**evaluator.side(evaluator.baseline, is_baseline=True)))
+    if said is None:
+        return []
+    model = project.recipe.model
+    trained_here = any(isinstance(step, TrainingConfig) for step in project.recipe.steps)
+    if trained_here and (isinstance(model, GivenModel) or (isinstance(model, PythonModel) and model.weights is None)):
+        text = f"{said}: as an untrained network is, and the recipe trains it; changes are against the untrained one"
+        return [Doubt(text, expected=True)]
+    return [Doubt(f"{said}: look at `preprocess`, the order of `labels`, the weights")]
+
+
+def _about_probabilities(project: Project, outputs: dict[str, Arrays]) -> list[Doubt]:
+    """Find a softmax at the network's end where the recipe takes the output for logits."""
+    recipe = project.recipe
+    found = []
+    for index, op in enumerate(recipe.postprocess):
+        if op.op == "softmax" and are_probabilities(outputs, op.settings.get("output")):
+            found.append(
+                Doubt(
+                    f"postprocess[{index}].softmax: the network's outputs are probabilities already, so the scores on "
+                    "the board will be wrong: remove `softmax` from `postprocess`"
+                )
+            )
+    for index, step in enumerate(recipe.steps):
+        if isinstance(step, TrainingConfig) and are_probabilities(outputs, recipe.task.output):
+            found.append(
+                Doubt(
+                    f"{step_key(index, step)}: the network's outputs are probabilities, and training takes them for "
+                    "logits, a teacher's too: drop the softmax at the network's end"
+                )
+            )
+    return found
+
+
+def are_probabilities(outputs: dict[str, Arrays], name: str | None) -> bool:
+    """Tell whether one output, None: the first, is (N, K) and every row of every split is one of probabilities.
+
+    Args:
+        outputs: Split -> output name -> values.
+        name: The output.
+    """
+    for of_split in outputs.values():
+        values = of_split.get(name or next(iter(of_split)))
+        if values is None or values.ndim != 2 or values.shape[1] < 2 or (values < 0).any():
+            return False
+        if not (np.abs(values.sum(axis=1, dtype=np.float64) - 1) <= _SUM_TOLERANCE).all():
+            return False
+    return True
+
+
+def _about_classes(project: Project, evaluator: Evaluator) -> list[Doubt]:
+    """Name classes that cannot be judged, and those of the network that the data knows nothing of."""
+    data, found = project.data, []
+    results = evaluator.results(evaluator.baseline, is_baseline=True)
+    per_class = results[data.eval_splits[0]].per_class
+    present: set[int] = set()
+    for split in data.splits.values() if per_class else ():
+        present.update(() if split.targets is None else np.unique(split.targets).tolist())
+    absent = [f"`{result.label}`" for number, result in enumerate(per_class) if number not in present]
+    if absent and not data.labels:  # of labels without a sample the data has spoken itself
+        found.append(Doubt(f"the network has {len(per_class)} classes, and the data no sample of {_some(absent)}"))
+    for name, result in results.items():
+        few = [f"`{of_class.label}` ({of_class.n})" for of_class in result.per_class if of_class.n < COUNTED]
+        if few and project.recipe.budget.per_class_drop is not None:
+            text = f"split `{name}` has fewer than {COUNTED} samples of {_some(few)}"
+            found.append(Doubt(f"{text}: `budget.per_class_drop` does not judge these classes"))
+    return found
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
