@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 from edgeglm_agent.processing import Preprocess
+from edgeglm_agent.processing.ranking import TopK
 from edgeglm_agent.wire import ProcessOp
 
 from edgeglm.boards import BOARDS, Board
@@ -24,6 +25,10 @@ from edgeglm.steps import step_name
 from edgeglm.tasks import GROUP as TASK_GROUP
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeglm_agent.wire import TensorSpec
+
     from edgeglm.data import Arrays, Data
     from edgeglm.log import Log
     from edgeglm.recipe import LoadedRecipe, Recipe
@@ -101,6 +106,7 @@ def open_project(
     loaded_data = loaded_data.for_inputs(tuple(spec.name for spec in original.inputs))
     sample = loaded_data.evaluation.rows(np.arange(len(next(iter(sample.values())))))
     recipe.task.check(original.outputs, loaded_data)
+    _check_ranking(recipe, original.outputs)
     if isinstance(original, Model):
         from edgeglm.nn.loading import state_sha256
 
@@ -149,6 +155,24 @@ def _check_given(source: ModelSource, model: Model | ModelFile) -> None:
             hint="mend the package that adds this source: `gives` is a class attribute",
             code="plugin-invalid",
         )
+
+
+def _check_ranking(recipe: Recipe, outputs: Sequence[TensorSpec]) -> None:
+    """Refuse a `top-k` of more classes than the output has. Raises: RecipeError."""
+    for index, step in enumerate(recipe.postprocess):
+        if step.op != "top-k":
+            continue
+        op = msgspec.convert(step.settings, TopK)
+        spec = next((spec for spec in outputs if op.output in (None, spec.name)), None)
+        if spec is None or len(spec.shape) != 1 or op.k == TopK().k:  # the default names what classes there are
+            continue
+        if 0 < spec.shape[0] < op.k:
+            raise RecipeError(
+                f"{op.k} is more than the {spec.shape[0]} classes of output `{spec.name}`",
+                hint=f"give 1 to {spec.shape[0]}",
+                where=f"postprocess[{index}].top-k.k",
+                code="recipe-out-of-range",
+            )
 
 
 def step_entries(step: StepConfig) -> list[tuple[str, str]]:

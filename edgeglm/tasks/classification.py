@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from msgspec import Meta
 
-from edgeglm.errors import DataError, ModelError
+from edgeglm.errors import DataError, ModelError, RecipeError
 from edgeglm.report.types import ClassResult, Metric, SplitResult
 from edgeglm.tasks._base import TaskConfig
 from edgeglm.tasks.statistics import paired_drop, wilson_interval
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeglm.data import Arrays, Data
 
 _CALIBRATION_BINS = 15
+_NAMED = 5  # labels that an error shows
 
 
 class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True):
@@ -33,15 +34,18 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
     ) -> np.ndarray | None:
         """Return class numbers as (N,) int64 where that is only another way to write them.
 
+        How many classes there are is for the model to say: where targets go beyond the labels, those may be too few.
+
         Raises:
             DataError: They are no class numbers, or there are none and the split is judged.
         """
+        del labels
         if targets is not None:
             if targets.ndim == 2 and targets.shape[1] == 1:
                 targets = targets[:, 0]
             targets = targets.astype(np.int64) if targets.dtype.kind in "biu" else targets
         if targets is not None or judged:
-            check_targets(targets, where=where, classes=len(labels) or None)
+            check_targets(targets, where=where)
         return targets
 
     def check_splits(
@@ -69,6 +73,7 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
         Raises:
             ModelError: The output named does not exist, or does not hold logits (K,) with K >= 2.
             DataError: There are more or fewer labels than classes, or a target names no class.
+            RecipeError: ``top_k`` is more than there are classes.
         """
         spec = next((spec for spec in outputs if spec.name == self.output), None) if self.output else outputs[0]
         names = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in outputs)
@@ -87,10 +92,18 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
         classes = spec.shape[0]
         if data.labels and len(data.labels) != classes:
             raise DataError(
-                f"there are {len(data.labels)} labels, and the model has {classes} classes",
+                f"there are {len(data.labels)} labels ({', '.join(data.labels[:_NAMED])}"
+                f"{', ...' if len(data.labels) > _NAMED else ''}), and the model has {classes} classes",
                 hint="one label for each output of the model, in the order of its outputs",
                 where="labels",
                 code="labels-mismatch",
+            )
+        if self.top_k is not None and self.top_k > classes:
+            raise RecipeError(
+                f"{self.top_k} is more than the {classes} classes of the model",
+                hint=f"give 2 to {classes - 1}, or leave it out",
+                where="task.top_k",
+                code="recipe-out-of-range",
             )
         for name, split in data.splits.items():
             if split.targets is None and name not in data.eval_splits:

@@ -12,6 +12,7 @@ from torch import nn
 from edgeglm import compress
 from edgeglm.cache import Cache
 from edgeglm.doubts import are_probabilities
+from edgeglm.errors import UserError
 from edgeglm.log import SilentLog
 from edgeglm.report.html import render_html
 
@@ -127,6 +128,26 @@ def test_classes_that_cannot_be_judged_are_named(tmp_path: Path) -> None:
     assert "fewer than 30 samples of `4` (0), `5` (0)" in warned_of(result.report, "split `eval` has")
     assert [found.recall for found in result.report.baseline.per_class[4:]] == [None, None]
     assert result.report.budget.met is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "code"),
+    [
+        ({"postprocess": [{"top-k": {"k": 9}}]}, "postprocess[0].top-k.k", "recipe-out-of-range"),
+        ({"task": {"kind": "classification", "top_k": 9}}, "task.top_k", "recipe-out-of-range"),
+        ({"labels": ["a", "b", "c"]}, "labels", "labels-mismatch"),
+    ],
+)
+def test_what_does_not_fit_the_models_classes_is_refused_at_its_key(
+    tmp_path: Path, changes: dict[str, Any], where: str, code: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        run(tmp_path, Net(), **changes)
+    assert [(problem.where, problem.code) for problem in caught.value.problems] == [(where, code)]
+
+
+def test_a_top_k_that_is_left_at_its_default_takes_what_classes_there_are(tmp_path: Path) -> None:
+    assert run(tmp_path, Net(), postprocess=["top-k"])[0].manifest is not None
 
 
 @pytest.mark.parametrize(

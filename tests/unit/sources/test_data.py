@@ -260,8 +260,8 @@ def test_data_that_cannot_be_used_is_refused(code: str, change: Any, message: st
     assert error.problems[0].hint
 
 
-def test_targets_beyond_the_labels_are_refused() -> None:
-    refused("data-targets", three(), "they run from 0 to 1", labels=("a", "b"))
+def test_targets_beyond_the_labels_are_left_for_the_model_to_judge() -> None:
+    assert objects(three(), labels=("a", "b")).splits["eval"].targets.max() == 2
 
 
 def test_a_class_without_evaluation_samples_is_mentioned() -> None:

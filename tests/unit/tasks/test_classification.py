@@ -8,7 +8,7 @@ from edgeglm_agent.wire import TensorSpec
 from sklearn.metrics import confusion_matrix, recall_score, top_k_accuracy_score
 
 from edgeglm.data import ArraySplit, Data
-from edgeglm.errors import DataError, ModelError
+from edgeglm.errors import DataError, ModelError, RecipeError
 from edgeglm.tasks import Classification
 from edgeglm.tasks.classification import calibration_error, check_targets
 from edgeglm.tasks.statistics import paired_drop, wilson_interval
@@ -134,6 +134,7 @@ def test_splits_that_are_not_evaluated_need_no_targets() -> None:
     ("task", "outputs", "error", "code"),
     [
         (TASK, [spec("logits", 5)], DataError, "labels-mismatch"),
+        (Classification(top_k=5), [spec("logits", 4)], RecipeError, "recipe-out-of-range"),
         (TASK, [spec("logits", 4, 7)], ModelError, "output-not-logits"),
         (TASK, [spec("logits", 1)], ModelError, "output-not-logits"),
         (Classification(output="head"), [spec("logits", 4)], ModelError, "output-missing"),
@@ -145,6 +146,12 @@ def test_a_model_that_does_not_fit_the_data_is_refused(
     with pytest.raises(error) as caught:
         task.check(outputs, make_data())
     assert caught.value.code == code  # type: ignore[attr-defined]
+
+
+def test_where_the_model_has_more_outputs_than_there_are_labels_the_labels_are_at_fault() -> None:
+    with pytest.raises(DataError, match=r"3 labels \(a, b, c\), and the model has 4 classes") as caught:
+        TASK.check([spec("logits", 4)], make_data(labels=("a", "b", "c")))
+    assert caught.value.problems[0].where == "labels"
 
 
 def test_a_target_beyond_the_models_classes_is_refused_before_anything_runs() -> None:
