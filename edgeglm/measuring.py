@@ -11,6 +11,7 @@ import numpy as np
 from edgeglm.cache import Cache
 from edgeglm.files import sha256_file
 from edgeglm.inspection import format_of, read_manifest
+from edgeglm.report.figures import drop_text, format_interval, format_metric
 from edgeglm.report.types import Latency, SplitResult
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def bench_files(files: list[Path], *, threads: int, runs: int) -> list[BenchRow]
 
 def render_evaluation(results: list[FileResult]) -> str:
     """Return results of `eval` as a table for people."""
-    rows = [("file", "split", "metric", "95 % interval", "n", "drop (95 % interval)")]
+    rows = [("file", "split", "metric", "95 % interval", "n", "change (95 % interval)")]
     for result in results:
         for name, split in result.splits.items():
             metric, drop = split.metric, split.drop
@@ -109,10 +110,10 @@ def render_evaluation(results: list[FileResult]) -> str:
                 (
                     result.path,
                     name,
-                    f"{metric.name} {metric.value:.4f}",
-                    f"{metric.ci95[0]:.4f} to {metric.ci95[1]:.4f}",
-                    str(metric.n),
-                    f"{drop.value:+.4f} ({drop.ci95[0]:+.4f} to {drop.ci95[1]:+.4f})" if drop else "",
+                    f"{metric.name} {format_metric(metric.name, metric.value)}",
+                    format_interval(metric.name, metric.ci95),
+                    f"{metric.n:,}",
+                    "" if drop is None else "{} ({})".format(*drop_text(drop, metric)),
                 )
             )
     return _table(rows)

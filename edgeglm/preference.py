@@ -25,16 +25,45 @@ def preferred_order(
         metric_judged: Whether the budget has a line for the metric.
         same_machine: Whether the target's architecture is this host's.
     """
+    judged = [_faults(side, budget, metric_judged=metric_judged) for side in sides]
+    return sorted(range(len(sides)), key=lambda i: (*judged[i], -_speed(sides[i]) if same_machine else i))
 
-    def rank(index: int) -> tuple[float, ...]:
-        side = sides[index]
-        missed = sum(verdict.artifact == side.path for verdict in budget.violations)
-        undecided = sum(verdict.artifact == side.path for verdict in budget.undecided)
-        broken = side.parity is not None and not side.parity.passed
-        lost = not metric_judged and side.drop is not None and side.drop.ci95[0] > 0
-        return (missed, undecided, broken, lost, -_speed(side) if same_machine else index)
 
-    return sorted(range(len(sides)), key=rank)
+def why_first(
+    first: ArtifactSide, second: ArtifactSide, budget: BudgetResult, *, metric_judged: bool, same_machine: bool
+) -> str:
+    """Return what put an artifact before the next one, by the rules of ``preferred_order``."""
+    pairs = zip(
+        _REASONS,
+        _faults(first, budget, metric_judged=metric_judged),
+        _faults(second, budget, metric_judged=metric_judged),
+        strict=True,
+    )
+    for reason, mine, others in pairs:
+        if mine < others:
+            return reason
+    if not same_machine:
+        return "first in the recipe; this host is not what the target is, so its speed decides nothing"
+    if first.scheme == "none" and second.scheme != "none":
+        return "no quantized file is faster on this host beyond doubt"
+    return "the fastest on this host" + (", even at the low end of its interval" if first.scheme != "none" else "")
+
+
+_REASONS = (
+    "it misses fewer lines of the budget",
+    "fewer of its budget lines are undecided",
+    "its answers agree with the network's",
+    "it has no proven loss",
+)
+
+
+def _faults(side: ArtifactSide, budget: BudgetResult, *, metric_judged: bool) -> tuple[int, int, bool, bool]:
+    """Return what speaks against an artifact, the gravest first, in the order of ``_REASONS``."""
+    missed = sum(verdict.artifact == side.path for verdict in budget.violations)
+    undecided = sum(verdict.artifact == side.path for verdict in budget.undecided)
+    broken = side.parity is not None and not side.parity.passed
+    lost = not metric_judged and side.drop is not None and side.drop.ci95[0] > 0
+    return missed, undecided, broken, lost
 
 
 def _speed(side: ArtifactSide) -> float:

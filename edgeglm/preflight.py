@@ -60,7 +60,11 @@ def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
         with tempfile.TemporaryDirectory(prefix="edgeglm-preflight-") as folder:
             _try_artifacts(project, model, Path(folder), cache)
         entry.finish()
-        log.note(f"{len(recipe.steps)} steps and {len(recipe.artifacts)} artifacts tried on one batch")
+        counts = [
+            f"{len(made)} {word}{'s' * (len(made) != 1)}"
+            for made, word in ((recipe.steps, "step"), (recipe.artifacts, "artifact"))
+        ]
+        log.note(f"{' and '.join(counts)} tried on one batch")
 
 
 def _check_finite(project: Project, model: Model, key: str) -> None:

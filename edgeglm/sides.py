@@ -157,7 +157,7 @@ def _warnings(
             text += f"; a signed INT8 graph is made for {project.board.name}, and this host says little about it"
         warnings.append(text)
     if not passed:
-        warnings.append("its outputs differ from the network's more than its scheme explains: see parity")
+        warnings.append("its outputs differ from the network's more than its scheme explains")
     return warnings
 
 

@@ -54,7 +54,8 @@ def float_warnings(nodes: Sequence[tuple[str, str]]) -> list[str]:
     if not layers:
         return []
     names = ", ".join(layers[:_NAMED]) + (f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else "")
-    return [f"{len(layers)} layer{'s' * (len(layers) > 1)} run in float in ONNX Runtime on this host: {names}"]
+    count = "1 layer runs" if len(layers) == 1 else f"{len(layers)} layers run"
+    return [f"{count} in float in ONNX Runtime on this host: {names}"]
 
 
 def delegate_warnings(nodes: Sequence[tuple[str, str]]) -> list[str]:

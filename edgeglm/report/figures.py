@@ -106,3 +106,10 @@ def format_points(name: str, change: float, *, unit: bool = True) -> str:
         rounded = round(100 * change, 1)
         return f"{rounded + 0.0:+.1f}{' pt' if unit else ''}" if rounded else f"0.0{' pt' if unit else ''}"
     return f"+{significant(change)}" if change > 0 else significant(change)
+
+
+def drop_text(drop: Drop, metric: Metric) -> tuple[str, str]:
+    """Return the change of a metric and its interval, as `-0.4 pt` and `-1.3 to +0.5 pt`."""
+    change, (low, high) = change_of(drop, metric)
+    ends = f"{format_points(metric.name, low, unit=False)} to {format_points(metric.name, high)}"
+    return format_points(metric.name, change), ends

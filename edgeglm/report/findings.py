@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from edgeglm.boards import BOARDS
+from edgeglm.preference import why_first
 from edgeglm.report.figures import format_interval, format_metric, format_ms, format_ratio
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ BUDGET_LINES = {
     "host_latency_p95_ms": "p95 latency on this host",
 }
 
+_WIDE = 0.05  # of the speed-up: an interval as wide as this is shown
 _FAR_FROM_CHANCE = 0.1  # a figure so far from chance was measured on too few samples, rather than no better
 
 
@@ -115,6 +117,46 @@ def best_artifact(report: Report) -> ArtifactSide | None:
     return next(iter(report.artifacts), None)
 
 
+def metric_of(report: Report) -> str:
+    """Return the name of the metric the report judges by."""
+    sides: list[Side] = [report.baseline, *report.artifacts, *report.steps]
+    return next((side.metric.name for side in sides if side.metric is not None), "metric")
+
+
+def is_rejected(report: Report) -> bool:
+    """Return whether the files lie under rejected/: a line was missed, and the recipe does not allow that."""
+    return bool(report.budget.violations) and report.recipe.get("on_violation") != "best-effort"
+
+
+def best_word(report: Report) -> str:
+    """Return `best`, or of what it is the best when it missed the budget too."""
+    best = best_artifact(report)
+    if best is None or state_of(report, best) != "missed":
+        return "best"
+    return "best of those rejected" if is_rejected(report) else "best of those that missed"
+
+
+def why_best(report: Report) -> str:
+    """Return what puts the best artifact before the next one; empty when there is no other."""
+    if len(report.artifacts) < 2:
+        return ""
+    return why_first(
+        report.artifacts[0],
+        report.artifacts[1],
+        report.budget,
+        metric_judged="metric_drop" in budget_limits(report),
+        same_machine=_is_targets(report),
+    )
+
+
+def speedup_range(artifact: ArtifactSide) -> tuple[float, float] | None:
+    """Return the 95 % interval of the speed-up where the figure alone would say too much; else None."""
+    if artifact.speedup is None or artifact.speedup_ci95 is None:
+        return None
+    low, high = artifact.speedup_ci95
+    return artifact.speedup_ci95 if high - low > _WIDE * artifact.speedup or low <= 1 <= high else None
+
+
 def by_class(results: Sequence[ClassResult]) -> dict[tuple[str, int], ClassResult]:
     """Return results by label and how often it came before: two classes may carry one name."""
     found: dict[tuple[str, int], ClassResult] = {}
@@ -141,8 +183,9 @@ def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:
     found: list[str] = []
     if artifact.size_ratio is not None and artifact.size_ratio <= 1:
         found.append(f"No smaller than the baseline: its size ratio is {format_ratio(artifact.size_ratio)}.")
+    slower = ""
     if artifact.speedup is not None and artifact.speedup <= 1:
-        found.append(f"No faster than the baseline on this host: {format_ratio(artifact.speedup)} on 1 thread.")
+        slower = f"No faster than the baseline on this host: {format_ratio(artifact.speedup)} on 1 thread."
     for setting, ratio in artifact.speedup_extra.items():
         if ratio <= 1 and (artifact.speedup is None or artifact.speedup > 1):
             found.append(f"No faster than the baseline on this host with {setting}: {format_ratio(ratio)}.")
@@ -150,10 +193,10 @@ def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:
         mine = artifact.latency_ms.p50
         plain = _float_rival(report, artifact)
         if plain is not None and plain[1] <= mine:
-            found.append(
-                f"Quantizing made it no faster: {plain[0]} takes {format_ms(plain[1])} ms on this host, "
-                f"this file {format_ms(mine)} ms.{_elsewhere(report)}"
-            )
+            slower = f"{slower} Quantizing made it no faster: " if slower else "Quantizing made it no faster: "
+            slower += f"{plain[0]} takes {format_ms(plain[1])} ms on this host, this file {format_ms(mine)} ms."
+    if slower:
+        found.append(slower + (_elsewhere(report) if artifact.scheme != "none" else ""))
     if artifact.parity is not None and not artifact.parity.passed:
         found.append(
             "Its outputs differ from those of the network it was made from by more than its scheme should cause."
@@ -162,14 +205,10 @@ def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:
 
 
 def notes_on(report: Report, artifact: ArtifactSide) -> list[str]:
-    """Return everything to know about one artifact: its warnings, and what did not pay and they do not say."""
-    warned = [text.lower() for text in artifact.warnings]
-    unsaid = [
-        text
-        for text in did_not_pay(report, artifact)
-        if not any(known.startswith(" ".join(text.lower().split()[:3])) for known in warned)
-    ]
-    return [*artifact.warnings, *unsaid]
+    """Return everything to know about one artifact: what did not pay, and those of its warnings that say more."""
+    unpaid = did_not_pay(report, artifact)
+    said = [" ".join(text.lower().split()[:3]) for text in unpaid]
+    return [*(text for text in artifact.warnings if not text.lower().startswith(tuple(said))), *unpaid]
 
 
 def warnings_of(report: Report) -> list[str]:
@@ -201,17 +240,23 @@ def host_note(report: Report) -> str:
     """Return the sentence that says whose figures the latencies are."""
     host = report.host
     whose = f"this host ({host.machine}, {host.cpu})" if host.cpu else "this host"
+    one = "the one that will serve it" if _is_targets(report) else f"the {report.target} itself"
+    return (
+        f"Latency, speed-up and memory are those of {whose}, batch 1. "
+        f"Another machine gives other figures: measure on {one}."
+    )
+
+
+def _is_targets(report: Report) -> bool:
+    """Return whether this host is a machine of the target's architecture."""
     board = BOARDS.get(report.target)
-    other = board is None or board.arch != host.machine
-    advice = f"measure on the {report.target} itself" if other else "measure on the one that will serve it"
-    return f"Latency, speed-up and memory are those of {whose}, batch 1. Another machine gives other figures: {advice}."
+    return board is not None and board.arch == report.host.machine
 
 
 def _elsewhere(report: Report) -> str:
-    board = BOARDS.get(report.target)
-    if board is None or board.arch == report.host.machine:
+    if report.target not in BOARDS or _is_targets(report):
         return ""
-    return f" A {report.target} runs integers differently: measure there before you choose."
+    return f" The {report.target} runs integers differently: measure there before you choose."
 
 
 def _float_rival(report: Report, artifact: ArtifactSide) -> tuple[str, float] | None:

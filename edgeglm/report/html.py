@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from edgeglm.report.classes import class_section, confusion_section
 from edgeglm.report.figures import (
     change_of,
+    drop_text,
     format_bytes,
     format_count,
     format_metric,
@@ -25,19 +26,22 @@ from edgeglm.report.figures import (
 from edgeglm.report.findings import (
     artifact_name,
     best_artifact,
+    best_word,
     chance_doubt,
     headline,
     host_note,
+    is_rejected,
+    metric_of,
+    speedup_range,
     step_name,
     warnings_of,
+    why_best,
 )
 from edgeglm.report.markup import Child, Markup, clean, element, join
 from edgeglm.report.stages import stage_section
 from edgeglm.report.tables import (
     artifact_table,
     budget_table,
-    drop_text,
-    metric_of,
     prose,
     small,
     split_table,
@@ -59,7 +63,9 @@ def render_html(report: Report) -> str:
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     sections = [
-        _section("best", "Best artifact", _best(report)),
+        _section(
+            "best", f"{best_word(report).capitalize()}{' artifact' * (best_word(report) == 'best')}", _best(report)
+        ),
         _section("artifacts", "Artifacts", _artifacts(report)),
         _section("charts", "Stage by stage", stage_section(report)),
         _section("classes", "Change by class", class_section(report)),
@@ -154,13 +160,15 @@ def _best(report: Report) -> Child:
         return element("p", "No artifact was made.")
     tiles = [_size_tile(report, best), _speed_tile(report, best), _metric_tile(report, best)]
     chosen = (
-        " Chosen by: fewest budget lines missed, then undecided; outputs that agree, no proven loss; then speed, where"
-        " the target is this kind of machine, else the recipe's order."
+        f" It comes first because of this: {why_best(report)}. The order: fewest budget lines missed, then undecided; "
+        "outputs that agree, no proven loss; then speed, where the target is this kind of machine, else the recipe's."
         if len(report.artifacts) > 1
         else ""
     )
+    path = f"rejected/{best.path}" if is_rejected(report) else best.path
+    rejected = element("span", "rejected", class_="chip missed") if is_rejected(report) else None
     return join(
-        element("p", element("b", artifact_name(best)), " ", element("code", best.path)),
+        element("p", element("b", artifact_name(best)), " ", element("code", path), " ", rejected),
         element("div", *tiles, class_="tiles"),
         element("p", host_note(report), chosen, class_="quiet"),
     )
@@ -193,6 +201,8 @@ def _speed_tile(report: Report, best: ArtifactSide) -> Markup:
     extra = [
         join(typeset(format_ratio(ratio)), f" on {threads_text(key)}") for key, ratio in best.speedup_extra.items()
     ]
+    if interval := speedup_range(best):
+        times = f"{times}; 95 % interval {interval[0]:.2f} to {interval[1]:.2f}\u00d7"
     if best.speedup > 1:
         return _tile(format_ratio(best.speedup), "faster on this host", times, *extra)
     return _tile(format_ratio(best.speedup), "no faster on this host", times, *extra, tone="bad")

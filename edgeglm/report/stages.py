@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Bar, Dot, axis_text, bar_chart, figure, interval_chart
 from edgeglm.report.figures import format_bytes, format_metric, format_ms
-from edgeglm.report.findings import artifact_name, step_name
+from edgeglm.report.findings import artifact_name, metric_of, step_name
 from edgeglm.report.markup import Child, Markup, element
-from edgeglm.report.tables import metric_of
 
 if TYPE_CHECKING:
     from edgeglm.report.types import Report, Side
@@ -47,7 +46,7 @@ def stage_section(report: Report) -> Child:
         figure(
             "Size",
             bar_chart("size", "Size of the file by stage", _spoken(sizes), sizes),
-            "Stripped float32 ONNX for baseline and steps, the file itself for artifacts.",
+            _whose_size(report),
         ),
         figure(
             "Latency on this host",
@@ -73,6 +72,14 @@ def _stages(report: Report) -> list[tuple[str, str, Side]]:
         label = name if names.count(name) == 1 else f"{name} ({artifact.path})"
         stages.append((label, "artifact", artifact))
     return stages
+
+
+def _whose_size(report: Report) -> str:
+    model = report.recipe.get("model")
+    source = model.get("source") if isinstance(model, dict) else None
+    if source in ("onnx", "tflite"):
+        return "For the baseline the source file without what no runtime reads, for artifacts the file itself."
+    return "Stripped float32 ONNX for baseline and steps, the file itself for artifacts."
 
 
 def _beyond(chart: Markup) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from edgeglm.report.figures import (
     as_percent,
-    change_of,
+    drop_text,
     format_bytes,
     format_interval,
     format_metric,
@@ -19,8 +20,11 @@ from edgeglm.report.findings import (
     BUDGET_LINES,
     artifact_name,
     best_artifact,
+    best_word,
     budget_limits,
+    metric_of,
     notes_on,
+    speedup_range,
     state_of,
 )
 from edgeglm.report.markup import Child, Markup, element, join
@@ -46,8 +50,12 @@ def prose(text: str) -> Markup:
     """Return a sentence whose `backticked` parts are set as code."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # a backtick without its pair: leave the text alone
-        return join(text)
-    return join(*(element("code", part) if number % 2 else part for number, part in enumerate(parts)))
+        return join(_minus(text))
+    return join(*(element("code", part) if number % 2 else _minus(part) for number, part in enumerate(parts)))
+
+
+def _minus(text: str) -> str:
+    return re.sub(r"(?<![\w.)\]-])-(?=\d)", "\u2212", text)
 
 
 def threads_text(setting: str) -> str:
@@ -114,7 +122,9 @@ def artifact_table(report: Report) -> Markup:
             small(element("code", artifact.path)),
             element(
                 "span",
-                element("span", "best", class_="chip best") if artifact is best and len(report.artifacts) > 1 else None,
+                element("span", best_word(report), class_="chip best")
+                if artifact is best and len(report.artifacts) > 1
+                else None,
                 chip(state) if state != "none" else None,
                 class_="chips",
             ),
@@ -139,9 +149,9 @@ def budget_table(report: Report) -> Markup | None:
     for line, limit in limits.items():
         cells: list[tuple[str, Child]] = [("Limit", typeset(_limit_text(report, line, limit)))]
         for artifact, name in zip(report.artifacts, names, strict=True):
-            cells.append(
-                (name, join(chip(state_of(report, artifact, line)), small(typeset(_measured(line, artifact)))))
-            )
+            judged = _judged(artifact) if line == "per_class_drop" else None
+            measured = small(typeset(_measured(line, artifact)))
+            cells.append((name, join(chip(state_of(report, artifact, line)), measured, judged)))
         rows.append(row(join(BUDGET_LINES[line], small(element("code", f"budget.{line}"))), cells))
     caption = "The budget, line by line"
     return scrolling(caption, table(caption, ("Line", "Limit", *names), rows, class_="cards"))
@@ -169,19 +179,6 @@ def scrolling(name: str, content: Markup) -> Markup:
     return element("div", content, class_="scroll", role="region", tabindex=0, aria_label=name)
 
 
-def metric_of(report: Report) -> str:
-    """Return the name of the metric the report judges by."""
-    sides: list[Side] = [report.baseline, *report.artifacts, *report.steps]
-    return next((side.metric.name for side in sides if side.metric is not None), "metric")
-
-
-def drop_text(drop: Drop, metric: Metric) -> tuple[str, str]:
-    """Return the change of a metric and its interval, as `-0.4 pt` and `-1.3 to +0.5 pt`."""
-    change, (low, high) = change_of(drop, metric)
-    ends = f"{format_points(metric.name, low, unit=False)} to {format_points(metric.name, high)}"
-    return format_points(metric.name, change), ends
-
-
 def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str, Child]]:
     size: Child = typeset(format_bytes(side.size_bytes))
     speed: Child = ""
@@ -198,8 +195,10 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
             size = join(
                 size, small(typeset(format_ratio(artifact.size_ratio)), " smaller" if artifact.size_ratio > 1 else "")
             )
+        bounds = speedup_range(artifact)
         speed = join(
             typeset(format_ratio(artifact.speedup)),
+            small(typeset(f"{bounds[0]:.2f} to {bounds[1]:.2f}x")) if bounds else None,
             *(
                 small(f"{threads_text(key)}: ", typeset(format_ratio(ratio)))
                 for key, ratio in artifact.speedup_extra.items()
@@ -288,6 +287,12 @@ def _limit_text(report: Report, line: str, limit: float) -> str:
     if line == "min_speedup":
         return f"{limit:g}x"
     return f"{limit:g} {'ms' if line.endswith('_ms') else 'MB'}"
+
+
+def _judged(artifact: ArtifactSide) -> Child:
+    """Say how many classes were judged, where some have too few samples."""
+    judged, total = sum(result.n >= COUNTED for result in artifact.per_class), len(artifact.per_class)
+    return small(f"{judged} of {total} classes judged") if judged < total else None
 
 
 def _measured(line: str, artifact: ArtifactSide) -> str:

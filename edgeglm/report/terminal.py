@@ -23,12 +23,17 @@ from edgeglm.report.findings import (
     State,
     artifact_name,
     best_artifact,
+    best_word,
     headline,
     host_note,
+    is_rejected,
+    metric_of,
     notes_on,
+    speedup_range,
     state_of,
     step_name,
     warnings_of,
+    why_best,
 )
 from edgeglm.report.markup import clean
 
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from edgeglm.report.types import ArtifactSide, Report, Side
+    from edgeglm.report.types import ArtifactSide, Drop, Metric, Report, Side
 
 _STYLES: dict[State, str] = {"met": "green", "missed": "red", "undecided": "yellow", "none": ""}
 
@@ -59,12 +64,16 @@ def render_summary(report: Report, folder: Path | None = None) -> RenderableType
         Text(clean(verdict.meaning)),
         Text(""),
         _table(report),
+        *_splits(report),
         Text(""),
         Text(clean(host_note(report)), style="dim"),
     ]
     best = best_artifact(report)
     if best is not None and len(report.artifacts) > 1:
-        parts.append(Text(clean(f"* the best: {artifact_name(best)}, {best.path}")))
+        path = f"rejected/{best.path}" if is_rejected(report) else best.path
+        word = best_word(report)
+        line = f"* {'the best' if word == 'best' else word}: {artifact_name(best)}, {path}: {why_best(report)}"
+        parts.append(Text(clean(line)))
     lines = [
         *(_line("missed", "red", verdict.message) for verdict in report.budget.violations),
         *(_line("undecided", "yellow", verdict.message) for verdict in report.budget.undecided),
@@ -99,7 +108,7 @@ def _line(word: str, style: str, text: str) -> RenderableType:
 
 
 def _table(report: Report) -> Table:
-    metric = next((side.metric.name for side in (report.baseline, *report.artifacts) if side.metric), "metric")
+    metric = metric_of(report)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", overflow="fold", min_width=12)
     unit = "change, pt" if as_percent(metric) else "change"
@@ -117,18 +126,47 @@ def _table(report: Report) -> Table:
     return table
 
 
+def _splits(report: Report) -> list[RenderableType]:
+    """Return a table of the metric on the further evaluation splits, where there are any."""
+    if not report.baseline.splits:
+        return []
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("also on", overflow="fold")
+    table.add_column("", overflow="fold", min_width=12)
+    for heading in (
+        clean(metric_of(report)),
+        "change, pt [95 %]" if as_percent(metric_of(report)) else "change [95 %]",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for split, before in report.baseline.splits.items():
+        sides = [("baseline", before), *((artifact_name(a), a.splits.get(split)) for a in report.artifacts)]
+        for number, (name, result) in enumerate(sides):
+            value = MISSING if result is None else format_metric(result.metric.name, result.metric.value)
+            change = "" if result is None else _change(result.drop, result.metric)
+            table.add_row(Text(clean(split) if number == 0 else ""), Text(clean(name)), value, change)
+    return [Text(""), table]
+
+
+def _change(drop: Drop | None, metric: Metric | None) -> str:
+    if drop is None or metric is None:
+        return ""
+    value, interval = change_of(drop, metric)
+    low, high = (format_points(metric.name, end, unit=False) for end in interval)
+    return f"{format_points(metric.name, value, unit=False)} [{low}, {high}]"
+
+
+def _faster(artifact: ArtifactSide) -> str:
+    """Return the speed-up, and below it its interval where that is wide."""
+    interval = speedup_range(artifact)
+    return format_ratio(artifact.speedup) + ("" if interval is None else f"\n{interval[0]:.2f}-{interval[1]:.2f}")
+
+
 def _figures(side: Side, artifact: ArtifactSide | None) -> tuple[str, ...]:
-    change = ""
-    if side.drop is not None and side.metric is not None:
-        value, interval = change_of(side.drop, side.metric)
-        name = side.metric.name
-        low, high = (format_points(name, end, unit=False) for end in interval)
-        change = f"{format_points(name, value, unit=False)} [{low}, {high}]"
     return (
         format_bytes(side.size_bytes),
         "" if artifact is None else format_ratio(artifact.size_ratio),
         MISSING if side.latency_ms is None else format_ms(side.latency_ms.p50),
-        "" if artifact is None else format_ratio(artifact.speedup),
+        "" if artifact is None else _faster(artifact),
         MISSING if side.metric is None else format_metric(side.metric.name, side.metric.value),
-        change,
+        _change(side.drop, side.metric),
     )

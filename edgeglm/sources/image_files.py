@@ -161,7 +161,9 @@ def _photos(root: Path, config: ImagesData, labels: tuple[str, ...], warnings: l
         classes.extend([number] * len(images))
     if others:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
-        warnings.append(f"{root}: {others.total()} files are no images and were ignored ({kinds})")
+        count = others.total()
+        ignored = "1 file is no image and was" if count == 1 else f"{count} files are no images and were"
+        warnings.append(f"{root}: {ignored} ignored ({kinds})")
     return Photos(tuple(paths), tuple(classes), config.mode)
 
 

@@ -6,6 +6,8 @@ import math
 import random
 from typing import Any
 
+import msgspec
+
 from edgeglm.report.types import (
     ArtifactSide,
     BudgetResult,
@@ -406,6 +408,21 @@ def wide_report(count: int = 1000) -> Report:
             ],
         ),
         host=HOST,
+    )
+
+
+def rejected_report(**changes: Any) -> Report:
+    """The CIFAR run where every file missed the budget and none may be shipped."""
+    found = cifar_report()
+    missed = [
+        Verdict(key="budget.size_mb", artifact=side.path, limit=0.1, measured=0.5, message=f"{side.path}: too large.")
+        for side in found.artifacts
+    ]
+    return msgspec.structs.replace(
+        found,
+        recipe=found.recipe | {"on_violation": "fail"},
+        budget=BudgetResult(met=False, violations=missed, undecided=found.budget.undecided),
+        **changes,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgeglm.preference import preferred_order
+from edgeglm.preference import preferred_order, why_first
 from edgeglm.report.types import ArtifactSide, BudgetResult, Parity, Verdict
 from tests.support.reports import paired
 
@@ -35,6 +35,22 @@ def test_an_artifact_is_not_preferred_when_it(worse: dict[str, Any], budget: Bud
     plain = {"size_ratio": 4.0, "speedup": 2.0, "drop": paired(0, 0, 100)}
     sides = [artifact("worse", **(plain | {"speedup": 3.0} | worse)), artifact("good", **plain)]
     assert preferred_order(sides, budget, metric_judged=False, same_machine=True) == [1, 0]
+
+
+def why(first: ArtifactSide, second: ArtifactSide, *, same_machine: bool = True, **budget: Any) -> str:
+    judged = BudgetResult(**({"met": True} | budget))
+    return why_first(first, second, judged, metric_judged=False, same_machine=same_machine)
+
+
+def test_what_put_an_artifact_first_is_said() -> None:
+    plain = {"speedup": 2.0, "drop": paired(0, 0, 100)}
+    good, other = artifact("good", **plain), artifact("other", **plain)
+    assert "misses fewer lines" in why(good, other, violations=[verdict("other")])
+    assert "undecided" in why(good, other, undecided=[verdict("other")])
+    assert "no proven loss" in why(good, artifact("other", drop=paired(50, 0, 100)))
+    assert why(good, other).startswith("the fastest on this host")
+    assert "no quantized file is faster" in why(artifact("float", scheme="none", **plain), other)
+    assert why(good, other, same_machine=False).startswith("first in the recipe; this host is not what the target is")
 
 
 def test_for_another_machine_the_recipes_order_stands() -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from edgeglm.report.html import render_html
+from edgeglm.report.tables import prose
 from edgeglm.report.types import BudgetResult, ClassResult
 from tests.support.reports import (
     HOSTILE,
@@ -18,6 +19,7 @@ from tests.support.reports import (
     cifar_report,
     digits_report,
     hostile_report,
+    rejected_report,
     wide_report,
 )
 
@@ -101,6 +103,26 @@ def test_the_verdict_comes_first_and_the_best_artifact_next() -> None:
         "Host",
         "Recipe and lineage",
     ]
+
+
+def test_the_best_of_those_rejected_is_called_that() -> None:
+    page = render_html(rejected_report())
+    assert '<span class="chip best">best of those rejected</span>' in page
+    assert "<h2>Best of those rejected</h2>" in page
+    assert "<code>rejected/model.static-int8.onnx</code>" in page
+
+
+def test_a_sentence_has_true_minus_signs_and_its_code_none() -> None:
+    text = "lost -3.7 to 3.7 pt; INT8-2 of static-int8 on 2026-11-22 keeps `-1`"
+    assert prose(text) == "lost \u22123.7 to 3.7 pt; INT8-2 of static-int8 on 2026-11-22 keeps <code>-1</code>"
+
+
+@pytest.mark.parametrize("source", ["onnx", "tflite"])
+def test_the_size_of_a_baseline_that_is_a_file_is_said_to_be_that_files(source: str) -> None:
+    found = digits_report()
+    page = render_html(msgspec.structs.replace(found, recipe=found.recipe | {"model": {"source": source}}))
+    assert "Stripped float32 ONNX" not in page
+    assert "For the baseline the source file without what no runtime reads" in page
 
 
 def test_the_headline_names_host_figures_and_gives_the_interval() -> None:

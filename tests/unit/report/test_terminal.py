@@ -11,7 +11,7 @@ from rich.console import Console
 from edgeglm.report.findings import step_name
 from edgeglm.report.html import render_html
 from edgeglm.report.terminal import print_summary
-from tests.support.reports import SAMPLES, cifar_report, digits_report, hostile_report
+from tests.support.reports import SAMPLES, cifar_report, digits_report, hostile_report, rejected_report
 
 if TYPE_CHECKING:
     from edgeglm.report.types import Report
@@ -37,6 +37,44 @@ def test_one_row_an_artifact_holds_its_figures() -> None:
     assert "baseline 3.44 MB 4.22 93.6 %" in rows
     assert "ONNX static-int8 * 467 kB 7.36x 2.08 2.03x 92.8 % -0.8 [-2.5, +0.9]" in rows
     assert "TFLite static-int8 530 kB 6.48x 1.14 3.71x 93.0 % -0.6 [-2.1, +0.9]" in rows
+
+
+def test_the_further_splits_have_a_row_for_each_side() -> None:
+    rows = [" ".join(line.split()) for line in printed(digits_report()).splitlines()]
+    assert "night baseline 94.7 %" in rows
+    assert any(row.startswith("TFLite static-int8 93.7 % -1.1 [") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown"),
+    [
+        pytest.param((3.2, 4.1), "3.20-4.10", id="wide"),
+        pytest.param((3.6, 3.66), None, id="narrow"),
+        pytest.param(None, None, id="not measured"),
+    ],
+)
+def test_a_speed_up_shows_its_interval_where_that_is_wide(
+    interval: tuple[float, float] | None, shown: str | None
+) -> None:
+    found = digits_report()
+    side = msgspec.structs.replace(found.artifacts[0], speedup_ci95=interval)
+    text = printed(msgspec.structs.replace(found, artifacts=[side]))
+    assert (shown in text) if shown else ("3.60" not in text)
+    page = render_html(msgspec.structs.replace(found, artifacts=[side]))
+    assert ("3.20 to 4.10\u00d7" in page) is bool(shown)
+
+
+def test_a_speed_up_that_may_be_none_shows_its_interval_however_narrow() -> None:
+    found = digits_report()
+    side = msgspec.structs.replace(found.artifacts[0], speedup=1.01, speedup_ci95=(0.99, 1.02))
+    assert "0.99-1.02" in printed(msgspec.structs.replace(found, artifacts=[side]))
+
+
+def test_the_star_says_why_and_where_the_best_lies() -> None:
+    text = " ".join(printed(cifar_report()).split())
+    assert "* the best: ONNX static-int8, model.static-int8.onnx: fewer of its budget lines are undecided" in text
+    text = " ".join(printed(rejected_report()).split())
+    assert "* best of those rejected: ONNX static-int8, rejected/model.static-int8.onnx: fewer" in text
 
 
 def test_verdicts_warnings_and_the_reports_place_are_told() -> None:
