@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.cache import Cache
+from edgeglm.cache import Cache, cache_folder
 from edgeglm.files import sha256_file
 from edgeglm.inspection import format_of, read_manifest
+from edgeglm.naming import users_names
 from edgeglm.report.figures import drop_text, format_interval, format_metric
 from edgeglm.report.types import Latency, SplitResult
 
@@ -54,7 +55,7 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
     project = open_project(loaded, log=log)
     cache = Cache()
     evaluator = Evaluator(project, cache)
-    with cache.in_use():
+    with cache.in_use(), users_names(cache.folder or cache_folder(), project.original):
         baseline = Builder(project, cache).baseline()
         evaluator.baseline = evaluator.predict_file(
             baseline.built.path, file_format=baseline.built.format, sha256=baseline.sha256

@@ -13,12 +13,13 @@ from edgeglm_agent.wire import Manifest, encode_manifest
 
 from edgeglm.budget import judge
 from edgeglm.build import Builder, File
-from edgeglm.cache import Cache
+from edgeglm.cache import Cache, cache_folder
 from edgeglm.doubts import doubt_original
 from edgeglm.errors import BudgetMissedError, EdgeglmError
 from edgeglm.evaluation import Evaluator
 from edgeglm.host import describe_host
 from edgeglm.manifest import golden_file, golden_rows, make_lineage, make_manifest
+from edgeglm.naming import users_names
 from edgeglm.output import OutputFolder, open_output
 from edgeglm.preference import preferred_order
 from edgeglm.preflight import preflight
@@ -71,6 +72,7 @@ def run_recipe(
         ending.enter_context(cache.in_use())
         project = open_project(loaded, log=log, model=model, data=data)
         ending.callback(project.entries.close)
+        ending.enter_context(users_names(cache.folder or cache_folder(), project.original))
         preflight(project, output, cache, log)
         builder, evaluator = Builder(project, cache), Evaluator(project, cache)
 

@@ -17,6 +17,7 @@ from edgeglm.errors import EdgeglmError, StepError, StorageError
 from edgeglm.host import free_disk_bytes
 from edgeglm.log import SilentLog
 from edgeglm.model import Model, ModelFile
+from edgeglm.naming import users_names
 from edgeglm.step_runs import make_context, step_parts
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
             ctx = make_context(project, index, step, log=SilentLog(), precision="float32", checkpoint=None)
             model = step.apply(model, replace(ctx, dry_run=True))
             _check_finite(project, model, ctx.key)
-        with tempfile.TemporaryDirectory(prefix="edgeglm-preflight-") as folder:
+        with tempfile.TemporaryDirectory(prefix="edgeglm-preflight-") as folder, users_names(Path(folder), model):
             _try_artifacts(project, model, Path(folder), cache)
         entry.finish()
         counts = [

@@ -84,6 +84,23 @@ def test_an_onnx_file_of_a_fixed_batch_is_quantized(tmp_path: Path, batch: int, 
     assert np.abs(got - expected).max() < (0.05 if scheme == "static-int8" else 0.005) * np.abs(expected).max()
 
 
+def test_errors_name_the_users_file_and_not_its_copy_in_the_cache(tmp_path: Path) -> None:
+    write_tiny_onnx(tmp_path / "m.onnx")
+    quantized = run(recipe(tmp_path, "static-int8")) / "model.onnx"
+    (tmp_path / "m.onnx").write_bytes(quantized.read_bytes())
+    with pytest.raises(ExportError) as caught:
+        run(recipe(tmp_path, "static-int8"))
+    assert caught.value.code == "already-quantized"
+    assert caught.value.problems[0].where == f"artifacts[0] {tmp_path / 'm.onnx'}"
+    (tmp_path / "cache").rename(tmp_path / "old")
+    write_tiny_onnx(tmp_path / "m.onnx")
+    (path := recipe(tmp_path, "none")).with_name("data.py").write_text(DATA.replace("8, 8", "8, 9"))
+    with pytest.raises(ExportError) as caught:
+        run(path)
+    assert caught.value.code == "input-mismatch"
+    assert caught.value.problems[0].where == str(tmp_path / "m.onnx")
+
+
 def test_the_ranges_of_a_file_of_a_fixed_batch_are_those_of_all_samples(tmp_path: Path) -> None:
     write_tiny_onnx(tmp_path / "m.onnx", batch=4)  # of 70 samples, 2 are left for a last batch
     graph = onnx.load(str(run(recipe(tmp_path, "static-int8")) / "model.onnx")).graph
