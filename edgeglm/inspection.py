@@ -12,6 +12,7 @@ from edgeglm.files import sha256_file
 from edgeglm.golden import check_golden, read_golden
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SUFFIXES = {".onnx": "onnx", ".tflite": "tflite"}
@@ -29,11 +30,19 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
     dtypes: dict[str, int]  # weight bytes by type
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    batch: int | None = None  # the one batch size that it takes; None: any
     golden: str = ""  # "passed": a file of a result that still gives its golden outputs
 
 
 def format_of(path: Path) -> str:
     """Return onnx or tflite, by the file's name. Raises: UserError for anything else, or a missing file."""
+    if path.is_dir():
+        raise UserError(
+            "is a folder, and a model file is wanted here",
+            where=str(path),
+            hint=f"name {_named(found)}" if (found := _model_files(path)) else "name a file in it",
+            code="format-unknown",
+        )
     if path.suffix not in SUFFIXES:
         raise UserError(
             "is neither an ONNX nor a TFLite file",
@@ -46,16 +55,33 @@ def format_of(path: Path) -> str:
     return SUFFIXES[path.suffix]
 
 
+def _model_files(folder: Path) -> list[Path]:
+    """Return the model files of an output folder, those that were rejected included."""
+    places = (folder, folder / "rejected")
+    return [file for place in places for file in sorted(place.glob("*")) if file.suffix in SUFFIXES]
+
+
+def _named(files: Sequence[Path]) -> str:
+    """Return `a, b or c`."""
+    names = [str(file) for file in files]
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of an output folder. Raises: UserError when there is none, or it is damaged."""
     path = folder / "manifest.json"
     try:
         return decode_manifest(path.read_bytes())
     except FileNotFoundError:
+        rejected = _model_files(folder) if (folder / "rejected").is_dir() else []
         raise UserError(
-            "no manifest.json: this folder is no result, or one that was rejected",
+            "a result that was rejected: it missed its budget, and has no manifest.json"
+            if rejected
+            else "no manifest.json: this folder is no result",
             where=str(folder),
-            hint="run `edgeglm compress` again, or name a model file",
+            hint=f"to look at what was rejected, name the file: {_named(rejected)}"
+            if rejected
+            else "run `edgeglm compress` again, or name a model file",
             code="manifest-missing",
         ) from None
     except WireError as error:
@@ -108,9 +134,9 @@ def _check_sha256(file: Path, sha256: str) -> None:
 
 
 def _facts(path: Path, file_format: str) -> FileFacts:
-    from edgeglm.measure.census import count_file_macs, count_file_params, describe, weight_dtypes
+    from edgeglm.measure.census import count_file_macs, count_file_params, describe_with_batch, weight_dtypes
 
-    inputs, outputs = describe(path, file_format)
+    inputs, outputs, batch = describe_with_batch(path, file_format)
     return FileFacts(
         path=str(path),
         format=file_format,
@@ -121,6 +147,7 @@ def _facts(path: Path, file_format: str) -> FileFacts:
         dtypes=weight_dtypes(path, file_format),
         inputs=inputs,
         outputs=outputs,
+        batch=batch,
     )
 
 
@@ -128,17 +155,14 @@ def render(facts: list[FileFacts]) -> str:
     """Return the facts as text for people."""
     blocks = []
     for fact in facts:
-        total = sum(fact.dtypes.values()) or 1
-        by_size = sorted(fact.dtypes.items(), key=lambda item: -item[1])
-        dtypes = ", ".join(f"{name} {size / total:.0%}" for name, size in by_size)
         lines = [
             f"{fact.path}  ({fact.format}, {fact.size_bytes / 1e3:.1f} kB)",
             f"  sha256      {fact.sha256}",
             f"  parameters  {fact.params:,}",
             f"  MACs        {'not known' if fact.macs is None else f'{fact.macs:,}'} (batch 1)",
-            f"  weights     {dtypes}",
-            *(f"  input       {_tensor(spec)}" for spec in fact.inputs),
-            *(f"  output      {_tensor(spec)}" for spec in fact.outputs),
+            f"  weights     {_shares(fact.dtypes)}",
+            *(f"  input       {_tensor(spec, fact.batch)}" for spec in fact.inputs),
+            *(f"  output      {_tensor(spec, fact.batch)}" for spec in fact.outputs),
         ]
         if fact.golden:
             lines.append(f"  golden      {fact.golden}")
@@ -146,6 +170,17 @@ def render(facts: list[FileFacts]) -> str:
     return "\n\n".join(blocks)
 
 
-def _tensor(spec: TensorSpec) -> str:
-    shape = ", ".join(["N", *(str(size) for size in spec.shape)])
+def _shares(sizes: dict[str, int]) -> str:
+    """Return `int8 75%, float32 25%`: percents that add up to 100, the largest remainders rounded up."""
+    total = sum(sizes.values()) or 1
+    percents = {name: 100 * size // total for name, size in sizes.items()}
+    by_remainder = sorted(sizes, key=lambda name: -(100 * sizes[name] % total))
+    for name in by_remainder[: 100 - sum(percents.values()) if sizes else 0]:
+        percents[name] += 1
+    by_size = sorted(sizes, key=lambda name: -sizes[name])
+    return ", ".join(f"{name} {f'{percents[name]}%' if percents[name] else 'under 1%'}" for name in by_size)
+
+
+def _tensor(spec: TensorSpec, batch: int | None) -> str:
+    shape = ", ".join([str(batch or "N"), *(str(size) for size in spec.shape)])
     return f"{spec.name}: {spec.dtype} ({shape}){f' {spec.layout}' if spec.layout else ''}"

@@ -61,7 +61,18 @@ def count_file_macs(path: Path, format: str) -> int | None:  # noqa: A002
 
 
 def describe(path: Path, format: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:  # noqa: A002
-    """Return inputs and outputs as the runtime sees them, after it has loaded the file in a process of its own.
+    """Return inputs and outputs as the runtime sees them; see ``describe_with_batch``."""
+    inputs, outputs, _ = describe_with_batch(path, format)
+    return inputs, outputs
+
+
+def describe_with_batch(
+    path: Path,
+    format: str,  # noqa: A002
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], int | None]:
+    """Return inputs, outputs and fixed batch size (None: any), after the runtime has loaded the file.
+
+    It does so in a process of its own.
 
     Raises:
         ModelError: The file is missing, or the runtime does not load it (``model-file-missing``, ``file-unloadable``).
@@ -70,7 +81,7 @@ def describe(path: Path, format: str) -> tuple[tuple[TensorSpec, ...], tuple[Ten
     _check_exists(path)
     try:
         with Runner(path, format=format) as runner:
-            return runner.inputs, runner.outputs
+            return runner.inputs, runner.outputs, runner.batch
     except ExportError as error:
         raise _corrupt(path, format, error.problems[0].message) from error
 
