@@ -47,7 +47,10 @@ def _about_chance(project: Project, evaluator: Evaluator) -> list[Doubt]:
     model = project.recipe.model
     trained_here = any(isinstance(step, TrainingConfig) for step in project.recipe.steps)
     if trained_here and (isinstance(model, GivenModel) or (isinstance(model, PythonModel) and model.weights is None)):
-        text = f"{said}: as an untrained network is, and the recipe trains it; changes are against the untrained one"
+        text = (
+            f"{said}, as an untrained network is; the recipe trains it, and changes are against the untrained one. "
+            "If it was trained before, its weights are not loaded: name them as `model.weights`"
+        )
         return [Doubt(text, expected=True)]
     return [Doubt(f"{said}: look at `preprocess`, the order of `labels`, the weights")]
 
