@@ -214,7 +214,7 @@ def _with_output(recipe: Recipe, outputs: Sequence[TensorSpec], log: Log) -> Rec
     alike = [f"`{spec.name}`" for spec in outputs[1:] if len(spec.shape) == 1 and spec.shape[0] > 1]
     if alike:
         log.warn(
-            f"output `{first.name}` is taken for the logits, since it is the first; {', '.join(alike)} could be, too: "
+            f"output `{first.name}` is judged, since it is the first; {', '.join(alike)} could be meant, too: "
             "name the right one in `task.output`"
         )
     return msgspec.structs.replace(recipe, task=msgspec.structs.replace(recipe.task, output=first.name))

@@ -154,8 +154,8 @@ def test_of_several_outputs_the_networks_first_is_judged_in_every_format_and_the
     project = open_project(load_recipe(tmp_path / "recipe.yaml"), log=heard)
     assert project.recipe.task.output == "z"
     (warning,) = heard.warnings
-    assert "`z` is taken" in warning
-    assert "`a` could be" in warning
+    assert "`z` is judged" in warning
+    assert "`a` could be meant" in warning
     assert "`task.output`" in warning
     evaluator = Evaluator(project, Cache(tmp_path / "cache"))
     file = Builder(project, Cache(tmp_path / "cache")).artifact(
