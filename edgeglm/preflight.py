@@ -29,7 +29,7 @@ MARGIN_BYTES = 64 << 20
 
 
 def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
-    """Fail within seconds where the whole run would fail after an hour.
+    """Fail within a minute where the whole run would fail after an hour.
 
     Steps run for one optimizer step each, on a copy; what comes out is exported and quantized in every way the
     recipe asks for. What passed once is not tried again until something it depends on changes.
@@ -52,14 +52,14 @@ def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
     with cache.entry("preflight", key) as entry:
         if entry.result is not None:
             return
-        log.stage("preflight")
         model = project.original
         for index, step in enumerate(recipe.steps):
             ctx = make_context(project, index, step, log=SilentLog(), precision="float32", checkpoint=None)
+            log.stage(f"preflight: trying {ctx.key}")
             model = step.apply(model, replace(ctx, dry_run=True))
             _check_finite(project, model, ctx.key)
         with tempfile.TemporaryDirectory(prefix="edgeglm-preflight-") as folder, users_names(Path(folder), model):
-            _try_artifacts(project, model, Path(folder), cache)
+            _try_artifacts(project, model, Path(folder), cache, log)
         entry.finish()
         counts = [
             f"{len(made)} {word}{'s' * (len(made) != 1)}"
@@ -82,7 +82,7 @@ def _check_finite(project: Project, model: Model, key: str) -> None:
         )
 
 
-def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache) -> None:
+def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache, log: Log) -> None:
     """Export and quantize once in every way that the recipe asks for.
 
     ONNX is tried on the original, whose file every result is measured against: that export is needed anyway, and
@@ -94,6 +94,7 @@ def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache) -
     written: dict[str, Path] = {}
     for index, artifact in enumerate(project.recipe.artifacts):
         where = f"artifacts[{index}]"
+        log.stage(f"preflight: trying {where} {artifact.format} {artifact.scheme}")
         try:
             if artifact.format == "onnx" and same_operators:
                 written["onnx"] = builder.baseline().built.path

@@ -106,6 +106,8 @@ def open_project(
     loaded_data = loaded_data.for_inputs(tuple(spec.name for spec in original.inputs))
     sample = loaded_data.evaluation.rows(np.arange(len(next(iter(sample.values())))))
     recipe.task.check(original.outputs, loaded_data)
+    if recipe.task.output is None and len(original.outputs) > 1:
+        recipe = _with_output(recipe, original.outputs, log)
     _check_ranking(recipe, original.outputs)
     if isinstance(original, Model):
         from edgeglm.nn.loading import state_sha256
@@ -224,6 +226,18 @@ def _labels(loaded: LoadedRecipe) -> tuple[str, ...]:
             hint="name a UTF-8 text file with one label a line, or write the labels as a list",
             code="file-missing",
         ) from error
+
+
+def _with_output(recipe: Recipe, outputs: Sequence[TensorSpec], log: Log) -> Recipe:
+    """Return the recipe with the first output named as the one that is judged: a file may have another order."""
+    first = outputs[0]
+    alike = [f"`{spec.name}`" for spec in outputs[1:] if len(spec.shape) == 1 and spec.shape[0] > 1]
+    if alike:
+        log.warn(
+            f"output `{first.name}` is judged, since it is the first; {', '.join(alike)} could be meant, too: "
+            "name the right one in `task.output`"
+        )
+    return msgspec.structs.replace(recipe, task=msgspec.structs.replace(recipe.task, output=first.name))
 
 
 def _device(wanted: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeglm.artifacts.failures import refusals
 from edgeglm.errors import EdgeglmError, ExportError
 from edgeglm.measure.execution import execution_warnings
 from edgeglm.measure.worker import Runner
@@ -45,18 +46,21 @@ def named(path: Path, temporary: Path) -> Iterator[None]:
         raise
 
 
-def check_parity(path: Path, file_format: str, cases: Sequence[tuple[Arrays, Arrays]]) -> Checked:
+def check_parity(
+    path: Path, file_format: str, cases: Sequence[tuple[Arrays, Arrays]], *, layers: Sequence[str] = ()
+) -> Checked:
     """Load a float file and see that it computes what the network does, to 1e-4 of the largest output.
 
     Args:
         path: The file.
         file_format: onnx | tflite.
         cases: Inputs in the file's layout, and what the network gives for them, by name.
+        layers: See ``refusals``.
 
     Raises:
-        ExportError: It does not load, or computes something else.
+        ExportError: ``artifact-refused``: it does not load or run; ``export-differs``: it computes something else.
     """
-    with Runner(path, format=file_format, threads=1) as runner:
+    with refusals(file_format, "none", layers), Runner(path, format=file_format, threads=1) as runner:
         for inputs, reference in cases:
             _compare(runner.run(inputs), reference)
         return _checked(runner, "none")
@@ -87,13 +91,24 @@ def _compare(outputs: Arrays, reference: Arrays) -> None:
             )
 
 
-def check_runs(path: Path, file_format: str, inputs: Arrays | None, *, scheme: str) -> Checked:
-    """Load a quantized file and run it on real inputs (none: noise).
+def check_runs(
+    path: Path, file_format: str, inputs: Arrays | None, *, scheme: str, layers: Sequence[str] = ()
+) -> Checked:
+    """Load a quantized file, or with scheme none a user's own, and run it on real inputs (none: noise).
+
+    Args:
+        path: The file.
+        file_format: onnx | tflite.
+        inputs: Rows in the file's layout, by name.
+        scheme: How it was quantized.
+        layers: See ``refusals``.
 
     Raises:
-        ExportError: It does not load, or an output is not finite.
+        ExportError: ``artifact-refused``: it does not load or run; ``quantized-not-finite``. A user's own file keeps
+            the runtime's error.
     """
-    with Runner(path, format=file_format, threads=1) as runner:
+    written = nullcontext() if scheme == "none" else refusals(file_format, scheme, layers)
+    with written, Runner(path, format=file_format, threads=1) as runner:
         outputs = runner.run(inputs if inputs is not None else _noise(runner.inputs))
         for name, values in outputs.items():
             if not np.isfinite(values).all():

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from edgeglm.errors import EdgeglmError, ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import FrameType
 
     from torch import nn
 
 _NODE = re.compile(r"%(\w+)")
 _OPERATOR = re.compile(r"torch\.ops\.(\w+\.\w+)")
+_LITERT_NODE = re.compile(r"Node number (\d+) \(\w+\)")
+_ORT_NODE = re.compile(r"(?:[Nn]ode ?\(|node with name '|Name:')([^')]+)[')]")
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in forward')
 
 
@@ -38,6 +40,43 @@ def quantizer_errors(scheme: str) -> Iterator[None]:
             hint="look whether the calibration samples have the shapes that the file takes; name the layer that it "
             "speaks of under `ignore`; or choose another scheme",
             code="quantize-failed",
+        ) from error
+
+
+@contextmanager
+def refusals(file_format: str, scheme: str, layers: Sequence[str] = ()) -> Iterator[None]:
+    """Let a runtime that refuses a file which was just written be a fault of the conversion, not of the file.
+
+    Args:
+        file_format: onnx | tflite.
+        scheme: none | fp16 | dynamic-int8 | static-int8.
+        layers: Layer of each operator of a TFLite file, in the file's order; LiteRT names operators by number.
+
+    Raises:
+        ExportError: ``artifact-refused``, with operator and layer where the runtime tells which.
+    """
+    try:
+        yield
+    except ExportError as error:
+        if error.code not in ("file-unloadable", "run-failed"):
+            raise
+        said = error.problems[0].message
+        layer = ""
+        if found := _LITERT_NODE.search(said):
+            number = int(found[1])
+            layer = layers[number] if number < len(layers) else ""
+            said = said.replace(found[0], f" {found[0]}" + (f", layer `{layer}`," if layer else ""))
+        elif found := _ORT_NODE.search(said):
+            layer = found[1].rpartition("/")[0] or found[1]
+        made = "the export" if scheme == "none" else scheme
+        ignore = f"name `{layer}` under `ignore`, " if layer else "leave the layers around it out by `ignore`, "
+        mend = "" if scheme == "none" else f"{ignore}choose another scheme, or "
+        other = "a tflite" if file_format == "onnx" else "an onnx"
+        raise ExportError(
+            f"the runtime refuses the {file_format} file that {made} wrote: {said}",
+            where=layer,
+            hint=f"{mend}ask for {other} artifact; the conversion is at fault, not your network: please report it",
+            code="artifact-refused",
         ) from error
 
 

@@ -118,6 +118,13 @@ def layers_of(model: Any) -> dict[str, list[str]]:
     return found
 
 
+def operator_layers(model: Any) -> list[str]:
+    """Return the layer that each operator computes, in the file's order: "" where forward() itself does."""
+    graph = model.subgraphs[0]
+    names = [scope(graph, operator).partition(";")[0] for operator in graph.operators]
+    return [name.rpartition("/")[0] if "/" in name else name for name in names]
+
+
 def name_tensors(
     model: Any, layer_names: Callable[[str], list[str]], weighted: set[str], *, channels_last: list[str]
 ) -> None:

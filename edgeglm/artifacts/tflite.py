@@ -79,12 +79,13 @@ def quantize(
     last = words[1:] if words[:1] == [flatbuffer.MARK] else []
     row = None if first is None else to_file_layout(first, last)
     warnings: list[str] = []
+    layers: list[str] = []
     with replacing(path) as temporary, named(path, temporary):
         if quantization.scheme == "none":
             copy_file(source, temporary)
         else:
-            warnings = _write(source, temporary, quantization, batches, last)
-        checked = check_runs(temporary, "tflite", row, scheme=quantization.scheme)
+            warnings, layers = _write(source, temporary, quantization, batches, last)
+        checked = check_runs(temporary, "tflite", row, scheme=quantization.scheme, layers=layers)
     activation = "int8" if quantization.scheme == "static-int8" else ""
     inputs, outputs = checked.inputs, checked.outputs
     if words[:1] == [flatbuffer.MARK]:  # else what the shapes tell is all that is known
@@ -95,8 +96,9 @@ def quantize(
 
 def _write(
     source: Path, path: Path, quantization: Quantize, batches: Iterator[Arrays], channels_last: list[str]
-) -> list[str]:
-    from edgeglm.artifacts import flatbuffer, tflite_quantize
+) -> tuple[list[str], list[str]]:
+    """Write the quantized file; return warnings, and the layer of each of its operators."""
+    from edgeglm.artifacts import flatbuffer, tflite_outputs, tflite_quantize
     from edgeglm.artifacts.failures import quantizer_errors
     from edgeglm.artifacts.patterns import select
 
@@ -115,6 +117,7 @@ def _write(
     if scheme == "dynamic-int8" and "DEPTHWISE_CONV_2D" in operators:
         warnings.append(SLOW_DEPTHWISE)
     flatbuffer.modernise(graph)
+    outputs = tflite_outputs.take_off_inner(graph)
     content = flatbuffer.to_bytes(graph)
     with quantizer_errors(scheme):
         data = tflite_quantize.quantized_bytes(
@@ -122,11 +125,13 @@ def _write(
         )
     path.write_bytes(data)
     quantized = flatbuffer.read(path)
+    tflite_outputs.put_back(quantized, outputs)
     warnings += tflite_quantize.weight_warnings(quantized, scheme, ignore)
+    layers = flatbuffer.operator_layers(quantized)
     flatbuffer.drop_names(quantized)
     flatbuffer.strip(quantized)
     path.write_bytes(flatbuffer.to_bytes(quantized))
-    return warnings
+    return warnings, layers
 
 
 def _with_layout(specs: tuple[TensorSpec, ...], channels_last: list[str]) -> tuple[TensorSpec, ...]:

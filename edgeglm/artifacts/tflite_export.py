@@ -67,7 +67,7 @@ def write_float(model: Model, sample: Arrays, path: Path) -> Checked:
         flatbuffer.name_tensors(graph, layers_in, weighted, channels_last=channels_last)
         temporary.write_bytes(flatbuffer.to_bytes(graph))
         cases = [(to_file_layout(inputs, channels_last), run_torch(model, inputs))]
-        checked = check_parity(temporary, "tflite", cases)
+        checked = check_parity(temporary, "tflite", cases, layers=flatbuffer.operator_layers(graph))
     wide = [name for name, values in inputs.items() if values.dtype == np.int64]
     narrowed = [f"input {name} is int32 in the file (int64 in the network)" for name in wide]
     return replace(checked, warnings=[*narrowed, *checked.warnings])

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NOT_A_TERMINAL_EVERY = 10  # lines of progress a stage, where nothing may be animated
+# where nothing may be animated, a line of progress comes at each tenth, and after this long without one
+_TENTHS = 10
+_QUIET_SECONDS = 10.0
 
 
 class _LastingFile(io.FileIO):
@@ -75,7 +77,8 @@ class ConsoleLog:
         self._begun: tuple[float, int] | None = None  # when the stage's work began, and how much was done before
         self._moving = sys.stderr.isatty()
         self._pending = False
-        self._shown = 0
+        self._shown = 0  # tenths
+        self._told = 0.0  # when the last line of progress was printed
 
     def stage(self, text: str) -> None:
         """Print the stage, with the seconds since the start."""
@@ -91,12 +94,18 @@ class ConsoleLog:
         self._line(f"  warning: {text}")
 
     def progress(self, done: int, total: int, **values: float) -> None:
-        """Print how far the stage is; at most ten lines a stage where the output is no terminal.
+        """Print how far the stage is; where the output is no terminal, at its start, every tenth and every 10 s.
 
-        The time left is reckoned from the first call on: what was done before it took no time of this run.
+        The time left is reckoned from where the stage begins: what was done before took no time of this run, and
+        what comes before the first of its work will not come again.
         """
         now = time.monotonic()
-        self._begun = self._begun or (now, done)
+        first = self._begun is None
+        if first and done:
+            self._line(f"           goes on from step {done} of {total}")
+            self._shown, self._told = done * _TENTHS // max(total, 1), now
+        if self._begun is None or done == self._begun[1]:
+            self._begun = (now, done)
         began, before = self._begun
         figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         share = f"{done}/{total}" if total else str(done)
@@ -108,8 +117,10 @@ class ConsoleLog:
             sys.stderr.write(f"\r\x1b[2K{text}")
             sys.stderr.flush()
             self._pending = True
-        elif total and done * NOT_A_TERMINAL_EVERY // total > self._shown:
-            self._shown = done * NOT_A_TERMINAL_EVERY // total
+            return
+        tenth = done * _TENTHS // max(total, 1)
+        if (first and not done) or tenth > self._shown or now - self._told >= _QUIET_SECONDS:
+            self._shown, self._told = tenth, now
             self._line(text)
 
     def _line(self, text: str) -> None:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
 
 import torch
 import torch_pruning as tp
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from edgeglm.errors import StepError
 from edgeglm.nn.calling import call
+from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.pruning_trial import Trial
 from edgeglm.nn.weights import storage_key
 
@@ -33,6 +35,7 @@ Slices: TypeAlias = dict[tuple[str, str], list[int]]  # (layer, side) -> channel
 
 # their gates and heads mix channels in ways that slicing alone does not follow
 _UNSUPPORTED = (nn.RNNBase, nn.MultiheadAttention)
+_known: WeakKeyDictionary[nn.Module, tuple[object, Structure]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,9 @@ def edit_of(slices: Slices) -> Edit:
 def find_groups(
     module: nn.Module, inputs: dict[str, Tensor], *, ignored: Collection[str] = (), where: str = ""
 ) -> Structure:
-    """Return the groups of a network that can be pruned, each tried.
+    """Return the groups of a network that can be pruned, each tried; asked again for the same network, those it found.
+
+    Preflight and the step itself ask for the same, and trying the groups of a deep network takes seconds.
 
     Args:
         module: The network; left as it was.
@@ -112,6 +117,15 @@ def find_groups(
     Raises:
         StepError: The network cannot be traced.
     """
+    rows = [(name, tuple(tensor.shape), tensor.numpy(force=True).tobytes()) for name, tensor in inputs.items()]
+    key = (state_sha256(module), tuple(rows), frozenset(ignored))
+    known = _known.get(module)
+    if known is None or known[0] != key:
+        known = _known[module] = (key, _find(module, inputs, ignored, where))
+    return known[1]
+
+
+def _find(module: nn.Module, inputs: dict[str, Tensor], ignored: Collection[str], where: str) -> Structure:
     structure = Structure([])
     candidates = []
     shared = _shared_parameters(module)
@@ -134,6 +148,9 @@ def find_groups(
             structure.leave_out(group, "there are no two channels to choose from")
         else:
             candidates.append(group)
+    for name, kind in _recurrent(module).items():
+        if not any(f"`{name}`" in reason for reason in structure.left_out):
+            structure.left_out[f"{kind} layers are not pruned"].append(name)
     trial = Trial(module, inputs)
     structure.groups = _sound(candidates, trial, structure)
     return structure
@@ -152,12 +169,18 @@ def _trace(module: nn.Module, inputs: dict[str, Tensor], where: str) -> list[Cha
             names = {layer: name for name, layer in traced.named_modules()}
             return [_read_group(graph, group, names) for group in graph.get_all_groups()]
     except Exception as error:  # the library raises whatever its many rules run into
+        recurrent = "".join(f"with its {kind} `{name}` " for name, kind in _recurrent(module).items())
         raise StepError(
-            f"the flow of channels through the network cannot be followed: {type(error).__name__}: {error}",
+            f"the flow of channels through the network {recurrent}cannot be followed: {type(error).__name__}: {error}",
             where=where,
             code="prune-cannot-follow",
             hint="leave out the step `prune`, or put what moves channels about into a module of its own",
         ) from error
+
+
+def _recurrent(module: nn.Module) -> dict[str, str]:
+    """Return name -> kind of every LSTM, GRU and RNN layer."""
+    return {name: type(layer).__name__ for name, layer in module.named_modules() if isinstance(layer, nn.RNNBase)}
 
 
 def _read_group(graph: tp.DependencyGraph, group: tp.Group, names: dict[nn.Module, str]) -> ChannelGroup:
@@ -189,10 +212,10 @@ def _shared_parameters(module: nn.Module) -> set[str]:
 
 def _sound(groups: list[ChannelGroup], trial: Trial, structure: Structure) -> list[ChannelGroup]:
     """Return the groups that pass the trial, by halving: most networks have few that do not."""
-    if not groups or _fault(groups, trial) is None:
+    if not groups or (fault := _fault(groups, trial)) is None:
         return groups
     if len(groups) == 1:
-        structure.leave_out(groups[0], _fault(groups, trial) or "")
+        structure.leave_out(groups[0], fault)
         return []
     middle = len(groups) // 2
     left = _sound(groups[:middle], trial, structure)

@@ -73,6 +73,7 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
         ctx.progress(0, rounds)
         for round_number in range(1, rounds + 1):
             structure = find_groups(pruned.module, inputs, ignored=ignored, where=ctx.key)
+            seed_all(ctx.seed)  # groups that were known already drew nothing
             initial = initial or {group.root: group.units for group in structure.groups}
             scored = _score(pruned, structure.groups, config, ctx, initial)
             share = round_number / rounds
@@ -250,7 +251,9 @@ def _changed_nothing(structure: Structure, config: Prune, ctx: Context) -> StepE
         "no channel was taken out; " + ("; ".join(reasons) or "the network has no layer that can be pruned"),
         where=ctx.key,
         code="step-changed-nothing",
-        hint="raise the ratio, lower `round_to`, ignore less, or remove this step",
+        hint="raise the ratio, lower `round_to`, ignore less, or remove this step"
+        if structure.groups or any(reason.startswith("ignored") for reason in structure.left_out)
+        else "remove this step: nothing of this network can be pruned",
     )
 
 

@@ -12,6 +12,8 @@ from edgeglm.data import ArraySplit
 from edgeglm.nn.calling import call, to_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from edgeglm.data import Split
@@ -33,20 +35,23 @@ class Teacher:
         self.module: nn.Module = deepcopy(model.module).to(device).eval().requires_grad_(False)
         self.kept: Tensor | None = None
 
-    def keep_answers(self, data: Split, *, augmented: bool) -> None:
-        """Ask once for all samples, unless augmentation or a reading data set changes them or they are too many."""
+    def keep_answers(self, data: Split, *, augmented: bool, told: Callable[[], None]) -> None:
+        """Ask once for all samples, unless augmentation or a reading data set changes them or they are too many.
+
+        ``told`` is called after each batch, as a sign of life.
+        """
         classes = next(spec.shape[-1] for spec in self.model.outputs if spec.name == self.output)
         if isinstance(data, ArraySplit) and not augmented and len(data) * classes * 4 <= _KEPT_BYTES:
-            self.kept = self.ask(data, np.arange(len(data)))
+            self.kept = self.ask(data, np.arange(len(data)), told=told)
 
-    def ask(self, data: Split, rows: np.ndarray) -> Tensor:
+    def ask(self, data: Split, rows: np.ndarray, *, told: Callable[[], None] = lambda: None) -> Tensor:
         """Return the logits of these rows as they are in the data, (N, K) float32 on the CPU."""
         if self.kept is not None:
             return self.kept[rows]
-        parts = [
-            self.answer(to_tensors(self.model, data.rows(rows[start : start + _ROWS]), self.device)).cpu()
-            for start in range(0, len(rows), _ROWS)
-        ]
+        parts = []
+        for start in range(0, len(rows), _ROWS):
+            parts.append(self.answer(to_tensors(self.model, data.rows(rows[start : start + _ROWS]), self.device)).cpu())
+            told()
         return torch.cat(parts)
 
     def answer(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -93,20 +93,19 @@ def train(
             student.requires_grad_(True)  # it came frozen, for inference
         optimizer = make_optimizer(student, config)
         guide = None if teacher is None or alpha == 0 else Teacher(teacher, output, device)
-        if guide is not None and not ctx.dry_run:
-            guide.keep_answers(data, augmented=augment is not None)
-
         key = _run_key(model, config, ctx, precision=precision, teacher=teacher, temperature=temperature, alpha=alpha)
         best, best_weights, first_step = Best(), full_state(student), 0
         if (saved := read_checkpoint(checkpoint, key)) is not None:
             load_full_state(student, saved["weights"])
             optimizer.load_state_dict(saved["optimizer"])
             best, best_weights, first_step = Best(**saved["best"]), saved["best_weights"], saved["step"]
-        elif not ctx.dry_run:
-            best.start, _ = validate(student, model, data, rows_held, targets, guide, output, ctx)
-
         if first_step < total and not ctx.dry_run:
             ctx.progress(first_step, total)
+            if guide is not None:
+                guide.keep_answers(data, augmented=augment is not None, told=lambda: ctx.progress(first_step, total))
+            if saved is None:
+                best.start, _ = validate(student, model, data, rows_held, targets, guide, output, ctx)
+            ctx.progress(first_step, total)  # from here on steps take their time
         written = told = time.monotonic()
         for epoch in range(first_step // per_epoch, config.epochs):
             if best.stalled(config.early_stop_epochs):

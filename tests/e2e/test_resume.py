@@ -63,7 +63,7 @@ def test_a_run_killed_in_this_stage_ends_as_if_it_had_not_been(
     process = project.start("compress", "recipe.yaml", "-o", "out", **run_without_coverage(project))
     assert process.stderr is not None
     for line in process.stderr:
-        if stage in line:
+        if f"] {stage}" in line:
             break
     time.sleep(0.05)  # into the stage; any moment will do
     process.kill()

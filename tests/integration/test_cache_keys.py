@@ -22,6 +22,7 @@ from edgeglm.measure.external_data import model_file_sha256
 from edgeglm.nn.inference import predict
 from edgeglm.nn.loading import module_text
 from edgeglm.pipeline import Result, run_recipe
+from edgeglm.preflight import preflight
 from edgeglm.project import Project, open_project
 from edgeglm.recipe import load_recipe
 from edgeglm.sources import PythonModel
@@ -130,6 +131,55 @@ def test_a_step_from_the_cache_answers_as_when_it_was_made_with_buffers_that_are
         for name, runs in (("one", fresh), ("two", cached))
     ]
     assert files[0].built.path.read_bytes() == files[1].built.path.read_bytes()
+
+
+def test_of_several_outputs_the_networks_first_is_judged_in_every_format_and_the_log_says_so(tmp_path: Path) -> None:
+    class Heard(SilentLog):
+        def __init__(self) -> None:
+            self.warnings: list[str] = []
+
+        def warn(self, text: str) -> None:
+            self.warnings.append(text)
+
+    make(tmp_path)
+    head = "class Two(nn.Linear):\n    def forward(self, x):\n        y = super().forward(x)\n"
+    (tmp_path / "model.py").write_text(
+        f"from torch import nn\n\n\n{head}        return {{'z': y, 'a': -y, 'm': y.mean(1)}}\n\n\n"
+        "def build():\n    return Two(4, 2)\n"
+    )
+    (tmp_path / "recipe.yaml").write_text(
+        RECIPE[: RECIPE.index("steps:")] + "steps: []\nartifacts:\n  - {format: tflite}\n"
+    )
+    heard = Heard()
+    project = open_project(load_recipe(tmp_path / "recipe.yaml"), log=heard)
+    assert project.recipe.task.output == "z"
+    (warning,) = heard.warnings
+    assert "`z` is judged" in warning
+    assert "`a` could be meant" in warning
+    assert "`task.output`" in warning
+    evaluator = Evaluator(project, Cache(tmp_path / "cache"))
+    file = Builder(project, Cache(tmp_path / "cache")).artifact(
+        project.original, project.key, project.recipe.artifacts[0], where="artifacts[0]"
+    )
+    network = evaluator.results(evaluator.predict_torch(project.original, "key"), is_baseline=True)
+    outputs = evaluator.predict_file(file.built.path, file_format="tflite", sha256=file.sha256)
+    assert evaluator.results(outputs, is_baseline=True)["eval"].metric.value == network["eval"].metric.value
+
+
+def test_preflight_says_what_it_tries_while_it_tries_it(tmp_path: Path) -> None:
+    class Heard(SilentLog):
+        def __init__(self) -> None:
+            self.stages: list[str] = []
+
+        def stage(self, text: str) -> None:
+            self.stages.append(text)
+
+    heard, cache = Heard(), Cache(tmp_path / "cache")
+    project = make(tmp_path)
+    preflight(project, tmp_path / "out", cache, heard)
+    assert heard.stages == ["preflight: trying steps[0].finetune", "preflight: trying artifacts[0] onnx none"]
+    preflight(project, tmp_path / "out", cache, heard)
+    assert len(heard.stages) == 2
 
 
 def test_what_a_step_warns_of_is_said_again_when_it_comes_from_the_cache(tmp_path: Path) -> None:

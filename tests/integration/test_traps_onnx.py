@@ -20,6 +20,7 @@ from torch import nn
 
 from edgeglm.artifacts import onnx as artifacts
 from edgeglm.artifacts import onnx_quantize
+from edgeglm.artifacts.checking import check_runs
 from edgeglm.boards import BOARDS
 from edgeglm.errors import ExportError, StorageError
 from edgeglm.measure.worker import Runner
@@ -306,6 +307,37 @@ def test_static_int8_without_calibration_data_is_refused(cnn: Path) -> None:
     with pytest.raises(ExportError) as caught:
         artifacts.quantize(cnn, cnn.with_name("none.onnx"), Quantize(scheme="static-int8"), iter([]), board=X86)
     assert caught.value.code == "calibration-empty"
+
+
+@pytest.mark.parametrize("ignore", [(), ("head",), ("hidden",)], ids=["all", "float head", "float hidden"])
+@pytest.mark.parametrize("kind", ["twice", "inner", "same"])
+def test_outputs_that_are_read_inside_or_given_twice_are_quantized(
+    tmp_path: Path, kind: str, ignore: tuple[str, ...]
+) -> None:
+    model = nets.several(kind)
+    _, path = quantized(export(model, tmp_path / "model.onnx"), model, "static-int8", ignore=ignore)
+    inputs = nets.rows(model, 16, 1)
+    with Runner(path, format="onnx") as runner:
+        got = runner.run(inputs)
+    for name, expected in nets.torch_outputs(model, inputs).items():
+        assert got[name].dtype == np.float32
+        np.testing.assert_allclose(got[name], expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_a_file_that_the_runtime_refuses_is_a_fault_of_the_conversion_that_names_the_layer(tmp_path: Path) -> None:
+    node = helper.make_node("Mul", ["x", "whole"], ["y"], name="encoder.0/3")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in "xy"]
+    whole = numpy_helper.from_array(np.ones(4, np.int8), "whole")
+    graph = helper.make_graph([node], "main", values[:1], values[1:], [whole])
+    opsets = [helper.make_opsetid("", 20)]
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    with pytest.raises(ExportError) as caught:
+        check_runs(path, "onnx", None, scheme="static-int8")
+    problem = caught.value.problems[0]
+    assert (problem.code, problem.where) == ("artifact-refused", "encoder.0")
+    assert "(Mul)" in problem.message
+    assert "tflite artifact" in problem.hint
 
 
 @pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])

@@ -170,6 +170,40 @@ def test_a_scheme_that_leaves_every_weight_in_float_fails(cnn: Path, scheme: str
     assert caught.value.code == "quantized-nothing"
 
 
+@pytest.mark.parametrize("ignore", [(), ("head",), ("hidden",)], ids=["all", "float head", "float hidden"])
+@pytest.mark.parametrize("kind", ["twice", "inner", "same"])
+def test_outputs_that_are_read_inside_or_given_twice_are_quantized(
+    tmp_path: Path, kind: str, ignore: tuple[str, ...]
+) -> None:
+    model = nets.several(kind)
+    source = export(model, tmp_path / "model.tflite")
+    inputs = nets.rows(model, 16, 1)
+    path = quantize(source, model, "static-int8", ignore=ignore)
+    got = run(path, inputs)
+    for name, expected in nets.torch_outputs(model, inputs).items():
+        assert got[name].dtype == np.float32
+        np.testing.assert_allclose(got[name], expected, atol=0.05 * np.abs(expected).max())
+
+
+def test_a_file_that_the_runtime_refuses_is_a_fault_of_the_conversion_that_names_the_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nets.several("twice")
+    source = export(model, tmp_path / "model.tflite")
+    # as if the outputs were left to the quantizer, which then writes a product of INT8 and float32
+    monkeypatch.setattr("edgeglm.artifacts.tflite_outputs.take_off_inner", lambda _: None)
+    monkeypatch.setattr("edgeglm.artifacts.tflite_outputs.put_back", lambda *_: None)
+    with pytest.raises(ExportError) as caught:
+        quantize(source, model, "static-int8")
+    text = str(caught.value)
+    assert caught.value.code == "artifact-refused"
+    assert "static-int8" in text
+    assert "(MUL)" in text
+    assert "`ignore`" in text
+    assert "onnx artifact" in text
+    assert "damaged" not in text
+
+
 @pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
 def test_a_file_that_is_quantized_already_is_refused(cnn: Path, scheme: str) -> None:
     once = quantize(cnn, nets.cnn(), scheme, name="once")

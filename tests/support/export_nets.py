@@ -98,6 +98,21 @@ class Named(nn.Module):
         return {"relu": self.head(hidden), "linear": hidden.sum(1, keepdim=True)}
 
 
+class Several(nn.Module):
+    """An output and its double (``twice``), one that a layer reads (``inner``), or one tensor twice (``same``)."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.hidden = nn.Linear(12, 16)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = torch.relu(self.hidden(x))
+        logits = self.head(hidden)
+        return {"logits": logits, "also": {"twice": logits * 2, "inner": hidden, "same": logits}[self.kind]}
+
+
 class Odd(nn.Module):
     """Holds an operator that neither format has."""
 
@@ -175,6 +190,10 @@ def words() -> Model:
 
 def named() -> Model:
     return make(Named(), {"relu": 3, "linear": 1}, z=((4,), "float32"), a=((6,), "float32"))
+
+
+def several(kind: str) -> Model:
+    return make(Several(kind), {"logits": 4, "also": 16 if kind == "inner" else 4}, x=((12,), "float32"))
 
 
 def rows(model: Model, count: int, seed: int = 1) -> dict[str, np.ndarray]:

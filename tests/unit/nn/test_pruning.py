@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edgeglm.data import ArraySplit
 from edgeglm.errors import StepError
+from edgeglm.nn import channel_groups
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.macs import count_macs, count_params
 from edgeglm.nn.patterns import match_layers
@@ -397,6 +398,38 @@ def test_when_only_an_lstm_is_left_the_step_is_refused_by_its_name() -> None:
     with pytest.raises(StepError, match="LSTM `rnn`") as caught:
         pruned(model, make_context(model, data), channel_ratio=0.5, ignore=["hidden"])
     assert caught.value.code == "step-changed-nothing"
+
+
+def test_a_network_of_an_lstm_alone_is_told_that_nothing_else_is_left() -> None:
+    class Alone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = nn.LSTM(8, 16, batch_first=True)
+            self.head = nn.Linear(16, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.rnn(x.transpose(1, 2))[0][:, -1])
+
+    rows = np.random.default_rng(0).normal(size=(16, 8, 10))
+    model = make_model(Alone(), rows[:4])
+    with pytest.raises(StepError, match="LSTM layers are not pruned: rnn") as caught:
+        pruned(model, make_context(model, ArraySplit({"x": rows}, np.arange(16) % 4)), channel_ratio=0.5)
+    assert caught.value.problems[0].hint == "remove this step: nothing of this network can be pruned"
+
+
+def test_groups_are_tried_once_for_the_same_network_and_again_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[nn.Module] = []
+    trial = channel_groups.Trial.__init__
+    monkeypatch.setattr(channel_groups.Trial, "__init__", lambda *given: [tried.append(given[1]), trial(*given)][1])
+    model = make_model(Plain())
+    chosen = [pruned(model, channel_ratio=0.5) for _ in range(2)]
+    assert len(tried) == 1
+    assert state_sha256(chosen[0].module) == state_sha256(chosen[1].module)
+    with torch.no_grad():
+        next(model.module.parameters()).add_(1.0)
+    pruned(model, channel_ratio=0.5)
+    pruned(model, channel_ratio=0.5, ignore=["hidden"])
+    assert len(tried) == 3
 
 
 def test_layers_that_share_weights_are_left() -> None:
