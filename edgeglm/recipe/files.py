@@ -12,6 +12,7 @@ from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
 from edgeglm.sources import GivenData, GivenModel, ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
+from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 
 if TYPE_CHECKING:
@@ -82,6 +83,14 @@ def _missing(loaded: LoadedRecipe, name: str, key: str, *, folder: bool = False)
     return Problem(f"no {what} `{path}`", _near_files(path, name), loaded.where(key), code=code)
 
 
+def _lfs_pointer(loaded: LoadedRecipe, path: Path, key: str) -> Problem | None:
+    try:
+        refuse_lfs_pointer(path, loaded.where(key))
+    except EdgeglmError as error:
+        return error.problems[0]
+    return None
+
+
 def _near_files(path: Path, name: str) -> str:
     """Return the hint for a missing file: one of its kind with a like name, or those that are there."""
     beside = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
@@ -121,6 +130,8 @@ def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel) -> Problem
     if problem := _missing(loaded, model.path, "model.path"):
         return problem
     path = loaded.folder / model.path
+    if problem := _lfs_pointer(loaded, path, "model.path"):
+        return problem
     with path.open("rb") as file:
         head = file.read(8)
     is_tflite = head[4:8] == b"TFL3"
@@ -145,6 +156,8 @@ def _npz(loaded: LoadedRecipe, data: NpzData) -> Problem | None:
     if problem := _missing(loaded, data.path, "data.path"):
         return problem
     path = loaded.folder / data.path
+    if problem := _lfs_pointer(loaded, path, "data.path"):
+        return problem
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]

@@ -125,7 +125,9 @@ def _file_model(directory: Path, model: Path, file_format: str, entry: str | Non
             code="init-entry",
         )
     from edgeglm.measure.census import describe
+    from edgeglm.sources.lfs import refuse_lfs_pointer
 
+    refuse_lfs_pointer(model, str(model))
     inputs, _ = describe(model, file_format)
     line = f"model: {{source: {file_format}, path: {_quoted(_relative(model, directory))}}}"
     return _Model(line, {}, file_format, input=inputs[0] if len(inputs) == 1 else None)

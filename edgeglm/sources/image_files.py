@@ -15,6 +15,7 @@ from edgeglm.files import sha256_file
 from edgeglm.sources.arrays import INPUT, RESIZE_HINT, preprocessed
 from edgeglm.sources.checking import assemble
 from edgeglm.sources.dataset import DatasetSplit
+from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.splitting import divide
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def read_image(path: Path, mode: str) -> np.ndarray:
             image = ImageOps.exif_transpose(file)
             return _pixels(image, mode)
     except UnidentifiedImageError as error:
+        refuse_lfs_pointer(path, str(path))
         raise _corrupt(path, "its content is no image") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise _corrupt(path, str(error)) from error

@@ -11,6 +11,7 @@ from edgeglm.data import ArraySplit, sample_digests
 from edgeglm.errors import DataError
 from edgeglm.sources.arrays import INPUT
 from edgeglm.sources.checking import assemble
+from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.python_data import array_split
 from edgeglm.sources.splitting import divide
 
@@ -133,6 +134,7 @@ class _Archive:
                 hint="`data.path` is relative to the folder of the recipe",
                 code="data-file-missing",
             )
+        refuse_lfs_pointer(self.path, str(self.path))
         try:
             loaded = np.load(self.path, allow_pickle=False)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
