@@ -67,9 +67,21 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
     if isinstance(definition, ast.AsyncFunctionDef):
         hint = "write `def` in place of `async def`"
         return Problem(f"`{name}` is an async function", hint, where, code="entry-not-callable")
+    if isinstance(definition, ast.FunctionDef) and (number := _only_raises(definition)):
+        message = f"`{name}` ({path}:{number}) is not written yet: all it does is raise NotImplementedError"
+        return Problem(message, "complete it; what it returns is said beside it", where, code="entry-unfinished")
     if given is None or not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
         return None
     return _argument_problem(definition, given, f"{path}:{definition.lineno}", loaded, key)
+
+
+def _only_raises(function: ast.FunctionDef) -> int | None:
+    """Return the line on which a function raises NotImplementedError, when it does nothing else."""
+    body = function.body[ast.get_docstring(function, clean=False) is not None :]
+    if len(body) != 1 or not isinstance(body[0], ast.Raise):
+        return None
+    raised = body[0].exc.func if isinstance(body[0].exc, ast.Call) else body[0].exc
+    return body[0].lineno if isinstance(raised, ast.Name) and raised.id == "NotImplementedError" else None
 
 
 def _argument_problem(

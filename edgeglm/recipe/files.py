@@ -12,6 +12,7 @@ from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
 from edgeglm.sources import GivenData, GivenModel, ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
+from edgeglm.sources.image_folders import missing_split
 from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 
@@ -179,6 +180,9 @@ def _images(loaded: LoadedRecipe, data: ImagesData) -> Problem | None:
     if problem := _missing(loaded, data.path, "data.path", folder=True):
         return problem
     path = loaded.folder / data.path
+    if missing := missing_split(path, data.eval_splits):
+        key = "data.eval_splits" if "data.eval_splits" in loaded.lines else "data.path"
+        return Problem(*missing, loaded.where(key), code="data-split-missing")
     if any(item.is_dir() for item in path.iterdir()):
         return None
     return Problem(

@@ -15,6 +15,7 @@ from edgeglm.files import sha256_file
 from edgeglm.sources.arrays import INPUT, RESIZE_HINT, preprocessed
 from edgeglm.sources.checking import assemble
 from edgeglm.sources.dataset import DatasetSplit
+from edgeglm.sources.image_folders import SUFFIXES, class_folders, is_divided, missing_split
 from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.splitting import divide
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from edgeglm.sources.images import ImagesData
     from edgeglm.tasks import TaskConfig
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MOST_BYTES_IN_MEMORY = 1 << 30  # a split beyond this is decoded anew each time it is read
 _HIDDEN_JUNK = frozenset({"thumbs.db", "desktop.ini"})
 
@@ -71,7 +71,7 @@ def load_images(
             code="data-file-missing",
         )
     warnings: list[str] = []
-    in_splits = (root / "train").is_dir() and bool(class_folders(root / "train"))
+    in_splits = is_divided(root)
     names = labels or tuple(path.name for path in class_folders(root / "train" if in_splits else root))
     own = _own_splits(root, config, names, warnings) if in_splits else None
     photos = own or _divided(root, config, names, warnings, seed)
@@ -123,11 +123,6 @@ def _corrupt(path: Path, reason: str) -> DataError:
     )
 
 
-def class_folders(root: Path) -> list[Path]:
-    """Return the folders in a folder, by name; hidden ones do not count."""
-    return sorted((path for path in root.iterdir() if path.is_dir() and path.name[0] != "."), key=lambda p: p.name)
-
-
 def _photos(root: Path, config: ImagesData, labels: tuple[str, ...], warnings: list[str]) -> Photos:
     """Return the images of one folder that holds a folder per class."""
     there = {path.name for path in class_folders(root)}
@@ -170,10 +165,12 @@ def _photos(root: Path, config: ImagesData, labels: tuple[str, ...], warnings: l
 def _own_splits(
     root: Path, config: ImagesData, labels: tuple[str, ...], warnings: list[str]
 ) -> dict[str, Photos | None]:
+    if missing := missing_split(root, config.eval_splits):
+        raise DataError(missing[0], where=str(root), hint=missing[1], code="data-split-missing")
     photos: dict[str, Photos | None] = {}
     for name in ("train", "calibration", *config.eval_splits):
         if not (root / name).is_dir():
-            photos[name] = None  # calibration may be; `assemble` refuses the others
+            photos[name] = None  # calibration
             continue
         photos[name] = _photos(root / name, config, labels, warnings)
     return photos

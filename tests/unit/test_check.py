@@ -278,3 +278,33 @@ def test_an_import_that_may_work_is_no_problem(folder: Path, lines: str) -> None
     (folder / "parts").mkdir()
     (folder / "model.py").write_text(f"{lines}\ndef build(width): ...\n")
     check_recipe(folder / "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '"""Return it."""\n    raise NotImplementedError("soon")',
+        "raise NotImplementedError",
+        "raise NotImplementedError()",
+    ],
+)
+def test_a_function_that_is_not_written_yet_is_refused_without_being_run(folder: Path, body: str) -> None:
+    (folder / "model.py").write_text(f"def build(width):\n    {body}\n")
+    found = problem(folder)
+    assert found.code == "entry-unfinished"
+    assert f"model.py:{2 + body.count(chr(10))}" in found.message
+
+
+def test_a_function_that_may_raise_is_not_taken_for_unfinished(folder: Path) -> None:
+    (folder / "model.py").write_text("def build(width):\n    if width:\n        raise NotImplementedError\n")
+    check_recipe(folder / "recipe.yaml")
+
+
+def test_a_split_that_is_called_otherwise_is_named_with_the_cure(folder: Path) -> None:
+    for split in ("train", "val", "test"):
+        for name in ("cat", "dog"):
+            (folder / "photos" / split / name).mkdir(parents=True)
+    found = problem(folder, "data={source: images, path: photos}")
+    assert (found.code, found.hint) == ("data-split-missing", "write `eval_splits: [val, test]` under `data`")
+    assert "there is val, test" in found.message
+    check_recipe(folder / "recipe.yaml", ["data={source: images, path: photos, eval_splits: [val, test]}"])

@@ -114,11 +114,12 @@ def test_a_git_lfs_pointer_in_place_of_a_model_is_named_everywhere(
         init(Path("mine"), model=Path(name))
     with pytest.raises(RecipeError) as at_check:
         check_recipe("recipe.yaml")
+    run: Any = read_weights
+    arguments: tuple[Any, ...] = (Path(name), name)
+    if name.endswith(("onnx", "tflite")):
+        run, arguments = load_model_file, (name, name[2:], Entries(tmp_path))
     with pytest.raises(UserError) as at_run:
-        if name.endswith(("onnx", "tflite")):
-            load_model_file(name, name.rpartition(".")[2], Entries(tmp_path))
-        else:
-            read_weights(Path(name), name)
+        run(*arguments)
     for caught in (at_init, at_check, at_run):
         assert caught.value.code == "file-lfs-pointer"
         assert "git lfs pull" in caught.value.problems[0].hint
