@@ -67,8 +67,8 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
     if isinstance(definition, ast.AsyncFunctionDef):
         hint = "write `def` in place of `async def`"
         return Problem(f"`{name}` is an async function", hint, where, code="entry-not-callable")
-    if isinstance(definition, ast.FunctionDef) and (number := _only_raises(definition)):
-        message = f"`{name}` ({path}:{number}) is not written yet: all it does is raise NotImplementedError"
+    if isinstance(definition, ast.FunctionDef) and (at := _only_raises(definition)):
+        message = f"`{name}` ({path}:{at}) is not written yet: all it does is raise NotImplementedError"
         return Problem(message, "complete it; what it returns is said beside it", where, code="entry-unfinished")
     if given is None or not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
         return None
