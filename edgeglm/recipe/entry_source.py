@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import Problem
 from edgeglm.recipe.suggest import nearest, suggestion
+from edgeglm.sources.imports import missing_module_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +54,7 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
         return Problem(f"{line} is not Python: {said}", "mend the file, then check again", where, code="entry-failed")
     if missing := _missing_import(tree, loaded.folder):
         number, package = missing
-        hint = f"install `{package}` into the environment that runs edgeglm ({sys.prefix})"
+        hint = missing_module_hint(package, path, loaded.folder)
         message = f"`{path}:{number}` imports `{package}`, which is not installed here"
         return Problem(message, hint, where, code="entry-import-failed")
     names = dict(_defined(tree.body))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeglm.data import ArraySplit
-from edgeglm.errors import DataError, MissingExtraError
-from edgeglm.files import sha256_file
+from edgeglm.errors import DataError, MissingExtraError, UserError
+from edgeglm.files import sha256_file, tidied
 from edgeglm.sources.arrays import INPUT, RESIZE_HINT, preprocessed
 from edgeglm.sources.checking import assemble
 from edgeglm.sources.dataset import DatasetSplit
@@ -20,6 +20,7 @@ from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.splitting import divide
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeglm_agent.processing import Preprocess
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from edgeglm.tasks import TaskConfig
 
 MOST_BYTES_IN_MEMORY = 1 << 30  # a split beyond this is decoded anew each time it is read
+_UNREADABLE = "cannot be read as an image: "
+_MOST_NAMED = 5  # damaged files that an error lists
 _HIDDEN_JUNK = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -62,7 +65,7 @@ def load_images(
     Raises:
         DataError: A folder is missing or empty, a file is damaged, or images come out in different sizes.
     """
-    root = folder / config.path
+    root = tidied(folder / config.path)
     if not root.is_dir():
         raise DataError(
             "no such folder",
@@ -76,10 +79,15 @@ def load_images(
     own = _own_splits(root, config, names, warnings) if in_splits else None
     photos = own or _divided(root, config, names, warnings, seed)
     where = {name: f"{root}, split `{name}`" for name in ("train", "calibration", *config.eval_splits)}
-    splits = {name: _split(part, preprocess, where[name], warnings) for name, part in photos.items()}
-    return assemble(
-        splits, eval_splits=config.eval_splits, task=task, labels=names, seed=seed, where=where, warnings=warnings
-    )
+    try:
+        splits = {name: _split(part, preprocess, where[name], warnings) for name, part in photos.items()}
+        return assemble(
+            splits, eval_splits=config.eval_splits, task=task, labels=names, seed=seed, where=where, warnings=warnings
+        )
+    except DataError as error:
+        if error.code == "data-file-corrupt":  # the first one: the others are wanted in the same run
+            raise _all_corrupt([part for part in photos.values() if part is not None], root) or error from error
+        raise
 
 
 def read_image(path: Path, mode: str) -> np.ndarray:
@@ -114,9 +122,30 @@ def _pixels(image: Image, mode: str) -> np.ndarray:
     return array[:, :, None] if array.ndim == 2 else array
 
 
+def _all_corrupt(splits: Sequence[Photos], root: Path) -> DataError | None:
+    """Read every image, and return one error that names those that cannot be; None when there is only one."""
+    errors: list[UserError] = []
+    for path, mode in sorted({(path, photos.mode) for photos in splits for path in photos.paths}):
+        try:
+            read_image(path, mode)
+        except UserError as error:
+            errors.append(error)
+    if len(errors) < 2:
+        return None
+    problems = [error.problems[0] for error in errors[:_MOST_NAMED]]
+    lines = [f"  {problem.where}: {problem.message.removeprefix(_UNREADABLE)}" for problem in problems]
+    lines += [f"  and {len(errors) - _MOST_NAMED} more"] if len(errors) > _MOST_NAMED else []
+    return DataError(
+        f"{len(errors)} files cannot be read as images\n" + "\n".join(lines),
+        where=str(root),
+        hint="remove the files, or copy them again",
+        code="data-file-corrupt",
+    )
+
+
 def _corrupt(path: Path, reason: str) -> DataError:
     return DataError(
-        f"cannot be read as an image: {reason}",
+        f"{_UNREADABLE}{reason}",
         where=str(path),
         hint="remove the file, or copy it again",
         code="data-file-corrupt",

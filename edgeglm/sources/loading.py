@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import EntryError, ModelError, UserError
+from edgeglm.files import tidied
 from edgeglm.model import ModelFile
 from edgeglm.sources.lfs import refuse_lfs_pointer
 
@@ -48,7 +49,7 @@ def load_file(name: str, file_format: str, entries: Entries) -> ModelFile:
     """
     from edgeglm.measure.census import describe
 
-    path = entries.folder / name
+    path = tidied(entries.folder / name)
     if not path.is_file():
         raise ModelError(
             "no such file",

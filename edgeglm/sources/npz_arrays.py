@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeglm.data import ArraySplit, sample_digests
 from edgeglm.errors import DataError
+from edgeglm.files import tidied
 from edgeglm.sources.arrays import INPUT
 from edgeglm.sources.checking import assemble
 from edgeglm.sources.lfs import refuse_lfs_pointer
@@ -34,7 +35,7 @@ def load_npz(
     Raises:
         DataError: The file is missing or damaged, lacks an array, or its data cannot be used.
     """
-    with _Archive(folder / config.path) as archive:
+    with _Archive(tidied(folder / config.path)) as archive:
         inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
         if f"{inputs[0]}_train" in archive.names:
             return _own_splits(config, inputs, archive, preprocess, task, labels, seed)

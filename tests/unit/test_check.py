@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 
 from edgeglm import check
 from edgeglm.check import check_recipe
-from edgeglm.errors import Problem, RecipeError
+from edgeglm.errors import EntryError, Problem, RecipeError
+from edgeglm.sources.entry import Entries
 
 RECIPE = """\
 version: 1
@@ -308,3 +309,30 @@ def test_a_split_that_is_called_otherwise_is_named_with_the_cure(folder: Path) -
     assert (found.code, found.hint) == ("data-split-missing", "write `eval_splits: [val, test]` under `data`")
     assert "there is val, test" in found.message
     check_recipe(folder / "recipe.yaml", ["data={source: images, path: photos, eval_splits: [val, test]}"])
+
+
+@pytest.mark.parametrize(("place", "shown"), [("mynet.py", "mynet.py"), ("mynet/__init__.py", "mynet")])
+def test_a_module_that_lies_outside_the_recipes_folder_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: str, shown: str
+) -> None:
+    mine = folder / "mine"
+    mine.mkdir()
+    for name in ("recipe.yaml", "data.py", "labels.txt", "w.safetensors"):
+        (folder / name).rename(mine / name)
+    (mine / "model.py").write_text("from mynet import Net\ndef build(width): return Net()\n")
+    monkeypatch.chdir(folder)
+    found = problem(Path("mine"))
+    assert found.code == "entry-import-failed"
+    assert found.hint.startswith("put `mynet.py` beside model.py, into mine, if it is yours; otherwise install `mynet`")
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / place).write_text("")
+    run = Entries(Path("mine"))
+    for start in (folder, mine):
+        monkeypatch.chdir(start)
+        recipe = Path("mine") if start == folder else Path()
+        assert problem(recipe).hint.startswith(f"`{shown if start == folder else f'../{shown}'}` is not looked at")
+    monkeypatch.chdir(folder)
+    with pytest.raises(EntryError) as caught:
+        run.call("model.py:build", key="model.entry", width=1)
+    run.close()
+    assert caught.value.problems[0].hint == f"`{shown}` is not looked at from there: copy it beside model.py, into mine"
