@@ -21,6 +21,7 @@ from torch import nn
 
 from edgeglm.boards import BOARDS
 from edgeglm.check import check_recipe
+from edgeglm.cli import making
 from edgeglm.errors import DataError, EdgeglmError, EntryError, ModelError, RecipeError, UserError
 from edgeglm.model import Model
 from edgeglm.recipe import LoadedRecipe, load_recipe
@@ -66,6 +67,11 @@ def opened(loaded: LoadedRecipe) -> tuple[Any, Any]:
     model = recipe.model.load(entries, data.evaluation.rows(np.arange(2)))
     recipe.task.check(model.outputs, data)
     return model, data
+
+
+def command(directory: str, *given: Any) -> None:
+    """Run `edgeglm init` as the command line does."""
+    making.init(Path(directory), *given, target="x86-64")
 
 
 def photos(root: Path, names: tuple[str, ...] = ("cat", "dog", "owl"), size: tuple[int, int] = (32, 32)) -> Path:
@@ -506,6 +512,21 @@ def test_a_missing_or_damaged_model_is_refused_before_anything_is_written() -> N
             init(Path("mine"), model=Path(name))
         assert caught.value.code == code
     assert not Path("mine").exists()
+
+
+def test_the_next_command_can_be_pasted_and_what_is_left_to_do_stands_before_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command("neu ü", None, None, None)
+    assert capsys.readouterr().err == "next: edgeglm compress 'neu ü/recipe.yaml'\n"
+    save_file(Custom().state_dict(), "m.safetensors")
+    command("mine 2", Path("m.safetensors"), photos(Path("photos")), None)
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert said.out.splitlines() == ["mine 2/recipe.yaml", "mine 2/labels.txt", "mine 2/model.py"]
+    assert lines[0].startswith("to do: complete mine 2/model.py")
+    assert lines[-1] == "next: edgeglm check 'mine 2/recipe.yaml'"
+    assert Path("mine 2/recipe.yaml").read_text().startswith("# edgeglm check 'mine 2/recipe.yaml'\n")
 
 
 # --- models that are files already
