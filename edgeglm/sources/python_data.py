@@ -76,7 +76,7 @@ def data_from_objects(
         hint = 'give {"train": (inputs, targets), "eval": (inputs, targets)}; each may be a torch Dataset instead'
         if isinstance(data, str | PathLike):
             hint += "; a file or a folder is named in the recipe, under `data`"
-        raise DataError(f"gave a {kind}, not split name -> samples", hint=hint, where="data", code="data-entry-result")
+        raise DataError(f"`data` is a {kind}, not a dict of splits", hint=hint, where="data", code="data-entry-result")
     where = {name: f"data[{name!r}]" for name in ("train", "calibration", *data)}
     eval_splits = [name for name in data if name not in ("train", "calibration")]
     if not eval_splits:

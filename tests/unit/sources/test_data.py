@@ -598,8 +598,8 @@ class Streaming(IterableDataset):  # type: ignore[type-arg]
 @pytest.mark.parametrize(
     ("given", "said", "hint"),
     [
-        ("all.npz", "gave a str, not split name -> samples", "a file or a folder is named in the recipe"),
-        ([1, 2], "gave a list, not split name -> samples", '{"train": (inputs, targets)'),
+        ("all.npz", "`data` is a str, not a dict of splits", "a file or a folder is named in the recipe"),
+        ([1, 2], "`data` is a list, not a dict of splits", '{"train": (inputs, targets)'),
         ({"train": (*samples(9), None), "eval": samples(9)}, "gave a tuple of 3, not", "return two things"),
         ({"train": Streaming(), "eval": samples(9)}, "gave a Streaming, not", "no `__len__`"),
         ({"train": iter([1]), "eval": samples(9)}, "gave a list_iterator, not", "no `__len__` and no `__getitem__`"),
