@@ -23,6 +23,12 @@ _BROKEN = frozenset({errno.EROFS, errno.EIO})
 _NOT_OF_FILES = (ConnectionError, ChildProcessError, ProcessLookupError, BlockingIOError, InterruptedError)
 
 
+def tidied(path: Path) -> Path:
+    """Return a path without ``..`` in it, where that leads to the same place: behind a link it may not."""
+    plain = Path(os.path.normpath(path))
+    return plain if os.path.realpath(plain) == os.path.realpath(path) else path
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn what keeps `path`, or a file beside or below it, from being written into a StorageError.

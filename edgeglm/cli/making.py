@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -29,11 +30,14 @@ def init(
     """Write a recipe: one that runs as it is, or one for your files."""
     from edgeglm.scaffold import init as write
 
-    written = write(directory, model=model, images=images, entry=entry, target=target)
+    started = write(directory, model=model, images=images, entry=entry, target=target)
     with printing():
-        for path in written:
+        for path in started.files:
             typer.echo(path)
-    typer.echo(f"next: edgeglm compress {directory / 'recipe.yaml'}", err=True)
+    for line in started.to_do:
+        typer.echo(f"to do: {line}", err=True)
+    verb = "check" if started.to_do else "compress"
+    typer.echo(f"next: edgeglm {verb} {shlex.quote(str(directory / 'recipe.yaml'))}", err=True)
 
 
 def check(recipe: RecipePath, overrides: Overrides = None) -> None:

@@ -11,7 +11,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from edgeglm.errors import ModelError
-from edgeglm.sources.pickle_scan import CONVERT_SNIPPET, refuse_full_pickle
+from edgeglm.sources.lfs import refuse_lfs_pointer
+from edgeglm.sources.pickle_scan import CHECKPOINT_KEYS, conversion, is_pickle, refuse_full_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-# where training scripts put the weights in a checkpoint that holds more, most usual first
-_KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "ema")
 # what DataParallel, torch.compile and training frameworks put before every name
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 
@@ -34,12 +33,12 @@ def read_weights(path: Path, where: str) -> dict[str, Tensor]:
         where: The place in the recipe, or the path as the user gave it, for errors.
 
     Raises:
+        UserError: The file is a pointer of git-lfs.
         ModelError: The file is missing, torn, a full pickle, or holds no weights.
     """
     if not path.is_file():
-        raise ModelError(
-            f"no file {path}", where=where, code="weights-missing", hint="mend the path; it is relative to the recipe"
-        )
+        raise ModelError("no such file", where=where, code="weights-missing", hint="the path is relative to the recipe")
+    refuse_lfs_pointer(path, where)
     with path.open("rb") as file:
         head = file.read(9)
     if path.suffix == ".safetensors" or head[8:9] == b"{":
@@ -55,11 +54,13 @@ def _load_weights_only(path: Path, where: str) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not is_pickle(path):
+            raise _torn(path, where, ValueError("it is neither a zip archive nor a pickle")) from error
         raise ModelError(
             f"{path.name} holds Python objects beside weights; loading it could run any code, so it is not loaded",
             where=where,
             code="weights-pickle",
-            hint=CONVERT_SNIPPET.format(path=path.name),
+            hint=conversion(path),
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
         raise _torn(path, where, error) from error
@@ -76,16 +77,16 @@ def _torn(path: Path, where: str, error: Exception) -> ModelError:
 
 
 def _state_of(loaded: Any, path: Path, where: str) -> dict[str, Tensor]:
-    found = loaded
+    found = loaded if isinstance(loaded, dict) else {}
     for _ in range(3):  # a checkpoint in a checkpoint is seen in the wild; deeper is not
-        if not isinstance(found, dict) or any(isinstance(value, Tensor) for value in found.values()):
-            break
-        found = next((found[key] for key in _KEYS if isinstance(found.get(key), dict)), None)
-    state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)} if found else {}
+        found = next((found[key] for key in CHECKPOINT_KEYS if isinstance(found.get(key), dict)), found)
+    state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     if not state:
-        holds = f"the keys {', '.join(map(str, loaded))}" if isinstance(loaded, dict) else type(loaded).__name__
+        holds = f"a {type(loaded).__name__}, not a state_dict"
+        if isinstance(loaded, dict):
+            holds = f"no weights but the keys {', '.join(map(str, loaded))}" if loaded else "an empty dict"
         raise ModelError(
-            f"{path.name} holds no weights but {holds}",
+            f"{path.name} holds {holds}",
             where=where,
             code="weights-no-state-dict",
             hint="save the weights alone: `torch.save(model.state_dict(), path)`",

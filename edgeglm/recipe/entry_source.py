@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import Problem
 from edgeglm.recipe.suggest import nearest, suggestion
+from edgeglm.sources.imports import missing_module_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +54,7 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
         return Problem(f"{line} is not Python: {said}", "mend the file, then check again", where, code="entry-failed")
     if missing := _missing_import(tree, loaded.folder):
         number, package = missing
-        hint = f"install `{package}` into the environment that runs edgeglm ({sys.prefix})"
+        hint = missing_module_hint(package, path, loaded.folder)
         message = f"`{path}:{number}` imports `{package}`, which is not installed here"
         return Problem(message, hint, where, code="entry-import-failed")
     names = dict(_defined(tree.body))
@@ -67,9 +68,21 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
     if isinstance(definition, ast.AsyncFunctionDef):
         hint = "write `def` in place of `async def`"
         return Problem(f"`{name}` is an async function", hint, where, code="entry-not-callable")
+    if isinstance(definition, ast.FunctionDef) and (at := _only_raises(definition)):
+        message = f"`{name}` ({path}:{at}) is not written yet: all it does is raise NotImplementedError"
+        return Problem(message, "complete it; what it returns is said beside it", where, code="entry-unfinished")
     if given is None or not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
         return None
     return _argument_problem(definition, given, f"{path}:{definition.lineno}", loaded, key)
+
+
+def _only_raises(function: ast.FunctionDef) -> int | None:
+    """Return the line on which a function raises NotImplementedError, when it does nothing else."""
+    body = function.body[ast.get_docstring(function, clean=False) is not None :]
+    if len(body) != 1 or not isinstance(body[0], ast.Raise):
+        return None
+    raised = body[0].exc.func if isinstance(body[0].exc, ast.Call) else body[0].exc
+    return body[0].lineno if isinstance(raised, ast.Name) and raised.id == "NotImplementedError" else None
 
 
 def _argument_problem(

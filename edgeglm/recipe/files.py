@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from edgeglm.artifacts.onnx_versions import check_opset
 from edgeglm.boards import BOARDS
 from edgeglm.errors import EdgeglmError, Problem
+from edgeglm.files import tidied
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
 from edgeglm.sources import GivenData, GivenModel, ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
+from edgeglm.sources.image_folders import missing_split
+from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 
 if TYPE_CHECKING:
@@ -67,7 +70,7 @@ def _given(loaded: LoadedRecipe, key: str) -> Problem:
 
 def _missing(loaded: LoadedRecipe, name: str, key: str, *, folder: bool = False) -> Problem | None:
     """Return the problem when `name`, relative to the recipe, is no file (no folder); `code` is by its key."""
-    path = loaded.folder / name
+    path = tidied(loaded.folder / name)
     code = _MISSING.get(key, "file-missing")
     if path.is_dir() if folder else path.is_file():
         try:
@@ -80,6 +83,14 @@ def _missing(loaded: LoadedRecipe, name: str, key: str, *, folder: bool = False)
     if path.exists():
         return Problem(f"`{path}` is not a {what}", f"name a {what}", loaded.where(key), code=code)
     return Problem(f"no {what} `{path}`", _near_files(path, name), loaded.where(key), code=code)
+
+
+def _lfs_pointer(loaded: LoadedRecipe, path: Path, key: str) -> Problem | None:
+    try:
+        refuse_lfs_pointer(path, loaded.where(key))
+    except EdgeglmError as error:
+        return error.problems[0]
+    return None
 
 
 def _near_files(path: Path, name: str) -> str:
@@ -120,7 +131,9 @@ def _weights(loaded: LoadedRecipe, name: str) -> Problem | None:
 def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel) -> Problem | None:
     if problem := _missing(loaded, model.path, "model.path"):
         return problem
-    path = loaded.folder / model.path
+    path = tidied(loaded.folder / model.path)
+    if problem := _lfs_pointer(loaded, path, "model.path"):
+        return problem
     with path.open("rb") as file:
         head = file.read(8)
     is_tflite = head[4:8] == b"TFL3"
@@ -144,7 +157,9 @@ def _npz(loaded: LoadedRecipe, data: NpzData) -> Problem | None:
     """Read the names in the archive, not its arrays."""
     if problem := _missing(loaded, data.path, "data.path"):
         return problem
-    path = loaded.folder / data.path
+    path = tidied(loaded.folder / data.path)
+    if problem := _lfs_pointer(loaded, path, "data.path"):
+        return problem
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -165,7 +180,10 @@ def _npz(loaded: LoadedRecipe, data: NpzData) -> Problem | None:
 def _images(loaded: LoadedRecipe, data: ImagesData) -> Problem | None:
     if problem := _missing(loaded, data.path, "data.path", folder=True):
         return problem
-    path = loaded.folder / data.path
+    path = tidied(loaded.folder / data.path)
+    if missing := missing_split(path, data.eval_splits):
+        key = "data.eval_splits" if "data.eval_splits" in loaded.lines else "data.path"
+        return Problem(*missing, loaded.where(key), code="data-split-missing")
     if any(item.is_dir() for item in path.iterdir()):
         return None
     return Problem(

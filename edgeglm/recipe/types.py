@@ -53,8 +53,8 @@ class ArtifactConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the result may cost; every artifact is judged by every line."""
 
-    metric_drop: Annotated[float, Meta(ge=0, le=1)] | None = None  # absolute, in the bad direction
-    per_class_drop: Annotated[float, Meta(ge=0, le=1)] | None = None  # recall, classes with n >= 30
+    metric_drop: Annotated[float, Meta(ge=0, le=1)] | None = None  # a fraction, 0 to 1: 0.01 is one point lost
+    per_class_drop: Annotated[float, Meta(ge=0, le=1)] | None = None  # recall's, 0.01 is one point; n >= 30
     size_mb: Annotated[float, Meta(gt=0)] | None = None  # 10^6 bytes, the artifact's file
     peak_rss_mb: Annotated[float, Meta(gt=0)] | None = None  # 10^6 bytes, a process that serves it on this host
     min_speedup: Annotated[float, Meta(gt=0)] | None = None  # baseline p50 / artifact p50, batch 1, 1 thread

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import re
 import typing
+from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
 from msgspec import inspect as types
 
 from edgeglm.recipe.faults import Faults
+from edgeglm.recipe.levels import other_level
 from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join, to_plain
 from edgeglm.recipe.source_comments import field_comments
 from edgeglm.recipe.suggest import nearest, suggestion
@@ -27,6 +29,7 @@ from edgeglm.recipe.wording import (
     mend_type,
     out_of_range,
     pattern_hint,
+    settings_form,
     walkable,
 )
 from edgeglm.steps import StepConfig, step_types
@@ -191,9 +194,11 @@ class Walker(Faults):
         for name, child in entries.items():
             if name not in fields:
                 free = [other for other in fields if other not in entries]
-                near = nearest(name, free)
-                meant.update(near[:1])
-                hint = suggestion(name, free) if near else suggestion(name, fields, what="known keys")
+                hint = "" if get_close_matches(name, free, cutoff=0.8) else other_level(name, kind.cls)
+                if not hint:
+                    near = nearest(name, free)
+                    meant.update(near[:1])
+                    hint = suggestion(name, free) if near else suggestion(name, fields, what="known keys")
                 self.report(key, f"unknown key `{name}`", hint, code="recipe-unknown-key", at=join(key, name))
                 valid = False
                 continue
@@ -292,7 +297,10 @@ class Walker(Faults):
         kind = types.type_info(known[name])
         assert isinstance(kind, types.StructType)
         if not isinstance(settings, Mapping):
-            return self._wrong_type(settings, kind, inner)
+            message = f"expected {describe_type(kind)}, found {found(settings)}"
+            hint = f"write `- {name}: {settings_form(kind, settings)}`"
+            self.report(inner, message, hint, code="recipe-wrong-type")
+            return INVALID
         return self._struct(settings, kind, inner, tagged=False)
 
 

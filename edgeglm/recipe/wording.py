@@ -123,6 +123,15 @@ def mend_type(node: Node, kind: types.Type) -> str:
     return ""
 
 
+def settings_form(kind: types.StructType, node: Node) -> str:
+    """Return how settings are written, `{height: 224, width: 224}`, with the value given where it may stand."""
+    fields = [field for field in kind.fields if field.required]
+    fields = fields or [field for field in kind.fields if accepts(field.type, node)][:1] or list(kind.fields[:1])
+    value = "..." if not isinstance(node, Scalar) or node.value is None else f"{node.value}"
+    shown = [f"{field.encode_name}: {value if accepts(field.type, node) else '...'}" for field in fields]
+    return f"{{{', '.join(shown)}}}"
+
+
 def _mend_text(value: str, wanted: set[type[types.Type]]) -> str:
     if types.BoolType in wanted and value.lower() in ("yes", "no", "on", "off", "true", "false"):
         return "write true or false: in YAML 1.2 the others are text"

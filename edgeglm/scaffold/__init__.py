@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -19,6 +20,14 @@ _TEMPLATES = Path(__file__).with_name("templates")
 _EXAMPLE = ("recipe.yaml", "model.py", "data.py", "labels.txt", "train.py", "shapes.safetensors")
 
 
+@dataclass(frozen=True)
+class Started:
+    """What was written, and what is not done by it."""
+
+    files: list[Path]
+    to_do: list[str]  # a sentence each
+
+
 def init(
     directory: Path,
     *,
@@ -26,7 +35,7 @@ def init(
     images: Path | None = None,
     entry: str | None = None,
     target: str = "x86-64",
-) -> list[Path]:
+) -> Started:
     """Write a recipe and what it needs; nothing that exists is changed.
 
     Args:
@@ -38,21 +47,21 @@ def init(
         target: The board that the result is for.
 
     Returns:
-        The files written; none when there was an error.
+        The files written (none when there was an error), and what is left to the user.
 
     Raises:
-        UserError: A file that would be written exists, the target is unknown, or the entry does not go with the model.
-        ModelError: The model cannot be read, or is a full pickle.
+        UserError: A file that would be written exists, the target is unknown, the entry does not go with the model, or
+            the images are of more or fewer classes than it.
+        ModelError: The model cannot be read, is a full pickle, no classifier, or quantized already.
         DataError: The images cannot be used.
     """
     check_target(target)
     if model is None and images is None and entry is None:
-        files = _example(directory, target)
-    else:
-        from edgeglm.scaffold.own import own_files
+        return Started(_write(directory, _example(directory, target)), [])
+    from edgeglm.scaffold.own import own_files
 
-        files = own_files(directory, model=model, images=images, entry=entry, target=target)
-    return _write(directory, files)
+    files, to_do = own_files(directory, model=model, images=images, entry=entry, target=target)
+    return Started(_write(directory, files), to_do)
 
 
 def check_target(target: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +48,15 @@ class _Model:
     architecture: Architecture | None = None
     channels: int | None = None  # of the images that it takes, where that is known
     input: TensorSpec | None = None  # of a model that is a file already
+    classes: int | None = None  # outputs, where they are known
+    output: str | None = None  # that holds the logits, when it is not the first
+    to_do: tuple[str, ...] = ()  # what the files written leave to the user
 
 
 def own_files(
     directory: Path, *, model: Path | None, images: Path | None, entry: str | None, target: str
-) -> dict[str, bytes]:
-    """Return name -> content of the files to write.
+) -> tuple[dict[str, bytes], list[str]]:
+    """Return name -> content of the files to write, and what they leave to the user, a line each.
 
     Raises:
         UserError: The entry does not go with the model.
@@ -68,19 +72,22 @@ def own_files(
     else:
         found = _network(directory, model, entry, photos)
     _check_classes(found, photos, model)
-    files = dict(found.files)
+    files, to_do = dict(found.files), list(found.to_do)
     if photos is not None:
         files["labels.txt"] = "".join(f"{name}\n" for name in photos.classes).encode()
     else:
         shape = "" if found.input is None else f", each of shape {list(found.input.shape)}"
         files["data.py"] = fill("own/data.py", {"shape": shape})
+        to_do.append(f"complete {directory / 'data.py'}: `load` raises NotImplementedError")
+    to_do += _to_check(directory / "recipe.yaml", images, photos, found)
     files["recipe.yaml"] = fill(
         "own/recipe.yaml",
         {
-            "path": str(directory / "recipe.yaml"),
+            "path": shlex.quote(str(directory / "recipe.yaml")),
             "name": recipe_name(directory),
             "model": found.line,
             "data": _data_line(directory, images, photos, found),
+            "task": "kind: classification" + (f", output: {_quoted(found.output)}" if found.output else ""),
             "labels": "labels: labels.txt"
             if photos
             else "# labels: [first, second, ...]   # in the order of the outputs",
@@ -90,7 +97,7 @@ def own_files(
             "artifacts": _artifacts(found.file_format),
         },
     )
-    return {name: files[name] for name in sorted(files, key=lambda name: (name != "recipe.yaml", name))}
+    return {name: files[name] for name in sorted(files, key=lambda name: (name != "recipe.yaml", name))}, to_do
 
 
 _STEPS = """
@@ -124,11 +131,12 @@ def _file_model(directory: Path, model: Path, file_format: str, entry: str | Non
             hint="leave --entry out, or name a file of weights by --model",
             code="init-entry",
         )
-    from edgeglm.measure.census import describe
+    from edgeglm.scaffold.model_files import look
 
-    inputs, _ = describe(model, file_format)
+    facts = look(model, file_format)
     line = f"model: {{source: {file_format}, path: {_quoted(_relative(model, directory))}}}"
-    return _Model(line, {}, file_format, input=inputs[0] if len(inputs) == 1 else None)
+    classes = facts.classes if facts.classes > 0 else None
+    return _Model(line, {}, file_format, input=facts.input, classes=classes, output=facts.output)
 
 
 def _network(directory: Path, model: Path | None, entry: str | None, photos: Photos | None) -> _Model:
@@ -156,9 +164,18 @@ def _network(directory: Path, model: Path | None, entry: str | None, photos: Pho
     line = f'model: {{source: python, entry: "./model.py:build"{weights}}}'
     architecture = recognise(shapes, image_channels=(1 if photos.grey else 3) if photos else None)
     if architecture is None or model is None:
-        return _Model(line, {"model.py": _unknown(shapes)}, channels=channels)
-    files = {"model.py": _known(model, architecture)}
-    return _Model(line, files, architecture=architecture, channels=architecture.channels)
+        to_do = f"complete {directory / 'model.py'}: `build` raises NotImplementedError until it returns your network"
+        return _Model(line, {"model.py": _unknown(shapes)}, channels=channels, to_do=(to_do,))
+    return _Model(
+        line,
+        {"model.py": _known(model, architecture)},
+        architecture=architecture,
+        channels=architecture.channels,
+        classes=architecture.classes,
+        to_do=(f"check {directory / 'model.py'}: a draft, with its guesses listed at the top",)
+        if architecture.assumed
+        else (),
+    )
 
 
 def _known(model: Path, architecture: Architecture) -> bytes:
@@ -197,10 +214,10 @@ def _unknown(shapes: dict[str, tuple[int, ...]]) -> bytes:
 
 def _check_classes(found: _Model, photos: Photos | None, model: Path | None) -> None:
     """Refuse images that are not of the classes that the model knows."""
-    if photos is None or found.architecture is None or found.architecture.classes == len(photos.classes):
+    if photos is None or found.classes in (None, len(photos.classes)):
         return
     raise UserError(
-        f"{model} has {found.architecture.classes} outputs, and the images are of {len(photos.classes)} classes: "
+        f"{model} has {found.classes} outputs, and the images are of {len(photos.classes)} classes: "
         f"{', '.join(photos.classes[:8])}{', ...' * (len(photos.classes) > 8)}",
         where="--images",
         hint="one folder for each class that the model was trained on; if there are others, leave --images out and "
@@ -219,27 +236,54 @@ def _grey(photos: Photos, found: _Model) -> bool:
 def _data_line(directory: Path, images: Path | None, photos: Photos | None, found: _Model) -> str:
     if images is None or photos is None:
         return 'data: {source: python, entry: "./data.py:load"}'
-    mode = ", mode: grey" if _grey(photos, found) else ""
+    more = ", mode: grey" if _grey(photos, found) else ""
+    if photos.eval_splits != ("eval",):
+        more += f", eval_splits: [{', '.join(photos.eval_splits)}]"
     return (
-        f"data: {{source: images, path: {_quoted(_relative(images, directory))}{mode}}}"
+        f"data: {{source: images, path: {_quoted(_relative(images, directory))}{more}}}"
         f"   # {photos.count} images of {len(photos.classes)} classes"
     )
+
+
+def _size(photos: Photos, found: _Model) -> tuple[int, int, str]:
+    """Return height and width to resize to, and how they are known."""
+    if found.input is not None and found.input.layout in ("NCHW", "NHWC"):
+        height, width = found.input.shape[1:] if found.input.layout == "NCHW" else found.input.shape[:2]
+        if height > 0 and width > 0:
+            return height, width, "what the model takes"
+    elif found.architecture is not None and found.architecture.side is not None:
+        return found.architecture.side, found.architecture.side, "what the first linear layer implies"
+    height, width = photos.size
+    if photos.usual is not None:
+        return height, width, f"most images are {photos.usual[1]} x {photos.usual[0]}"
+    return height, width, f"to check: {_sizes_differ(photos)}"
+
+
+def _sizes_differ(photos: Photos) -> str:
+    (low, narrow), (high, wide) = photos.extremes
+    return f"sizes differ ({narrow}x{low} to {wide}x{high}): which did you train with?"
+
+
+def _to_check(recipe: Path, images: Path | None, photos: Photos | None, found: _Model) -> list[str]:
+    """Return what in the recipe no file tells."""
+    if photos is None or images is None:
+        return [f"check `preprocess` in {recipe}: what your samples go through before the model"]
+    lines = [f"check `preprocess` in {recipe}: the size and the values with which you trained"]
+    height, width, why = _size(photos, found)
+    if why.startswith("to check"):
+        lines.append(f"check `resize` there: {_sizes_differ(photos)} {width}x{height} is only the most usual one")
+    lines += [
+        f"{images / name} holds folders of classes too: add `{name}` to `eval_splits` to evaluate on it"
+        for name in photos.others
+    ]
+    return lines
 
 
 def _preprocess(photos: Photos | None, found: _Model) -> str:
     if photos is None:
         return "preprocess: []                # what is done to a sample before the model, here and on the board"
-    height, width = photos.size
-    why = f"most images are {photos.usual[1]} x {photos.usual[0]}"
-    layout = "NCHW"
-    if found.input is not None and found.input.layout in ("NCHW", "NHWC"):
-        layout = found.input.layout
-        sides = found.input.shape[1:] if layout == "NCHW" else found.input.shape[:2]
-        if all(side > 0 for side in sides):
-            (height, width), why = sides, "what the model takes"
-    elif found.architecture is not None and found.architecture.side is not None:
-        height = width = found.architecture.side
-        why = "what the first linear layer implies"
+    height, width, why = _size(photos, found)
+    layout = found.input.layout if found.input is not None and found.input.layout == "NHWC" else "NCHW"
     normalise = "{scale: 1/255}"
     if found.architecture is not None and found.architecture.imagenet:
         normalise = "{scale: 1/255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeglm.data import Arrays
 
+_LENGTH_HINT = "pad or cut the samples to one length"
 RESIZE_HINT = "add `- resize: {height: 64, width: 64}` to `preprocess`, in the size that the model takes"
 INPUT = "input"  # name of an input that the data does not name; the model's own name counts
 
@@ -38,6 +39,15 @@ def as_array(value: Any, what: str, where: str) -> np.ndarray:
         array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
         raise _no_numbers(what, str(error).splitlines()[0], where) from error
+    if isinstance(array, np.ndarray) and _holds_text(array):
+        raise DataError(
+            f"{what} cannot be used as an array of numbers: they are text, such as {array.flat[0]!s:.40}",
+            hint="map names to 0..n-1, in the order of the recipe's `labels`"
+            if what.startswith(("targets", "a target"))
+            else "return numbers: a network takes no text",
+            where=where,
+            code="data-dtype",
+        )
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise _no_numbers(what, f"of type {kind}", where)
@@ -64,7 +74,8 @@ def preprocessed(inputs: Mapping[str, np.ndarray | Sequence[np.ndarray]], prepro
         ready: Arrays = preprocess.batch(dict(inputs))
     except ProcessingError as error:
         if "different shapes" in error.message:
-            raise DataError(error.message, where=where, hint=RESIZE_HINT, code="data-shape") from error
+            hint = _shape_hint({row.ndim for rows in inputs.values() for row in rows})
+            raise DataError(error.message, where=where, hint=hint, code="data-shape") from error
         raise DataError(
             error.message,
             where=f"{where}, {error.key}" if error.key else where,
@@ -79,9 +90,18 @@ def _shapes_differ(name: str, shapes: list[tuple[int, ...]], where: str) -> Data
     return DataError(
         f"samples of input `{name}` have {len(shapes)} different shapes: {shown}",
         where=where,
-        hint=RESIZE_HINT,
+        hint=_shape_hint({len(shape) for shape in shapes}),
         code="data-shape",
     )
+
+
+def _shape_hint(ranks: set[int]) -> str:
+    """Return how to bring samples of these ranks to one shape: only what may be an image is resized."""
+    return RESIZE_HINT if ranks <= {2, 3} and 3 in ranks else _LENGTH_HINT
+
+
+def _holds_text(array: np.ndarray) -> bool:
+    return array.dtype.kind in "US" or (array.dtype.kind == "O" and array.size > 0 and isinstance(array.flat[0], str))
 
 
 def _no_numbers(what: str, reason: str, where: str) -> DataError:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import EdgeglmError, EntryError
-from edgeglm.sources.imports import importable_elsewhere, static_imports
+from edgeglm.sources.imports import importable_elsewhere, missing_module_hint, static_imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -258,12 +258,11 @@ class Entries:
         if isinstance(error, ModuleNotFoundError) and error.name:
             package = error.name.partition(".")[0]
             close = difflib.get_close_matches(package, [path.stem for path in self._root.glob("*.py")], n=1)
+            importer = Path(where.rpartition(":")[0] or entry.rpartition(":")[0])
             return EntryError(
                 f"`{entry}` ({key}) imports `{error.name}`, which is not installed here",
                 where=where,
-                hint=f"did you mean `{close[0]}`?"
-                if close
-                else f"install `{package}` into the environment that runs edgeglm ({sys.prefix})",
+                hint=f"did you mean `{close[0]}`?" if close else missing_module_hint(package, importer, self.folder),
                 code="entry-import-failed",
             )
         hint = "the fault is in this code, not in the recipe; call the function by itself to see its whole traceback"

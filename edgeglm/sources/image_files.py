@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeglm.data import ArraySplit
-from edgeglm.errors import DataError, MissingExtraError
-from edgeglm.files import sha256_file
+from edgeglm.errors import DataError, MissingExtraError, UserError
+from edgeglm.files import sha256_file, tidied
 from edgeglm.sources.arrays import INPUT, RESIZE_HINT, preprocessed
 from edgeglm.sources.checking import assemble
 from edgeglm.sources.dataset import DatasetSplit
+from edgeglm.sources.image_folders import SUFFIXES, class_folders, is_divided, missing_split
+from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.splitting import divide
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeglm_agent.processing import Preprocess
@@ -27,8 +30,9 @@ if TYPE_CHECKING:
     from edgeglm.sources.images import ImagesData
     from edgeglm.tasks import TaskConfig
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MOST_BYTES_IN_MEMORY = 1 << 30  # a split beyond this is decoded anew each time it is read
+_UNREADABLE = "cannot be read as an image: "
+_MOST_NAMED = 5  # damaged files that an error lists
 _HIDDEN_JUNK = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -61,7 +65,7 @@ def load_images(
     Raises:
         DataError: A folder is missing or empty, a file is damaged, or images come out in different sizes.
     """
-    root = folder / config.path
+    root = tidied(folder / config.path)
     if not root.is_dir():
         raise DataError(
             "no such folder",
@@ -70,15 +74,20 @@ def load_images(
             code="data-file-missing",
         )
     warnings: list[str] = []
-    in_splits = (root / "train").is_dir() and bool(class_folders(root / "train"))
+    in_splits = is_divided(root)
     names = labels or tuple(path.name for path in class_folders(root / "train" if in_splits else root))
     own = _own_splits(root, config, names, warnings) if in_splits else None
     photos = own or _divided(root, config, names, warnings, seed)
     where = {name: f"{root}, split `{name}`" for name in ("train", "calibration", *config.eval_splits)}
-    splits = {name: _split(part, preprocess, where[name], warnings) for name, part in photos.items()}
-    return assemble(
-        splits, eval_splits=config.eval_splits, task=task, labels=names, seed=seed, where=where, warnings=warnings
-    )
+    try:
+        splits = {name: _split(part, preprocess, where[name], warnings) for name, part in photos.items()}
+        return assemble(
+            splits, eval_splits=config.eval_splits, task=task, labels=names, seed=seed, where=where, warnings=warnings
+        )
+    except DataError as error:
+        if error.code == "data-file-corrupt":  # the first one: the others are wanted in the same run
+            raise _all_corrupt([part for part in photos.values() if part is not None], root) or error from error
+        raise
 
 
 def read_image(path: Path, mode: str) -> np.ndarray:
@@ -97,6 +106,7 @@ def read_image(path: Path, mode: str) -> np.ndarray:
             image = ImageOps.exif_transpose(file)
             return _pixels(image, mode)
     except UnidentifiedImageError as error:
+        refuse_lfs_pointer(path, str(path))
         raise _corrupt(path, "its content is no image") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise _corrupt(path, str(error)) from error
@@ -112,18 +122,34 @@ def _pixels(image: Image, mode: str) -> np.ndarray:
     return array[:, :, None] if array.ndim == 2 else array
 
 
-def _corrupt(path: Path, reason: str) -> DataError:
+def _all_corrupt(splits: Sequence[Photos], root: Path) -> DataError | None:
+    """Read every image, and return one error that names those that cannot be; None when there is only one."""
+    errors: list[UserError] = []
+    for path, mode in sorted({(path, photos.mode) for photos in splits for path in photos.paths}):
+        try:
+            read_image(path, mode)
+        except UserError as error:
+            errors.append(error)
+    if len(errors) < 2:
+        return None
+    problems = [error.problems[0] for error in errors[:_MOST_NAMED]]
+    lines = [f"  {problem.where}: {problem.message.removeprefix(_UNREADABLE)}" for problem in problems]
+    lines += [f"  and {len(errors) - _MOST_NAMED} more"] if len(errors) > _MOST_NAMED else []
     return DataError(
-        f"cannot be read as an image: {reason}",
-        where=str(path),
-        hint="remove the file, or copy it again",
+        f"{len(errors)} files cannot be read as images\n" + "\n".join(lines),
+        where=str(root),
+        hint="remove the files, or copy them again",
         code="data-file-corrupt",
     )
 
 
-def class_folders(root: Path) -> list[Path]:
-    """Return the folders in a folder, by name; hidden ones do not count."""
-    return sorted((path for path in root.iterdir() if path.is_dir() and path.name[0] != "."), key=lambda p: p.name)
+def _corrupt(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"{_UNREADABLE}{reason}",
+        where=str(path),
+        hint="remove the file, or copy it again",
+        code="data-file-corrupt",
+    )
 
 
 def _photos(root: Path, config: ImagesData, labels: tuple[str, ...], warnings: list[str]) -> Photos:
@@ -170,10 +196,12 @@ def _photos(root: Path, config: ImagesData, labels: tuple[str, ...], warnings: l
 def _own_splits(
     root: Path, config: ImagesData, labels: tuple[str, ...], warnings: list[str]
 ) -> dict[str, Photos | None]:
+    if missing := missing_split(root, config.eval_splits):
+        raise DataError(missing[0], where=str(root), hint=missing[1], code="data-split-missing")
     photos: dict[str, Photos | None] = {}
     for name in ("train", "calibration", *config.eval_splits):
         if not (root / name).is_dir():
-            photos[name] = None  # calibration may be; `assemble` refuses the others
+            photos[name] = None  # calibration
             continue
         photos[name] = _photos(root / name, config, labels, warnings)
     return photos

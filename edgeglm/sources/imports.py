@@ -8,8 +8,28 @@ from importlib.machinery import PathFinder, all_suffixes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeglm.files import tidied
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+
+def missing_module_hint(package: str, importer: Path, folder: Path) -> str:
+    """Return how to give user code a module that it imports and that cannot be found.
+
+    Args:
+        package: The first part of its name.
+        importer: The file that imports it.
+        folder: The recipe's, which is where user code finds its modules.
+    """
+    for place in dict.fromkeys((Path(), folder / "..", Path(".."))):
+        for near in (place / f"{package}.py", place / package):
+            if near.is_file() or (near / "__init__.py").is_file():
+                return f"`{tidied(near)}` is not looked at from there: copy it beside {importer.name}, into {folder}"
+    return (
+        f"put `{package}.py` beside {importer.name}, into {folder}, if it is yours; otherwise install `{package}` into "
+        f"the environment that runs edgeglm ({sys.prefix})"
+    )
 
 
 def static_imports(files: Iterable[Path], root: Path, *, ignore: tuple[str, ...] = ()) -> set[Path]:

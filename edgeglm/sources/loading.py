@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import EntryError, ModelError, UserError
+from edgeglm.files import tidied
 from edgeglm.model import ModelFile
+from edgeglm.sources.lfs import refuse_lfs_pointer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +49,7 @@ def load_file(name: str, file_format: str, entries: Entries) -> ModelFile:
     """
     from edgeglm.measure.census import describe
 
-    path = entries.folder / name
+    path = tidied(entries.folder / name)
     if not path.is_file():
         raise ModelError(
             "no such file",
@@ -55,13 +57,14 @@ def load_file(name: str, file_format: str, entries: Entries) -> ModelFile:
             hint="`model.path` is relative to the folder of the recipe",
             code="model-file-missing",
         )
+    refuse_lfs_pointer(path, str(path))
     inputs, outputs = describe(path, file_format)
     return ModelFile(path, file_format, inputs, outputs)
 
 
 def _of_weights(error: UserError, weights: Path, where: str) -> UserError:
     """Return an error of building a network; one that is about the file of weights, at its own place."""
-    if error.code.startswith("weights-"):
+    if error.code.startswith("weights-") or error.code == "file-lfs-pointer":
         error.problems = tuple(replace(problem, where=where) for problem in error.problems)
         return error
     if not isinstance(error, EntryError) or error.problems[0].where != "model.entry":

@@ -9,8 +9,10 @@ import numpy as np
 
 from edgeglm.data import ArraySplit, sample_digests
 from edgeglm.errors import DataError
+from edgeglm.files import tidied
 from edgeglm.sources.arrays import INPUT
 from edgeglm.sources.checking import assemble
+from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.python_data import array_split
 from edgeglm.sources.splitting import divide
 
@@ -33,7 +35,7 @@ def load_npz(
     Raises:
         DataError: The file is missing or damaged, lacks an array, or its data cannot be used.
     """
-    with _Archive(folder / config.path) as archive:
+    with _Archive(tidied(folder / config.path)) as archive:
         inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
         if f"{inputs[0]}_train" in archive.names:
             return _own_splits(config, inputs, archive, preprocess, task, labels, seed)
@@ -133,6 +135,7 @@ class _Archive:
                 hint="`data.path` is relative to the folder of the recipe",
                 code="data-file-missing",
             )
+        refuse_lfs_pointer(self.path, str(self.path))
         try:
             loaded = np.load(self.path, allow_pickle=False)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -12,6 +12,7 @@ import zipfile
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from edgeglm.errors import ModelError
+from edgeglm.sources.lfs import refuse_lfs_pointer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,14 +42,28 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _PICKLE_MAGICS = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _SAFETENSORS_HEAD = b"\0\0\0\0{"  # after a length that may begin like a pickle
 
-CONVERT_SNIPPET = """\
+# where training scripts put the weights in a checkpoint that holds more, most usual first
+CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params", "ema")
+
+_CONVERT = """\
 run this once in the environment that the model was trained in, then name model.safetensors in the recipe:
 
     import torch
     from safetensors.torch import save_file
-    loaded = torch.load({path!r}, weights_only=False, map_location="cpu")
-    state = loaded.state_dict() if hasattr(loaded, "state_dict") else loaded
-    save_file({{name: value.contiguous().clone() for name, value in state.items()}}, "model.safetensors")"""
+    found = torch.load({path!r}, weights_only=False, map_location="cpu")
+    for _ in range(3):  # a checkpoint keeps its weights, or the whole network, under one of these
+        for key in {keys!r}.split():
+            if isinstance(found, dict) and isinstance(found.get(key), (dict, torch.nn.Module)):
+                found = found[key]
+                break
+    state = found.state_dict() if isinstance(found, torch.nn.Module) else found
+    state = {{name: value.contiguous().clone() for name, value in state.items() if isinstance(value, torch.Tensor)}}
+    save_file(state, "model.safetensors")"""
+
+
+def conversion(path: Path) -> str:
+    """Return the hint for a file that holds more than weights: the lines that make safetensors of it."""
+    return _CONVERT.format(path=path.name, keys=" ".join(CHECKPOINT_KEYS))
 
 
 def refuse_full_pickle(path: Path, where: str) -> None:
@@ -59,9 +74,11 @@ def refuse_full_pickle(path: Path, where: str) -> None:
         where: The place in the recipe, or the path as the user gave it, for the error.
 
     Raises:
+        UserError: ``file-lfs-pointer``.
         ModelError: ``weights-pickle``: it would run code when it is loaded. ``weights-torchscript``: it is a program
             of TorchScript. ``weights-corrupt``: it looks like a pickle, and is cut short.
     """
+    refuse_lfs_pointer(path, where)
     try:
         foreign = sorted(foreign_globals(path))
     except (ValueError, zipfile.BadZipFile, EOFError, OSError, OverflowError, RuntimeError) as error:
@@ -84,7 +101,7 @@ def refuse_full_pickle(path: Path, where: str) -> None:
             f"{path.name} holds Python objects beside weights ({listed});"
             " loading it could run any code, so it is not loaded",
             where=where,
-            hint=CONVERT_SNIPPET.format(path=path.name),
+            hint=conversion(path),
             code="weights-pickle",
         )
 
@@ -99,19 +116,25 @@ def foreign_globals(path: Path) -> set[str]:
         ValueError: A pickle is malformed or cut short.
         zipfile.BadZipFile: The archive is damaged.
     """
+    if not is_pickle(path):
+        return set()
     with path.open("rb") as file:
-        head = file.read(9)
-        file.seek(0)
-        if head[:4] == _ZIP_MAGIC:
+        if file.read(4) == _ZIP_MAGIC:
             return _in_archive(file)
-        if head[:2] not in _PICKLE_MAGICS or head[4:] == _SAFETENSORS_HEAD:
-            return set()
+        file.seek(0)
         found: set[str] = set()
         for index in range(5):  # the old format: magic number, version, system, the object, names of storages
             found |= _imports(file)
             if index == 0 and not _is_old_torch(path):
                 break  # a bare pickle: one object
         return {name for name in found if _ALLOWED.fullmatch(name) is None}
+
+
+def is_pickle(path: Path) -> bool:
+    """Tell whether a file begins as what torch.save writes: a zip archive, or a bare pickle."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return head[:4] == _ZIP_MAGIC or (head[:2] in _PICKLE_MAGICS and head[4:] != _SAFETENSORS_HEAD)
 
 
 def _in_archive(file: IO[bytes]) -> set[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.data import ArraySplit
@@ -12,7 +14,7 @@ from edgeglm.sources.checking import assemble
 from edgeglm.sources.dataset import DatasetSplit, is_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -54,7 +56,7 @@ def load_python_data(
 
 
 def data_from_objects(
-    data: Mapping[str, Any], *, preprocess: Preprocess, task: TaskConfig, labels: tuple[str, ...], seed: int
+    data: Any, *, preprocess: Preprocess, task: TaskConfig, labels: tuple[str, ...], seed: int
 ) -> Data:
     """Return data that a program holds already.
 
@@ -69,6 +71,12 @@ def data_from_objects(
     Raises:
         DataError: The data cannot be used.
     """
+    if not isinstance(data, Mapping):
+        kind = type(data).__name__
+        hint = 'give {"train": (inputs, targets), "eval": (inputs, targets)}; each may be a torch Dataset instead'
+        if isinstance(data, str | PathLike):
+            hint += "; a file or a folder is named in the recipe, under `data`"
+        raise DataError(f"`data` is a {kind}, not a dict of splits", hint=hint, where="data", code="data-entry-result")
     where = {name: f"data[{name!r}]" for name in ("train", "calibration", *data)}
     eval_splits = [name for name in data if name not in ("train", "calibration")]
     if not eval_splits:
@@ -91,13 +99,14 @@ def _split(
         return DatasetSplit.over(value, preprocess, guard, where)
     if not (isinstance(value, tuple | list) and len(value) == 2):
         kind = type(value).__name__
+        gave = f"a {kind} of {len(value)}" if isinstance(value, tuple | list) else f"a {kind}"
+        hint = "return two things: inputs (an array, or a dict name -> array; first axis samples) and class numbers"
+        if "Loader" in kind:
+            hint = "return the Dataset itself, without a loader around it"
+        elif lacking := _lacking(value):
+            hint = f"a Dataset needs `__len__` and `__getitem__`, and this has no {lacking}: samples are read by number"
         raise DataError(
-            f"gave a {kind}, not (inputs, targets) or a Dataset",
-            hint="return the Dataset itself, without a loader around it"
-            if "Loader" in kind
-            else "return two things: inputs (an array, or a dict name -> array; first axis samples) and class numbers",
-            where=where,
-            code="data-entry-result",
+            f"gave {gave}, not (inputs, targets) or a Dataset", hint=hint, where=where, code="data-entry-result"
         )
     inputs, targets = value
     named = inputs if isinstance(inputs, dict) else {INPUT: inputs}
@@ -105,6 +114,14 @@ def _split(
     for name, values in named.items():
         arrays[str(name)] = as_array(values, "inputs" if named is not inputs else f"input `{name}`", where)
     return array_split(arrays, None if targets is None else as_array(targets, "targets", where), preprocess, where)
+
+
+def _lacking(value: Any) -> str:
+    """Return which methods something that gives samples lacks to be a dataset; nothing for anything else."""
+    gives = hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+    if not gives or isinstance(value, dict | tuple | list | str):
+        return ""
+    return " and no ".join(f"`{name}`" for name in ("__len__", "__getitem__") if not hasattr(value, name))
 
 
 def array_split(

@@ -85,7 +85,7 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
             raise ModelError(
                 f"output `{spec.name}` of shape {list(spec.shape)} holds no logits: classification needs one value for "
                 "each of two or more classes",
-                hint=f"name another output by `task.output` (there are {names}), or mend the head of the model",
+                hint=_other_output(outputs),
                 where="task",
                 code="output-not-logits",
             )
@@ -207,6 +207,8 @@ def check_targets(targets: np.ndarray | None, *, where: str, classes: int | None
         )
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
         hint = "give class numbers from 0 as integers, not one-hot rows, scores or names"
+        if targets.ndim == 1 and np.array_equal(targets, np.floor(targets)):
+            hint = "they are whole numbers of a type for fractions: give `y.astype(int)`"
         raise DataError(
             f"targets of shape {list(targets.shape)} and type {targets.dtype} are not one class number a sample",
             hint=hint,
@@ -224,6 +226,16 @@ def check_targets(targets: np.ndarray | None, *, where: str, classes: int | None
             where=where,
             code="data-targets",
         )
+
+
+def _other_output(outputs: Sequence[TensorSpec]) -> str:
+    """Return the hint for an output that holds no logits: the outputs that may."""
+    fitting = [f"`{spec.name}` {list(spec.shape)}" for spec in outputs if len(spec.shape) == 1 and spec.shape[0] >= 2]
+    if fitting:
+        return f"name another output by `task.output`: {', '.join(fitting[:6])}"
+    return (
+        "this is no classifier, as none of its outputs has one value for each class; mend its head if it is meant to be"
+    )
 
 
 def calibration_error(logits: np.ndarray, targets: np.ndarray) -> float:

@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 
 from edgeglm import check
 from edgeglm.check import check_recipe
-from edgeglm.errors import Problem, RecipeError
+from edgeglm.errors import EntryError, Problem, RecipeError
+from edgeglm.sources.entry import Entries
 
 RECIPE = """\
 version: 1
@@ -278,3 +279,60 @@ def test_an_import_that_may_work_is_no_problem(folder: Path, lines: str) -> None
     (folder / "parts").mkdir()
     (folder / "model.py").write_text(f"{lines}\ndef build(width): ...\n")
     check_recipe(folder / "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '"""Return it."""\n    raise NotImplementedError("soon")',
+        "raise NotImplementedError",
+        "raise NotImplementedError()",
+    ],
+)
+def test_a_function_that_is_not_written_yet_is_refused_without_being_run(folder: Path, body: str) -> None:
+    (folder / "model.py").write_text(f"def build(width):\n    {body}\n")
+    found = problem(folder)
+    assert found.code == "entry-unfinished"
+    assert f"model.py:{2 + body.count(chr(10))}" in found.message
+
+
+def test_a_function_that_may_raise_is_not_taken_for_unfinished(folder: Path) -> None:
+    (folder / "model.py").write_text("def build(width):\n    if width:\n        raise NotImplementedError\n")
+    check_recipe(folder / "recipe.yaml")
+
+
+def test_a_split_that_is_called_otherwise_is_named_with_the_cure(folder: Path) -> None:
+    for split in ("train", "val", "test"):
+        for name in ("cat", "dog"):
+            (folder / "photos" / split / name).mkdir(parents=True)
+    found = problem(folder, "data={source: images, path: photos}")
+    assert (found.code, found.hint) == ("data-split-missing", "write `eval_splits: [val, test]` under `data`")
+    assert "there is val, test" in found.message
+    check_recipe(folder / "recipe.yaml", ["data={source: images, path: photos, eval_splits: [val, test]}"])
+
+
+@pytest.mark.parametrize(("place", "shown"), [("mynet.py", "mynet.py"), ("mynet/__init__.py", "mynet")])
+def test_a_module_that_lies_outside_the_recipes_folder_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, place: str, shown: str
+) -> None:
+    mine = folder / "mine"
+    mine.mkdir()
+    for name in ("recipe.yaml", "data.py", "labels.txt", "w.safetensors"):
+        (folder / name).rename(mine / name)
+    (mine / "model.py").write_text("from mynet import Net\ndef build(width): return Net()\n")
+    monkeypatch.chdir(folder)
+    found = problem(Path("mine"))
+    assert found.code == "entry-import-failed"
+    assert found.hint.startswith("put `mynet.py` beside model.py, into mine, if it is yours; otherwise install `mynet`")
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / place).write_text("")
+    run = Entries(Path("mine"))
+    for start in (folder, mine):
+        monkeypatch.chdir(start)
+        recipe = Path("mine") if start == folder else Path()
+        assert problem(recipe).hint.startswith(f"`{shown if start == folder else f'../{shown}'}` is not looked at")
+    monkeypatch.chdir(folder)
+    with pytest.raises(EntryError) as caught:
+        run.call("model.py:build", key="model.entry", width=1)
+    run.close()
+    assert caught.value.problems[0].hint == f"`{shown}` is not looked at from there: copy it beside model.py, into mine"

@@ -21,6 +21,7 @@ from torch import nn
 
 from edgeglm.boards import BOARDS
 from edgeglm.check import check_recipe
+from edgeglm.cli import making
 from edgeglm.errors import DataError, EdgeglmError, EntryError, ModelError, RecipeError, UserError
 from edgeglm.model import Model
 from edgeglm.recipe import LoadedRecipe, load_recipe
@@ -47,6 +48,15 @@ def valid(directory: Path) -> LoadedRecipe:
     return loaded
 
 
+def unfinished(directory: Path, key: str) -> LoadedRecipe:
+    """Return the recipe in a folder, which lacks only the function that this key names."""
+    loaded = load_recipe(directory / "recipe.yaml")
+    problem = file_problems(loaded)[0]
+    assert problem.code == "entry-unfinished"
+    assert problem.where.endswith(f" {key}")
+    return loaded
+
+
 def opened(loaded: LoadedRecipe) -> tuple[Any, Any]:
     """Return (model, data) of a recipe, checked against each other, as the first seconds of a run do."""
     recipe, entries = loaded.recipe, Entries(loaded.folder)
@@ -57,6 +67,11 @@ def opened(loaded: LoadedRecipe) -> tuple[Any, Any]:
     model = recipe.model.load(entries, data.evaluation.rows(np.arange(2)))
     recipe.task.check(model.outputs, data)
     return model, data
+
+
+def command(directory: str, *given: Any) -> None:
+    """Run `edgeglm init` as the command line does."""
+    making.init(Path(directory), *given, target="x86-64")
 
 
 def photos(root: Path, names: tuple[str, ...] = ("cat", "dog", "owl"), size: tuple[int, int] = (32, 32)) -> Path:
@@ -72,7 +87,7 @@ def photos(root: Path, names: tuple[str, ...] = ("cat", "dog", "owl"), size: tup
 
 
 def test_the_example_is_right_and_its_network_knows_its_data() -> None:
-    written = init(Path("first"))
+    written = init(Path("first")).files
     assert {path.name for path in written} == {
         "recipe.yaml",
         "model.py",
@@ -315,7 +330,7 @@ class Custom(nn.Module):
 def test_a_network_that_the_weights_do_not_tell_is_left_to_the_user_with_its_table(network: nn.Module) -> None:
     save_file(network.state_dict(), "m.safetensors")
     init(Path("mine"), model=Path("m.safetensors"), images=photos(Path("photos")))
-    loaded = valid(Path("mine"))
+    loaded = unfinished(Path("mine"), "model.entry")
     text = Path("mine/model.py").read_text()
     assert all(name in text for name in network.state_dict())
     line = next(number for number, line in enumerate(text.splitlines(), 1) if "raise NotImplementedError" in line)
@@ -328,7 +343,7 @@ def test_names_in_a_file_of_weights_cannot_become_code() -> None:
     save_file({"a\nimport os; os.mkdir('ran')\n#": torch.zeros(3, 2)}, "m.safetensors")
     init(Path("mine"), model=Path("m.safetensors"), images=photos(Path("photos")))
     with pytest.raises(EntryError, match="return your network here"):
-        opened(valid(Path("mine")))
+        opened(unfinished(Path("mine"), "model.entry"))
     assert not Path("ran").exists()
 
 
@@ -338,7 +353,9 @@ def test_the_users_function_is_named_as_seen_from_the_recipe() -> None:
         "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3))\n"
     )
     save_file(nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)).state_dict(), "m.safetensors")
-    written = init(Path("mine"), model=Path("m.safetensors"), images=photos(Path("photos")), entry="src/nets.py:make")
+    written = init(
+        Path("mine"), model=Path("m.safetensors"), images=photos(Path("photos")), entry="src/nets.py:make"
+    ).files
     assert {path.name for path in written} == {"recipe.yaml", "labels.txt"}
     loaded = valid(Path("mine"))
     assert loaded.recipe.model.entry == "../src/nets.py:make"
@@ -383,7 +400,7 @@ def test_the_size_is_that_of_most_images_and_at_most_what_boards_take(size: Any,
     root = photos(Path("photos"), ("cat", "dog"), size)
     Image.new("RGB", (13, 17)).save(root / "cat" / "0.png")
     init(Path("mine"), images=root)
-    resize = valid(Path("mine")).recipe.preprocess[0]
+    resize = unfinished(Path("mine"), "model.entry").recipe.preprocess[0]
     assert (resize.op, resize.settings["height"], resize.settings["width"]) == ("resize", *wanted)
 
 
@@ -391,7 +408,7 @@ def test_colour_images_become_grey_for_a_network_of_one_channel() -> None:
     network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Tanh(), nn.Conv2d(8, 8, 3, groups=2), nn.Linear(8, 3))
     save_file(network.state_dict(), "m.safetensors")
     init(Path("mine"), model=Path("m.safetensors"), images=photos(Path("photos")))
-    assert valid(Path("mine")).recipe.data.mode == "grey"
+    assert unfinished(Path("mine"), "model.entry").recipe.data.mode == "grey"
 
 
 def test_grey_images_stay_grey() -> None:
@@ -414,6 +431,52 @@ def test_images_in_folders_of_splits_are_understood() -> None:
     assert Path("mine/labels.txt").read_text() == "cat\ndog\n"
 
 
+def test_the_usual_names_of_evaluation_splits_are_written_into_the_recipe() -> None:
+    for split in ("train", "val", "test"):
+        photos(Path("photos") / split, ("cat", "dog"))
+    init(Path("mine"), images=Path("photos"))
+    assert unfinished(Path("mine"), "model.entry").recipe.data.eval_splits == ["val", "test"]
+    assert "# 60 images of 2 classes" in Path("mine/recipe.yaml").read_text()
+
+
+def test_a_folder_of_another_name_that_holds_classes_is_named() -> None:
+    for split in ("train", "eval", "night"):
+        photos(Path("photos") / split, ("cat", "dog"))
+    to_do = init(Path("mine"), images=Path("photos")).to_do
+    assert any("photos/night" in line and "eval_splits" in line for line in to_do)
+
+
+def test_splits_without_one_to_evaluate_on_are_refused_before_anything_is_written() -> None:
+    photos(Path("photos") / "train", ("cat", "dog"))
+    with pytest.raises(DataError, match="no folder `eval`") as caught:
+        init(Path("mine"), images=Path("photos"))
+    assert caught.value.code == "data-split-missing"
+    assert not Path("mine").exists()
+
+
+def test_images_of_many_sizes_do_not_decide_the_size() -> None:
+    for number, name in enumerate(("cat", "dog")):
+        (Path("photos") / name).mkdir(parents=True)
+        for index in range(5):
+            Image.new("RGB", (32 + 10 * index, 40 + number)).save(Path("photos") / name / f"{index}.png")
+    started = init(Path("mine"), images=Path("photos"))
+    asked = "sizes differ (32x40 to 72x41): which did you train with?"
+    assert f"resize: {{height: 224, width: 224}}   # to check: {asked}" in Path("mine/recipe.yaml").read_text()
+    assert any(asked in line for line in started.to_do)
+
+
+def test_init_says_what_is_left_to_the_user() -> None:
+    save_file(Custom().state_dict(), "m.safetensors")
+    to_do = init(Path("custom"), model=Path("m.safetensors"), images=photos(Path("photos"))).to_do
+    assert to_do[0] == "complete custom/model.py: `build` raises NotImplementedError until it returns your network"
+    assert any("preprocess" in line and "custom/recipe.yaml" in line for line in to_do)
+    save_file(mlp().state_dict(), "mlp.safetensors")
+    assert "a draft" in init(Path("known"), model=Path("mlp.safetensors"), images=Path("photos")).to_do[0]
+    assert init(Path("bare")).to_do == []
+    to_do = init(Path("nodata"), model=Path("mlp.safetensors")).to_do
+    assert any(line.startswith("complete nodata/data.py: `load`") for line in to_do)
+
+
 @pytest.mark.parametrize(
     ("make", "code"),
     [
@@ -434,7 +497,7 @@ def test_images_that_are_not_there_are_refused_before_anything_is_written(make: 
 def test_a_model_without_data_gets_a_place_to_load_it() -> None:
     save_file(cnn().state_dict(), "m.safetensors")
     init(Path("mine"), model=Path("m.safetensors"))
-    loaded = valid(Path("mine"))
+    loaded = unfinished(Path("mine"), "data.entry")
     with pytest.raises(EntryError, match="return the samples of 'train' here") as caught:
         loaded.recipe.data.load(
             Entries(loaded.folder), preprocess=Preprocess(), task=Classification(), labels=(), seed=0
@@ -449,6 +512,21 @@ def test_a_missing_or_damaged_model_is_refused_before_anything_is_written() -> N
             init(Path("mine"), model=Path(name))
         assert caught.value.code == code
     assert not Path("mine").exists()
+
+
+def test_the_next_command_can_be_pasted_and_what_is_left_to_do_stands_before_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command("neu ü", None, None, None)
+    assert capsys.readouterr().err == "next: edgeglm compress 'neu ü/recipe.yaml'\n"
+    save_file(Custom().state_dict(), "m.safetensors")
+    command("mine 2", Path("m.safetensors"), photos(Path("photos")), None)
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert said.out.splitlines() == ["mine 2/recipe.yaml", "mine 2/labels.txt", "mine 2/model.py"]
+    assert lines[0].startswith("to do: complete mine 2/model.py")
+    assert lines[-1] == "next: edgeglm check 'mine 2/recipe.yaml'"
+    assert Path("mine 2/recipe.yaml").read_text().startswith("# edgeglm check 'mine 2/recipe.yaml'\n")
 
 
 # --- models that are files already
@@ -466,6 +544,47 @@ def test_an_onnx_file_gives_a_recipe_without_steps_in_its_own_size() -> None:
     assert (recipe.model.path, recipe.steps, [a.format for a in recipe.artifacts]) == ("../m.onnx", [], ["onnx"])
     assert recipe.preprocess[0].settings["height"] == 24
     assert opened(loaded)[1].evaluation.rows(np.arange(1))["input"].shape == (1, 3, 24, 24)
+
+
+def onnx_file(outputs: str, body: str) -> Path:
+    graph = onnx.parser.parse_graph(f"tiny (float[batch, 3, 24, 24] image) => ({outputs}) {{ {body} }}")
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, "m.onnx")
+    return Path("m.onnx")
+
+
+CLASSIFIER = "mean = GlobalAveragePool(image)  logits = Flatten(mean)"
+
+
+def test_a_file_of_more_classes_than_there_are_folders_is_refused() -> None:
+    model = onnx_file("float[batch, 3] logits", CLASSIFIER)
+    with pytest.raises(UserError, match="has 3 outputs, and the images are of 4 classes") as caught:
+        init(Path("mine"), model=model, images=photos(Path("photos"), ("a", "b", "c", "d")))
+    assert caught.value.code == "init-classes"
+    assert not Path("mine").exists()
+
+
+def test_a_detectors_file_is_refused_as_no_classifier() -> None:
+    model = onnx_file("float[batch, 3, 12, 12] boxes", "boxes = MaxPool<kernel_shape=[2,2], strides=[2,2]>(image)")
+    with pytest.raises(ModelError, match=r"no classifier.*`boxes` \[3, 12, 12\]") as caught:
+        init(Path("mine"), model=model, images=photos(Path("photos")))
+    assert caught.value.code == "output-not-logits"
+    assert not Path("mine").exists()
+
+
+def test_logits_that_are_not_the_first_output_are_named_in_the_recipe() -> None:
+    model = onnx_file("float[batch, 3, 1, 1] mean, float[batch, 3] logits", CLASSIFIER)
+    init(Path("mine"), model=model, images=photos(Path("photos")))
+    assert valid(Path("mine")).recipe.task.output == "logits"
+
+
+def test_a_file_that_is_quantized_already_is_refused() -> None:
+    small = "small = Constant<value = int8[3, 3] {1,2,3,4,5,6,7,8,9}>()  scale = Constant<value = float {0.5}>()"
+    body = "weights = DequantizeLinear(small, scale)  flat = Flatten(mean)  logits = MatMul(flat, weights)"
+    model = onnx_file("float[batch, 3] logits", f"{small} mean = GlobalAveragePool(image) {body}")
+    with pytest.raises(ModelError, match="quantized already: its weights are int8") as caught:
+        init(Path("mine"), model=model, images=photos(Path("photos")))
+    assert caught.value.code == "already-quantized"
 
 
 def test_a_file_needs_no_function_that_builds_it() -> None:

@@ -425,3 +425,32 @@ def test_a_resolved_recipe_loads_to_an_equal_one_and_writes_every_default(text: 
         names = {f"steps[{index}].{type(step).__struct_config__.tag}.{name}" for name in step.__struct_fields__}
         assert names <= written
     assert {field.name for field in msgspec.structs.fields(recipe)} <= written
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("budget.on_violation=fail", "`on_violation` belongs at the top level, not indented"),
+        ("metric_drop=0.1", "`metric_drop` belongs under `budget`"),
+        ("data.calibration=3", "`calibration` belongs under `quantize` of an artifact or under `data.fractions`"),
+        ("model.epochs=3", "`epochs` belongs in the step `distill` or in the step `finetune`"),
+        ("data.weights=m.pt", "`weights` belongs under `model`, with `source: python`"),
+        ("data.entri=x", "did you mean `entry`?"),
+    ],
+)
+def test_a_key_of_another_level_is_sent_there(override: str, hint: str) -> None:
+    assert fault(MINIMAL, override).hint == hint
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ("preprocess=[{resize: 224}]", "write `- resize: {height: 224, width: 224}`"),
+        ("preprocess=[{layout: CHW}]", "write `- layout: {to: CHW}`"),
+        ("steps=[{prune: 0.5}]", "write `- prune: {channel_ratio: 0.5}`"),
+        ("steps=[{distill: 10}]", "write `- distill: {epochs: 10}`"),
+        ("budget.metric_drop=2", "`metric_drop` is: a fraction, 0 to 1: 0.01 is one point lost"),
+    ],
+)
+def test_a_value_in_place_of_settings_is_shown_in_its_form(override: str, hint: str) -> None:
+    assert fault(MINIMAL, override).hint == hint

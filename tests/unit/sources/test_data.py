@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from edgeglm_agent.processing import Preprocess
+from edgeglm_agent.wire import ProcessOp, TensorSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from edgeglm.data import sample_digests
-from edgeglm.errors import DataError, EntryError
+from edgeglm.errors import DataError, EntryError, ModelError
 from edgeglm.sources import NpzData, PythonData, data_from_objects
 from edgeglm.sources.entry import Entries
 from edgeglm.sources.npz import Fractions
@@ -584,3 +585,73 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, damage: str) -> None:
     else:
         path.write_bytes({"cut": content[: len(content) // 2], "garbage": b"not a zip" * 40, "empty": b""}[damage])
     refused_npz("data-file-corrupt", tmp_path, "cannot be read as .npz")
+
+
+# --- what is said of data in the wrong form
+
+
+class Streaming(IterableDataset):  # type: ignore[type-arg]
+    def __iter__(self) -> Iterator[tuple[np.ndarray, int]]:
+        yield np.zeros(4, np.float32), 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "hint"),
+    [
+        ("all.npz", "`data` is a str, not a dict of splits", "a file or a folder is named in the recipe"),
+        ([1, 2], "`data` is a list, not a dict of splits", '{"train": (inputs, targets)'),
+        ({"train": (*samples(9), None), "eval": samples(9)}, "gave a tuple of 3, not", "return two things"),
+        ({"train": Streaming(), "eval": samples(9)}, "gave a Streaming, not", "no `__len__`"),
+        ({"train": iter([1]), "eval": samples(9)}, "gave a list_iterator, not", "no `__len__` and no `__getitem__`"),
+    ],
+    ids=["path", "list", "three", "iterable-dataset", "iterator"],
+)
+def test_what_was_given_in_place_of_splits_is_named(given: Any, said: str, hint: str) -> None:
+    error = refused("data-entry-result", given)
+    assert said in error.problems[0].message
+    assert hint in error.problems[0].hint
+
+
+@pytest.mark.parametrize(
+    ("targets", "code", "hint"),
+    [
+        (np.array(["cat", "dog"] * 30), "data-dtype", "map names to 0..n-1"),
+        (["cat", "dog"] * 30, "data-dtype", "map names to 0..n-1"),
+        (np.array(["cat", "dog"] * 30, dtype=object), "data-dtype", "map names to 0..n-1"),
+        (np.array([0.0, 1.0] * 30), "data-targets", "y.astype(int)"),
+        (np.array([0.5, 1.0] * 30), "data-targets", "not one-hot rows"),
+    ],
+)
+def test_targets_that_are_no_class_numbers_are_met_with_what_makes_them_so(targets: Any, code: str, hint: str) -> None:
+    error = refused(code, three() | {"train": (samples(60)[0], targets)})
+    assert hint in error.problems[0].hint
+
+
+@pytest.mark.parametrize(
+    ("shapes", "hint"),
+    [([(8,), (9,)], "one length"), ([(8, 2), (9, 2)], "one length"), ([(8, 8, 3), (9, 8, 3)], "resize")],
+)
+def test_only_samples_that_may_be_images_are_to_be_resized(shapes: list[tuple[int, ...]], hint: str) -> None:
+    uneven = [(np.zeros(shapes[index % 2], np.float32), index % 2) for index in range(20)]
+
+    class Uneven(Dataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return len(uneven)
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+            return uneven[index]
+
+    for preprocess in (NONE, Preprocess([ProcessOp("normalise", {"scale": "1/255"})])):
+        error = refused("data-shape", three() | {"train": Uneven()}, preprocess=preprocess)
+        assert hint in error.problems[0].hint
+
+
+def test_only_an_output_that_may_hold_logits_is_offered_in_place_of_another() -> None:
+    data = objects(three())
+    boxes = TensorSpec("boxes", "float32", (85, 22, 22), "NCHW")
+    with pytest.raises(ModelError) as caught:
+        Classification().check([boxes, TensorSpec("scores", "float32", (3,), "NC")], data)
+    assert caught.value.problems[0].hint == "name another output by `task.output`: `scores` [3]"
+    with pytest.raises(ModelError) as caught:
+        Classification().check([boxes], data)
+    assert "no classifier" in caught.value.problems[0].hint

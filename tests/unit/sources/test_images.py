@@ -10,6 +10,7 @@ from edgeglm_agent.processing import Preprocess
 from PIL import Image
 
 from edgeglm.errors import DataError
+from edgeglm.files import tidied
 from edgeglm.sources import ImagesData, image_files
 from edgeglm.sources.entry import Entries
 from edgeglm.sources.image_files import read_image
@@ -152,7 +153,7 @@ def test_folders_that_are_no_data_are_refused(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     refused("data-classes", tmp_path / "none", "one is wanted for each class")
     folder_of_classes(tmp_path / "split" / "train")
-    refused("data-split-missing", tmp_path / "split", "no split `eval`")
+    refused("data-split-missing", tmp_path / "split", "no folder `eval`")
 
 
 def test_the_same_photo_in_two_splits_is_found(tmp_path: Path) -> None:
@@ -177,3 +178,36 @@ def test_more_images_than_fit_in_memory_are_decoded_when_read(tmp_path: Path, mo
     assert any("decoded each time" in warning for warning in lazy.warnings)
     rows = np.array([3, 0])
     np.testing.assert_array_equal(lazy.evaluation.rows(rows)["input"], in_memory.evaluation.rows(rows)["input"])
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_all_damaged_images_are_named_in_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    if not in_memory:
+        monkeypatch.setattr(image_files, "MOST_BYTES_IN_MEMORY", 10)
+    root = folder_of_classes(tmp_path / "photos")
+    damaged = sorted((root / "cat").glob("*.png"))[:4] + sorted((root / "dog").glob("*.png"))[:3]
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:60])
+    message = refused("data-file-corrupt", root, "7 files cannot be read as images").problems[0].message
+    assert [str(path) in message for path in damaged] == [True] * 5 + [False] * 2
+    assert "and 2 more" in message
+
+
+def test_paths_are_shown_without_the_way_back_out_of_the_recipes_folder(tmp_path: Path) -> None:
+    root = folder_of_classes(tmp_path / "photos")
+    (tmp_path / "mine").mkdir()
+    (root / "cat" / "00.png").write_bytes(b"no image")
+    with pytest.raises(DataError) as caught:
+        ImagesData(path="../photos").load(
+            Entries(tmp_path / "mine"), preprocess=Preprocess(), task=Classification(), labels=(), seed=0
+        )
+    assert caught.value.problems[0].where == str(root / "cat" / "00.png")
+
+
+def test_a_way_out_of_a_link_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a/b")
+    assert tidied(tmp_path / "link" / ".." / "x") == tmp_path / "link" / ".." / "x"
+    assert tidied(tmp_path / "a" / ".." / "x") == tmp_path / "x"

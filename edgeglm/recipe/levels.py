@@ -1,0 +1,48 @@
+"""Where else in a recipe a key may stand: for one that was written at another level."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgeglm.recipe.types import TAGGED, ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe
+from edgeglm.sources.npz import Fractions
+from edgeglm.steps import step_types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_TAG_OWNERS = {"ModelSource": "model", "DataSource": "data", "TaskConfig": "task"}
+
+
+def other_level(name: str, here: type[Any]) -> str:
+    """Return the hint for a key that the struct at hand does not have, and another of a recipe does; else nothing."""
+    places = [place for place, cls in _levels() if cls is not here and name in _fields(cls)]
+    return f"`{name}` belongs {' or '.join(places[:3])}" if places else ""
+
+
+@cache
+def _levels() -> tuple[tuple[str, type[Any]], ...]:
+    return tuple(_all_levels())
+
+
+def _all_levels() -> Iterator[tuple[str, type[Any]]]:
+    """Yield every mapping of a recipe: where it stands, in words, and its struct."""
+    yield "at the top level, not indented", Recipe
+    yield "under `budget`", Budget
+    yield "in an item of `artifacts`", ArtifactConfig
+    yield "under `quantize` of an artifact", Quantize
+    yield "under `golden`", Golden
+    yield "under `provenance`", Provenance
+    yield "under `data.fractions`", Fractions
+    for base, known in TAGGED.items():
+        for tag, cls in known().items():
+            yield f"under `{_TAG_OWNERS[base.__name__]}`, with `{cls.__struct_config__.tag_field}: {tag}`", cls
+    for step, cls in step_types().items():
+        yield f"in the step `{step}`", cls
+
+
+def _fields(cls: type[Any]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(cls)}
