@@ -90,8 +90,9 @@ def make_manifest(
     recipe = project.recipe
     preprocess = tuple(ProcessOp(step.op, step.settings) for step in recipe.preprocess)
     postprocess = tuple(ProcessOp(step.op, step.settings) for step in recipe.postprocess)
-    # what a board would do differently makes another version, and nothing else does
-    behaviour = ([file.sha256 for _, file, _ in artifacts], preprocess, postprocess, project.data.labels)
+    # what a board would do differently makes another version, and nothing else does; nor does the order of artifacts,
+    # which follows measured speed and may change from run to run
+    behaviour = (sorted(file.sha256 for _, file, _ in artifacts), preprocess, postprocess, project.data.labels)
     return Manifest(
         schema=MANIFEST_SCHEMA,
         name=recipe.name,
