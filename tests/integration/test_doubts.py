@@ -68,7 +68,9 @@ class Heard(SilentLog):
         self.said.append(("warn", text))
 
     def before(self, stage: str) -> list[tuple[str, str]]:
-        return self.said[: next(i for i, said in enumerate(self.said) if said == ("stage", stage))]
+        return self.said[
+            : next(i for i, said in enumerate(self.said) if said[0] == "stage" and said[1].startswith(stage))
+        ]
 
 
 def run(tmp_path: Path, net: nn.Module, **changes: Any) -> tuple[Result, Heard]:
