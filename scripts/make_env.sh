@@ -10,7 +10,8 @@ if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
     "$PYTHON" -m venv "$VENV"
 fi
 rm -f "$VENV"/.installed*
-pip() { PIP_DISABLE_PIP_VERSION_CHECK=1 "$VENV/bin/python" -m pip "$@"; }
+# build backends warn at length of every editable install: what fails still says so
+pip() { PYTHONWARNINGS=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 "$VENV/bin/python" -m pip "$@"; }
 torch=$(grep '^torch==' constraints.txt)
 echo "env: installing pip, then $torch (0.2 GB for the CPU build, 3 GB with CUDA)"
 pip install -q "pip>=26" # --group needs 25.1
