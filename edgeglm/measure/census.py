@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, ModelError
+from edgeglm.measure.external_data import model_file_sha256
 from edgeglm.measure.worker import Runner
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def describe_with_batch(
         with Runner(path, format=format) as runner:
             return runner.inputs, runner.outputs, runner.batch
     except ExportError as error:
+        model_file_sha256(path, format)  # says it better when the reason is a file of weights that is not there
         raise _corrupt(path, format, error.problems[0].message) from error
 
 

@@ -193,3 +193,13 @@ def test_a_damaged_file_is_a_model_error(tmp_path: Path, kind: str, damage: str,
         question(path, kind)
     assert raised.value.code == ("model-file-missing" if damage == "missing" else "file-unloadable")
     assert raised.value.problems[0].where == str(path)
+
+
+def test_weights_that_lie_in_another_file_are_named_when_that_file_is_not_there(tmp_path: Path) -> None:
+    model = onnx.load(str(write_tiny_onnx(tmp_path / "t.onnx")))
+    onnx.save(model, str(tmp_path / "m.onnx"), save_as_external_data=True, location="m.onnx.data", size_threshold=0)
+    assert describe(tmp_path / "m.onnx", "onnx") == describe(tmp_path / "t.onnx", "onnx")
+    (tmp_path / "m.onnx.data").unlink()
+    with pytest.raises(ModelError, match=r"its weights lie in `m\.onnx\.data`") as raised:
+        describe(tmp_path / "m.onnx", "onnx")
+    assert raised.value.code == "model-file-missing"
