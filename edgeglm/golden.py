@@ -41,6 +41,18 @@ def read_golden(path: Path) -> dict[str, Arrays]:
     return golden
 
 
+def golden_outputs(inputs: Arrays, file: Path, file_format: str) -> Arrays:
+    """Return what a file answers to golden inputs, in its own layout, one row a run on one thread, as on a board."""
+    from edgeglm.measure.worker import Runner
+
+    rows: dict[str, list[np.ndarray]] = {}
+    with Runner(file, format=file_format, threads=1) as runner:
+        for row in range(len(next(iter(inputs.values())))):
+            for name, value in runner.run({key: values[row : row + 1] for key, values in inputs.items()}).items():
+                rows.setdefault(name, []).append(value)
+    return {name: np.concatenate(values) for name, values in rows.items()}
+
+
 def check_golden(golden: dict[str, Arrays], file: Path, file_format: str, *, quantized: bool) -> None:
     """Run a model file on its golden samples.
 
@@ -48,16 +60,8 @@ def check_golden(golden: dict[str, Arrays], file: Path, file_format: str, *, qua
         ModelError: It does not give their outputs on this host.
     """
     from edgeglm.measure.parity import compare
-    from edgeglm.measure.worker import Runner
 
-    rows: dict[str, list[np.ndarray]] = {}
-    with Runner(file, format=file_format, threads=1) as runner:
-        for row in range(len(next(iter(golden["input"].values())))):
-            inputs = {name: values[row : row + 1] for name, values in golden["input"].items()}
-            for name, value in runner.run(inputs).items():
-                rows.setdefault(name, []).append(value)
-    got = {name: np.concatenate(values) for name, values in rows.items()}
-    parity = compare(golden["output"], got, quantized=quantized)
+    parity = compare(golden["output"], golden_outputs(golden["input"], file, file_format), quantized=quantized)
     if not parity.passed:
         if parity.cosine is None or parity.max_abs is None:
             said = "what it gives, or should give, is not finite (NaN or infinity)"

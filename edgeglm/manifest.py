@@ -23,6 +23,7 @@ from safetensors.numpy import save
 
 from edgeglm.boards import LEAST_RUNTIMES
 from edgeglm.data import Arrays, batches
+from edgeglm.golden import golden_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,17 +62,12 @@ def golden_file(project: Project, file: File, rows: Arrays) -> bytes:
     since a file without a proof cannot be trusted on the board (an input of 3 x 512 x 512 alone is 3 MB).
     """
     from edgeglm.measure.evaluate import to_file_inputs
-    from edgeglm.measure.worker import Runner
 
     built = file.built
     inputs = to_file_inputs(rows, project.original.inputs, built.inputs)
-    outputs: dict[str, list[np.ndarray]] = {}
-    with Runner(built.path, format=built.format, threads=1) as runner:
-        for row in range(len(next(iter(inputs.values())))):
-            for name, value in runner.run({key: values[row : row + 1] for key, values in inputs.items()}).items():
-                outputs.setdefault(name, []).append(value)
+    outputs = golden_outputs(inputs, built.path, built.format)
     tensors = {f"input.{name}": np.ascontiguousarray(values) for name, values in inputs.items()}
-    tensors |= {f"output.{name}": np.concatenate(values) for name, values in outputs.items()}
+    tensors |= {f"output.{name}": values for name, values in outputs.items()}
     rows_kept = len(next(iter(tensors.values())))
     while len(data := save(tensors)) > GOLDEN_BYTES and rows_kept > 1:
         rows_kept -= 1

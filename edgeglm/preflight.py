@@ -18,6 +18,7 @@ from edgeglm.host import free_disk_bytes
 from edgeglm.log import SilentLog
 from edgeglm.model import Model, ModelFile
 from edgeglm.naming import users_names
+from edgeglm.plugins import is_own
 from edgeglm.step_runs import make_context, step_parts
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache, l
     our steps remove channels, not kinds of operators. With a step of a plug-in, and for TFLite, it is the network as
     the steps leave it.
     """
-    same_operators = all(type(step).__module__.startswith("edgeglm.") for step in project.recipe.steps)
+    same_operators = all(is_own(type(step)) for step in project.recipe.steps)
     builder = Builder(project, cache)
     written: dict[str, Path] = {}
     for index, artifact in enumerate(project.recipe.artifacts):

@@ -11,6 +11,7 @@ import msgspec
 from edgeglm.cache import Cache, Entry, make_key
 from edgeglm.errors import EdgeglmError, StepError
 from edgeglm.host import entry_point_packages
+from edgeglm.plugins import is_own
 from edgeglm.steps import Context, step_name
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def step_key(index: int, config: StepConfig) -> str:
 def step_parts(config: StepConfig) -> dict[str, Any]:
     """Return what of a step alone belongs into a key; of a plug-in's, the packages that offer it too."""
     parts: dict[str, Any] = {"step": step_name(config), "settings": config.as_settings()}
-    if not type(config).__module__.startswith("edgeglm."):
+    if not is_own(type(config)):
         parts["packages"] = entry_point_packages("edgeglm.steps", parts["step"])
     return parts
 

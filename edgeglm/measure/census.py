@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, ModelError
-from edgeglm.measure.external_data import model_file_sha256
+from edgeglm.measure.external_data import corrupt, model_file_sha256
 from edgeglm.measure.worker import Runner
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def describe_with_batch(
             return runner.inputs, runner.outputs, runner.batch
     except ExportError as error:
         model_file_sha256(path, format)  # says it better when the reason is a file of weights that is not there
-        raise _corrupt(path, format, error.problems[0].message) from error
+        raise corrupt(path, format, error.problems[0].message) from error
 
 
 def read_graph(path: Path, format: str) -> Graph:  # noqa: A002
@@ -105,19 +105,10 @@ def read_graph(path: Path, format: str) -> Graph:  # noqa: A002
         hint = f"install it: pip install 'edgeglm[{format}]'"
         raise MissingExtraError(f"reading {format} files needs {error.name}", hint=hint, where=str(path)) from error
     except Exception as error:  # damaged bytes raise whatever they lead the parser to
-        raise _corrupt(path, format, f"{type(error).__name__}: {error}") from error
+        raise corrupt(path, format, f"{type(error).__name__}: {error}") from error
 
 
 def _check_exists(path: Path) -> None:
     if not path.is_file():
         hint = "paths in a recipe are relative to the recipe"
         raise ModelError("there is no such file", hint=hint, where=str(path), code="model-file-missing")
-
-
-def _corrupt(path: Path, format: str, said: str) -> ModelError:  # noqa: A002
-    return ModelError(
-        f"cannot be read as {format}: {said}",
-        hint="the file is damaged, incomplete or of another format; copy or convert it again",
-        where=str(path),
-        code="file-unloadable",
-    )

@@ -42,6 +42,16 @@ def model_file_sha256(path: Path, format: str) -> str:  # noqa: A002 - the manif
     return digest.hexdigest()
 
 
+def corrupt(path: Path, format: str, said: str) -> ModelError:  # noqa: A002
+    """Return the error for a model file that cannot be read."""
+    return ModelError(
+        f"cannot be read as {format}: {said}",
+        hint="the file is damaged, incomplete or of another format; copy or convert it again",
+        where=str(path),
+        code="file-unloadable",
+    )
+
+
 def _external_files(path: Path) -> list[str]:
     """Return the files, relative to the model's folder, that hold weights of an ONNX model."""
     import onnx
@@ -49,12 +59,7 @@ def _external_files(path: Path) -> list[str]:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # damaged bytes raise whatever they lead the parser to
-        raise ModelError(
-            f"cannot be read as onnx: {type(error).__name__}: {error}",
-            where=str(path),
-            hint="the file is damaged, incomplete or of another format; copy or convert it again",
-            code="file-unloadable",
-        ) from error
+        raise corrupt(path, "onnx", f"{type(error).__name__}: {error}") from error
     return sorted({entry.value for entry in _external_entries(model) if entry.key == "location"})
 
 
