@@ -112,6 +112,14 @@ class StepSide(Side, frozen=True, kw_only=True):
     cached: bool = False
 
 
+class LayerLoss(msgspec.Struct, frozen=True, kw_only=True):
+    """What quantizing one group of layers alone costs, on calibration samples."""
+
+    layers: list[str]
+    loss: float  # error of the outputs / variance of the float network's outputs: 0 is exact, 1 as bad as a constant
+    kept: bool = False  # left in higher precision because of it
+
+
 class ArtifactSide(Side, frozen=True, kw_only=True):
     """One file that was made."""
 
@@ -126,6 +134,13 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     speedup: float | None = None  # baseline p50 / artifact p50, batch 1, 1 thread, this host
     speedup_ci95: tuple[float, float] | None = None  # of ``speedup``, over the rounds in which both were timed
     speedup_extra: dict[str, float] = {}  # "threads=2" -> ratio
+    ignored: list[str] = []  # layers left in float: by the recipe, or by a scan of sensitivity
+    candidate: bool = False  # whether `auto` proposed it
+    chosen: bool = True  # written to the result; False: a candidate that has a row here alone
+    pareto: bool | None = None  # nothing else is as good, as small and as fast, and better in one; None: not asked
+    dominated_by: str = ""  # path of an artifact that is
+    reason: str = ""  # why `auto` proposed it
+    sensitivity: list[LayerLoss] = []  # the most sensitive first; empty: not scanned
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,6 +164,8 @@ class BudgetResult(msgspec.Struct, frozen=True, kw_only=True):
     met: bool | None
     violations: list[Verdict] = []
     undecided: list[Verdict] = []
+    passed_over: list[Verdict] = []  # missed by candidates of `auto` that were not chosen: no fault of the result
+    passed_over_undecided: list[Verdict] = []  # lines of such candidates that could not be told
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +181,14 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
 
 
+class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate of `auto` that was not made."""
+
+    format: str
+    scheme: str  # "": every scheme of the format
+    reason: str  # tflite: extra not installed
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run of one recipe."""
 
@@ -177,6 +202,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     budget: BudgetResult
     host: Host
     warnings: list[str] = []
+    skipped: list[Skipped] = []  # candidates of `auto` that were not made
     lineage: dict[str, Any] = {}  # ``edgeglm_agent.wire.Lineage`` as plain data
     started: str = ""  # RFC 3339, UTC
     seconds: float = 0.0
