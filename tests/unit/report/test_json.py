@@ -63,7 +63,7 @@ def test_the_golden_report_of_schema_1_reads_for_ever_and_its_unknown_fields_pas
 def test_every_field_of_the_contract_is_in_the_file() -> None:
     data = json.loads(encode_report(cifar_report()))
     assert {"schema", "recipe", "baseline", "steps", "artifacts", "budget", "host"} <= data.keys()
-    assert data["budget"].keys() == {"met", "violations", "undecided"}
+    assert {"met", "violations", "undecided"} <= data["budget"].keys()
     side = {"params", "macs", "size_bytes", "metric", "metrics_extra", "per_class", "latency_ms", "peak_rss_bytes"}
     artifact = {"format", "scheme", "path", "sha256", "dtypes", "parity", "size_ratio", "speedup", "warnings"}
     assert side <= data["baseline"].keys()
