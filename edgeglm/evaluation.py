@@ -41,8 +41,10 @@ class Evaluator:
         return self._predict(key, lambda split: predict(model, split, batch=TORCH_BATCH, threads=self.project.threads))
 
     def predict_file(self, path: Path, *, file_format: str, sha256: str) -> dict[str, Arrays]:
-        """Return split -> outputs of a file in its runtime, at batch 1: what will be served is what is judged."""
+        """Return split -> outputs of a file in its runtime, as many rows at a time as will be served."""
         from edgeglm.measure.evaluate import predict_file
+
+        batch = self.project.recipe.serve.batch
 
         def run(split: Split) -> Arrays:
             return predict_file(
@@ -50,12 +52,12 @@ class Evaluator:
                 format=file_format,
                 split=split,
                 inputs=self.project.original.inputs,
-                batch=1,
+                batch=batch,
                 threads=self.project.threads,
             )
 
         # INT8 kernels round differently from processor to processor
-        return self._predict(sha256, run, cpu_features=cpu_features())
+        return self._predict(sha256, run, cpu_features=cpu_features(), batch=batch)
 
     def results(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, SplitResult]:
         """Return split -> result, paired with the baseline unless this is it."""

@@ -41,27 +41,36 @@ def read_golden(path: Path) -> dict[str, Arrays]:
     return golden
 
 
-def golden_outputs(inputs: Arrays, file: Path, file_format: str) -> Arrays:
-    """Return what a file answers to golden inputs, in its own layout, one row a run on one thread, as on a board."""
+def golden_outputs(inputs: Arrays, file: Path, file_format: str, *, batch: int = 1) -> Arrays:
+    """Return what a file answers to golden inputs, in its own layout, on one thread, as on a board.
+
+    Args:
+        inputs: By name, first axis samples.
+        file: The model file.
+        file_format: onnx | tflite | ...
+        batch: Rows a run, as they are served: answers of a dynamic-INT8 file depend on it. The last run may have fewer.
+    """
     from edgeglm.measure.worker import Runner
 
     rows: dict[str, list[np.ndarray]] = {}
     with Runner(file, format=file_format, threads=1) as runner:
-        for row in range(len(next(iter(inputs.values())))):
-            for name, value in runner.run({key: values[row : row + 1] for key, values in inputs.items()}).items():
+        for row in range(0, len(next(iter(inputs.values()))), batch):
+            for name, value in runner.run({key: values[row : row + batch] for key, values in inputs.items()}).items():
                 rows.setdefault(name, []).append(value)
     return {name: np.concatenate(values) for name, values in rows.items()}
 
 
-def check_golden(golden: dict[str, Arrays], file: Path, file_format: str, *, quantized: bool) -> None:
-    """Run a model file on its golden samples.
+def check_golden(golden: dict[str, Arrays], file: Path, file_format: str, *, quantized: bool, batch: int = 1) -> None:
+    """Run a model file on its golden samples, ``batch`` rows at a time.
 
     Raises:
         ModelError: It does not give their outputs on this host.
     """
     from edgeglm.measure.parity import compare
 
-    parity = compare(golden["output"], golden_outputs(golden["input"], file, file_format), quantized=quantized)
+    parity = compare(
+        golden["output"], golden_outputs(golden["input"], file, file_format, batch=batch), quantized=quantized
+    )
     if not parity.passed:
         if parity.cosine is None or parity.max_abs is None:
             said = "what it gives, or should give, is not finite (NaN or infinity)"

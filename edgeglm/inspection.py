@@ -111,7 +111,13 @@ def inspect_path(path: Path) -> list[FileFacts]:
     facts = []
     for artifact in manifest.artifacts:
         file = path / artifact.path
-        check_golden(golden[artifact.golden], file, artifact.format, quantized=artifact.scheme != "none")
+        check_golden(
+            golden[artifact.golden],
+            file,
+            artifact.format,
+            quantized=artifact.scheme != "none",
+            batch=manifest.serve_batch,
+        )
         facts.append(msgspec.structs.replace(_facts(file, artifact.format), golden="passed"))
     return facts
 

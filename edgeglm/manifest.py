@@ -56,7 +56,7 @@ def golden_rows(project: Project) -> Arrays:
 
 
 def golden_file(project: Project, file: File, rows: Arrays) -> bytes:
-    """Return safetensors of `input.<name>` and `output.<name>`: what this file answers on this host, one row a run.
+    """Return safetensors of `input.<name>` and `output.<name>`: what this file answers here, in batches as served.
 
     Inputs lie in the file's own layout. Rows are dropped from the end until all fit in 1 MB; one row always stays,
     since a file without a proof cannot be trusted on the board (an input of 3 x 512 x 512 alone is 3 MB).
@@ -65,13 +65,17 @@ def golden_file(project: Project, file: File, rows: Arrays) -> bytes:
 
     built = file.built
     inputs = to_file_inputs(rows, project.original.inputs, built.inputs)
-    outputs = golden_outputs(inputs, built.path, built.format)
+    batch = project.recipe.serve.batch
+    outputs = golden_outputs(inputs, built.path, built.format, batch=batch)
     tensors = {f"input.{name}": np.ascontiguousarray(values) for name, values in inputs.items()}
     tensors |= {f"output.{name}": values for name, values in outputs.items()}
     rows_kept = len(next(iter(tensors.values())))
     while len(data := save(tensors)) > GOLDEN_BYTES and rows_kept > 1:
         rows_kept -= 1
-        tensors = {name: np.ascontiguousarray(values[:rows_kept]) for name, values in tensors.items()}
+        kept = {name: np.ascontiguousarray(values[:rows_kept]) for name, values in inputs.items()}
+        outputs = outputs if batch == 1 else golden_outputs(kept, built.path, built.format, batch=batch)
+        tensors = {f"input.{name}": values for name, values in kept.items()}
+        tensors |= {f"output.{name}": np.ascontiguousarray(values[:rows_kept]) for name, values in outputs.items()}
     return data
 
 
@@ -88,7 +92,9 @@ def make_manifest(
     postprocess = tuple(ProcessOp(step.op, step.settings) for step in recipe.postprocess)
     # what a board would do differently makes another version, and nothing else does; nor does the order of artifacts,
     # which follows measured speed and may change from run to run
-    behaviour = (sorted(file.sha256 for _, file, _ in artifacts), preprocess, postprocess, project.data.labels)
+    served = () if recipe.serve.batch == 1 else (recipe.serve.batch,)
+    files_made = sorted(file.sha256 for _, file, _ in artifacts)
+    behaviour = (files_made, preprocess, postprocess, project.data.labels, *served)
     return Manifest(
         schema=MANIFEST_SCHEMA,
         name=recipe.name,
@@ -116,6 +122,7 @@ def make_manifest(
         labels=project.data.labels,
         reference=make_reference(project, outputs),
         lineage=make_lineage(project, recipe_text),
+        serve_batch=recipe.serve.batch,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from edgeglm.model import Model, ModelFile
 from edgeglm.report.types import ArtifactSide, Latency, Side, StepSide
 from edgeglm.step_runs import StepRun, step_key
@@ -36,13 +38,14 @@ def measure_files(project: Project, files: dict[str, File], log: Log) -> dict[st
     """Return name -> threads -> figures; everything of one thread count is interleaved in one run."""
     from edgeglm.measure.latency import measure_latency
 
-    row = {name: values[:1] for name, values in project.sample.items()}
+    evaluation = project.data.evaluation
+    rows = evaluation.rows(np.arange(project.recipe.serve.batch) % len(evaluation))
     figures: dict[str, dict[int, Measured]] = {name: {} for name in files}
     for threads in (1, 2):
         chosen = files if threads == 1 else {n: f for n, f in files.items() if not n.startswith("step")}
         measured = measure_latency(
             {name: (file.built.path, file.built.format) for name, file in chosen.items()},
-            row,
+            rows,
             model_inputs=project.original.inputs,
             threads=threads,
             runs=LATENCY_RUNS,

@@ -17,7 +17,7 @@ from msgspec import inspect as types
 
 from edgeglm.recipe.schema import default_of, own, schema_text
 from edgeglm.recipe.source_comments import doc_line, field_comments
-from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe
+from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Serve
 from edgeglm.recipe.wording import describe_range, describe_type
 from edgeglm.sources import GivenData, GivenModel, ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
 from edgeglm.sources.npz import Fractions
@@ -34,6 +34,7 @@ SECTIONS: dict[str, str] = {  # keys of the recipe whose values have a section o
     "postprocess": "postprocess",
     "provenance": "provenance",
     "steps": "steps",
+    "serve": "serve",
     "golden": "golden",
     "budget": "budget",
     "fractions": "fractions",
@@ -116,7 +117,7 @@ def reference() -> str:
     parts.append(f"## postprocess\n\n{note}\n")
     parts += [_section(name, cls) for name, cls in POST_OPERATIONS.items()]
     parts += [_section("budget", Budget, level=2), _section("provenance", Provenance, level=2)]
-    parts.append(_section("golden", Golden, level=2))
+    parts += [_section("serve", Serve, level=2), _section("golden", Golden, level=2)]
     return "\n".join(parts)
 
 

@@ -108,6 +108,7 @@ class Manifest(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]
     reference: Reference | None
     lineage: Lineage
+    serve_batch: int = 1  # rows at a time that all was judged at: under dynamic-int8 another number answers otherwise
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -44,14 +44,15 @@ def measure_latency(
     threads: int,
     runs: int = 200,
 ) -> dict[str, Measured]:
-    """Time files against each other, batch 1, each in a process of its own that is alive throughout.
+    """Time files against each other, each in a process of its own that is alive throughout.
 
     Rounds of ten runs go from file to file, and each round starts with another file. Rounds are added until the
     medians stand still, up to three times ``runs``: counts decide, no clock does.
 
     Args:
         files: Name -> path and format.
-        sample: One row of real data by input name, in the model's layout: latency of some operators depends on it.
+        sample: Rows of real data by input name, as many as are served at a time, in the model's layout: latency of some
+            operators depends on the values.
         model_inputs: The model's inputs, for the layout of ``sample``.
         threads: Threads of each runtime; they do not spin.
         runs: Timed runs of each file, at least.
@@ -60,6 +61,7 @@ def measure_latency(
         ExportError: A file does not load, or takes other inputs.
         WorkerError: A child died.
     """
+    batch = len(next(iter(sample.values())))
     rounds = max(1, -(-runs // ROUND_RUNS))
     times: dict[str, list[list[float]]] = {name: [] for name in files}
     with ExitStack() as stack:
@@ -85,7 +87,7 @@ def measure_latency(
                 times[name].append(runners[name].time_ms(given[name], runs=ROUND_RUNS, warmup=1))
         return {
             name: Measured(
-                summarise(times[name], threads=threads, runtime=runner.runtime),
+                summarise(times[name], threads=threads, batch=batch, runtime=runner.runtime),
                 runner.peak_rss_bytes(),
                 tuple(float(np.median(turn)) for turn in times[name]),
             )
@@ -93,11 +95,11 @@ def measure_latency(
         }
 
 
-def summarise(turns: Sequence[Sequence[float]], *, threads: int, runtime: str) -> Latency:
+def summarise(turns: Sequence[Sequence[float]], *, threads: int, runtime: str, batch: int = 1) -> Latency:
     """Return the percentiles over all runs of all rounds, in milliseconds, interpolated linearly."""
     values = np.concatenate([np.asarray(turn, dtype=np.float64) for turn in turns])
     p50, p95, p99 = (float(value) for value in np.percentile(values, (50, 95, 99)))
-    return Latency(p50=p50, p95=p95, p99=p99, threads=threads, batch=1, runs=len(values), runtime=runtime)
+    return Latency(p50=p50, p95=p95, p99=p99, threads=threads, batch=batch, runs=len(values), runtime=runtime)
 
 
 def is_stable(turns: Sequence[Sequence[float]]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeglm.recipe.dump import dump_recipe, resolved
 from edgeglm.recipe.load import LoadedRecipe, load_recipe, parse_recipe
-from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, ProcessStep, Provenance, Quantize, Recipe
+from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, ProcessStep, Provenance, Quantize, Recipe, Serve
 
 __all__ = [
     "ArtifactConfig",
@@ -15,6 +15,7 @@ __all__ = [
     "Provenance",
     "Quantize",
     "Recipe",
+    "Serve",
     "dump_recipe",
     "load_recipe",
     "parse_recipe",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeglm.recipe.types import TAGGED, ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe
+from edgeglm.recipe.types import TAGGED, ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Serve
 from edgeglm.sources.npz import Fractions
 from edgeglm.steps import step_types
 
@@ -34,6 +34,7 @@ def _all_levels() -> Iterator[tuple[str, type[Any]]]:
     yield "under `budget`", Budget
     yield "in an item of `artifacts`", ArtifactConfig
     yield "under `quantize` of an artifact", Quantize
+    yield "under `serve`", Serve
     yield "under `golden`", Golden
     yield "under `provenance`", Provenance
     yield "under `data.fractions`", Fractions

@@ -57,8 +57,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     per_class_drop: Annotated[float, Meta(ge=0, le=1)] | None = None  # recall's, 0.01 is one point; n >= 30
     size_mb: Annotated[float, Meta(gt=0)] | None = None  # 10^6 bytes, the artifact's file
     peak_rss_mb: Annotated[float, Meta(gt=0)] | None = None  # 10^6 bytes, a process that serves it on this host
-    min_speedup: Annotated[float, Meta(gt=0)] | None = None  # baseline p50 / artifact p50, batch 1, 1 thread
-    host_latency_p95_ms: Annotated[float, Meta(gt=0)] | None = None  # on this host, batch 1, 1 thread
+    min_speedup: Annotated[float, Meta(gt=0)] | None = None  # baseline p50 / artifact p50, 1 thread
+    host_latency_p95_ms: Annotated[float, Meta(gt=0)] | None = None  # on this host, 1 thread, rows as in `serve.batch`
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +74,12 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Which samples travel with the artifacts to prove that they still work."""
 
     source: Literal["eval", "synthetic"] = "eval"  # synthetic: seeded noise, for private data
+
+
+class Serve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the board will call the model; what is judged, timed and proved is called the same way."""
+
+    batch: Annotated[int, Meta(ge=1, le=256)] = 1  # rows at a time; under dynamic-int8 they share one scale a tensor
 
 
 class ProcessStep(msgspec.Struct, frozen=True):
@@ -101,6 +107,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where steps train
     threads: Annotated[int, Meta(ge=1)] | None = None  # for training; None: every core
     steps: list[StepConfig] = []  # done to the network, in this order
+    serve: Serve = Serve()  # how the board will call the model
     golden: Golden = Golden()  # samples that travel with the artifacts
     budget: Budget = Budget()  # what the result may cost
     on_violation: Literal["fail", "best-effort"] = "fail"  # fail: the result goes to rejected/; both exit 3

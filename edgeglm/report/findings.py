@@ -240,9 +240,10 @@ def host_note(report: Report) -> str:
     """Return the sentence that says whose figures the latencies are."""
     host = report.host
     whose = f"this host ({host.machine}, {host.cpu})" if host.cpu else "this host"
+    batch = 1 if report.baseline.latency_ms is None else report.baseline.latency_ms.batch
     one = "the one that will serve it" if _is_targets(report) else f"the {report.target} itself"
     return (
-        f"Latency, speed-up and memory are those of {whose}, batch 1. "
+        f"Latency, speed-up and memory are those of {whose}, batch {batch}. "
         f"Another machine gives other figures: measure on {one}."
     )
 

@@ -51,7 +51,7 @@ def stage_section(report: Report) -> Child:
         figure(
             "Latency on this host",
             latency,
-            f"Bar: p50, line: p95{_beyond(latency)}. Batch 1, 1 thread.",
+            f"Bar: p50, line: p95{_beyond(latency)}. Batch {_batch(report)}, 1 thread.",
         ),
         figure(
             name.capitalize(),
@@ -80,6 +80,10 @@ def _whose_size(report: Report) -> str:
     if source in ("onnx", "tflite"):
         return "For the baseline the source file without what no runtime reads, for artifacts the file itself."
     return "Stripped float32 ONNX for baseline and steps, the file itself for artifacts."
+
+
+def _batch(report: Report) -> int:
+    return 1 if report.baseline.latency_ms is None else report.baseline.latency_ms.batch
 
 
 def _beyond(chart: Markup) -> str:

@@ -95,8 +95,8 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     confusion: list[list[int]] = []
     drop: Drop | None = None
     splits: dict[str, SplitResult] = {}  # the further evaluation splits, by name
-    latency_ms: Latency | None = None  # batch 1, 1 thread
-    latency_ms_extra: list[Latency] = []  # batch 1, 2 threads
+    latency_ms: Latency | None = None  # 1 thread, rows as in the recipe's `serve.batch`
+    latency_ms_extra: list[Latency] = []  # 2 threads
     peak_rss_bytes: int | None = None
     warnings: list[str] = []
 
@@ -131,7 +131,7 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     dtypes: dict[str, int] = {}  # weight bytes by type
     parity: Parity | None = None
     size_ratio: float | None = None  # baseline bytes / artifact bytes
-    speedup: float | None = None  # baseline p50 / artifact p50, batch 1, 1 thread, this host
+    speedup: float | None = None  # baseline p50 / artifact p50, 1 thread, this host
     speedup_ci95: tuple[float, float] | None = None  # of ``speedup``, over the rounds in which both were timed
     speedup_extra: dict[str, float] = {}  # "threads=2" -> ratio
     ignored: list[str] = []  # layers left in float: by the recipe, or by a scan of sensitivity
