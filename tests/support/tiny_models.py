@@ -1,4 +1,4 @@
-"""One tiny network in three forms with the same weights: torch, ONNX and TFLite; written by hand in milliseconds.
+"""One tiny network with the same weights in torch, ONNX, TFLite and OpenVINO; written by hand in milliseconds.
 
 It takes `image`, 3 x 8 x 8 (8 x 8 x 3 in TFLite), and gives `logits`, 5 classes: a 3 x 3 convolution to 4 channels,
 ReLU, the mean over the image, a linear layer.
@@ -86,6 +86,18 @@ def write_tiny_onnx(path: Path, *, batch: int | None = None) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+    return path
+
+
+def write_tiny_openvino(path: Path, *, batch: int | None = 1) -> Path:
+    """Write the network as OpenVINO IR: ``path``, an .xml, and its .bin beside it; None: the batch axis is free."""
+    from edgeglm_agent.engines.openvino import silenced_openvino
+
+    ov = silenced_openvino()
+    from openvino.tools.ovc import convert_model
+
+    model = convert_model(write_tiny_onnx(path.with_suffix(".onnx"), batch=batch))
+    ov.save_model(model, path, compress_to_fp16=False)
     return path
 
 

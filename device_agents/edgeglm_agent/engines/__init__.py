@@ -39,7 +39,13 @@ def _tflite() -> OpenEngine:
     return LiteRtEngine
 
 
-_OURS = {"onnx": _onnx, "tflite": _tflite}
+def _openvino() -> OpenEngine:
+    from edgeglm_agent.engines.openvino import OpenVinoEngine
+
+    return OpenVinoEngine
+
+
+_OURS = {"onnx": _onnx, "tflite": _tflite, "openvino": _openvino}
 
 
 def engine_types() -> dict[str, Callable[[], OpenEngine]]:
@@ -69,7 +75,7 @@ def load_engine(path: str | Path, *, format: str, threads: int = 1) -> Engine:  
 
     Args:
         path: The file.
-        format: ``onnx``, ``tflite``, or one that an installed package has an engine for.
+        format: ``onnx``, ``tflite``, ``openvino``, or one that an installed package has an engine for.
         threads: Threads that the runtime may use, at least 1; none of them spins while it waits.
 
     Raises:
