@@ -25,6 +25,8 @@ PACKAGES = (
     "onnxruntime",
     "onnxscript",
     "onnxslim",
+    "transformers",
+    "tokenizers",
     "ai-edge-litert",
     "ai-edge-quantizer",
     "litert-torch",

@@ -98,6 +98,7 @@ def open_project(
     original: Model | ModelFile
     if model is None:
         original, described = recipe.model.load(entries, sample), msgspec.to_builtins(recipe.model)
+        described |= {"fingerprint": recipe.model.fingerprint(entries)}
         _check_given(recipe.model, original)
     else:
         from edgeglm.nn.loading import build_python_model, module_text

@@ -19,7 +19,17 @@ from edgeglm.recipe.schema import default_of, own, schema_text
 from edgeglm.recipe.source_comments import doc_line, field_comments
 from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Serve
 from edgeglm.recipe.wording import describe_range, describe_type
-from edgeglm.sources import GivenData, GivenModel, ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
+from edgeglm.sources import (
+    GivenData,
+    GivenModel,
+    HfModel,
+    ImagesData,
+    NpzData,
+    OnnxModel,
+    PythonData,
+    PythonModel,
+    TfliteModel,
+)
 from edgeglm.sources.npz import Fractions
 from edgeglm.steps import step_types
 from edgeglm.tasks import Classification
@@ -99,7 +109,9 @@ def reference() -> str:
     """Return the text of docs/recipe.md."""
     parts = [INTRODUCTION, _section("Keys", Recipe, level=2)]
     parts.append("## model\n\nWhere the network comes from; `source` says which of these it is.\n")
-    parts += [_section(f"`source: {_tag(cls)}`", cls) for cls in (PythonModel, OnnxModel, TfliteModel, GivenModel)]
+    parts += [
+        _section(f"`source: {_tag(cls)}`", cls) for cls in (PythonModel, HfModel, OnnxModel, TfliteModel, GivenModel)
+    ]
     parts.append("## data\n\nWhere the samples come from; `source` says which of these it is.\n")
     parts += [_section(f"`source: {_tag(cls)}`", cls) for cls in (PythonData, NpzData, ImagesData, GivenData)]
     parts.append(_section("fractions", Fractions))

@@ -12,7 +12,18 @@ from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.files import tidied
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
-from edgeglm.sources import GivenData, GivenModel, ImagesData, NpzData, OnnxModel, PythonData, PythonModel, TfliteModel
+from edgeglm.sources import (
+    GivenData,
+    GivenModel,
+    HfModel,
+    ImagesData,
+    NpzData,
+    OnnxModel,
+    PythonData,
+    PythonModel,
+    TfliteModel,
+)
+from edgeglm.sources.hf_folder import check_folder
 from edgeglm.sources.image_folders import missing_split
 from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.pickle_scan import refuse_full_pickle
@@ -41,6 +52,8 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
         found.append(_given(loaded, "model"))
     elif isinstance(model, OnnxModel | TfliteModel):
         found.append(_model_file(loaded, model))
+    elif isinstance(model, HfModel):
+        found.append(_hf(loaded, model))
     if isinstance(data, PythonData):
         found.append(entry_problem(data.entry, loaded, "data.entry", given={**data.args, "split": "train"}))
     elif isinstance(data, NpzData):
@@ -143,6 +156,14 @@ def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel) -> Problem
     kind = "TFLite" if isinstance(model, TfliteModel) else "ONNX"
     hint = "write `source: tflite`" if is_tflite else "export or copy the file again"
     return Problem(f"`{path}` is no {kind} file", hint, loaded.where("model.path"), code="file-unloadable")
+
+
+def _hf(loaded: LoadedRecipe, model: HfModel) -> Problem | None:
+    try:
+        check_folder(tidied(loaded.folder / model.path), where=loaded.where("model.path"))
+    except EdgeglmError as error:
+        return error.problems[0]
+    return None
 
 
 def _opset(loaded: LoadedRecipe, path: Path) -> Problem | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edgeglm.plugins import with_plugins
 from edgeglm.sources._base import DataSource, ModelSource
 from edgeglm.sources.given import GivenData, GivenModel
+from edgeglm.sources.hf import HfModel
 from edgeglm.sources.images import ImagesData
 from edgeglm.sources.npz import NpzData
 from edgeglm.sources.onnx_file import OnnxModel
@@ -28,7 +29,7 @@ DATA_GROUP = "edgeglm.data"
 @cache
 def model_types() -> dict[str, type[ModelSource]]:
     """Return source -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins((PythonModel, OnnxModel, TfliteModel, GivenModel), ModelSource, group=MODEL_GROUP)
+    return with_plugins((PythonModel, HfModel, OnnxModel, TfliteModel, GivenModel), ModelSource, group=MODEL_GROUP)
 
 
 @cache
@@ -43,6 +44,7 @@ __all__ = [
     "DataSource",
     "GivenData",
     "GivenModel",
+    "HfModel",
     "ImagesData",
     "ModelSource",
     "NpzData",

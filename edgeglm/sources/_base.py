@@ -33,6 +33,11 @@ class ModelSource(msgspec.Struct, tag_field="source", frozen=True, kw_only=True,
         """
         raise NotImplementedError
 
+    def fingerprint(self, entries: Entries) -> str:
+        """Return what decides the answers beside settings, weights and user code; asked after ``load``."""
+        del entries
+        return ""
+
 
 class DataSource(msgspec.Struct, tag_field="source", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all sources of data: settings as fields, the work in ``load``."""

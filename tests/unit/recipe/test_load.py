@@ -156,7 +156,7 @@ def test_a_misspelt_required_key_is_one_fault_not_two() -> None:
 def test_a_missing_source_names_the_sources() -> None:
     problem = fault(MINIMAL.replace('source: python, entry: "model.py:build"', "entry: a"))
     assert (problem.where, problem.message) == ("kws/recipe.yaml:3 model", "missing key `source`")
-    assert "python, onnx, tflite" in problem.hint
+    assert "python, hf, onnx, tflite" in problem.hint
 
 
 def test_a_misspelt_source_key_is_recognised() -> None:

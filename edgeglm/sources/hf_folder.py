@@ -1,0 +1,108 @@
+"""What must lie in the folder of a transformers checkpoint, found without importing transformers."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from edgeglm.errors import MissingExtraError, ModelError
+from edgeglm.files import tidied
+from edgeglm.sources.lfs import refuse_lfs_pointer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeglm.data import Arrays
+    from edgeglm.model import Model
+    from edgeglm.sources.entry import Entries
+    from edgeglm.sources.hf import HfModel
+
+WEIGHTS = "model.safetensors"
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+_KEY = "model.path"
+
+
+def load_encoder(config: HfModel, entries: Entries, sample: Arrays) -> Model:
+    """Return the encoder after one batch.
+
+    Raises:
+        ModelError: The folder lacks a file, holds no encoder, its weights do not fit, or it refuses the batch.
+        MissingExtraError: transformers is not installed.
+    """
+    folder = tidied(entries.folder / config.path)
+    check_folder(folder, where=str(folder))
+    if find_spec("transformers") is None:
+        raise MissingExtraError("`source: hf` needs transformers, not installed here", hint="pip install 'edgeglm[hf]'")
+    from edgeglm.nn.encoders import build_encoder
+    from edgeglm.nn.loading import build_python_model
+
+    pooling = config.pooling if config.task == "embedding" else None
+    encoder = build_encoder(folder, pooling=pooling, normalise=config.normalise, where=str(folder))
+    return build_python_model(encoder, None, sample, where=_KEY)
+
+
+def check_folder(folder: Path, *, where: str) -> dict[str, Any]:
+    """Return what config.json says, once every file is known to be there.
+
+    Args:
+        folder: Of the checkpoint.
+        where: What to call it in an error.
+
+    Raises:
+        ModelError: The folder, its config.json or its model.safetensors is missing or damaged.
+    """
+    if not folder.is_dir():
+        raise ModelError(
+            "is a file, not a folder" if folder.exists() else "no such folder",
+            where=where,
+            hint="`model.path` names the folder that holds config.json and model.safetensors, relative to the recipe; "
+            "nothing is downloaded",
+            code="model-file-missing",
+        )
+    if not (folder / "config.json").is_file():
+        near = [path.parent.name for path in sorted(folder.glob("*/config.json"))]
+        raise ModelError(
+            "there is no config.json in this folder",
+            where=where,
+            hint=f"did you mean its folder `{near[0]}`?" if near else "`model.save_pretrained(folder)` writes one",
+            code="model-file-missing",
+        )
+    try:
+        said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"config.json cannot be read: {error}",
+            where=where,
+            hint="copy the folder again",
+            code="hf-config",
+        ) from error
+    if not isinstance(said, dict) or not isinstance(said.get("model_type"), str):
+        raise ModelError(
+            "config.json names no `model_type`",
+            where=where,
+            hint="name the folder of a transformers checkpoint; one of sentence-transformers has it at its top",
+            code="hf-config",
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise _weights_missing(folder, where)
+    refuse_lfs_pointer(folder / WEIGHTS, where)
+    return said
+
+
+def _weights_missing(folder: Path, where: str) -> ModelError:
+    others = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLED)
+    if others:
+        return ModelError(
+            f"there is no {WEIGHTS} in this folder, and {others[0]} may hold any code: it is not loaded",
+            where=where,
+            hint="if you trust it, write the weights anew where it was trained: "
+            "`AutoModel.from_pretrained(folder).save_pretrained(folder)` of a current transformers writes safetensors",
+            code="weights-pickle",
+        )
+    if (folder / f"{WEIGHTS}.index.json").is_file():
+        message = f"the weights lie in several files, and one {WEIGHTS} is wanted"
+        hint = '`model.save_pretrained(folder, max_shard_size="100GB")` writes one file'
+    else:
+        message, hint = f"there is no {WEIGHTS} in this folder", "copy the whole folder; nothing is downloaded"
+    return ModelError(message, where=where, hint=hint, code="weights-missing")
