@@ -15,6 +15,7 @@ from edgeglm.errors import ExportError
 from edgeglm.files import sha256_file
 from edgeglm.host import cpu_features, has_fast_int8
 from edgeglm.model import Model, ModelFile
+from edgeglm.recipe import Quantize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from edgeglm.boards import Board
     from edgeglm.data import Arrays, Split
     from edgeglm.project import Project
-    from edgeglm.recipe import ArtifactConfig, Quantize
+    from edgeglm.recipe import ArtifactConfig
+    from edgeglm.schemes import SchemeConfig
 
 CALIBRATION_BATCH = 32
 
@@ -85,7 +87,7 @@ class Builder:
         source = self.source_file(model) if isinstance(model, ModelFile) else self.float_file(model, key, config.format)
         if config.scheme == "none":
             return source
-        return self._quantized(source, config.format, config.quantization, where=where)
+        return self._quantized(source, config, where=where)
 
     def source_file(self, model: ModelFile) -> File:
         """Return a source that is a file already, stripped, as the float file of its format.
@@ -109,14 +111,14 @@ class Builder:
 
         return self._made(entry_key, f"model.{model.format}", take)
 
-    def _quantized(self, source: File, file_format: str, quantization: Quantize, *, where: str) -> File:
-        project = self.project
-        static = quantization.scheme == "static-int8"
+    def _quantized(self, source: File, config: ArtifactConfig, *, where: str) -> File:
+        project, file_format, quantization = self.project, config.format, config.quantization
+        calibrated = config.scheme == "static-int8" or not isinstance(quantization, Quantize)
         entry_key = make_key(
             source=source.sha256,
             quantization=msgspec.to_builtins(quantization),
-            data=project.data.sha256 if static else "",
-            **({"seed": project.recipe.seed} if static else {}),
+            data=project.data.sha256 if calibrated else "",
+            **({"seed": project.recipe.seed} if calibrated else {}),
             board=_board_key(project.board),
             fast_int8=has_fast_int8(cpu_features(), "x86_64"),  # without it, weights keep a bit in reserve
             versions=project.versions,
@@ -124,18 +126,19 @@ class Builder:
 
         def quantize(path: Path) -> Built:
             calibration = project.data.splits["calibration"]
-            samples = calibration_batches(calibration, quantization.calibration, seed=project.recipe.seed)
+            limit = quantization.calibration_samples
+            samples = calibration_batches(calibration, limit, seed=project.recipe.seed)
             built = quantize_file(source.built.path, path, file_format, quantization, samples, board=project.board)
             if sha256_file(path) == source.sha256:
                 raise ExportError(
-                    f"{quantization.scheme} changed nothing: the file is the float file",
+                    f"{config.scheme} changed nothing: the file is the float file",
                     where=where,
                     hint="remove entries from `ignore`, or ask for another scheme",
                     code="quantized-nothing",
                 )
             return built
 
-        return self._made(entry_key, f"model.{quantization.scheme}.{file_format}", quantize)
+        return self._made(entry_key, f"model.{config.scheme}.{file_format}", quantize)
 
     def _made(self, key: str, name: str, make: Callable[[Path], Built]) -> File:
         """Return the file of this key, made by ``make`` at the path it is given unless the cache holds it whole."""
@@ -156,12 +159,16 @@ def quantize_file(
     source: Path,
     path: Path,
     file_format: str,
-    quantization: Quantize,
+    quantization: SchemeConfig,
     calibration: Iterator[Arrays],
     *,
     board: Board,
 ) -> Built:
     """Write a quantized file from an FP32 one of the same format. Raises: ExportError, MissingExtraError."""
+    if not isinstance(quantization, Quantize):
+        from edgeglm.artifacts import plugin_scheme
+
+        return plugin_scheme.quantize(source, path, file_format, quantization, calibration, board=board)
     if file_format == "onnx":
         from edgeglm.artifacts import onnx as artifacts
     else:

@@ -170,7 +170,7 @@ def _recipe_warnings(loaded: LoadedRecipe) -> list[Advice]:
             )
         )
     for index, artifact in enumerate(recipe.artifacts):
-        calibration = artifact.quantization.calibration
+        calibration = artifact.quantization.calibration_samples
         if artifact.scheme == "static-int8" and calibration < 32:
             found.append(
                 Advice(

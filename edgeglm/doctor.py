@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from edgeglm.cache import cache_folder
 from edgeglm.check import LOW_DISK_BYTES, LOW_MEMORY_BYTES, converter_exists_here
@@ -25,7 +25,7 @@ from edgeglm.host import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
 Status = Literal["ok", "warn", "fail"]
 EXTRAS = ("onnx", "tflite")
@@ -174,6 +174,8 @@ def _plugins() -> list[Finding]:
     from edgeglm_agent.engines import engine_types
 
     from edgeglm import sources, steps, tasks
+    from edgeglm.recipe.types import Scheme
+    from edgeglm.schemes import scheme_types
 
     recipes, files = "every recipe fails until then", "files of that format cannot be run until then"
     return [
@@ -181,11 +183,12 @@ def _plugins() -> list[Finding]:
         _offered("tasks", tasks.task_types, recipes),
         _offered("model sources", sources.model_types, recipes),
         _offered("data sources", sources.data_types, recipes),
+        _offered("schemes", lambda: [*get_args(Scheme), *scheme_types()], recipes),
         _offered("engines", lambda: {name: load() for name, load in engine_types().items()}, files),
     ]
 
 
-def _offered(name: str, types: Callable[[], Mapping[str, Any]], until_then: str) -> Finding:
+def _offered(name: str, types: Callable[[], Iterable[str]], until_then: str) -> Finding:
     try:
         return Finding(name, "ok", ", ".join(types()))
     except Exception as error:  # a plug-in's module may raise anything

@@ -13,19 +13,23 @@ if TYPE_CHECKING:
 _Struct = TypeVar("_Struct")
 
 
-def with_plugins(ours: Iterable[type[_Struct]], base: type[_Struct], *, group: str) -> dict[str, type[_Struct]]:
+def with_plugins(
+    ours: Iterable[type[_Struct]], base: type[_Struct], *, group: str, taken: Iterable[str] = ()
+) -> dict[str, type[_Struct]]:
     """Return name -> struct: ours, then those that installed packages offer.
 
     Args:
         ours: Structs that come with edgeglm.
         base: What every one of them is a subclass of.
         group: The entry points' group; each has the name that a recipe writes, which is the struct's tag.
+        taken: Names that are ours without a struct of their own.
 
     Raises:
         UserError: An entry point cannot be imported, is no such struct, or takes a name that is taken
             (``plugin-invalid``).
     """
     table = {tag(kind): kind for kind in ours}
+    reserved = frozenset(taken)
     for point in entry_points(group=group):
         try:
             loaded = point.load()
@@ -36,7 +40,7 @@ def with_plugins(ours: Iterable[type[_Struct]], base: type[_Struct], *, group: s
                 hint="repair or uninstall that package",
                 code="plugin-invalid",
             ) from error
-        is_new = isinstance(loaded, type) and issubclass(loaded, base) and point.name not in table
+        is_new = isinstance(loaded, type) and issubclass(loaded, base) and point.name not in {*table, *reserved}
         if not is_new or tag(loaded) != point.name:
             raise UserError(
                 f"entry point `{point.name}` of group {group} adds nothing new to it",

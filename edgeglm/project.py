@@ -19,6 +19,7 @@ from edgeglm.errors import ModelError, RecipeError, UserError
 from edgeglm.host import entry_point_versions, module_versions, package_versions, usable_cores
 from edgeglm.model import Model, ModelFile
 from edgeglm.plugins import tag
+from edgeglm.schemes import GROUP as SCHEME_GROUP
 from edgeglm.sources import DATA_GROUP, MODEL_GROUP, GivenData, GivenModel, PythonData, PythonModel
 from edgeglm.sources.entry import Entries
 from edgeglm.steps import step_name
@@ -122,6 +123,8 @@ def open_project(
     versions = package_versions() | _import_entries(loaded, entries, own_model=model is None, own_data=data is None)
     for group, used in ((MODEL_GROUP, recipe.model), (DATA_GROUP, recipe.data), (TASK_GROUP, recipe.task)):
         versions |= entry_point_versions(group, tag(used))
+    for artifact in recipe.artifacts:
+        versions |= entry_point_versions(SCHEME_GROUP, artifact.scheme)
     key = make_key(
         model=described,
         task=msgspec.to_builtins(recipe.task),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgeglm.recipe.types import TAGGED, ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Serve
+from edgeglm.schemes import scheme_types
 from edgeglm.sources.npz import Fractions
 from edgeglm.steps import step_types
 
@@ -41,6 +42,8 @@ def _all_levels() -> Iterator[tuple[str, type[Any]]]:
     for base, known in TAGGED.items():
         for tag, cls in known().items():
             yield f"under `{_TAG_OWNERS[base.__name__]}`, with `{cls.__struct_config__.tag_field}: {tag}`", cls
+    for scheme, cls in scheme_types().items():
+        yield f"under `quantize` of an artifact, with `scheme: {scheme}`", cls
     for step, cls in step_types().items():
         yield f"in the step `{step}`", cls
 

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeglm.plugins import tag
-from edgeglm.recipe.types import ArtifactConfig
+from edgeglm.recipe.types import ArtifactConfig, Quantize
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
 from edgeglm.sources import ModelSource, NpzData
 from edgeglm.steps import step_name
@@ -34,7 +34,21 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
                 f"{key}.{step_name(value)}.augment", message, pattern_hint(ENTRY_PATTERN), code="recipe-out-of-range"
             )
         if isinstance(value, ArtifactConfig):
-            _patterns(walker, f"{key}.quantize.ignore", value.quantization.ignore)
+            _scheme(walker, key, value)
+
+
+def _scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
+    """What a scheme takes is its own: ours layers to leave alone, those of packages only some formats."""
+    scheme = artifact.quantization
+    if isinstance(scheme, Quantize):
+        _patterns(walker, f"{key}.quantize.ignore", scheme.ignore)
+    elif artifact.format not in scheme.formats:
+        walker.report(
+            f"{key}.quantize",
+            f"`{artifact.scheme}` writes {' and '.join(scheme.formats)} files, not {artifact.format}",
+            f"write `format: {scheme.formats[0]}`, or choose another scheme",
+            code=_CONFLICT,
+        )
 
 
 def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:

@@ -14,7 +14,8 @@ from msgspec import inspect as types
 
 from edgeglm.plugins import is_own
 from edgeglm.recipe.source_comments import doc_line, field_comments
-from edgeglm.recipe.types import TAGGED, ProcessStep, Recipe
+from edgeglm.recipe.types import TAGGED, ProcessStep, Quantize, Recipe
+from edgeglm.schemes import SchemeConfig
 from edgeglm.steps import StepConfig, step_types
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def _type(kind: types.Type, definitions: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kind, types.StructType):
         if kind.cls is StepConfig:
             return _named(own(step_types()), definitions)
+        if kind.cls is SchemeConfig:
+            return _reference(_info(Quantize), definitions)  # ours share one struct
         if kind.cls in TAGGED:
             found = [_reference(_info(cls), definitions) for cls in own(TAGGED[kind.cls]()).values()]
             return found[0] if len(found) == 1 else {"anyOf": found}

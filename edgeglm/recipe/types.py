@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from edgeglm.plugins import tag
+from edgeglm.schemes import SchemeConfig
 from edgeglm.sources import DataSource, ModelSource, data_types, model_types
 from edgeglm.steps import StepConfig
 from edgeglm.tasks import TaskConfig, task_types
@@ -25,29 +27,35 @@ TAGGED: dict[type[msgspec.Struct], Callable[[], Mapping[str, type[msgspec.Struct
 }
 
 
-class Quantize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
     """How an artifact is quantized."""
 
     scheme: Scheme  # static-int8 suits CNNs, dynamic-int8 transformers; fp16 halves the file
     calibration: Annotated[int, Meta(ge=1)] = 256  # samples that static ranges are measured on
     ignore: list[str] = []  # layer names, or "re:" patterns, that stay in float
 
+    @property
+    def calibration_samples(self) -> int:
+        """How many samples of the calibration split are read, at most."""
+        return self.calibration
+
 
 class ArtifactConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file to make."""
 
     format: Literal["onnx", "tflite"]  # onnx: ONNX Runtime, TensorRT; tflite: LiteRT
-    quantize: Scheme | Quantize = "none"  # a scheme, or its settings
+    quantize: Scheme | SchemeConfig = "none"  # a scheme, or its settings
 
     @property
-    def scheme(self) -> Scheme:
+    def scheme(self) -> str:
         """The scheme, however it was written."""
-        return self.quantize.scheme if isinstance(self.quantize, Quantize) else self.quantize
+        chosen = self.quantization
+        return chosen.scheme if isinstance(chosen, Quantize) else tag(chosen)
 
     @property
-    def quantization(self) -> Quantize:
-        """The settings, with their defaults."""
-        return self.quantize if isinstance(self.quantize, Quantize) else Quantize(scheme=self.quantize)
+    def quantization(self) -> SchemeConfig:
+        """The settings, with their defaults: ``Quantize``, or the struct that a package adds."""
+        return self.quantize if isinstance(self.quantize, SchemeConfig) else Quantize(scheme=self.quantize)
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

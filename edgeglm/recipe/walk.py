@@ -10,7 +10,7 @@ import math
 import re
 import typing
 from difflib import get_close_matches
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import inspect as types
@@ -20,7 +20,7 @@ from edgeglm.recipe.levels import other_level
 from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join, to_plain
 from edgeglm.recipe.source_comments import field_comments
 from edgeglm.recipe.suggest import nearest, suggestion
-from edgeglm.recipe.types import TAGGED, ArtifactConfig, ProcessStep, Quantize
+from edgeglm.recipe.types import TAGGED, ArtifactConfig, ProcessStep, Quantize, Scheme
 from edgeglm.recipe.wording import (
     accepts,
     describe_range,
@@ -32,6 +32,7 @@ from edgeglm.recipe.wording import (
     settings_form,
     walkable,
 )
+from edgeglm.schemes import SchemeConfig, scheme_types
 from edgeglm.steps import StepConfig, step_types
 
 
@@ -69,6 +70,8 @@ class Walker(Faults):
         if isinstance(kind, types.StructType) and kind.cls in TAGGED and isinstance(node, Mapping):
             return self._tagged(node, dict(TAGGED[kind.cls]()), key)
         if isinstance(kind, types.UnionType):
+            if any(isinstance(member, types.StructType) and member.cls is SchemeConfig for member in kind.types):
+                return self._scheme(node, kind, key)
             return self._union(node, kind, key)
         if isinstance(kind, types.LiteralType) and isinstance(node, Scalar) and node.value is not None:
             return self._literal(node, kind, key)
@@ -140,6 +143,22 @@ class Walker(Faults):
             return self._wrong_type(node, kind, key)
         return self.read(node, fitting[0], key)
 
+    def _scheme(self, node: Node, kind: types.UnionType, key: str) -> Any:
+        """Read a scheme, or its settings: ours share one struct, those of packages have one each."""
+        theirs = scheme_types()
+        written = node.entries.get("scheme") if isinstance(node, Mapping) else node
+        name = written.value if isinstance(written, Scalar) else None
+        if isinstance(name, str) and name in theirs:
+            settings = node if isinstance(node, Mapping) else Mapping({"scheme": node}, node.line)
+            return self._struct(settings, _struct_type(theirs[name]), key)
+        if isinstance(name, str) and name not in (ours := get_args(Scheme)) and theirs:
+            return self._unknown_value(name, [*ours, *theirs], join(key, "scheme") if node is not written else key)
+        return (
+            self._struct(node, _struct_type(Quantize), key)
+            if isinstance(node, Mapping)
+            else self._union(node, kind, key)
+        )
+
     def _tagged(self, node: Node, structs: dict[str, Any], key: str) -> Any:
         """Read a mapping that says itself which of these structs it is."""
         assert isinstance(node, Mapping)
@@ -152,9 +171,7 @@ class Walker(Faults):
             self.report(key, f"missing key `{field}`", hint, code="recipe-missing-key")
             return INVALID
         if isinstance(tag, Scalar) and isinstance(tag.value, str) and tag.value in structs:
-            kind = types.type_info(structs[tag.value])
-            assert isinstance(kind, types.StructType)
-            return self._struct(node, kind, key)
+            return self._struct(node, _struct_type(structs[tag.value]), key)
         if isinstance(tag, Scalar) and tag.value is not None:
             return self._unknown_value(tag.value, known, join(key, field))
         return self._wrong_type(tag, types.LiteralType(tuple(known)), join(key, field))
@@ -294,8 +311,7 @@ class Walker(Faults):
         if settings is None or (isinstance(settings, Scalar) and settings.value is None):
             settings = Mapping({}, node.line, overridden=node.overridden)
         inner = join(key, name)
-        kind = types.type_info(known[name])
-        assert isinstance(kind, types.StructType)
+        kind = _struct_type(known[name])
         if not isinstance(settings, Mapping):
             message = f"expected {describe_type(kind)}, found {found(settings)}"
             hint = f"write `- {name}: {settings_form(kind, settings)}`"
@@ -318,3 +334,9 @@ def _not_one_name(node: Node, known: dict[str, Any], what: str) -> tuple[str, st
         return f"{len(names)} {what}s in one item", "give each a line of its own that starts with `- `"
     listed = ", ".join(f"`{name}`" for name in names)
     return f"expected one {what} with its settings, found the keys {listed}", wanted
+
+
+def _struct_type(cls: type[Any]) -> types.StructType:
+    kind = types.type_info(cls)
+    assert isinstance(kind, types.StructType)
+    return kind

@@ -1,4 +1,4 @@
-"""What a package that someone else wrote adds: a step, a task, sources of models and data, an engine."""
+"""What a package that someone else wrote adds: a step, a task, sources of models and data, a scheme, an engine."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ zoo = "edgeglm_extras:Zoo"
 
 [project.entry-points."edgeglm.data"]
 noise = "edgeglm_extras:Noise"
+
+[project.entry-points."edgeglm.schemes"]
+bfloat16 = "edgeglm_extras:Bfloat16"
 
 [project.entry-points."edgeglm_agent.engines"]
 matrix = "edgeglm_extras:MatrixEngine"
@@ -88,6 +91,51 @@ def test_an_installed_package_adds_a_step_a_task_and_sources_that_recipes_may_na
     assert "from the cache" in again.stderr
 
 
+def test_a_file_of_a_packages_scheme_is_loaded_counted_and_judged_like_any_other(
+    python_path: str, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "extras", {"recipe.yaml": RECIPE})
+    project.edit("recipe.yaml", "quantize: dynamic-int8", "quantize: bfloat16")
+    project.edit("recipe.yaml", "artifacts:", "budget: {size_mb: 1}\nartifacts:\n  - {format: onnx}")
+    unknown = project.run("compress", "recipe.yaml")
+    assert unknown.returncode == 2
+    assert "`bfloat16`" in unknown.stderr
+    done = project.run("compress", "recipe.yaml", "-o", "out", PYTHONPATH=python_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((project.folder / "out" / "report.json").read_text())
+    plain, ours = sorted(report["artifacts"], key=lambda side: side["scheme"] == "bfloat16")
+    assert ours["path"] == "model.bfloat16.onnx"
+    assert ours["dtypes"]["bfloat16"] * 2 <= plain["dtypes"]["float32"] < ours["dtypes"]["bfloat16"] * 2 + 64
+    assert ours["parity"]["passed"]
+    assert 0 < ours["parity"]["max_abs"] < 0.01 * ours["parity"]["max_ref"]
+    assert ours["warnings"][0] == "200 samples, 2 tensors"
+    assert report["budget"]["met"] is True
+    manifest = json.loads((project.folder / "out" / "manifest.json").read_text())
+    assert "bfloat16" in [artifact["scheme"] for artifact in manifest["artifacts"]]
+    assert "quantize: {scheme: bfloat16, least_values: 16" in (project.folder / "out/recipe.resolved.yaml").read_text()
+    again = project.run("compress", "out/recipe.resolved.yaml", "-o", "again", PYTHONPATH=python_path)
+    assert again.returncode == 0, again.stderr
+    assert project.run("inspect", "out", PYTHONPATH=python_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raises", "the scheme `bfloat16` failed: KeyError: 'scale'"),
+        ("writes-nothing", "the scheme `bfloat16` failed: FileNotFoundError: it wrote no file"),
+        ("changes-nothing", "bfloat16 changed nothing: the file is the float file"),
+    ],
+)
+def test_a_scheme_that_fails_is_blamed_by_name(python_path: str, tmp_path: Path, fault: str, said: str) -> None:
+    project = Project(tmp_path / "extras", {"recipe.yaml": RECIPE})
+    chosen = f"artifacts[0].quantize={{scheme: bfloat16, fault: {fault}}}"
+    failed = project.run("compress", "recipe.yaml", "--set", chosen, PYTHONPATH=python_path)
+    assert failed.returncode == 2
+    assert said in failed.stderr
+    assert "artifacts[0]" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -97,6 +145,11 @@ def test_an_installed_package_adds_a_step_a_task_and_sources_that_recipes_may_na
         ("model.name=huge", "small"),
         ("data.samples=many", "expected an integer"),
         ("data.source=nois", "noise"),
+        ("artifacts[0].quantize=bfloat", "did you mean `bfloat16`?"),
+        ("artifacts[0].quantize={scheme: bfloat}", "did you mean `bfloat16`?"),
+        ("artifacts[0].quantize={scheme: bfloat16, least_value: 3}", "did you mean `least_values`?"),
+        ("artifacts[0].quantize={scheme: bfloat16, ignore: [a]}", "unknown key `ignore`"),
+        ("artifacts[0]={format: tflite, quantize: bfloat16}", "`bfloat16` writes onnx files, not tflite"),
     ],
 )
 def test_settings_of_a_plug_in_are_checked_like_ours(
@@ -139,5 +192,5 @@ for path, format in (("bad.npy", "matrix"), ("m.npy", "tensor")):
 
 def test_doctor_lists_what_packages_add(python_path: str, tmp_path: Path) -> None:
     lines = Project(tmp_path, {}).run("doctor", PYTHONPATH=python_path).stdout.splitlines()
-    for name in ("halve", "closeness", "zoo", "noise", "matrix"):
+    for name in ("halve", "closeness", "zoo", "noise", "bfloat16", "matrix"):
         assert [line for line in lines if line.startswith("ok ") and line.endswith(f", {name}")], name

@@ -1,4 +1,4 @@
-"""A package as someone else would write it: it adds a step, a task, sources of models and data, and an engine."""
+"""A package as someone else would write it: it adds a step, a task, sources, a scheme and an engine."""
 
 from copy import deepcopy
 from typing import Literal
@@ -8,6 +8,7 @@ from edgeglm_agent.engines import EngineError
 from edgeglm_agent.wire import TensorSpec
 
 from edgeglm.report.types import Metric, SplitResult
+from edgeglm.schemes import SchemeConfig
 from edgeglm.sources import DataSource, ModelSource, data_from_objects
 from edgeglm.steps import StepConfig
 from edgeglm.tasks import TaskConfig
@@ -67,6 +68,38 @@ class Noise(DataSource, tag="noise", frozen=True, kw_only=True):
             inputs = rng.normal(size=(self.samples, 4)).astype(np.float32)
             splits[name] = (inputs, np.cumsum(inputs, axis=1)[:, :3])
         return data_from_objects(splits, preprocess=preprocess, task=task, labels=labels, seed=seed)
+
+
+class Bfloat16(SchemeConfig, tag="bfloat16", frozen=True, kw_only=True):
+    """Weights as bfloat16: half the bytes, and the range of float32."""
+
+    least_values: int = 16  # smaller weights stay as they are
+    fault: Literal["none", "raises", "writes-nothing", "changes-nothing"] = "none"  # what it does wrong
+
+    def quantize(self, source, path, calibration, board):
+        import onnx
+
+        if self.fault == "raises":
+            raise KeyError("scale")
+        if self.fault == "writes-nothing":
+            return []
+        if self.fault == "changes-nothing":
+            path.write_bytes(source.read_bytes())
+            return []
+        model = onnx.load(str(source))
+        weights = [w for w in model.graph.initializer if w.data_type == onnx.TensorProto.FLOAT]
+        large = [w for w in weights if np.prod(w.dims) >= self.least_values]
+        for weight in large:
+            values = onnx.numpy_helper.to_array(weight).astype("<f4")
+            name = weight.name
+            bits = (values.view("<u4") + 0x8000 >> 16).astype("<u2")  # the upper half, rounded
+            weight.CopyFrom(
+                onnx.helper.make_tensor(f"{name}.bf16", onnx.TensorProto.BFLOAT16, values.shape, bits, raw=True)
+            )
+            cast = onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT)
+            model.graph.node.insert(0, cast)
+        onnx.save(model, str(path))
+        return [f"{sum(len(batch['input']) for batch in calibration)} samples, {len(large)} tensors"]
 
 
 class MatrixEngine:

@@ -11,6 +11,7 @@ from edgeglm_agent.engines import EngineError, engine_types, load_engine
 from edgeglm.errors import UserError
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.macs import count_params
+from edgeglm.schemes import SchemeConfig, scheme_types
 from edgeglm.sources import DataSource, ModelSource, data_types, model_types
 from edgeglm.steps import Distill, Finetune, Prune, StepConfig, step_name, step_types
 from edgeglm.steps._training import TrainingConfig
@@ -34,11 +35,16 @@ class NoData(DataSource, tag="nothing", frozen=True, kw_only=True):
     """A source of data from elsewhere."""
 
 
+class NoScheme(SchemeConfig, tag="nothing", frozen=True, kw_only=True):
+    """A scheme from elsewhere."""
+
+
 REGISTRIES = [
     (step_types, "Nothing", "prune"),
     (task_types, "NoTask", "classification"),
     (model_types, "NoModel", "onnx"),
     (data_types, "NoData", "npz"),
+    (scheme_types, "NoScheme", ""),
 ]
 
 
@@ -71,12 +77,12 @@ def test_a_package_adds_what_recipes_may_name(installed: Any, types: Any, struct
     installed(nothing=f"{__name__}:{struct}")
     assert list(types())[-1] == "nothing"
     assert types()["nothing"].__name__ == struct
-    assert taken in types()
+    assert not taken or taken in types()
 
 
 @pytest.mark.parametrize(("types", "struct", "taken"), REGISTRIES)
 def test_what_is_nothing_new_is_refused_by_name(installed: Any, types: Any, struct: str, taken: str) -> None:
-    points = {taken: f"{__name__}:{struct}", "odd": "json:dumps", "other": "json:JSONDecoder"}
+    points = {taken or "static-int8": f"{__name__}:{struct}", "odd": "json:dumps", "other": "json:JSONDecoder"}
     points |= {"another_name": f"{__name__}:{struct}", "missing": "no_such_module_of_test:Thing"}
     for name, value in points.items():
         installed(**{name: value})
