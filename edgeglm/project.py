@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from edgeglm_agent.processing import Preprocess
+from edgeglm_agent.processing import Postprocess, Preprocess, ProcessingError
 from edgeglm_agent.processing.ranking import TopK
 from edgeglm_agent.wire import ProcessOp
 
@@ -111,6 +111,7 @@ def open_project(
     if recipe.task.output is None and len(original.outputs) > 1:
         recipe = _with_output(recipe, original.outputs, log)
     _check_ranking(recipe, original.outputs)
+    _check_postprocess(recipe, original, loaded_data.labels)
     if isinstance(original, Model):
         from edgeglm.nn.loading import state_sha256
 
@@ -179,6 +180,27 @@ def _check_ranking(recipe: Recipe, outputs: Sequence[TensorSpec]) -> None:
                 where=f"postprocess[{index}].top-k.k",
                 code="recipe-out-of-range",
             )
+
+
+def _check_postprocess(recipe: Recipe, original: Model | ModelFile, labels: Sequence[str]) -> None:
+    """Try `postprocess` on zeros of the model's shapes, where all are known. Raises: RecipeError."""
+    if not recipe.postprocess or any(-1 in spec.shape for spec in (*original.inputs, *original.outputs)):
+        return
+    inputs, outputs = (
+        {spec.name: np.zeros((1, *spec.shape), spec.dtype) for spec in specs}
+        for specs in (original.inputs, original.outputs)
+    )
+    try:
+        Postprocess([ProcessOp(step.op, step.settings) for step in recipe.postprocess], labels).batch(
+            outputs, inputs=inputs
+        )
+    except ProcessingError as error:
+        raise RecipeError(
+            error.message,
+            where=error.key,
+            hint=f"the model puts out {', '.join(f'`{spec.name}` {list(spec.shape)}' for spec in original.outputs)}",
+            code="recipe-conflict",
+        ) from error
 
 
 def step_entries(step: StepConfig) -> list[tuple[str, str]]:

@@ -136,6 +136,8 @@ def test_classes_that_cannot_be_judged_are_named(tmp_path: Path) -> None:
     ("changes", "where", "code"),
     [
         ({"postprocess": [{"top-k": {"k": 9}}]}, "postprocess[0].top-k.k", "recipe-out-of-range"),
+        ({"postprocess": [{"softmax": {"output": "probs"}}]}, "postprocess[0].softmax", "recipe-conflict"),
+        ({"postprocess": ["argmax-map"]}, "postprocess[0].argmax-map", "recipe-conflict"),
         ({"task": {"kind": "classification", "top_k": 9}}, "task.top_k", "recipe-out-of-range"),
         ({"labels": ["a", "b", "c"]}, "labels", "labels-mismatch"),
     ],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
+import numpy as np
 
-if TYPE_CHECKING:
-    import numpy as np
+Kind: TypeAlias = Literal["outputs", "classes", "boxes", "decision"]  # what lies between two operations on outputs
 
 
 class ProcessingError(ValueError):
@@ -40,9 +41,112 @@ class PreOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         raise NotImplementedError
 
 
+class Placement(msgspec.Struct, frozen=True):
+    """Where an image lies in what was made of it: ``made = source * scale + shift``, in pixels, (y, x)."""
+
+    size: tuple[int, int]  # height and width of what was made
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def then(self, later: Placement) -> Placement:
+        """Return where the source lies in what ``later`` makes of what this made."""
+        scale = (self.scale[0] * later.scale[0], self.scale[1] * later.scale[1])
+        shift = tuple(mine * by + more for mine, by, more in zip(self.shift, later.scale, later.shift, strict=True))
+        return Placement(later.size, scale, (shift[0], shift[1]))
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """The image that a sample was, and where it lies in what the model sees."""
+
+    size: tuple[int, int]  # height and width of the image, pixels
+    placement: Placement
+
+    def to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Return boxes (M, 4) of the model's input, x1 y1 x2 y2, in pixels of the image and cut off at its border."""
+        (scale_y, scale_x), (shift_y, shift_x) = self.placement.scale, self.placement.shift
+        shift = np.array([shift_x, shift_y, shift_x, shift_y], np.float32)
+        scale = np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
+        height, width = self.size
+        return np.asarray(np.clip((boxes - shift) / scale, 0, np.array([width, height, width, height], np.float32)))
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """One class that a model named, with its score."""
 
     index: int  # class number, from 0
     score: float  # a probability after softmax, else whatever the model puts out
     label: str = ""  # empty unless the operation ``labels`` was asked for
+
+
+class Detection(msgspec.Struct, frozen=True):
+    """One thing that a model found in an image."""
+
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2: pixels of the image, or of the model's input
+    score: float
+    index: int  # class number, from 0
+    label: str = ""  # empty unless the operation ``labels`` was asked for
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Whether a score went over a limit."""
+
+    exceeded: bool
+    score: float
+    limit: float
+
+
+class Boxes(msgspec.Struct, frozen=True):
+    """What a model found in one image, as arrays, best first: detections on their way."""
+
+    boxes: np.ndarray  # (M, 4) float32: x1, y1, x2, y2 in pixels of the model's input
+    scores: np.ndarray  # (M,) float32, falling
+    classes: np.ndarray  # (M,) int64
+    names: tuple[str, ...] = ()  # of the classes, where ``labels`` was asked for
+
+    def take(self, rows: np.ndarray) -> Boxes:
+        """Return these of them alone, in this order."""
+        return Boxes(self.boxes[rows], self.scores[rows], self.classes[rows], self.names)
+
+    def detections(self, frame: Frame | None = None) -> list[Detection]:
+        """Return them one by one, in pixels of the image where ``frame`` says how it lies."""
+        boxes = self.boxes if frame is None else frame.to_image(self.boxes)
+        return [
+            Detection((box[0], box[1], box[2], box[3]), score, index, self.names[index] if self.names else "")
+            for box, score, index in zip(boxes.tolist(), self.scores.tolist(), self.classes.tolist(), strict=True)
+        ]
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """What operations on outputs hand on to each other: arrays first, then one result for each sample."""
+
+    outputs: dict[str, np.ndarray]  # by name, (N, ...)
+    inputs: Mapping[str, np.ndarray] | None = None  # as the model took them, (N, ...); None: not given
+    results: Sequence[Any] | None = None  # for each sample predictions, ``Boxes`` or a decision; None: not yet
+
+    def named(self, name: str | None) -> str:
+        """Return the name of the output meant; None is the first. Raises: ProcessingError."""
+        if name is None:
+            return next(iter(self.outputs))
+        if name not in self.outputs:
+            raise ProcessingError(f"the model has no output `{name}`; it has {', '.join(self.outputs)}")
+        return name
+
+    def with_output(self, name: str, values: np.ndarray) -> Answers:
+        """Return the same with one output replaced."""
+        return msgspec.structs.replace(self, outputs={**self.outputs, name: values})
+
+    def with_results(self, results: Sequence[Any]) -> Answers:
+        """Return the same with one result for each sample."""
+        return msgspec.structs.replace(self, results=results)
+
+
+class PostOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what is done to outputs."""
+
+    takes: ClassVar[tuple[Kind, ...]] = ("outputs",)
+    makes: ClassVar[tuple[Kind, ...]] = ("outputs",)  # of outputs; several: their shape decides. Of the rest: the same
+    needs_inputs: ClassVar[bool] = False
+
+    def apply(self, answers: Answers) -> Answers:
+        """Return what becomes of the answers. Raises: ProcessingError."""
+        raise NotImplementedError

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from edgeglm_agent.processing._base import PreOperation, ProcessingError
+from edgeglm_agent.processing._base import Placement, PreOperation, ProcessingError
 
 _Positive = Annotated[float, Meta(gt=0)]
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, red, green, blue
@@ -98,8 +98,16 @@ class Crop(PreOperation, frozen=True, kw_only=True):
         """Return the middle of the samples."""
         if values.ndim not in (3, 4) or values.shape[1] < self.height or values.shape[2] < self.width:
             raise ProcessingError(f"{self.height} x {self.width} does not fit in a sample of shape {values.shape[1:]}")
-        top, left = (values.shape[1] - self.height) // 2, (values.shape[2] - self.width) // 2
+        top, left = self._corner(values.shape[1], values.shape[2])
         return values[:, top : top + self.height, left : left + self.width]
+
+    def placement(self, height: int, width: int) -> Placement:
+        """Return where an image of this size lies in its middle."""
+        top, left = self._corner(height, width)
+        return Placement((self.height, self.width), shift=(-float(top), -float(left)))
+
+    def _corner(self, height: int, width: int) -> tuple[int, int]:
+        return (height - self.height) // 2, (width - self.width) // 2
 
 
 class Grey(PreOperation, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Operations in a row: what happens before a model and after it."""
+"""Operations in a row: what they have in common, and what happens before a model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import msgspec
 import numpy as np
 
-from edgeglm_agent.processing._base import Prediction, PreOperation, ProcessingError
+from edgeglm_agent.processing._base import Frame, Placement, PostOperation, PreOperation, ProcessingError
 from edgeglm_agent.processing.arrays import Crop, Grey, Layout, Normalise
+from edgeglm_agent.processing.boxes import DecodeBoxes, SuppressNonMaxima
+from edgeglm_agent.processing.class_map import ArgmaxMap
+from edgeglm_agent.processing.dequantize import Dequantize
 from edgeglm_agent.processing.ranking import Argmax, Labels, Softmax, TopK
+from edgeglm_agent.processing.reconstruction import ReconstructionError
 from edgeglm_agent.processing.resize import Resize
+from edgeglm_agent.processing.threshold import Threshold
 from edgeglm_agent.wire import ProcessOp
 
 PRE_OPERATIONS: dict[str, type[PreOperation]] = {
@@ -23,17 +28,21 @@ PRE_OPERATIONS: dict[str, type[PreOperation]] = {
     "normalise": Normalise,
     "layout": Layout,
 }
-PostOperation: TypeAlias = "Softmax | TopK | Argmax | Labels"
 POST_OPERATIONS: dict[str, type[PostOperation]] = {
+    "dequantize": Dequantize,
     "softmax": Softmax,
+    "reconstruction-error": ReconstructionError,
+    "argmax-map": ArgmaxMap,
     "argmax": Argmax,
     "top-k": TopK,
+    "boxes": DecodeBoxes,
+    "nms": SuppressNonMaxima,
+    "threshold": Threshold,
     "labels": Labels,
 }
 OPERATIONS: dict[str, type[PreOperation] | type[PostOperation]] = {**PRE_OPERATIONS, **POST_OPERATIONS}
 
 Sample: TypeAlias = "np.ndarray | Mapping[str, np.ndarray]"  # of a model with one input, or with several by name
-Result: TypeAlias = "list[Prediction] | dict[str, np.ndarray]"  # best first; or outputs that were not ranked
 
 _INTEGERS = (np.dtype(np.int32), np.dtype(np.int64))  # tokens: they stay as they are
 _Op = TypeVar("_Op")
@@ -58,12 +67,12 @@ class Preprocess:
 
     def __init__(self, ops: Sequence[OpLike] = ()) -> None:
         """Check names and settings. Raises: ProcessingError, with the key of the fault."""
-        self._steps = _Steps("preprocess", ops, PRE_OPERATIONS)
+        self._steps = Steps("preprocess", ops, PRE_OPERATIONS)
 
     @classmethod
     def of(cls, ops: Sequence[OpLike | str | Mapping[str, Any]]) -> Preprocess:
         """Return the operations as a recipe writes them: ``["grey", {"resize": {"height": 32, "width": 32}}]``."""
-        return cls(_written(ops, "preprocess"))
+        return cls(written(ops, "preprocess"))
 
     @property
     def ops(self) -> tuple[PreOperation, ...]:
@@ -110,6 +119,30 @@ class Preprocess:
             return {name: self._batch(values, name, first) for name, values in samples.items()}
         return self._batch(samples, None, None)
 
+    def frame(self, sample: Sample) -> Frame:
+        """Return where the image of a sample lies in what ``one`` makes of it, for boxes to find their way back.
+
+        Of several inputs, the first that looks like an image is meant.
+
+        Raises:
+            ProcessingError: There is no image, or an operation does not fit it.
+        """
+        inputs = sample if isinstance(sample, Mapping) else None
+        named = list(sample.items()) if isinstance(sample, Mapping) else [(None, sample)]
+        images = [(name, np.shape(values)) for name, values in named if np.ndim(values) in (2, 3)]
+        if not images:
+            raise ProcessingError("no input is an image, in which boxes could lie", key="preprocess")
+        name, shape = images[0]
+        ops = [(key, op) for key, op in self._steps.ops if _concerns(op, name, inputs)]
+        turned = next((op.to == "HWC" for _, op in ops if isinstance(op, Layout)), False)
+        size = (shape[1], shape[2]) if turned and len(shape) == 3 else (shape[0], shape[1])
+        placement = Placement(size)
+        for key, op in ops:
+            if isinstance(op, Resize | Crop):
+                with named_by(key):
+                    placement = placement.then(op.placement(*placement.size))
+        return Frame(size, placement)
+
     def _check_names(self, inputs: Mapping[str, Any]) -> None:
         for key, op in self._steps.ops:
             if op.input is not None and op.input not in inputs:
@@ -120,7 +153,7 @@ class Preprocess:
     def _one(self, values: np.ndarray, name: str | None, inputs: Mapping[str, np.ndarray] | None) -> np.ndarray:
         for key, op in self._steps.ops:
             if _concerns(op, name, inputs):
-                with _named(key):
+                with named_by(key):
                     values = op.apply(values)
         return _ready(values)
 
@@ -130,7 +163,7 @@ class Preprocess:
         ops = [(key, op) for key, op in self._steps.ops if _concerns(op, name, inputs)]
         while ops and ops[0][1].vectorised and isinstance(values, np.ndarray):
             key, op = ops.pop(0)
-            with _named(key):
+            with named_by(key):
                 values = op.apply_batch(values)
         if not ops and isinstance(values, np.ndarray):
             return _ready(values)
@@ -138,7 +171,7 @@ class Preprocess:
         for sample in values:
             row = np.asarray(sample)
             for key, op in ops:
-                with _named(key):
+                with named_by(key):
                     row = op.apply(row)
             if rows and row.shape != rows[0].shape:
                 raise ProcessingError(
@@ -149,79 +182,7 @@ class Preprocess:
         return np.stack(rows)
 
 
-class Postprocess:
-    """What is made of a model's outputs."""
-
-    def __init__(self, ops: Sequence[OpLike] = (), labels: Sequence[str] = ()) -> None:
-        """Check names, settings and order. Raises: ProcessingError, with the key of the fault."""
-        self._steps = _Steps("postprocess", ops, POST_OPERATIONS)
-        ranked = False
-        for place, (key, op) in enumerate(self._steps.ops):
-            if isinstance(op, Labels):
-                names = op.names or list(labels)
-                if not names:
-                    raise ProcessingError("there are no labels: the recipe names none", key=key)
-                if not ranked:
-                    raise ProcessingError("comes after `top-k` or `argmax`, which pick the classes to name", key=key)
-                self._steps.ops[place] = (key, Labels(names=names))
-            elif ranked:
-                raise ProcessingError("comes before `top-k` and `argmax`: they leave no scores to work on", key=key)
-            else:
-                ranked = isinstance(op, TopK | Argmax)
-
-    @classmethod
-    def of(cls, ops: Sequence[OpLike | str | Mapping[str, Any]], labels: Sequence[str] = ()) -> Postprocess:
-        """Return the operations as a recipe writes them: ``["softmax", {"top-k": {"k": 3}}, "labels"]``."""
-        return cls(_written(ops, "postprocess"), labels)
-
-    @property
-    def ops(self) -> tuple[PostOperation, ...]:
-        """The operations, checked, in their order."""
-        return tuple(op for _, op in self._steps.ops)
-
-    def wire(self) -> tuple[ProcessOp, ...]:
-        """Return the operations as the manifest carries them, every default spelt out."""
-        return self._steps.wire()
-
-    def one(self, outputs: Mapping[str, np.ndarray]) -> Result:
-        """Return the result of one sample.
-
-        Args:
-            outputs: By name, with a batch axis of 1, as an engine puts them out.
-
-        Returns:
-            The predictions, best first, when ``top-k`` or ``argmax`` is among the operations; otherwise the
-            outputs by name, without the batch axis.
-
-        Raises:
-            ProcessingError: An operation does not fit the outputs; its key is named.
-        """
-        return self.batch(outputs)[0]
-
-    def batch(self, outputs: Mapping[str, np.ndarray]) -> list[Result]:
-        """Return the result of every sample; ``outputs`` have a batch axis of any length."""
-        arrays = {name: np.asarray(values) for name, values in outputs.items()}
-        ranked: list[list[Prediction]] | None = None
-        for key, op in self._steps.ops:
-            with _named(key):
-                if isinstance(op, Labels):
-                    assert ranked is not None  # the constructor saw to the order
-                    ranked = op.apply(ranked)
-                    continue
-                name = next(iter(arrays)) if op.output is None else op.output
-                if name not in arrays:
-                    raise ProcessingError(f"the model has no output `{name}`; it has {', '.join(arrays)}")
-                if isinstance(op, Softmax):
-                    arrays[name] = op.apply(arrays[name])
-                else:
-                    ranked = op.apply(arrays[name])
-        if ranked is not None:
-            return list(ranked)
-        count = len(next(iter(arrays.values())))
-        return [{name: values[row] for name, values in arrays.items()} for row in range(count)]
-
-
-class _Steps(Generic[_Op]):
+class Steps(Generic[_Op]):
     """Operations with their keys, made from names and settings."""
 
     def __init__(self, place: str, ops: Sequence[OpLike], known: Mapping[str, type[_Op]]) -> None:
@@ -230,6 +191,7 @@ class _Steps(Generic[_Op]):
         self.ops = [self._made(index, op, known) for index, op in enumerate(ops)]
 
     def wire(self) -> tuple[ProcessOp, ...]:
+        """Return the operations as the manifest carries them, every default spelt out."""
         return tuple(
             ProcessOp(name, {key: value for key, value in msgspec.to_builtins(op).items() if value is not None})
             for name, (_, op) in zip(self._names, self.ops, strict=True)
@@ -258,7 +220,7 @@ class _Steps(Generic[_Op]):
             raise ProcessingError(message, key=key + path.rstrip("`")) from error
 
 
-class _named:  # noqa: N801 - reads as a statement
+class named_by:  # noqa: N801 - reads as a statement
     """Add an operation's key to what it raises."""
 
     def __init__(self, key: str) -> None:
@@ -272,7 +234,7 @@ class _named:  # noqa: N801 - reads as a statement
             raise ProcessingError(error.message, key=self._key) from error
 
 
-def _written(ops: Sequence[OpLike | str | Mapping[str, Any]], place: str) -> list[OpLike]:
+def written(ops: Sequence[OpLike | str | Mapping[str, Any]], place: str) -> list[OpLike]:
     """Return operations written as names, or as a mapping from one name to its settings."""
     made: list[OpLike] = []
     for index, op in enumerate(ops):

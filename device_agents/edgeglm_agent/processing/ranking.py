@@ -1,65 +1,91 @@
-"""Operations on outputs: softmax, argmax, top-k, labels."""
+"""Operations on scores: softmax, argmax, top-k, labels."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
-from edgeglm_agent.processing._base import Prediction, ProcessingError
+from edgeglm_agent.processing._base import Answers, Boxes, Kind, PostOperation, Prediction, ProcessingError
 
 
-class Softmax(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Softmax(PostOperation, frozen=True, kw_only=True):
     """Turn logits (N, ..., K) into probabilities over the last axis."""
 
     output: str | None = None  # name of the model output; None: the first
 
-    def apply(self, values: np.ndarray) -> np.ndarray:
+    def apply(self, answers: Answers) -> Answers:
         """Return float32 probabilities of the same shape; each row adds up to 1."""
-        logits = values.astype(np.float32)
+        name = answers.named(self.output)
+        logits = answers.outputs[name].astype(np.float32)
         exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))  # the shift keeps exp() from overflowing
-        return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+        return answers.with_output(name, np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True)))
 
 
-class TopK(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TopK(PostOperation, frozen=True, kw_only=True):
     """Name the k best classes of scores (N, K), best first; of equal scores the lower class number comes first."""
+
+    makes: ClassVar[tuple[Kind, ...]] = ("classes",)
 
     k: Annotated[int, Meta(ge=1)] = 5  # of fewer classes, all are named
     output: str | None = None  # name of the model output; None: the first
 
-    def apply(self, values: np.ndarray) -> list[list[Prediction]]:
+    def apply(self, answers: Answers) -> Answers:
         """Return the predictions of every sample."""
-        if values.ndim != 2:
-            raise ProcessingError(f"classes are ranked in an output (N, K), this one has shape {values.shape}")
-        best = np.argsort(-values.astype(np.float32), axis=-1, kind="stable")[:, : self.k]
-        return [
-            [Prediction(int(index), float(row[index])) for index in ranked]
-            for row, ranked in zip(values, best, strict=True)
-        ]
+        return answers.with_results(best_classes(answers.outputs[answers.named(self.output)], self.k))
 
 
-class Argmax(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Argmax(PostOperation, frozen=True, kw_only=True):
     """Name the best class of scores (N, K): ``top-k`` with k = 1."""
+
+    makes: ClassVar[tuple[Kind, ...]] = ("classes",)
 
     output: str | None = None  # name of the model output; None: the first
 
-    def apply(self, values: np.ndarray) -> list[list[Prediction]]:
+    def apply(self, answers: Answers) -> Answers:
         """Return one prediction for every sample, in a list of its own."""
-        return TopK(k=1).apply(values)
+        return answers.with_results(best_classes(answers.outputs[answers.named(self.output)], 1))
 
 
-class Labels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Add the names of the classes; comes after ``top-k`` or ``argmax``."""
+class Labels(PostOperation, frozen=True, kw_only=True):
+    """Add the names of the classes that an operation before it picked."""
+
+    takes: ClassVar[tuple[Kind, ...]] = ("classes", "boxes")
 
     names: list[str] = []  # by class number; empty: the labels of the recipe
 
-    def apply(self, values: list[list[Prediction]]) -> list[list[Prediction]]:
-        """Return the predictions with their labels."""
-        return [[self._named(prediction) for prediction in ranked] for ranked in values]
+    def apply(self, answers: Answers) -> Answers:
+        """Return predictions or boxes with their labels."""
+        assert answers.results is not None  # the order of operations was checked
+        return answers.with_results([self._named(result) for result in answers.results])
 
-    def _named(self, prediction: Prediction) -> Prediction:
-        if prediction.index >= len(self.names):
-            raise ProcessingError(f"class {prediction.index} has no label: there are {len(self.names)}")
-        return msgspec.structs.replace(prediction, label=self.names[prediction.index])
+    def _named(self, result: object) -> object:
+        if isinstance(result, Boxes):
+            self._check(int(result.classes.max(initial=0)))
+            return msgspec.structs.replace(result, names=tuple(self.names))
+        if not isinstance(result, list):
+            raise ProcessingError("the output holds one score a sample: there is no class to name")
+        for prediction in result:
+            self._check(prediction.index)
+        return [msgspec.structs.replace(one, label=self.names[one.index]) for one in result]
+
+    def _check(self, index: int) -> None:
+        if index >= len(self.names):
+            raise ProcessingError(f"class {index} has no label: there are {len(self.names)}")
+
+
+def best_classes(scores: np.ndarray, k: int) -> list[list[Prediction]]:
+    """Return the k best classes of each row of scores (N, K), best first; ties by class number.
+
+    Raises:
+        ProcessingError: The scores are no rows.
+    """
+    if scores.ndim != 2:
+        raise ProcessingError(f"classes are ranked in an output (N, K), this one has shape {scores.shape}")
+    best = np.argsort(-scores.astype(np.float32), axis=-1, kind="stable")[:, :k]
+    return [
+        [Prediction(int(index), float(row[index])) for index in ranked]
+        for row, ranked in zip(scores, best, strict=True)
+    ]

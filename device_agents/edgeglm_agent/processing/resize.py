@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from msgspec import Meta
 
-from edgeglm_agent.processing._base import PreOperation, ProcessingError
+from edgeglm_agent.processing._base import Placement, PreOperation, ProcessingError
 
 _FILTERS = {"nearest": "NEAREST", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "area": "BOX"}  # Pillow's names
 _Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the source
@@ -32,14 +32,28 @@ class Resize(PreOperation, frozen=True, kw_only=True):
         height, width = values.shape[:2]
         if self.keep_aspect != "pad":
             return self._resized(values, self.height, self.width, self._box(height, width))
-        fit = min(self.height / height, self.width / width)
-        inner_height = min(self.height, max(1, round(height * fit)))
-        inner_width = min(self.width, max(1, round(width * fit)))
+        inner_height, inner_width, top, left = self._inner(height, width)
         result = np.full((self.height, self.width, *values.shape[2:]), self.fill, values.dtype)
-        top, left = (self.height - inner_height) // 2, (self.width - inner_width) // 2
         inner = self._resized(values, inner_height, inner_width, (0, 0, width, height))
         result[top : top + inner_height, left : left + inner_width] = inner
         return result
+
+    def placement(self, height: int, width: int) -> Placement:
+        """Return where an image of this size lies in the resized one."""
+        size = (self.height, self.width)
+        if self.keep_aspect == "pad":
+            inner_height, inner_width, top, left = self._inner(height, width)
+            return Placement(size, (inner_height / height, inner_width / width), (float(top), float(left)))
+        left_, top_, right, bottom = self._box(height, width)
+        scale = (self.height / (bottom - top_), self.width / (right - left_))
+        return Placement(size, scale, (-top_ * scale[0], -left_ * scale[1]))
+
+    def _inner(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return height, width, top and left of the image within its border."""
+        fit = min(self.height / height, self.width / width)
+        inner_height = min(self.height, max(1, round(height * fit)))
+        inner_width = min(self.width, max(1, round(width * fit)))
+        return inner_height, inner_width, (self.height - inner_height) // 2, (self.width - inner_width) // 2
 
     def _box(self, height: int, width: int) -> _Box:
         """Return the part of the source that is used: all of it, or its middle in the wanted shape."""

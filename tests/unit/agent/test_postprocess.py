@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeglm_agent.processing import Postprocess, Prediction, ProcessingError
+from edgeglm_agent.processing import Decision, Postprocess, Prediction, ProcessingError
+from hypothesis import given
+from hypothesis import strategies as st
 
 LOGITS = {"logits": np.array([[1.0, 3.0, 2.0], [5.0, 0.0, 5.0]], np.float32)}
 
@@ -59,9 +61,19 @@ def test_an_operation_takes_the_output_it_names() -> None:
 @pytest.mark.parametrize(
     ("ops", "labels", "key", "says"),
     [
-        (["softmax", "labels"], ["a"], "postprocess[1].labels", "comes after `top-k` or `argmax`"),
+        (
+            ["softmax", "labels"],
+            ["a"],
+            "postprocess[1].labels",
+            "comes after `argmax`, `top-k`, `boxes` or `threshold`",
+        ),
         (["argmax", "labels"], [], "postprocess[1].labels", "there are no labels"),
-        (["argmax", "softmax"], [], "postprocess[1].softmax", "comes before `top-k` and `argmax`"),
+        (["argmax", "softmax"], [], "postprocess[1].softmax", "comes before `argmax`"),
+        (["nms"], [], "postprocess[0].nms", "comes after `boxes`, which find the boxes it works on"),
+        (["argmax", "nms"], [], "postprocess[1].nms", "works on boxes, and `argmax` leaves none"),
+        ([{"threshold": {"limit": 0.5}}, "nms"], [], "postprocess[1].nms", "`threshold` leaves none"),
+        (["argmax-map", "labels"], ["a"], "postprocess[1].labels", "comes after"),
+        ([{"dequantize": {"scale": 0}}], [], "postprocess[0].dequantize.scale", "> 0"),
         (["resize"], [], "postprocess[0]", "`resize` is an operation of `preprocess`"),
         ([{"top-k": {"k": 0}}], [], "postprocess[0].top-k.k", ">= 1"),
     ],
@@ -87,3 +99,92 @@ def test_labels_may_be_written_with_the_operation() -> None:
     postprocess = Postprocess.of(["argmax", {"labels": {"names": ["x", "y", "z"]}}], ["a", "b", "c"])
     assert [one[0].label for one in postprocess.batch(LOGITS)] == ["y", "x"]  # type: ignore[index]
     assert Postprocess(postprocess.wire()).batch(LOGITS) == postprocess.batch(LOGITS)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_a_threshold_decides_over_one_score_a_sample(shape: tuple[int, ...]) -> None:
+    scores = {"score": np.array([0.25, 0.5, 0.75], np.float32).reshape(shape)}
+    assert Postprocess.of([{"threshold": {"limit": 0.5}}]).batch(scores) == [
+        Decision(False, 0.25, 0.5),
+        Decision(False, 0.5, 0.5),
+        Decision(True, 0.75, 0.5),
+    ]
+    below = Postprocess.of([{"threshold": {"limit": 0.5, "beyond": "below"}}]).batch(scores)
+    assert [one.exceeded for one in below] == [True, False, False]  # type: ignore[union-attr]
+
+
+def test_a_threshold_keeps_the_classes_beyond_it_and_labels_names_them() -> None:
+    postprocess = Postprocess.of([{"threshold": {"limit": 1.5}}, "labels"], ["ant", "bee", "cat"])
+    assert postprocess.batch(LOGITS) == [
+        [Prediction(1, 3.0, "bee"), Prediction(2, 2.0, "cat")],
+        [Prediction(0, 5.0, "ant"), Prediction(2, 5.0, "cat")],
+    ]
+    unsure = Postprocess.of(["argmax", {"threshold": {"limit": 4}}]).batch(LOGITS)
+    assert unsure == [[], [Prediction(0, 5.0)]]
+
+
+def test_a_decision_has_no_class_to_name() -> None:
+    postprocess = Postprocess.of([{"threshold": {"limit": 0}}, "labels"], ["a"])
+    with pytest.raises(ProcessingError, match=r"postprocess\[1\].labels: .* no class to name"):
+        postprocess.batch({"score": np.zeros(2)})
+
+
+def test_integers_are_dequantized_by_scale_and_zero_point() -> None:
+    quantized = {"out": np.array([[-128, 0, 127]], np.int8)}
+    (one,) = Postprocess.of([{"dequantize": {"scale": 0.5, "zero_point": -128}}]).batch(quantized)
+    assert one["out"].tolist() == [0.0, 64.0, 127.5]  # type: ignore[index]
+    settings = {"scale": [1.0, 0.1, 2.0], "zero_point": [0, 0, 127]}
+    (one,) = Postprocess.of([{"dequantize": settings}]).batch(quantized)
+    assert one["out"].tolist() == [-128.0, 0.0, 0.0]  # type: ignore[index]
+    with pytest.raises(ProcessingError, match="only integers are dequantized"):
+        Postprocess.of([{"dequantize": {"scale": 1}}]).batch(LOGITS)
+    with pytest.raises(ProcessingError, match="`scale` has 2 values, the output 3 channels"):
+        Postprocess.of([{"dequantize": {"scale": [1.0, 2.0]}}]).batch(quantized)
+
+
+@given(scale=st.floats(1e-6, 1e3), zero_point=st.integers(-128, 127), seed=st.integers(0, 99))
+def test_what_was_quantized_comes_back_to_half_a_step(scale: float, zero_point: int, seed: int) -> None:
+    low, high = scale * (-128 - zero_point), scale * (127 - zero_point)
+    real = np.random.default_rng(seed).uniform(low, high, (1, 20))
+    quantized = np.clip(np.rint(real / scale) + zero_point, -128, 127).astype(np.int8)
+    (one,) = Postprocess.of([{"dequantize": {"scale": scale, "zero_point": zero_point}}]).batch({"y": quantized})
+    assert np.abs(one["y"] - real).max() <= scale * 0.5001  # type: ignore[index,operator]
+
+
+def test_an_autoencoders_error_becomes_the_first_output_and_can_be_decided_on() -> None:
+    inputs = {"x": np.array([[0.0, 0.0], [1.0, 3.0]], np.float32)}
+    outputs = {"code": np.zeros((2, 1)), "back": np.array([[0.0, 2.0], [0.0, 0.0]], np.float32)}
+    ops: list[Any] = [{"reconstruction-error": {"output": "back"}}]
+    postprocess = Postprocess.of(ops)
+    assert postprocess.needs_inputs
+    made = postprocess.batch(outputs, inputs=inputs)
+    assert [list(one) for one in made] == [["anomaly_score", "code", "back"]] * 2  # type: ignore[arg-type]
+    assert [one["anomaly_score"] for one in made] == [2.0, 5.0]  # type: ignore[index]
+    decided = Postprocess.of([*ops, {"threshold": {"limit": 3}}]).batch(outputs, inputs=inputs)
+    assert decided == [Decision(False, 2.0, 3.0), Decision(True, 5.0, 3.0)]
+    absolute = Postprocess.of([{"reconstruction-error": {"output": "back", "error": "absolute", "name": "e"}}])
+    assert [one["e"] for one in absolute.batch(outputs, inputs=inputs)] == [1.0, 2.0]  # type: ignore[index]
+
+
+def test_a_reconstruction_error_says_what_it_lacks() -> None:
+    postprocess = Postprocess.of(["reconstruction-error"])
+    with pytest.raises(ProcessingError, match="needs the model's inputs"):
+        postprocess.batch(LOGITS)
+    with pytest.raises(ProcessingError, match=r"of shape \(2, 3\) does not give back input `x` of shape \(2, 4\)"):
+        postprocess.batch(LOGITS, inputs={"x": np.zeros((2, 4))})
+    with pytest.raises(ProcessingError, match="no input `y`; it has x"):
+        Postprocess.of([{"reconstruction-error": {"input": "y"}}]).batch(LOGITS, inputs={"x": np.zeros((2, 3))})
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_every_pixel_gets_its_best_class(axis: int) -> None:
+    scores = np.random.default_rng(0).integers(0, 3, (2, 5, 4, 3)).astype(np.float32)  # ties are frequent
+    given_scores = scores if axis == 0 else np.moveaxis(scores, 1, -1)
+    made = Postprocess.of([{"argmax-map": {"axis": axis}}]).batch({"logits": given_scores})
+    for one, sample in zip(made, scores, strict=True):
+        assert one["logits"].dtype == np.uint8  # type: ignore[index,union-attr]
+        assert np.array_equal(one["logits"], sample.argmax(axis=0))  # type: ignore[index]
+    with pytest.raises(ProcessingError, match="no classes along axis 0"):
+        Postprocess.of(["argmax-map"]).batch({"logits": np.zeros((1, 4))})
+    with pytest.raises(ProcessingError, match="more than a uint8 holds"):
+        Postprocess.of(["argmax-map"]).batch({"logits": np.zeros((1, 300, 2, 2))})
