@@ -25,12 +25,13 @@ def init(
         str | None,
         typer.Option(help="Your function that builds the network: path.py:function"),
     ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A shipped recipe to start from: see edgeglm recipes.")] = None,
     target: Annotated[str, typer.Option(help="The board: rpi5, jetson-jp6, x86-64, ...")] = "x86-64",
 ) -> None:
     """Write a recipe: one that runs as it is, or one for your files."""
     from edgeglm.scaffold import init as write
 
-    started = write(directory, model=model, images=images, entry=entry, target=target)
+    started = write(directory, model=model, images=images, entry=entry, recipe=recipe, target=target)
     with printing():
         for path in started.files:
             typer.echo(path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgeglm.boards import BOARDS
 from edgeglm.errors import UserError
 from edgeglm.files import write_bytes
+from edgeglm.shipped import shipped_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,7 @@ def init(
     model: Path | None = None,
     images: Path | None = None,
     entry: str | None = None,
+    recipe: str | None = None,
     target: str = "x86-64",
 ) -> Started:
     """Write a recipe and what it needs; nothing that exists is changed.
@@ -44,18 +46,28 @@ def init(
         images: The user's images: a folder per class, or a folder per split with a folder per class in each.
         entry: The user's function that builds the network, ``path.py:function`` as seen from here, or
             ``module:function``.
+        recipe: Name of a shipped recipe to start from, in place of all of these.
         target: The board that the result is for.
 
     Returns:
         The files written (none when there was an error), and what is left to the user.
 
     Raises:
-        UserError: A file that would be written exists, the target is unknown, the entry does not go with the model, or
-            the images are of more or fewer classes than it.
+        UserError: A file that would be written exists, the target or the recipe is unknown, the entry does not go with
+            the model, or the images are of more or fewer classes than it.
         ModelError: The model cannot be read, is a full pickle, no classifier, or quantized already.
         DataError: The images cannot be used.
     """
     check_target(target)
+    if recipe is not None:
+        if model is not None or images is not None or entry is not None:
+            raise UserError(
+                "a shipped recipe has its own model and data",
+                where="--recipe",
+                hint="leave out --model, --images and --entry, or leave out --recipe",
+                code="init-recipe",
+            )
+        return Started(_write(directory, _shipped(recipe, target)), [])
     if model is None and images is None and entry is None:
         return Started(_write(directory, _example(directory, target)), [])
     from edgeglm.scaffold.own import own_files
@@ -107,6 +119,23 @@ def _example(directory: Path, target: str) -> dict[str, bytes]:
             files[name] = fill(f"example/{name}", values)
         else:
             files[name] = (template if template.is_file() else template.with_name(name)).read_bytes()
+    return files
+
+
+def _shipped(name: str, target: str) -> dict[str, bytes]:
+    """Return the files of a shipped recipe, for this board. Raises: UserError."""
+    folders = {known: folder for known, folder, _ in shipped_recipes()}
+    if name not in folders:
+        from edgeglm.recipe.suggest import suggestion
+
+        raise UserError(
+            f"no shipped recipe is called `{name}`",
+            where="--recipe",
+            hint=suggestion(name, list(folders)),
+            code="init-recipe",
+        )
+    files = {path.name: path.read_bytes() for path in sorted(folders[name].iterdir()) if path.is_file()}
+    files["recipe.yaml"] = re.sub(rb"(?m)^target: .*$", f"target: {target}".encode(), files["recipe.yaml"])
     return files
 
 
