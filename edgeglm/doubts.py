@@ -67,7 +67,7 @@ def _about_probabilities(project: Project, outputs: dict[str, Arrays]) -> list[D
                     "the board will be wrong: remove `softmax` from `postprocess`"
                 )
             )
-    for index, step in enumerate(recipe.steps):
+    for index, step in enumerate(recipe.steps if recipe.task.objective == "classes" else ()):
         if isinstance(step, TrainingConfig) and are_probabilities(outputs, recipe.task.output):
             found.append(
                 Doubt(

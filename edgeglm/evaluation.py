@@ -83,6 +83,7 @@ class Evaluator:
             "per_class": chief.per_class,
             "confusion": chief.confusion,
             "drop": chief.drop,
+            "slices": chief.slices,
             "splits": {name: results[name] for name in others},
         }
 

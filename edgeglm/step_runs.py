@@ -60,7 +60,7 @@ def make_context(
     return Context(
         original=cast("Model", project.original),
         data=project.data,
-        output=project.recipe.task.output,
+        task=project.recipe.task,
         seed=project.recipe.seed,
         threads=project.threads,
         device=project.device,

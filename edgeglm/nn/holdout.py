@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from edgeglm.errors import StepError
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.determinism import seed_all
+from edgeglm.nn.objectives import Classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgeglm.data import Split
     from edgeglm.model import Model
+    from edgeglm.nn.objectives import Objective, Weights
     from edgeglm.nn.teacher import Teacher
     from edgeglm.steps import Context
 
@@ -62,35 +63,42 @@ def hold_out(
     return np.setdiff1d(np.arange(samples), validation), validation
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the held-out rows say of one set of weights."""
+
+    score: float  # mean, higher is better
+    loss: float  # mean
+    error: float  # standard error of the score
+
+
 @dataclass
 class Best:
-    """The best epoch so far, by metric, then by loss; its weights are kept beside it."""
+    """The best epoch so far, by score, then by loss; its weights are kept beside it."""
 
-    metric: float = -math.inf
+    score: float = -math.inf
     loss: float = math.inf
+    error: float = 0.0
     epoch: int = 0
     epochs_done: int = 0
-    start: float = -math.inf  # the metric of the weights that came in
+    start: float = -math.inf  # the score of the weights that came in
 
-    def offer(self, metric: float, loss: float) -> bool:
+    def offer(self, held: Held) -> bool:
         """Take note of one more epoch; return whether it is the best."""
         self.epochs_done += 1
-        if (metric, -loss) <= (self.metric, -self.loss):
+        if (held.score, -held.loss) <= (self.score, -self.loss):
             return False
-        self.metric, self.loss, self.epoch = metric, loss, self.epochs_done
+        self.score, self.loss, self.error, self.epoch = held.score, held.loss, held.error, self.epochs_done
         return True
 
     def stalled(self, patience: int | None) -> bool:
         """Return whether this many epochs have passed without a better one."""
         return patience is not None and self.epochs_done - self.epoch >= patience
 
-    def is_loss(self, samples: int) -> bool:
-        """Return whether the best epoch is worse than the start by more than two standard errors on these samples.
-
-        Source: Agresti and Coull 1998, The American Statistician 52(2), section 2 (two more of each answer).
-        """
-        share = (self.metric * samples + 2) / (samples + 4)
-        return self.start - self.metric > 2 * math.sqrt(share * (1 - share) / (samples + 4))
+    @property
+    def is_loss(self) -> bool:
+        """Whether the best epoch is worse than the start by more than two standard errors."""
+        return self.start - self.score > 2 * self.error
 
 
 @torch.no_grad()
@@ -101,22 +109,39 @@ def validate(
     rows: np.ndarray,
     targets: Tensor | None,
     guide: Teacher | None,
-    output: str,
+    objective: Objective,
+    by: Weights,
     ctx: Context,
-) -> tuple[float, float]:
-    """Return accuracy and mean cross entropy on the held-out rows; the teacher's answers stand in for absent labels."""
+) -> Held:
+    """Return score and loss on the held-out rows; a teacher is asked where the objective needs its answers."""
     student.eval()
     device = torch.device(ctx.device)
-    right, loss = 0, 0.0
+    scores, losses = [], []
+    asked = guide is not None and (targets is None or not isinstance(objective, Classes))
     for start in range(0, len(rows), _ROWS):
         batch = rows[start : start + _ROWS]
         seed_all(ctx.seed, 0, start)  # a data set that draws shows the same samples after every epoch
-        logits = call(student, to_tensors(model, data.rows(batch), device))[output].float().cpu()
-        if targets is not None:
-            wanted = targets[batch]
-        elif guide is not None:
+        inputs = to_tensors(model, data.rows(batch), device)
+        answers = objective.pick(call(student, inputs)).cpu()
+        wanted = None if targets is None else targets[batch]
+        soft = None
+        if asked and guide is not None:
             seed_all(ctx.seed, 0, start)
-            wanted = guide.ask(data, batch).argmax(-1)
-        right += int((logits.argmax(-1) == wanted).sum())
-        loss += float(F.cross_entropy(logits, wanted, reduction="sum"))
-    return right / len(rows), loss / len(rows)
+            soft = guide.ask(data, batch)
+        score, loss = objective.judge(answers, soft, wanted, inputs, by)
+        scores.append(score)
+        losses.append(loss)
+    score, loss = torch.cat(scores).double(), torch.cat(losses).double()
+    return Held(float(score.mean()), float(loss.mean()), standard_error(score, counts=isinstance(objective, Classes)))
+
+
+def standard_error(scores: Tensor, *, counts: bool) -> float:
+    """Return the standard error of a mean; of right and wrong answers so that it holds when all are right.
+
+    Source: Agresti and Coull 1998, The American Statistician 52(2), section 2 (two more of each answer).
+    """
+    n = len(scores)
+    if counts:
+        share = (float(scores.sum()) + 2) / (n + 4)
+        return math.sqrt(share * (1 - share) / (n + 4))
+    return float(scores.std()) / math.sqrt(n) if n > 1 else math.inf

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeglm.nn.calling import call, to_tensors
+from edgeglm.nn.objectives import OBJECTIVES, Classes, Values, Weights
 from edgeglm.nn.structure import weight_axis
 
 if TYPE_CHECKING:
@@ -50,13 +50,10 @@ def taylor_scores(model: Model, groups: list[ChannelGroup], ctx: Context, *, bat
     Source: Molchanov et al. 2019, arXiv:1906.10771, section 3.1, equation 8.
     """
     module = deepcopy(model.module).to(ctx.device).eval().requires_grad_(True)
-    output = ctx.output or model.outputs[0].name
     totals = [torch.zeros(group.units) for group in groups]
     for tensors, targets in _gradient_batches(model, ctx, batches):
-        logits = call(module, tensors)[output].float()
-        wanted = logits.argmax(-1) if targets is None else targets
         module.zero_grad(set_to_none=True)
-        torch.autograd.backward(F.cross_entropy(logits, wanted))
+        torch.autograd.backward(_sensitive(call(module, tensors), targets, tensors, model, ctx))
         products = {
             name: (parameter.detach() * parameter.grad).cpu()
             for name, parameter in module.named_parameters()
@@ -67,6 +64,26 @@ def taylor_scores(model: Model, groups: list[ChannelGroup], ctx: Context, *, bat
     return [total / max(batches, 1) for total in totals]
 
 
+def _sensitive(
+    outputs: dict[str, Tensor], targets: Tensor | None, inputs: dict[str, Tensor], model: Model, ctx: Context
+) -> Tensor:
+    """Return the scalar whose gradients are taken: the loss where targets give one.
+
+    Towards the network's own answers the gradient is zero; there it is the sum of the outputs under random signs,
+    whose squared gradient is, on average over signs, how far the outputs move.
+    """
+    objective = OBJECTIVES[ctx.task.objective](model, ctx.output)
+    answers = objective.pick(outputs)
+    if isinstance(objective, Classes):
+        wanted = answers.argmax(-1) if targets is None else targets.long()
+        return objective.loss(answers, None, wanted, inputs, Weights())
+    if objective.needs_teacher or (targets is None and isinstance(objective, Values)):
+        signs = torch.randint(0, 2, answers.shape, device=answers.device) * 2 - 1
+        return (answers * signs).sum() / len(answers)
+    numbers = None if targets is None else targets.float().reshape(answers.shape)
+    return objective.loss(answers, None, numbers, inputs, Weights())
+
+
 def _gradient_batches(model: Model, ctx: Context, batches: int) -> Iterator[tuple[dict[str, Tensor], Tensor | None]]:
     train = ctx.data.splits["train"]
     order = np.random.default_rng([ctx.seed, 1]).permutation(len(train))
@@ -74,7 +91,7 @@ def _gradient_batches(model: Model, ctx: Context, batches: int) -> Iterator[tupl
         rows = order[index * _TAYLOR_ROWS : (index + 1) * _TAYLOR_ROWS]
         if len(rows) == 0:
             return  # fewer samples than asked for: each is used once
-        targets = None if train.targets is None else torch.from_numpy(train.targets[rows].astype(np.int64))
+        targets = None if train.targets is None else torch.from_numpy(train.targets[rows])
         tensors = to_tensors(model, train.rows(rows), ctx.device)
         yield tensors, None if targets is None else targets.to(ctx.device)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgeglm.data import Split
     from edgeglm.model import Model
+    from edgeglm.nn.objectives import Objective
 
 _KEPT_BYTES = 256e6
 _ROWS = 256
@@ -30,8 +31,8 @@ class Teacher:
     than a third of each step.
     """
 
-    def __init__(self, model: Model, output: str, device: torch.device) -> None:
-        self.model, self.output, self.device = model, output, device
+    def __init__(self, model: Model, objective: Objective, device: torch.device) -> None:
+        self.model, self.objective, self.device = model, objective, device
         self.module: nn.Module = deepcopy(model.module).to(device).eval().requires_grad_(False)
         self.kept: Tensor | None = None
 
@@ -40,12 +41,11 @@ class Teacher:
 
         ``told`` is called after each batch, as a sign of life.
         """
-        classes = next(spec.shape[-1] for spec in self.model.outputs if spec.name == self.output)
-        if isinstance(data, ArraySplit) and not augmented and len(data) * classes * 4 <= _KEPT_BYTES:
+        if isinstance(data, ArraySplit) and not augmented and len(data) * self.objective.values * 4 <= _KEPT_BYTES:
             self.kept = self.ask(data, np.arange(len(data)), told=told)
 
     def ask(self, data: Split, rows: np.ndarray, *, told: Callable[[], None] = lambda: None) -> Tensor:
-        """Return the logits of these rows as they are in the data, (N, K) float32 on the CPU."""
+        """Return the answers to these rows as they are in the data, (N, ...) float32 on the CPU."""
         if self.kept is not None:
             return self.kept[rows]
         parts = []
@@ -55,6 +55,6 @@ class Teacher:
         return torch.cat(parts)
 
     def answer(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the logits of a batch, (B, K) float32 on the device, outside of autocast."""
+        """Return the answers to a batch, (B, ...) float32 on the device, outside of autocast."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return call(self.module, inputs)[self.output].float()
+            return self.objective.pick(call(self.module, inputs))

@@ -26,12 +26,11 @@ from edgeglm.nn.checkpoint import full_state, load_full_state, read_checkpoint, 
 from edgeglm.nn.determinism import reproducible, seed_all
 from edgeglm.nn.holdout import Best, hold_out, validate
 from edgeglm.nn.loading import state_sha256
-from edgeglm.nn.losses import distillation_loss
+from edgeglm.nn.objectives import Classes, Weights, make_objective
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
 from edgeglm.nn.teacher import Teacher
 
 if TYPE_CHECKING:
-    from edgeglm.data import Split
     from edgeglm.model import Model
     from edgeglm.steps import Context
     from edgeglm.steps._training import TrainingConfig
@@ -62,17 +61,19 @@ def train(
         alpha: Weight of the teacher; 1 - alpha is that of the labels.
 
     Raises:
-        StepError: ``training-needs-logits``, ``training-needs-targets``, ``data-targets``,
-            ``training-data-too-small``, ``augment-wrong-shape``; ``training-diverged``, naming step and rate.
+        StepError: ``training-needs-logits``, ``training-needs-targets``, ``training-needs-teacher``,
+            ``training-needs-reconstruction``, ``data-targets``, ``training-data-too-small``, ``augment-wrong-shape``;
+            ``training-diverged``, naming step and rate.
         EntryError: The user's augmentation raised.
         StorageError: The checkpoint cannot be written.
     """
     device = torch.device(ctx.device)
     precision = ctx.precision if config.precision == "auto" else config.precision
-    data, output = ctx.data.splits["train"], ctx.output or model.outputs[0].name
-    targets = _targets(model, data, output, alpha, ctx)
+    data, by = ctx.data.splits["train"], Weights(alpha, temperature, config.label_smoothing)
+    objective = make_objective(model, ctx, has_teacher=teacher is not None and alpha > 0)
+    targets = objective.read_targets(data, alpha=alpha, ctx=ctx)
     rows_learnt, rows_held = hold_out(
-        None if targets is None else targets.numpy(),
+        targets.numpy() if targets is not None and isinstance(objective, Classes) else None,
         len(data),
         config.validation_fraction,
         seed=ctx.seed,
@@ -92,7 +93,7 @@ def train(
         if not any(parameter.requires_grad for parameter in student.parameters()):
             student.requires_grad_(True)  # it came frozen, for inference
         optimizer = make_optimizer(student, config)
-        guide = None if teacher is None or alpha == 0 else Teacher(teacher, output, device)
+        guide = None if teacher is None or alpha == 0 else Teacher(teacher, objective, device)
         key = _run_key(model, config, ctx, precision=precision, teacher=teacher, temperature=temperature, alpha=alpha)
         best, best_weights, first_step = Best(), full_state(student), 0
         if (saved := read_checkpoint(checkpoint, key)) is not None:
@@ -104,7 +105,7 @@ def train(
             if guide is not None:
                 guide.keep_answers(data, augmented=augment is not None, told=lambda: ctx.progress(first_step, total))
             if saved is None:
-                best.start, _ = validate(student, model, data, rows_held, targets, guide, output, ctx)
+                best.start = validate(student, model, data, rows_held, targets, guide, objective, by, ctx).score
             ctx.progress(first_step, total)  # from here on steps take their time
         written = told = time.monotonic()
         for epoch in range(first_step // per_epoch, config.epochs):
@@ -122,8 +123,8 @@ def train(
                     name: tensor.to(device, memory_format=layout if tensor.ndim == 4 else torch.preserve_format)
                     for name, tensor in inputs.items()
                 }
-                labels = None if targets is None else targets[rows].to(device)  # (B,) int64
-                soft = None  # (B, K) float32
+                wanted = None if targets is None else targets[rows].to(device)  # (B, ...)
+                soft = None  # (B, ...) float32
                 if guide is not None:
                     soft = guide.answer(inputs) if guide.kept is None else guide.kept[rows].to(device)
 
@@ -132,15 +133,8 @@ def train(
                     group["lr"] = rate
                 student.train()
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-                    logits = call(student, inputs)[output].float()  # (B, K)
-                loss = distillation_loss(
-                    logits,
-                    soft,
-                    labels,
-                    temperature=temperature,
-                    alpha=alpha,
-                    label_smoothing=config.label_smoothing,
-                )
+                    answers = objective.pick(call(student, inputs))  # (B, ...) float32
+                loss = objective.loss(answers, soft, wanted, inputs, by)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 if config.clip_norm is not None:
@@ -156,11 +150,11 @@ def train(
                 if ctx.dry_run:
                     return _finished(model, student)
                 if ends_epoch:
-                    metric, held_loss = validate(student, model, data, rows_held, targets, guide, output, ctx)
-                    _require_finite(held_loss, step, total, rate, config, ctx)
-                    if best.offer(metric, held_loss):
+                    held = validate(student, model, data, rows_held, targets, guide, objective, by, ctx)
+                    _require_finite(held.loss, step, total, rate, config, ctx)
+                    if best.offer(held):
                         best_weights = full_state(student)
-                    ctx.progress(step + 1, total, loss=loss.item(), metric=metric)
+                    ctx.progress(step + 1, total, loss=loss.item(), metric=held.score)
                 if checkpoint is not None and (ends_epoch or time.monotonic() - written > _CHECKPOINT_SECONDS):
                     state = {
                         "step": step + 1,
@@ -173,24 +167,29 @@ def train(
                     written = time.monotonic()
 
         load_full_state(student, best_weights)
-        _say(best, len(rows_held), per_epoch, precision, config, ctx, labelled=targets is not None)
+        by_teacher = isinstance(objective, Classes) and targets is None
+        name = "agreement with the teacher" if by_teacher else objective.score_name
+        _say(best, name, len(rows_held), per_epoch, precision, config, ctx)
         return _finished(model, student)
 
 
 def _say(
-    best: Best, held: int, per_epoch: int, precision: str, config: TrainingConfig, ctx: Context, *, labelled: bool
+    best: Best, name: str, held: int, per_epoch: int, precision: str, config: TrainingConfig, ctx: Context
 ) -> None:
-    metric = "accuracy" if labelled else "agreement with the teacher"
+    if name == "loss":  # the score is its negative
+        found, start = f"{-best.score:.4g}", f"{-best.start:.4g}"
+    else:
+        found, start = f"{best.score:.4f}", f"{best.start:.4f}"
     ctx.notes.append(
-        f"{metric} {best.metric:.4f} on {held} held-out training samples after epoch {best.epoch} of {config.epochs}"
+        f"{name} {found} on {held} held-out training samples after epoch {best.epoch} of {config.epochs}"
         + (f", stopped early after {best.epochs_done}" if best.epochs_done < config.epochs else "")
-        + f" ({best.start:.4f} before training); {per_epoch} steps an epoch, {precision}"
+        + f" ({start} before training); {per_epoch} steps an epoch, {precision}"
     )
-    if best.is_loss(held):
+    if best.is_loss:
         ctx.warnings.append(
-            f"training made the network worse: {metric} {best.start:.4f} before it, {best.metric:.4f} after its best "
-            f"epoch, on {held} held-out training samples; lower `learning_rate` (now {config.learning_rate:g}), unless "
-            "the network had learnt these very samples before"
+            f"training made the network worse: {name} {start} before it, {found} after its best epoch, on {held} "
+            f"held-out training samples; lower `learning_rate` (now {config.learning_rate:g}), unless the network had "
+            "learnt these very samples before"
         )
 
 
@@ -220,37 +219,6 @@ def _memory_format(student: nn.Module, inputs: dict[str, Tensor]) -> torch.memor
     except RuntimeError:
         return torch.contiguous_format
     return torch.channels_last
-
-
-def _targets(model: Model, data: Split, output: str, alpha: float, ctx: Context) -> Tensor | None:
-    """Return the class numbers (N,) int64, or None where none are needed and none are given."""
-    shape = next((spec.shape for spec in model.outputs if spec.name == output), None)
-    if shape is None or len(shape) != 1:
-        known = ", ".join(f"`{spec.name}` {spec.shape}" for spec in model.outputs)
-        raise StepError(
-            f"training needs logits of shape (rows, classes); the network's outputs are {known}",
-            where=ctx.key,
-            code="training-needs-logits",
-            hint="name the output that holds them in `task.output`, or return it first",
-        )
-    if data.targets is None:
-        if alpha == 1:
-            return None
-        raise StepError(
-            "the split `train` has no targets to learn from",
-            where=ctx.key,
-            code="training-needs-targets",
-            hint="return (inputs, targets) from the data entry, or use `distill` with `alpha: 1.0`",
-        )
-    targets = data.targets
-    if targets.ndim != 1 or (len(targets) and (targets.min() < 0 or targets.max() >= shape[0])):
-        raise StepError(
-            f"targets of shape {targets.shape} from {targets.min()} to {targets.max()} do not fit {shape[0]} logits",
-            where=ctx.key,
-            code="data-targets",
-            hint=f"targets are class numbers, one a sample, from 0 to {shape[0] - 1}",
-        )
-    return torch.from_numpy(targets.astype(np.int64))
 
 
 def _require_finite(loss: float, step: int, total: int, rate: float, config: TrainingConfig, ctx: Context) -> None:
@@ -283,6 +251,7 @@ def _run_key(
         "loss": [temperature, alpha],
         "data": ctx.data.sha256,
         "code": ctx.entries.sha256(),
-        "run": [ctx.seed, ctx.threads, ctx.device, precision, ctx.output, str(torch.__version__)],
+        "task": msgspec.to_builtins(ctx.task),
+        "run": [ctx.seed, ctx.threads, ctx.device, precision, str(torch.__version__)],
     }
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

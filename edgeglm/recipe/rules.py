@@ -12,6 +12,7 @@ from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
 from edgeglm.sources import ModelSource, NpzData
 from edgeglm.steps import step_name
 from edgeglm.steps._training import TrainingConfig
+from edgeglm.tasks import TaskConfig
 
 if TYPE_CHECKING:
     from edgeglm.recipe.walk import Walker
@@ -25,6 +26,7 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     _artifact_names(walker, artifacts)
     _splits(walker)
     _labels(walker)
+    _shares(walker)
     _processing(walker)
     for key, value in list(walker.built.items()):
         augment = value.augment if isinstance(value, TrainingConfig) else None
@@ -127,6 +129,18 @@ def _splits(walker: Walker) -> None:
             if name in arrays[:index] or name in (data.targets, data.group):
                 key = f"data.inputs[{index}]" if isinstance(data.inputs, list) else "data.inputs"
                 walker.report(key, f"the array `{name}` is named twice", "name each array once", code=_CONFLICT)
+
+
+def _shares(walker: Walker) -> None:
+    """A metric that is a share cannot lose more than 1; of one with a unit, any loss may be allowed."""
+    task, limit = walker.built.get("task"), walker.built.get("budget.metric_drop")
+    if isinstance(limit, float) and limit > 1 and not (isinstance(task, TaskConfig) and not task.is_share):
+        walker.report(
+            "budget.metric_drop",
+            f"{limit:g} is outside 0 to 1",
+            "`metric_drop` is: a fraction, 0 to 1: 0.01 is one point lost",
+            code="recipe-out-of-range",
+        )
 
 
 def _labels(walker: Walker) -> None:

@@ -46,8 +46,18 @@ class Drop(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     ci95: tuple[float, float]
     n: int
-    worse: int  # samples right before and wrong now
-    better: int  # samples wrong before and right now
+    worse: int  # samples right before and wrong now; of a metric that is no count of right answers: with a worse score
+    better: int  # the other way round
+    method: str = "counts"  # of the interval: counts (paired right and wrong answers) | means | bootstrap | delong
+
+
+class SliceResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The metric on a named part of a split."""
+
+    name: str  # device=a
+    n: int
+    value: float | None  # None: there is no sample of it
+    drop: Drop | None = None  # None on the baseline itself
 
 
 class SplitResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +68,7 @@ class SplitResult(msgspec.Struct, frozen=True, kw_only=True):
     per_class: list[ClassResult] = []
     confusion: list[list[int]] = []  # [target][predicted]
     drop: Drop | None = None
+    slices: list[SliceResult] = []
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +105,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     per_class: list[ClassResult] = []
     confusion: list[list[int]] = []
     drop: Drop | None = None
+    slices: list[SliceResult] = []
     splits: dict[str, SplitResult] = {}  # the further evaluation splits, by name
     latency_ms: Latency | None = None  # 1 thread, rows as in the recipe's `serve.batch`
     latency_ms_extra: list[Latency] = []  # 2 threads

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeglm.data import Data
     from edgeglm.model import Model
     from edgeglm.sources.entry import Entries
+    from edgeglm.tasks import TaskConfig
 
 
 class Progress(Protocol):
@@ -30,6 +31,7 @@ class Context:
 
     original: Model  # as it was loaded: the default teacher
     data: Data
+    task: TaskConfig  # says what training makes small, and on which output
     seed: int
     threads: int
     device: str  # cpu | cuda
@@ -38,10 +40,14 @@ class Context:
     progress: Progress
     checkpoint: Path | None  # where a step keeps what it needs to go on after a kill; None: nowhere
     key: str  # "steps[1].distill", for errors
-    output: str | None = None  # the output that the task judges; None: the first
     dry_run: bool = False  # preflight: one batch, one optimizer step, then return
     notes: list[str] = field(default_factory=list)  # a step appends what the report should say
     warnings: list[str] = field(default_factory=list)  # and what nobody may overlook
+
+    @property
+    def output(self) -> str:
+        """Name of the output that the task judges."""
+        return self.task.output or self.original.outputs[0].name
 
 
 class StepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,8 @@ from functools import cache
 from edgeglm.plugins import with_plugins
 from edgeglm.tasks._base import TaskConfig
 from edgeglm.tasks.classification import Classification
+from edgeglm.tasks.embedding import Embedding
+from edgeglm.tasks.regression import Forecasting, Regression
 
 GROUP = "edgeglm.tasks"
 
@@ -17,7 +19,7 @@ GROUP = "edgeglm.tasks"
 @cache
 def task_types() -> dict[str, type[TaskConfig]]:
     """Return kind -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins((Classification,), TaskConfig, group=GROUP)
+    return with_plugins((Classification, Embedding, Regression, Forecasting), TaskConfig, group=GROUP)
 
 
-__all__ = ["GROUP", "Classification", "TaskConfig", "task_types"]
+__all__ = ["GROUP", "Classification", "Embedding", "Forecasting", "Regression", "TaskConfig", "task_types"]

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import msgspec
+import numpy as np
+
+from edgeglm.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from edgeglm_agent.wire import TensorSpec
 
     from edgeglm.data import Arrays, Data
     from edgeglm.report.types import SplitResult
 
 
+# What training makes small (edgeglm/nn/objectives.py): classes: cross entropy of logits (N, K); values: squared error
+# of numbers; embedding: the angle to the teacher's output; reconstruction: squared error to the input; outputs: squared
+# error to all of the teacher's outputs.
+ObjectiveName: TypeAlias = Literal["classes", "values", "embedding", "reconstruction", "outputs"]
+
+
 class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all tasks: settings as fields, the judgement in ``evaluate``."""
+
+    objective: ClassVar[ObjectiveName] = "outputs"
+    is_share: ClassVar[bool] = True  # whether the metric lies between 0 and 1, and so what it may lose
 
     output: str | None = None  # name of the output that is judged; null: the first
 
@@ -88,3 +99,33 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
         """Return answer -> its share of all answers, which a board's are compared with; by default nothing."""
         del outputs, labels
         return {}
+
+
+def judged_output(outputs: Sequence[TensorSpec], name: str | None) -> TensorSpec:
+    """Return the output of a model that a task judges; without a name the first. Raises: ModelError."""
+    found = next((spec for spec in outputs if name in (None, spec.name)), None)
+    if found is None:
+        names = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in outputs)
+        raise ModelError(
+            f"the model has no output `{name}`; it has {names}", where="task.output", code="output-missing"
+        )
+    return found
+
+
+def finite_output(outputs: Arrays, name: str | None) -> np.ndarray:
+    """Return the values (N, ...) that a task judges; without a name those of the first output.
+
+    Raises:
+        ModelError: They hold NaN or Inf.
+    """
+    name = name or next(iter(outputs))
+    values = outputs[name]
+    finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+    if not finite.all():
+        raise ModelError(
+            f"output `{name}` is NaN or Inf for {int((~finite).sum())} of {len(values)} samples, first sample "
+            f"{int(np.argmin(finite))}",
+            hint="the numbers overflow: look at the weights, the learning rate, or use a wider scheme than fp16",
+            code="output-not-finite",
+        )
+    return values

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from msgspec import Meta
 
 from edgeglm.errors import DataError, ModelError, RecipeError
 from edgeglm.report.types import ClassResult, Metric, SplitResult
-from edgeglm.tasks._base import TaskConfig
+from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
 from edgeglm.tasks.statistics import paired_drop, wilson_interval
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _NAMED = 5  # labels that an error shows
 
 class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True):
     """Outputs are logits (N, K); targets are class numbers (N,), 0 to K - 1."""
+
+    objective: ClassVar[ObjectiveName] = "classes"
 
     output: str | None = None  # name of the output that holds the logits; None: the first
     top_k: Annotated[int, Meta(ge=2)] | None = None  # also report accuracy within the k best
@@ -75,12 +77,7 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
             DataError: There are more or fewer labels than classes, or a target names no class.
             RecipeError: ``top_k`` is more than there are classes.
         """
-        spec = next((spec for spec in outputs if spec.name == self.output), None) if self.output else outputs[0]
-        names = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in outputs)
-        if spec is None:
-            raise ModelError(
-                f"the model has no output `{self.output}`; it has {names}", where="task.output", code="output-missing"
-            )
+        spec = judged_output(outputs, self.output)
         if len(spec.shape) != 1 or spec.shape[0] < 2:
             raise ModelError(
                 f"output `{spec.name}` of shape {list(spec.shape)} holds no logits: classification needs one value for "
@@ -116,17 +113,7 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
         Raises:
             ModelError: They hold NaN or Inf.
         """
-        name = self.output or next(iter(outputs))
-        values = outputs[name]
-        finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-        if not finite.all():
-            raise ModelError(
-                f"output `{name}` is NaN or Inf for {int((~finite).sum())} of {len(values)} samples, first sample "
-                f"{int(np.argmin(finite))}",
-                hint="the numbers overflow: look at the weights, the learning rate, or use a wider scheme than fp16",
-                code="output-not-finite",
-            )
-        return values
+        return finite_output(outputs, self.output)
 
     def correct(self, outputs: Arrays, targets: np.ndarray) -> np.ndarray:
         """Return (N,) bool: which samples the model puts into the right class."""

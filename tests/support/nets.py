@@ -15,6 +15,7 @@ from edgeglm.model import Model
 from edgeglm.nn.loading import build_python_model
 from edgeglm.sources.entry import Entries
 from edgeglm.steps import Context
+from edgeglm.tasks import Classification
 
 
 class ConvBlock(nn.Sequential):
@@ -203,6 +204,7 @@ def make_context(
     settings: dict[str, Any] = {
         "original": model,
         "data": data,
+        "task": Classification(),
         "seed": 0,
         "threads": 1,
         "device": "cpu",

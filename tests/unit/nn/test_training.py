@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from edgeglm.data import ArraySplit, Data
 from edgeglm.errors import EntryError, StepError, StorageError
 from edgeglm.nn.checkpoint import read_checkpoint, write_checkpoint
-from edgeglm.nn.holdout import Best, hold_out
+from edgeglm.nn.holdout import Best, Held, hold_out, standard_error
 from edgeglm.nn.inference import predict
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.losses import distillation_loss
 from edgeglm.nn.optimization import learning_rate, steps_per_epoch
 from edgeglm.nn.training import train
 from edgeglm.steps import Distill, Finetune
+from edgeglm.tasks import Classification
 from tests.support.nets import Plain, Residual, blobs, images, make_context, make_model
 
 if TYPE_CHECKING:
@@ -196,11 +197,12 @@ def test_training_that_lost_no_more_than_chance_takes_does_not_warn() -> None:
         train(model, Finetune(epochs=2, learning_rate=rate), ctx)
         assert ctx.warnings == []
         assert "before training" in ctx.notes[0]
-    few = Best()
-    few.start = 1.0
-    few.offer(0.95, 0.1)
-    assert not few.is_loss(20)
-    assert few.is_loss(2000)
+    for samples, is_loss in ((20, False), (2000, True)):
+        best = Best()
+        best.start = 1.0
+        right = torch.arange(samples) < 0.95 * samples
+        best.offer(Held(0.95, 0.1, standard_error(right.double(), counts=True)))
+        assert best.is_loss == is_loss
 
 
 def test_a_resumed_run_knows_what_the_network_was_before_training_and_where_it_goes_on(tmp_path: Path) -> None:
@@ -392,7 +394,7 @@ def test_the_output_that_the_task_names_is_trained() -> None:
             return {"features": image.flatten(1), "answer": answer}
 
     model = make_model(TwoHeads())
-    ctx = make_context(model, blobs(256), output="answer")
+    ctx = make_context(model, blobs(256), task=Classification(output="answer"))
     result = train(model, Finetune(epochs=4, learning_rate=0.01), ctx)
     test = blobs(200, seed=7)
     assert (predict(result, test, threads=1)["answer"].argmax(1) == test.targets).mean() > 0.95

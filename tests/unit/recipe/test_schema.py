@@ -75,7 +75,7 @@ BAD = [
     MINIMAL + "target: rpi6\n",
     MINIMAL + "labels: [1]\n",
     MINIMAL + "labels: {}\n",
-    MINIMAL + "budget: {metric_drop: 2}\n",
+    MINIMAL + "budget: {metric_drop: -1}\n",
     MINIMAL + "budget: {size_mb: 0}\n",
     MINIMAL + "steps: [{finetune: {}}]\n",
     MINIMAL + "steps: [finetune]\n",

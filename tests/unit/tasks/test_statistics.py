@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from edgeglm.report.types import Drop
-from edgeglm.tasks.statistics import drop_interval, paired_drop, samples_needed, wilson_interval
+from edgeglm.tasks.statistics import (
+    bootstrap_interval,
+    drop_interval,
+    mean_interval,
+    paired_drop,
+    paired_mean_drop,
+    samples_needed,
+    student_quantile,
+    wilson_interval,
+)
 
 PAIRS = st.integers(1, 400).flatmap(
     lambda n: st.integers(0, n).flatmap(lambda b: st.tuples(st.just(b), st.integers(0, n - b), st.just(n)))
@@ -135,3 +144,42 @@ def test_the_samples_needed_decide_and_one_fewer_do_not(pairs: tuple[int, int, i
 
 def test_a_drop_that_is_the_limit_is_never_decided() -> None:
     assert samples_needed(make_drop(1, 0, 100), 0.01) is None
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 29, 400])
+def test_students_t_is_that_of_scipy(freedom: int) -> None:
+    assert student_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=3e-3)
+
+
+def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    hits = [low <= 1 <= high for low, high in (mean_interval(rng.normal(1, 2, 12)) for _ in range(1500))]
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.02)
+
+
+def test_a_drop_of_means_is_paired_and_points_in_the_bad_direction() -> None:
+    before = np.random.default_rng(1).normal(size=200)
+    lower = paired_mean_drop(before, before - 0.1, higher_is_better=True)
+    assert (lower.value, lower.worse, lower.better) == (pytest.approx(0.1), 200, 0)
+    assert lower.ci95 == (pytest.approx(0.1), pytest.approx(0.1))
+    assert paired_mean_drop(before, before - 0.1, higher_is_better=False).value == pytest.approx(-0.1)
+    with pytest.raises(ValueError, match="paired scores of shapes"):
+        paired_mean_drop(before, before[1:], higher_is_better=True)
+
+
+def test_a_bootstrap_of_a_mean_agrees_with_students_t() -> None:
+    values = np.random.default_rng(2).normal(size=400)
+    assert bootstrap_interval(lambda rows: float(values[rows].mean()), 400) == pytest.approx(
+        mean_interval(values), abs=0.02
+    )
+
+
+def test_draws_without_a_figure_are_left_out() -> None:
+    low, high = bootstrap_interval(lambda rows: float("nan") if 0 in rows else 3.0, 5)
+    assert (low, high) == (3.0, 3.0)
+
+
+def test_a_narrower_interval_needs_samples_by_the_square() -> None:
+    drop = Drop(value=0.02, ci95=(0.0, 0.04), n=100, worse=0, better=0, method="means")
+    assert samples_needed(drop, 0.01) == 400
+    assert samples_needed(drop, 0.02) is None

@@ -1,0 +1,138 @@
+"""What training makes small, for every kind of task: real networks that learn it within seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeglm.data import ArraySplit
+from edgeglm.errors import StepError
+from edgeglm.model import Model
+from edgeglm.nn.inference import predict
+from edgeglm.nn.objectives import OBJECTIVES
+from edgeglm.nn.training import train
+from edgeglm.steps import Distill, Finetune, Prune
+from edgeglm.tasks import Embedding, Regression, TaskConfig
+from tests.support.nets import make_context, make_model
+
+RNG = np.random.default_rng(0)
+SPLIT = ArraySplit({"input": RNG.normal(size=(256, 6)).astype(np.float32)}, None)
+SUMS = SPLIT.inputs["input"].sum(axis=1).astype(np.float64)
+
+
+class Reconstruction(TaskConfig, tag="reconstruction", frozen=True, kw_only=True):
+    objective = "reconstruction"
+
+
+class Whatever(TaskConfig, tag="whatever", frozen=True, kw_only=True):
+    """A task that says nothing of training."""
+
+
+class TwoOutputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(6, 3)
+
+    def forward(self, values: Tensor) -> dict[str, Tensor]:
+        found = self.body(values)
+        return {"boxes": found[:, :2], "scores": found[:, 2:]}
+
+
+def network(module: nn.Module) -> Model:
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return make_model(module, SPLIT.inputs["input"])
+
+
+def mlp(out: int) -> Model:
+    return network(nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, out)))
+
+
+def output(model: Model) -> np.ndarray:
+    return next(iter(predict(model, SPLIT, threads=1).values()))
+
+
+def test_regression_learns_numbers_and_says_its_loss() -> None:
+    model = mlp(1)
+    data = ArraySplit(SPLIT.inputs, SUMS)
+    ctx = make_context(model, data, task=Regression())
+    after = train(model, Finetune(epochs=12, learning_rate=0.01, validation_fraction=0.2), ctx)
+    error = [float(np.mean((output(m)[:, 0] - SUMS) ** 2)) for m in (model, after)]
+    assert error[1] < 0.1 * error[0]
+    assert ctx.notes[0].startswith("loss 0.")
+    assert not ctx.warnings
+
+
+def test_regression_without_targets_learns_from_the_teacher_alone() -> None:
+    teacher, student = mlp(2), mlp(2).with_module(mlp(2).module)
+    with torch.no_grad():
+        student.module[2].weight.mul_(0.2)
+    ctx = make_context(teacher, SPLIT, task=Regression())
+    after = train(student, Distill(epochs=6, learning_rate=0.01), ctx, teacher=teacher, alpha=1.0)
+    assert np.mean((output(after) - output(teacher)) ** 2) < 0.2 * np.mean((output(student) - output(teacher)) ** 2)
+    with pytest.raises(StepError, match="no targets to learn from"):
+        train(student, Finetune(epochs=1), ctx)
+
+
+def test_embeddings_turn_towards_the_teachers_whatever_their_length() -> None:
+    teacher = mlp(8)
+    student = teacher.with_module(mlp(8).module)
+    with torch.no_grad():
+        student.module[0].weight.add_(0.3 * torch.randn(32, 6))
+    ctx = make_context(teacher, SPLIT, task=Embedding())
+    after = train(student, Distill(epochs=8, learning_rate=0.01), ctx, teacher=teacher, alpha=0.7)
+    lost = [
+        Embedding().evaluate({"o": output(m)}, None, (), {"o": output(teacher)}).drop.value for m in (student, after)
+    ]
+    assert lost[1] < 0.3 * lost[0]
+    assert ctx.notes[0].startswith("cosine to the teacher 0.9")
+
+
+@pytest.mark.parametrize("task", [Embedding(), Whatever()])
+def test_what_has_only_a_teacher_to_learn_from_cannot_be_finetuned(task: TaskConfig) -> None:
+    model = mlp(8)
+    with pytest.raises(StepError, match="nothing to learn from but the original") as caught:
+        train(model, Finetune(epochs=1), make_context(model, SPLIT, task=task))
+    assert caught.value.problems[0].where == "steps[0]"
+    assert "use `distill`" in caught.value.problems[0].hint
+
+
+def test_an_autoencoder_learns_its_input() -> None:
+    model = mlp(6)
+    ctx = make_context(model, SPLIT, task=Reconstruction())
+    after = train(model, Finetune(epochs=20, learning_rate=0.02), ctx)
+    error = [float(np.mean((output(m) - SPLIT.inputs["input"]) ** 2)) for m in (model, after)]
+    assert error[1] < 0.1 * error[0]
+    other = mlp(5)
+    with pytest.raises(StepError, match="has the shape of no input"):
+        train(other, Finetune(epochs=1), make_context(other, SPLIT, task=Reconstruction()))
+
+
+def test_any_network_learns_all_outputs_of_its_teacher() -> None:
+    teacher = network(TwoOutputs())
+    student = teacher.with_module(network(TwoOutputs()).module)
+    with torch.no_grad():
+        student.module.body.weight.zero_()
+    ctx = make_context(teacher, SPLIT, task=Whatever())
+    after = train(student, Distill(epochs=15, learning_rate=0.03), ctx, teacher=teacher, alpha=0.5)
+    for name, wanted in predict(teacher, SPLIT, threads=1).items():
+        got, start = (predict(m, SPLIT, threads=1)[name] for m in (after, student))
+        assert np.mean((got - wanted) ** 2) < 0.1 * np.mean((start - wanted) ** 2), name
+
+
+@pytest.mark.parametrize("task", [Embedding(), Regression(), Reconstruction(), Whatever()])
+def test_channels_are_ranked_by_gradients_for_every_task(task: TaskConfig) -> None:
+    model = mlp(6)
+    with torch.no_grad():
+        model.module[2].weight[:, 5:21] = 0  # nothing reads these
+    ctx = make_context(model, SPLIT, task=task)
+    after = Prune(channel_ratio=0.5, method="taylor", round_to=1).apply(model, ctx)
+    assert after.module[0].out_features == 16
+    assert np.allclose(output(after), output(model), atol=1e-5)
+
+
+def test_every_objective_that_a_task_may_name_exists() -> None:
+    assert {*OBJECTIVES} == {"classes", "values", "embedding", "reconstruction", "outputs"}
