@@ -121,7 +121,7 @@ def _judge_metric(baseline: Side, artifact: ArtifactSide, limit: float) -> Itera
 
 
 def _judge_classes(baseline: Side, artifact: ArtifactSide, limit: float) -> Iterator[_Finding]:
-    """Judge the recall of every class of enough samples on every split; one finding names the worst.
+    """Judge the figure (recall, iou, ...) of every class of enough samples on every split; one finding names the worst.
 
     Classes of fewer samples are named where there is a verdict; one without any leaves it undecided.
     """
@@ -161,7 +161,7 @@ def _judge_classes(baseline: Side, artifact: ArtifactSide, limit: float) -> Iter
     needed = None if missed else _class_samples_needed(first, limit)
     value, interval = first.drop or 0.0, _class_interval(first)
     where = f" on split `{split}`" if split else ""
-    allowed = _points("recall", limit)
+    allowed = _points(first.metric, limit)
     advice = (
         "Look at these classes' training data, distil longer, or prune less."
         if missed
@@ -170,7 +170,8 @@ def _judge_classes(baseline: Side, artifact: ArtifactSide, limit: float) -> Iter
         else _more_samples(f"samples of `{first.label}`", needed)
     )
     message = (
-        f"{artifact.path}: recall of `{first.label}`{where} {_loss('recall', value, interval, first.n)}"
+        f"{artifact.path}: {first.metric.replace('_', ' ')} of `{first.label}`{where} "
+        f"{_loss(first.metric, value, interval, first.n)}"
         f"{_others(worst[1:], missed=bool(missed))}; "
         f"{_against('per_class_drop', allowed, missed=bool(missed))} {advice}"
     )

@@ -80,9 +80,9 @@ def _shown_pairs(before: dict[tuple[str, int], ClassResult], artifact: ArtifactS
     """The classes of one chart, worst change first, those of too few samples last."""
     after = by_class(artifact.per_class)
     rows = [
-        (before[key].recall or 0.0, result, result.recall)
+        (before[key].value or 0.0, result, result.value)
         for key, result in after.items()
-        if result.n and result.recall is not None and key in before
+        if result.n and result.value is not None and key in before
     ]
     rows.sort(key=lambda row: (row[1].n < COUNTED, row[2] - row[0]))
     if len(rows) > _CHART_CLASSES:
@@ -113,7 +113,7 @@ def _class_table(report: Report) -> Markup:
     for key, before in by_class(report.baseline.per_class).items():
         cells: list[tuple[str, Child]] = [
             ("Samples", f"{before.n:,}"),
-            ("Baseline", typeset(format_metric("recall", before.recall) if before.n else "-")),
+            ("Baseline", typeset(format_metric("recall", before.value) if before.n else "-")),
         ]
         for name, results in zip(names, per_artifact, strict=True):
             cells.append((name, _recall_cell(results.get(key))))
@@ -185,7 +185,7 @@ def _matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
 def _recall_cell(result: ClassResult | None) -> Child:
     if result is None or not result.n:
         return typeset("-")
-    recall = typeset(format_metric("recall", result.recall))
+    recall = typeset(format_metric("recall", result.value))
     if result.drop is None:
         return recall
     tone = (

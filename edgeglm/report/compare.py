@@ -42,10 +42,11 @@ class MetricChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClassChange(msgspec.Struct, frozen=True, kw_only=True):
-    """Recall of one class that has enough samples in both reports."""
+    """The figure of one class that has enough samples in both reports."""
 
     split: str
     label: str
+    metric: str = "recall"
     before: float
     after: float
 
@@ -178,10 +179,10 @@ def _class_changes(split: str, a: list[ClassResult], b: list[ClassResult]) -> li
     after = by_class(b)
     pairs = [(result, after[key]) for key, result in by_class(a).items() if key in after]
     return [
-        ClassChange(split=split, label=old.label, before=old.recall, after=new.recall)
+        ClassChange(split=split, label=old.label, metric=new.metric, before=old.value, after=new.value)
         for old, new in pairs
-        if old.n >= COUNTED and new.n >= COUNTED and old.recall is not None and new.recall is not None
-        if old.recall != new.recall
+        if old.n >= COUNTED and new.n >= COUNTED and old.value is not None and new.value is not None
+        if old.value != new.value
     ]
 
 
@@ -233,10 +234,10 @@ def _table(found: ArtifactChange) -> Table:
     for of_class in found.classes[:_CLASSES_SHOWN]:
         where = f" ({of_class.split})" if of_class.split else ""
         table.add_row(
-            Text(clean(f"recall of {of_class.label}{where}")),
-            format_metric("recall", of_class.before),
-            format_metric("recall", of_class.after),
-            format_points("recall", of_class.after - of_class.before),
+            Text(clean(f"{of_class.metric.replace('_', ' ')} of {of_class.label}{where}")),
+            format_metric(of_class.metric, of_class.before),
+            format_metric(of_class.metric, of_class.after),
+            format_points(of_class.metric, of_class.after - of_class.before),
         )
     if len(found.classes) > _CLASSES_SHOWN:
         table.add_row(f"{len(found.classes) - _CLASSES_SHOWN} more classes changed", "", "", "")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeglm.report.types import Drop, Metric
 
 MISSING = "-"
-_SHARES = ("accuracy", "recall", "precision", "f1", "top")
+_SHARES = ("accuracy", "recall", "precision", "f1", "top", "iou", "map", "rate")
 
 
 def significant(value: float, digits: int = 3) -> str:

@@ -29,15 +29,22 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClassResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Recall of one class."""
+    """The figure of one class: its recall where whole samples are classified."""
 
     label: str
-    n: int
-    recall: float | None  # None: there is no sample of it
-    drop: float | None = None  # baseline recall minus this one; None on the baseline itself
+    n: int  # samples, images or things of it
+    recall: float | None = None  # None: there is no sample of it, or the figure is another
+    metric: str = "recall"  # what ``value`` is: recall | iou | average_precision
+    value: float | None = None  # None: there is no sample of it
+    drop: float | None = None  # baseline's value minus this one; None on the baseline itself
     ci95: tuple[float, float] | None = None  # of ``drop``, paired on the same samples
     worse: int | None = None  # samples of this class right before and wrong now
     better: int | None = None  # wrong before and right now
+
+    def __post_init__(self) -> None:
+        """Fill in ``value`` where only ``recall`` is known, as in a report of before there were other figures."""
+        if self.metric == "recall" and self.value is None:
+            msgspec.structs.force_setattr(self, "value", self.recall)
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +65,15 @@ class SliceResult(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     value: float | None  # None: there is no sample of it
     drop: Drop | None = None  # None on the baseline itself
+
+
+class RobustnessResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The metric on samples of the split that decides, after they were changed as the recipe's `robustness` says."""
+
+    name: str  # noise std=0.1
+    metric: Metric  # on the changed samples
+    unchanged: float  # the same metric on the same samples as they were
+    drop: Drop | None = None  # against the baseline, which sees the same changed samples; None on the baseline itself
 
 
 class SplitResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +122,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     confusion: list[list[int]] = []
     drop: Drop | None = None
     slices: list[SliceResult] = []
+    robustness: list[RobustnessResult] = []  # in the recipe's order; on at most 2,000 samples
     splits: dict[str, SplitResult] = {}  # the further evaluation splits, by name
     latency_ms: Latency | None = None  # 1 thread, rows as in the recipe's `serve.batch`
     latency_ms_extra: list[Latency] = []  # 2 threads
