@@ -88,13 +88,14 @@ def make_manifest(
 ) -> Manifest:
     """Return the manifest of a result; ``outputs`` are those of the first artifact on the evaluation data."""
     recipe = project.recipe
-    preprocess = tuple(ProcessOp(step.op, step.settings) for step in recipe.preprocess)
+    preprocess, used = project.board_preprocess.ops, project.board_preprocess.files
     postprocess = tuple(ProcessOp(step.op, step.settings) for step in recipe.postprocess)
     # what a board would do differently makes another version, and nothing else does; nor does the order of artifacts,
     # which follows measured speed and may change from run to run
     served = () if recipe.serve.batch == 1 else (recipe.serve.batch,)
     files_made = sorted(file.sha256 for _, file, _ in artifacts)
-    behaviour = (files_made, preprocess, postprocess, project.data.labels, *served)
+    read = ({name: hashlib.sha256(content).hexdigest() for name, content in used.items()},) if used else ()
+    behaviour = (files_made, preprocess, postprocess, project.data.labels, *served, *read)
     return Manifest(
         schema=MANIFEST_SCHEMA,
         name=recipe.name,

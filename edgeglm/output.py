@@ -20,7 +20,7 @@ STAGING = ".staging"  # where a result lies until it is whole
 SCHEMES = ("", ".none", ".fp16", ".dynamic-int8", ".static-int8")
 OURS = (
     *(f"model{scheme}.{file_format}" for scheme in SCHEMES for file_format in ("onnx", "tflite")),
-    *("report.json", "report.html", "recipe.resolved.yaml", "golden", "steps", "rejected"),
+    *("report.json", "report.html", "recipe.resolved.yaml", "golden", "preprocess", "steps", "rejected"),
 )
 
 

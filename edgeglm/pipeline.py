@@ -201,6 +201,7 @@ def _publish(
             texts[golden] = golden_file(project, artifact.file, rows)
         folder.add(prefix + artifact.name, artifact.file.built.path)
         entries.append((artifact.name, artifact.file, golden))
+    texts |= project.board_preprocess.files
     for name, content in texts.items():
         folder.add(name, content)
     if rejected:

@@ -13,6 +13,7 @@ from edgeglm_agent.processing import Postprocess, Preprocess, ProcessingError
 from edgeglm_agent.processing.ranking import TopK
 from edgeglm_agent.wire import ProcessOp
 
+from edgeglm.board_files import BoardPreprocess, read_board_preprocess
 from edgeglm.boards import BOARDS, Board
 from edgeglm.cache import make_key
 from edgeglm.errors import ModelError, RecipeError, UserError
@@ -46,6 +47,7 @@ class Project:
 
     recipe: Recipe
     board: Board
+    board_preprocess: BoardPreprocess  # what the board does to inputs
     entries: Entries
     data: Data
     original: Model | ModelFile
@@ -71,7 +73,7 @@ def open_project(
     """
     recipe = loaded.recipe
     entries = Entries(loaded.folder)
-    preprocess = Preprocess([ProcessOp(step.op, step.settings) for step in recipe.preprocess])
+    preprocess = Preprocess([ProcessOp(step.op, step.settings) for step in recipe.preprocess], folder=loaded.folder)
     labels = _labels(loaded)
     for key, value in (("model", model), ("data", data)):
         if value is None and isinstance(getattr(recipe, key), GivenModel | GivenData):
@@ -82,6 +84,7 @@ def open_project(
                 code="source-object",
             )
     log.stage("data")
+    board_preprocess = read_board_preprocess(recipe.preprocess, loaded.folder)
     if data is None:
         loaded_data = recipe.data.load(
             entries, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed
@@ -140,6 +143,7 @@ def open_project(
     return Project(
         recipe=recipe,
         board=BOARDS[recipe.target],
+        board_preprocess=board_preprocess,
         entries=entries,
         data=loaded_data,
         original=original,

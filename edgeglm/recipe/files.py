@@ -62,6 +62,7 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
         found.append(_given(loaded, "data"))
     elif isinstance(data, ImagesData):
         found.append(_images(loaded, data))
+    found += _operation_files(loaded)
     if isinstance(recipe.labels, str):
         found.append(_labels(loaded, recipe.labels))
     for index, step in enumerate(recipe.steps):
@@ -70,6 +71,19 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
             key = f"steps[{index}].{step.__struct_config__.tag}.augment"
             found.append(entry_problem(augment, loaded, key, given=None))
     return [problem for problem in found if problem is not None]
+
+
+def _operation_files(loaded: LoadedRecipe) -> list[Problem | None]:
+    """Look for the files that operations of `preprocess` read, such as a tokenizer."""
+    if not loaded.recipe.preprocess:
+        return []
+    from edgeglm_agent.processing import PRE_OPERATIONS  # takes NumPy along: only when used
+
+    return [
+        _missing(loaded, str(step.settings[name]), f"preprocess[{index}].{step.op}.{name}")
+        for index, step in enumerate(loaded.recipe.preprocess)
+        for name in PRE_OPERATIONS[step.op].files
+    ]
 
 
 def _given(loaded: LoadedRecipe, key: str) -> Problem:

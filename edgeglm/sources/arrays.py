@@ -44,7 +44,7 @@ def as_array(value: Any, what: str, where: str) -> np.ndarray:
             f"{what} cannot be used as an array of numbers: they are text, such as {array.flat[0]!s:.40}",
             hint="map names to 0..n-1, in the order of the recipe's `labels`"
             if what.startswith(("targets", "a target"))
-            else "return numbers: a network takes no text",
+            else "begin `preprocess` with `- tokenize: {tokenizer: tokenizer.json, length: 64}`: networks take numbers",
             where=where,
             code="data-dtype",
         )
@@ -52,6 +52,20 @@ def as_array(value: Any, what: str, where: str) -> np.ndarray:
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise _no_numbers(what, f"of type {kind}", where)
     return array
+
+
+def as_input(value: Any, what: str, where: str, preprocess: Preprocess) -> np.ndarray:
+    """Return an input as an array: of numbers, or where ``preprocess`` takes texts also of these, as they are.
+
+    Raises:
+        DataError: It is neither.
+    """
+    if preprocess.takes_texts:
+        if isinstance(value, str):
+            return np.array(value, dtype=object)  # NumPy's own texts lose NULs, and pad all to one length
+        if isinstance(value, np.ndarray | list | tuple) and len(value) and isinstance(value[0], str):
+            return np.array(list(value), dtype=object)
+    return as_array(value, what, where)
 
 
 def preprocessed(inputs: Mapping[str, np.ndarray | Sequence[np.ndarray]], preprocess: Preprocess, where: str) -> Arrays:
@@ -74,7 +88,7 @@ def preprocessed(inputs: Mapping[str, np.ndarray | Sequence[np.ndarray]], prepro
         ready: Arrays = preprocess.batch(dict(inputs))
     except ProcessingError as error:
         if "different shapes" in error.message:
-            hint = _shape_hint({row.ndim for rows in inputs.values() for row in rows})
+            hint = _shape_hint({np.ndim(row) for rows in inputs.values() for row in rows})
             raise DataError(error.message, where=where, hint=hint, code="data-shape") from error
         raise DataError(
             error.message,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from edgeglm.errors import DataError
-from edgeglm.sources.arrays import INPUT, as_array, preprocessed
+from edgeglm.sources.arrays import INPUT, as_input, preprocessed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ class DatasetSplit:
     preprocess: Preprocess
     guard: Callable[[], AbstractContextManager[None]]  # user code runs inside
     indices: np.ndarray  # of the dataset
-    input_names: tuple[str, ...]
+    given_names: tuple[str, ...]  # of the inputs, as the dataset has them
     where: str  # of the data, for errors
     targets: np.ndarray | None = None
 
@@ -59,7 +59,14 @@ class DatasetSplit:
         if not count:
             return split
         first = split.samples(np.arange(1))[0][0]
-        return replace(split, input_names=tuple(first) if isinstance(first, dict) else (INPUT,))
+        return replace(split, given_names=tuple(first) if isinstance(first, dict) else (INPUT,))
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in the order the model takes them."""
+        if not self.preprocess.takes_texts:
+            return self.given_names
+        return tuple(self.rows(np.arange(1)))  # one text becomes several inputs
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -96,7 +103,7 @@ class DatasetSplit:
 
     def inputs_of(self, samples: list[tuple[Any, Any]]) -> Arrays:
         """Return the preprocessed inputs of samples, stacked."""
-        columns: dict[str, list[np.ndarray]] = {name: [] for name in self.input_names}
+        columns: dict[str, list[np.ndarray]] = {name: [] for name in self.given_names}
         for value, _ in samples:
             named = value if isinstance(value, dict) else {INPUT: value}
             if set(named) != set(columns):
@@ -107,5 +114,5 @@ class DatasetSplit:
                     code="data-shape",
                 )
             for name in columns:
-                columns[name].append(as_array(named[name], f"input `{name}`", self.where))
+                columns[name].append(as_input(named[name], f"input `{name}`", self.where, self.preprocess))
         return preprocessed(columns, self.preprocess, self.where)

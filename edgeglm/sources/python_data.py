@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeglm.data import ArraySplit
 from edgeglm.errors import DataError
-from edgeglm.sources.arrays import INPUT, as_array, preprocessed
+from edgeglm.sources.arrays import INPUT, as_array, as_input, preprocessed
 from edgeglm.sources.checking import assemble
 from edgeglm.sources.dataset import DatasetSplit, is_dataset
 
@@ -112,7 +112,8 @@ def _split(
     named = inputs if isinstance(inputs, dict) else {INPUT: inputs}
     arrays: dict[str, np.ndarray] = {}
     for name, values in named.items():
-        arrays[str(name)] = as_array(values, "inputs" if named is not inputs else f"input `{name}`", where)
+        what = "inputs" if named is not inputs else f"input `{name}`"
+        arrays[str(name)] = as_input(values, what, where, preprocess)
     return array_split(arrays, None if targets is None else as_array(targets, "targets", where), preprocess, where)
 
 

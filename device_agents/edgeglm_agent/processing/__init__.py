@@ -11,7 +11,7 @@ from edgeglm_agent.processing._base import (
     ProcessingError,
 )
 from edgeglm_agent.processing.arrays import to_layout
-from edgeglm_agent.processing.pipeline import OPERATIONS, POST_OPERATIONS, PRE_OPERATIONS, Preprocess
+from edgeglm_agent.processing.pipeline import OPERATIONS, POST_OPERATIONS, PRE_OPERATIONS, Preprocess, Sample
 from edgeglm_agent.processing.postprocess import Postprocess, Result
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "Preprocess",
     "ProcessingError",
     "Result",
+    "Sample",
     "to_layout",
 ]

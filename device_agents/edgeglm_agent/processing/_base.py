@@ -29,6 +29,7 @@ class PreOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Base of what is done to an input; one sample at a time, or to a whole batch where that is the same."""
 
     vectorised: ClassVar[bool] = False  # whether ``apply_batch`` takes all samples at once, to the same bits
+    files: ClassVar[tuple[str, ...]] = ()  # settings that name a file, which travels with the artifacts
 
     input: str | None = None  # name of the one model input it is for; None: every one that looks like an image
 

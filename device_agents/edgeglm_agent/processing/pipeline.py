@@ -1,13 +1,10 @@
-"""Operations in a row: what they have in common, and what happens before a model."""
+"""The operations there are, and those before a model in a row."""
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec
 import numpy as np
 
 from edgeglm_agent.processing._base import Frame, Placement, PostOperation, PreOperation, ProcessingError
@@ -18,8 +15,15 @@ from edgeglm_agent.processing.dequantize import Dequantize
 from edgeglm_agent.processing.ranking import Argmax, Labels, Softmax, TopK
 from edgeglm_agent.processing.reconstruction import ReconstructionError
 from edgeglm_agent.processing.resize import Resize
+from edgeglm_agent.processing.series import Window
+from edgeglm_agent.processing.steps import OpLike, Steps, named_by, written
 from edgeglm_agent.processing.threshold import Threshold
-from edgeglm_agent.wire import ProcessOp
+from edgeglm_agent.processing.tokenize import Tokenize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeglm_agent.wire import ProcessOp
 
 PRE_OPERATIONS: dict[str, type[PreOperation]] = {
     "resize": Resize,
@@ -27,6 +31,8 @@ PRE_OPERATIONS: dict[str, type[PreOperation]] = {
     "grey": Grey,
     "normalise": Normalise,
     "layout": Layout,
+    "window": Window,
+    "tokenize": Tokenize,
 }
 POST_OPERATIONS: dict[str, type[PostOperation]] = {
     "dequantize": Dequantize,
@@ -42,42 +48,43 @@ POST_OPERATIONS: dict[str, type[PostOperation]] = {
 }
 OPERATIONS: dict[str, type[PreOperation] | type[PostOperation]] = {**PRE_OPERATIONS, **POST_OPERATIONS}
 
-Sample: TypeAlias = "np.ndarray | Mapping[str, np.ndarray]"  # of a model with one input, or with several by name
+Sample: TypeAlias = "np.ndarray | str | Mapping[str, Any]"  # of a model with one input, or with several by name
 
 _INTEGERS = (np.dtype(np.int32), np.dtype(np.int64))  # tokens: they stay as they are
-_Op = TypeVar("_Op")
-
-
-class OpLike(Protocol):
-    """``wire.ProcessOp``, or whatever else names an operation and its settings."""
-
-    @property
-    def op(self) -> str:
-        """The operation's name."""
-        ...
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Its settings as written."""
-        ...
 
 
 class Preprocess:
     """What is done to samples before they enter a model."""
 
-    def __init__(self, ops: Sequence[OpLike] = ()) -> None:
-        """Check names and settings. Raises: ProcessingError, with the key of the fault."""
-        self._steps = Steps("preprocess", ops, PRE_OPERATIONS)
+    def __init__(self, ops: Sequence[OpLike] = (), *, folder: Path | None = None) -> None:
+        """Check names and settings, and keep what paths in them are relative to: the recipe's or manifest's folder.
+
+        Raises:
+            ProcessingError: With the key of the fault. Files that operations name are first read when they are used.
+        """
+        self._steps = Steps("preprocess", ops, PRE_OPERATIONS, POST_OPERATIONS)
+        self._folder = folder
+        for place, (key, op) in enumerate(self._steps.ops):
+            if isinstance(op, Tokenize) and place:
+                raise ProcessingError("stands first: it takes texts, and no other operation gives any", key=key)
+        first = self._steps.ops[0] if self._steps.ops else None
+        self._texts = (first[0], first[1]) if first and isinstance(first[1], Tokenize) else None
+        self._arrays = self._steps.ops[1:] if self._texts else self._steps.ops
 
     @classmethod
-    def of(cls, ops: Sequence[OpLike | str | Mapping[str, Any]]) -> Preprocess:
+    def of(cls, ops: Sequence[OpLike | str | Mapping[str, Any]], *, folder: Path | None = None) -> Preprocess:
         """Return the operations as a recipe writes them: ``["grey", {"resize": {"height": 32, "width": 32}}]``."""
-        return cls(written(ops, "preprocess"))
+        return cls(written(ops, "preprocess"), folder=folder)
 
     @property
     def ops(self) -> tuple[PreOperation, ...]:
         """The operations, checked, in their order."""
         return tuple(op for _, op in self._steps.ops)
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether an input is texts, which ``tokenize`` makes numbers of."""
+        return self._texts is not None
 
     def wire(self) -> tuple[ProcessOp, ...]:
         """Return the operations as the manifest carries them, every default spelt out."""
@@ -87,14 +94,18 @@ class Preprocess:
         """Return one sample ready for the model, without a batch axis, contiguous.
 
         Args:
-            sample: An array without a batch axis, or arrays by input name; any numeric type.
+            sample: An array without a batch axis (any numeric type), a text, or these by input name.
 
         Returns:
-            An array, or arrays by the same names: float32; int32 and int64 that no operation changed stay.
+            An array, or arrays by name: float32; int32 and int64 that no operation changed stay. Of a text there are
+            always names, those that ``tokenize`` gives.
 
         Raises:
             ProcessingError: An operation does not fit the sample; its key is named.
         """
+        if self._texts is not None:
+            texts = {name: [value] for name, value in sample.items()} if isinstance(sample, Mapping) else [sample]
+            sample = {name: values[0] for name, values in self._tokenized(texts).items()}
         if isinstance(sample, Mapping):
             self._check_names(sample)
             return {name: self._one(np.asarray(values), name, sample) for name, values in sample.items()}
@@ -104,8 +115,8 @@ class Preprocess:
         """Return many samples ready for the model; each is, bit for bit, what ``one`` returns.
 
         Args:
-            samples: An array with a batch axis first, a sequence of arrays without one (their sizes may differ),
-                or either by input name.
+            samples: An array with a batch axis first, a sequence of arrays without one (their sizes may differ) or
+                of texts, or either by input name.
 
         Returns:
             An array (N, ...), or arrays by name.
@@ -113,6 +124,8 @@ class Preprocess:
         Raises:
             ProcessingError: An operation does not fit, or the samples come out in different shapes.
         """
+        if self._texts is not None:
+            samples = self._tokenized(samples)
         if isinstance(samples, Mapping):
             self._check_names(samples)
             first = {name: np.asarray(values[0]) for name, values in samples.items() if len(values)}
@@ -133,7 +146,7 @@ class Preprocess:
         if not images:
             raise ProcessingError("no input is an image, in which boxes could lie", key="preprocess")
         name, shape = images[0]
-        ops = [(key, op) for key, op in self._steps.ops if _concerns(op, name, inputs)]
+        ops = [(key, op) for key, op in self._arrays if _concerns(op, name, inputs)]
         turned = next((op.to == "HWC" for _, op in ops if isinstance(op, Layout)), False)
         size = (shape[1], shape[2]) if turned and len(shape) == 3 else (shape[0], shape[1])
         placement = Placement(size)
@@ -143,24 +156,49 @@ class Preprocess:
                     placement = placement.then(op.placement(*placement.size))
         return Frame(size, placement)
 
+    def _tokenized(self, samples: np.ndarray | Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
+        """Return samples by input name, token numbers in the place of the texts."""
+        assert self._texts is not None  # asked before
+        key, op = self._texts
+        named_samples = dict(samples) if isinstance(samples, Mapping) else {"text": samples}
+        name = op.input or next(iter(named_samples))
+        if name not in named_samples:
+            raise ProcessingError(
+                f"the data has no input `{name}`; it has {', '.join(named_samples)}", key=f"{key}.input"
+            )
+        if op.input is None and len(named_samples) > 1:
+            raise ProcessingError(
+                f"which of {', '.join(named_samples)} is the text? name it by `input`", key=f"{key}.input"
+            )
+        result: dict[str, Any] = {}
+        for given, values in named_samples.items():
+            if given != name:
+                result[given] = values
+                continue
+            if not len(values):
+                raise ProcessingError("no samples", key="preprocess")
+            with named_by(key):
+                result.update(op.tokens(values, self._folder))
+        return result
+
     def _check_names(self, inputs: Mapping[str, Any]) -> None:
-        for key, op in self._steps.ops:
+        for key, op in self._arrays:
             if op.input is not None and op.input not in inputs:
                 raise ProcessingError(
                     f"the data has no input `{op.input}`; it has {', '.join(inputs)}", key=f"{key}.input"
                 )
 
-    def _one(self, values: np.ndarray, name: str | None, inputs: Mapping[str, np.ndarray] | None) -> np.ndarray:
-        for key, op in self._steps.ops:
+    def _one(self, values: np.ndarray, name: str | None, inputs: Mapping[str, Any] | None) -> np.ndarray:
+        for key, op in self._arrays:
             if _concerns(op, name, inputs):
                 with named_by(key):
                     values = op.apply(values)
         return _ready(values)
 
-    def _batch(self, values: Any, name: str | None, inputs: Mapping[str, np.ndarray] | None) -> np.ndarray:
+    def _batch(self, values: Any, name: str | None, inputs: Mapping[str, Any] | None) -> np.ndarray:
         if not len(values):
             raise ProcessingError("no samples", key="preprocess")
-        ops = [(key, op) for key, op in self._steps.ops if _concerns(op, name, inputs)]
+        ops = [(key, op) for key, op in self._arrays if _concerns(op, name, inputs)]
         while ops and ops[0][1].vectorised and isinstance(values, np.ndarray):
             key, op = ops.pop(0)
             with named_by(key):
@@ -182,74 +220,7 @@ class Preprocess:
         return np.stack(rows)
 
 
-class Steps(Generic[_Op]):
-    """Operations with their keys, made from names and settings."""
-
-    def __init__(self, place: str, ops: Sequence[OpLike], known: Mapping[str, type[_Op]]) -> None:
-        self._place = place
-        self._names = [op.op for op in ops]
-        self.ops = [self._made(index, op, known) for index, op in enumerate(ops)]
-
-    def wire(self) -> tuple[ProcessOp, ...]:
-        """Return the operations as the manifest carries them, every default spelt out."""
-        return tuple(
-            ProcessOp(name, {key: value for key, value in msgspec.to_builtins(op).items() if value is not None})
-            for name, (_, op) in zip(self._names, self.ops, strict=True)
-        )
-
-    def _made(self, index: int, op: OpLike, known: Mapping[str, type[_Op]]) -> tuple[str, _Op]:
-        key = f"{self._place}[{index}]"
-        if op.op not in known:
-            if op.op in OPERATIONS:
-                other = "postprocess" if op.op in POST_OPERATIONS else "preprocess"
-                raise ProcessingError(f"`{op.op}` is an operation of `{other}`", key=key)
-            near = difflib.get_close_matches(op.op, known, 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
-            raise ProcessingError(f"unknown operation `{op.op}`; {hint}", key=key)
-        key = f"{key}.{op.op}"
-        try:
-            return key, msgspec.convert(dict(op.settings), known[op.op])
-        except msgspec.ValidationError as error:
-            message, _, path = str(error).partition(" - at `$")
-            unknown = re.search(r"unknown field `(.+)`", message)
-            if unknown:
-                fields = [field.encode_name for field in msgspec.structs.fields(known[op.op])]  # type: ignore[arg-type]
-                near = difflib.get_close_matches(unknown[1], fields, 1)
-                hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(fields)}"
-                message = f"unknown key `{unknown[1]}`; {hint}"
-            raise ProcessingError(message, key=key + path.rstrip("`")) from error
-
-
-class named_by:  # noqa: N801 - reads as a statement
-    """Add an operation's key to what it raises."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ProcessingError) and not error.key:
-            raise ProcessingError(error.message, key=self._key) from error
-
-
-def written(ops: Sequence[OpLike | str | Mapping[str, Any]], place: str) -> list[OpLike]:
-    """Return operations written as names, or as a mapping from one name to its settings."""
-    made: list[OpLike] = []
-    for index, op in enumerate(ops):
-        if isinstance(op, str):
-            made.append(ProcessOp(op))
-        elif not isinstance(op, Mapping):
-            made.append(op)
-        elif len(op) == 1 and isinstance(settings := next(iter(op.values())), Mapping | None):
-            made.append(ProcessOp(str(next(iter(op))), dict(settings or {})))
-        else:
-            raise ProcessingError("write an operation as `name` or `name: {key: value}`", key=f"{place}[{index}]")
-    return made
-
-
-def _concerns(op: PreOperation, name: str | None, inputs: Mapping[str, np.ndarray] | None) -> bool:
+def _concerns(op: PreOperation, name: str | None, inputs: Mapping[str, Any] | None) -> bool:
     """Return whether an operation is for this input: the one it names, else every image, else the only one."""
     if name is None or inputs is None:
         return True

@@ -17,8 +17,9 @@ from edgeglm_agent.processing._base import (
     Prediction,
     ProcessingError,
 )
-from edgeglm_agent.processing.pipeline import POST_OPERATIONS, OpLike, Steps, named_by, written
+from edgeglm_agent.processing.pipeline import POST_OPERATIONS, PRE_OPERATIONS
 from edgeglm_agent.processing.ranking import Labels
+from edgeglm_agent.processing.steps import OpLike, Steps, named_by, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ class Postprocess:
 
     def __init__(self, ops: Sequence[OpLike] = (), labels: Sequence[str] = ()) -> None:
         """Check names, settings and order. Raises: ProcessingError, with the key of the fault."""
-        self._steps = Steps("postprocess", ops, POST_OPERATIONS)
+        self._steps = Steps("postprocess", ops, POST_OPERATIONS, PRE_OPERATIONS)
         kinds: tuple[Kind, ...] = ("outputs",)
         picked_by = ""
         for place, (key, op) in enumerate(self._steps.ops):
