@@ -34,12 +34,17 @@ class MadeArtifact:
     outputs: dict[str, Arrays]  # split -> outputs
 
 
+def served_rows(project: Project) -> Arrays:
+    """Return as many rows of real data as are served at a time."""
+    evaluation = project.data.evaluation
+    return evaluation.rows(np.arange(project.recipe.serve.batch) % len(evaluation))
+
+
 def measure_files(project: Project, files: dict[str, File], log: Log) -> dict[str, dict[int, Measured]]:
     """Return name -> threads -> figures; everything of one thread count is interleaved in one run."""
     from edgeglm.measure.latency import measure_latency
 
-    evaluation = project.data.evaluation
-    rows = evaluation.rows(np.arange(project.recipe.serve.batch) % len(evaluation))
+    rows = served_rows(project)
     figures: dict[str, dict[int, Measured]] = {name: {} for name in files}
     for threads in (1, 2):
         chosen = files if threads == 1 else {n: f for n, f in files.items() if not n.startswith("step")}
@@ -68,6 +73,7 @@ def baseline_side(project: Project, file: File, evaluator: Evaluator, figures: d
         latency_ms=figures[1].latency,
         latency_ms_extra=_extra(figures),
         peak_rss_bytes=figures[1].peak_rss_bytes,
+        **_costs(project, file),
         warnings=list(file.built.warnings),
         **evaluator.side(evaluator.baseline, is_baseline=True),
     )
@@ -142,6 +148,7 @@ def artifact_side(
         latency_ms=latency,
         latency_ms_extra=_extra(figures),
         peak_rss_bytes=figures[1].peak_rss_bytes,
+        **_costs(project, file),
         warnings=[*file.built.warnings, *_warnings(project, artifact, size_ratio, speedup, passed=parity.passed)],
         **evaluator.side(artifact.outputs),
     )
@@ -162,6 +169,19 @@ def _warnings(
     if not passed:
         warnings.append("its outputs differ from the network's more than its scheme explains")
     return warnings
+
+
+def _costs(project: Project, file: File) -> dict[str, Any]:
+    """Return where the bytes and the milliseconds of a file are."""
+    from edgeglm.measure.layers import layer_bytes
+    from edgeglm.measure.profile import operator_times
+
+    path, file_format = file.built.path, file.built.format
+    rows = served_rows(project)
+    return {
+        "layer_bytes": layer_bytes(path, file_format),
+        "operator_ms": operator_times(path, file_format, rows, model_inputs=project.original.inputs),
+    }
 
 
 def _counts(model: Model | ModelFile, file: File) -> dict[str, Any]:

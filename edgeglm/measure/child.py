@@ -65,6 +65,12 @@ def _answer(
             frames.write_frame(replies, frames.Times(time_runs(engine, inputs, request.runs, request.warmup)))
         elif isinstance(request, frames.AskPeakRss):
             frames.write_frame(replies, frames.PeakRss(peak_rss_bytes()))
+        elif isinstance(request, frames.Profile):
+            from edgeglm.measure.profile import profile_file
+
+            typed = {spec.name: inputs[spec.name].astype(spec.dtype) for spec in engine.inputs}
+            types = profile_file(path, format, typed, runs=request.runs, warmup=request.warmup)
+            frames.write_frame(replies, frames.Profiled(types))
         else:
             from edgeglm.measure.execution import executed_operators  # needs onnx: not a cost of serving
 

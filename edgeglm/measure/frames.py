@@ -51,6 +51,14 @@ class AskOperators(msgspec.Struct, frozen=True, tag=True):
     """Say which operators the runtime really executes."""
 
 
+class Profile(msgspec.Struct, frozen=True, tag=True):
+    """Run the model on the arrays that follow with the runtime's profiler on."""
+
+    arrays: list[ArrayHead]
+    runs: int
+    warmup: int
+
+
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The model is loaded."""
 
@@ -84,6 +92,12 @@ class Operators(msgspec.Struct, frozen=True, tag=True):
     nodes: list[tuple[str, str]]
 
 
+class Profiled(msgspec.Struct, frozen=True, tag=True):
+    """How long operators took: type, number, milliseconds a run."""
+
+    types: list[tuple[str, int, float]]
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The engine raised; the child goes on when it had loaded its model."""
 
@@ -91,8 +105,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Request: TypeAlias = Run | Time | AskPeakRss | AskOperators
-Reply: TypeAlias = Ready | Outputs | Times | PeakRss | Operators | Failed
+Request: TypeAlias = Run | Time | AskPeakRss | AskOperators | Profile
+Reply: TypeAlias = Ready | Outputs | Times | PeakRss | Operators | Profiled | Failed
 
 request_decoder = msgspec.msgpack.Decoder(Request)
 reply_decoder = msgspec.msgpack.Decoder(Reply)

@@ -44,7 +44,7 @@ class OnnxGraph:
         """Return type -> bytes of all constants."""
         sizes: dict[str, int] = {}
         for tensor in self._constants():
-            name, bits = _type(tensor.data_type)
+            name, bits = type_of(tensor.data_type)
             sizes[name] = sizes.get(name, 0) + -(-math.prod(tensor.dims) * bits // 8)
         return sizes
 
@@ -168,7 +168,7 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from _graphs(inner)
 
 
-def _type(data_type: int) -> tuple[str, int]:
+def type_of(data_type: int) -> tuple[str, int]:
     """Return a type's name, as NumPy writes it, and its width in bits."""
     name = TensorProto.DataType.Name(data_type).lower()
     if name.endswith("int4") or name.startswith("float4"):

@@ -105,6 +105,11 @@ class Runner:
         self._request(frames.AskOperators())
         return self._reply(frames.Operators).nodes
 
+    def profile(self, inputs: Arrays, *, runs: int, warmup: int = 0) -> list[tuple[str, int, float]]:
+        """Return type, number and milliseconds a run of the operators, as the runtime tells. Raises: as ``run``."""
+        self._request(frames.Profile(frames.heads(inputs), runs, warmup), inputs)
+        return self._reply(frames.Profiled).types
+
     def close(self, *, kill: bool = False) -> None:
         """End the child and wait for it; with ``kill`` at once, otherwise when it has read to the end."""
         if kill:

@@ -110,6 +110,22 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool  # float: max_abs <= 1e-4 * max_ref; quantized: cosine >= .99 or argmax agreement >= .99
 
 
+class LayerBytes(msgspec.Struct, frozen=True, kw_only=True):
+    """Constants of one layer of a file."""
+
+    layer: str  # "": all the others
+    dtypes: dict[str, int]  # type -> bytes
+    layers: int = 1  # how many this stands for
+
+
+class OperatorTime(msgspec.Struct, frozen=True, kw_only=True):
+    """All operators of one type, as the runtime's profiler times them on this host, on 1 thread."""
+
+    operator: str
+    count: int
+    ms: float  # a run, all of them together
+
+
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One measured side: the baseline, the network after a step, an artifact."""
 
@@ -127,6 +143,8 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: Latency | None = None  # 1 thread, rows as in the recipe's `serve.batch`
     latency_ms_extra: list[Latency] = []  # 2 threads
     peak_rss_bytes: int | None = None
+    layer_bytes: list[LayerBytes] = []  # largest first
+    operator_ms: list[OperatorTime] = []  # longest first; empty: the runtime does not tell
     warnings: list[str] = []
 
 
