@@ -33,6 +33,7 @@ class Evaluator:
     project: Project
     cache: Cache
     baseline: dict[str, Arrays] = field(default_factory=dict)  # split -> outputs
+    _judged: dict[str, Arrays] = field(default_factory=dict)  # split -> what of the baseline's is judged
 
     def predict_torch(self, model: Model, key: str) -> dict[str, Arrays]:
         """Return split -> outputs of a torch network; ``key`` identifies its weights."""
@@ -61,16 +62,21 @@ class Evaluator:
 
     def results(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, SplitResult]:
         """Return split -> result, paired with the baseline unless this is it."""
-        task, data = self.project.recipe.task, self.project.data
+        judge, data = self.project.judge, self.project.data
         return {
-            name: task.evaluate(
-                outputs[name],
+            name: judge.evaluate(
+                self._baseline_judged(name) if is_baseline else judge.prepared(outputs[name], data.splits[name]),
                 data.splits[name].targets,
                 data.labels,
-                None if is_baseline else self.baseline[name],
+                None if is_baseline else self._baseline_judged(name),
             )
             for name in data.eval_splits
         }
+
+    def _baseline_judged(self, split: str) -> Arrays:
+        if split not in self._judged:
+            self._judged[split] = self.project.judge.prepared(self.baseline[split], self.project.data.splits[split])
+        return self._judged[split]
 
     def side(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, Any]:
         """Return the fields of a ``report.types.Side`` that say how good it is."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgeglm.recipe import LoadedRecipe, Recipe
     from edgeglm.sources import ModelSource
     from edgeglm.steps import StepConfig
+    from edgeglm.tasks import Judge
 
 _ENTRY = re.compile(r"[^:\s]+:[A-Za-z_]\w*")
 SAMPLE_ROWS = 8  # rows of the evaluation split that shapes and exports are tried on
@@ -57,6 +58,7 @@ class Project:
     weights_sha256: str
     versions: dict[str, str]
     key: str  # covers model, data, code, versions, threads, seed
+    judge: Judge  # the recipe's task, with what it needs of this run
 
 
 def open_project(
@@ -114,7 +116,8 @@ def open_project(
     if recipe.task.output is None and len(original.outputs) > 1:
         recipe = _with_output(recipe, original.outputs, log)
     _check_ranking(recipe, original.outputs)
-    _check_postprocess(recipe, original, loaded_data.labels)
+    postprocess = _check_postprocess(recipe, original, loaded_data.labels)
+    judge = recipe.task.bind(entries=entries, postprocess=postprocess)
     if isinstance(original, Model):
         from edgeglm.nn.loading import state_sha256
 
@@ -153,6 +156,7 @@ def open_project(
         weights_sha256=weights,
         versions=versions,
         key=key,
+        judge=judge,
     )
 
 
@@ -186,18 +190,16 @@ def _check_ranking(recipe: Recipe, outputs: Sequence[TensorSpec]) -> None:
             )
 
 
-def _check_postprocess(recipe: Recipe, original: Model | ModelFile, labels: Sequence[str]) -> None:
-    """Try `postprocess` on zeros of the model's shapes, where all are known. Raises: RecipeError."""
-    if not recipe.postprocess or any(-1 in spec.shape for spec in (*original.inputs, *original.outputs)):
-        return
-    inputs, outputs = (
-        {spec.name: np.zeros((1, *spec.shape), spec.dtype) for spec in specs}
-        for specs in (original.inputs, original.outputs)
-    )
+def _check_postprocess(recipe: Recipe, original: Model | ModelFile, labels: Sequence[str]) -> Postprocess:
+    """Return the recipe's `postprocess`, tried on zeros of the model's shapes where all are known.
+
+    Raises:
+        RecipeError: An operation does not fit the model.
+    """
+    ops = [ProcessOp(step.op, step.settings) for step in recipe.postprocess]
     try:
-        Postprocess([ProcessOp(step.op, step.settings) for step in recipe.postprocess], labels).batch(
-            outputs, inputs=inputs
-        )
+        postprocess = Postprocess(ops, labels)
+        _try_postprocess(postprocess, original)
     except ProcessingError as error:
         raise RecipeError(
             error.message,
@@ -205,6 +207,17 @@ def _check_postprocess(recipe: Recipe, original: Model | ModelFile, labels: Sequ
             hint=f"the model puts out {', '.join(f'`{spec.name}` {list(spec.shape)}' for spec in original.outputs)}",
             code="recipe-conflict",
         ) from error
+    return postprocess
+
+
+def _try_postprocess(postprocess: Postprocess, original: Model | ModelFile) -> None:
+    if not postprocess.ops or any(-1 in spec.shape for spec in (*original.inputs, *original.outputs)):
+        return
+    inputs, outputs = (
+        {spec.name: np.zeros((1, *spec.shape), spec.dtype) for spec in specs}
+        for specs in (original.inputs, original.outputs)
+    )
+    postprocess.batch(outputs, inputs=inputs)
 
 
 def step_entries(step: StepConfig) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ from edgeglm.sources import (
 )
 from edgeglm.sources.npz import Fractions
 from edgeglm.steps import step_types
-from edgeglm.tasks import Classification
+from edgeglm.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTIONS: dict[str, str] = {  # keys of the recipe whose values have a section of their own
@@ -116,7 +116,7 @@ def reference() -> str:
     parts += [_section(f"`source: {_tag(cls)}`", cls) for cls in (PythonData, NpzData, ImagesData, GivenData)]
     parts.append(_section("fractions", Fractions))
     parts.append('## task\n\nWhat "good" means; `kind` says which of these it is.\n')
-    parts.append(_section(f"`kind: {_tag(Classification)}`", Classification))
+    parts += [_section(f"`kind: {_tag(cls)}`", cls) for cls in TASKS]
     parts.append(
         "## steps\n\nA list; each item is `- name: {settings}`. Steps run in this order, each on what the one before"
         " it made.\n"

@@ -8,7 +8,8 @@ from __future__ import annotations
 from functools import cache
 
 from edgeglm.plugins import with_plugins
-from edgeglm.tasks._base import TaskConfig
+from edgeglm.tasks._base import Judge, TaskConfig
+from edgeglm.tasks.anomaly import Anomaly
 from edgeglm.tasks.classification import Classification
 from edgeglm.tasks.embedding import Embedding
 from edgeglm.tasks.regression import Forecasting, Regression
@@ -16,10 +17,24 @@ from edgeglm.tasks.regression import Forecasting, Regression
 GROUP = "edgeglm.tasks"
 
 
+TASKS: tuple[type[TaskConfig], ...] = (Classification, Embedding, Regression, Forecasting, Anomaly)
+
+
 @cache
 def task_types() -> dict[str, type[TaskConfig]]:
     """Return kind -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins((Classification, Embedding, Regression, Forecasting), TaskConfig, group=GROUP)
+    return with_plugins(TASKS, TaskConfig, group=GROUP)
 
 
-__all__ = ["GROUP", "Classification", "Embedding", "Forecasting", "Regression", "TaskConfig", "task_types"]
+__all__ = [
+    "GROUP",
+    "TASKS",
+    "Anomaly",
+    "Classification",
+    "Embedding",
+    "Forecasting",
+    "Judge",
+    "Regression",
+    "TaskConfig",
+    "task_types",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -12,16 +12,32 @@ from edgeglm.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeglm_agent.processing import Postprocess
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data
+    from edgeglm.data import Arrays, Data, Split
     from edgeglm.report.types import SplitResult
+    from edgeglm.sources.entry import Entries
 
 
 # What training makes small (edgeglm/nn/objectives.py): classes: cross entropy of logits (N, K); values: squared error
 # of numbers; embedding: the angle to the teacher's output; reconstruction: squared error to the input; outputs: squared
 # error to all of the teacher's outputs.
 ObjectiveName: TypeAlias = Literal["classes", "values", "embedding", "reconstruction", "outputs"]
+
+
+class Judge(Protocol):
+    """What judges the outputs of a run: a task, with what it needs of the run at hand."""
+
+    def prepared(self, outputs: Arrays, split: Split) -> Arrays:
+        """Return what is judged: see ``TaskConfig.prepared``."""
+        ...
+
+    def evaluate(
+        self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None
+    ) -> SplitResult:
+        """Return the metric over what ``prepared`` gave: see ``TaskConfig.evaluate``."""
+        ...
 
 
 class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,16 +93,45 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
             UserError: They do not. By default nothing is refused.
         """
 
+    def bind(self, *, entries: Entries, postprocess: Postprocess) -> Judge:
+        """Return what judges a run; by default the task itself, which needs outputs and targets alone.
+
+        Args:
+            entries: Resolves `path.py:function` relative to the recipe.
+            postprocess: The recipe's operations on outputs.
+
+        Raises:
+            UserError: The task cannot judge with these.
+        """
+        del entries, postprocess
+        return self
+
+    def prepared(self, outputs: Arrays, split: Split) -> Arrays:
+        """Return what is judged, by name, (N, ...): the outputs, and what must be computed from the inputs, too.
+
+        Any part of the samples may be judged from it by ``evaluate``, without the inputs.
+
+        Args:
+            outputs: The model's outputs by name over a whole split.
+            split: The samples they are of, in the model's layout.
+        """
+        del split
+        return outputs
+
+    def classes_in(self, targets: np.ndarray) -> set[int]:
+        """Return the numbers of the classes that targets name; only of a task that judges by class."""
+        return {int(number) for number in np.unique(targets)}
+
     def evaluate(
         self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None
     ) -> SplitResult:
         """Return the metric over one split, and against a baseline what was lost.
 
         Args:
-            outputs: The model's outputs by name, (N, ...), over a whole split.
+            outputs: What ``prepared`` made of the model's outputs, by name, (N, ...).
             targets: (N, ...), or None where the data has none.
             labels: Names of the classes; empty: not known.
-            baseline: The original model's outputs on the same samples, in the same order. Without a ``drop`` in the
+            baseline: The same of the original model, on the same samples, in the same order. Without a ``drop`` in the
                 result, ``budget.metric_drop`` cannot be judged.
 
         Raises:

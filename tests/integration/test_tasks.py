@@ -1,0 +1,87 @@
+"""Every kind of task, from recipe to report, with a network of its kind that is small and real."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgeglm import compress
+from edgeglm.cache import Cache
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeglm.pipeline import Result
+
+
+def run(tmp_path: Path, network: nn.Module, data: dict[str, Any], **recipe: Any) -> Result:
+    """Compress a network with these keys of a recipe; everything on one thread and the CPU."""
+    artifacts = [{"format": "onnx"}, {"format": "onnx", "quantize": "static-int8"}]
+    keys = {"name": "tiny", "artifacts": artifacts, "threads": 1, "device": "cpu", **recipe}
+    return compress(keys, model=network, data=data, output=tmp_path / "out", cache=Cache(tmp_path / "cache"))
+
+
+def vibration(count: int, seed: int, *, faulty: bool) -> np.ndarray:
+    """Return windows (N, 16) that lie in a plane, or a little beside it."""
+    rng = np.random.default_rng(seed)
+    basis = np.random.default_rng(0).normal(size=(2, 16))
+    made = rng.normal(size=(count, 2)) @ basis + 0.05 * rng.normal(size=(count, 16))
+    return (made + faulty * 0.5 * rng.normal(size=(count, 16))).astype(np.float32)
+
+
+def test_an_autoencoder_is_trained_quantized_and_judged_by_what_it_finds(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 2), nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 16))
+    normal, faulty = vibration(240, 3, faulty=False), vibration(60, 4, faulty=True)
+    runs = np.arange(300) % 6
+    marks = np.repeat([0, 1], [240, 60])
+    data = {
+        "train": (vibration(512, 1, faulty=False), None),
+        "calibration": (vibration(64, 2, faulty=False), None),
+        "eval": (np.concatenate([normal, faulty]), np.stack([marks, runs], axis=1)),
+    }
+    result = run(
+        tmp_path,
+        network,
+        data,
+        task={"kind": "anomaly", "score": "squared-error", "false_alarm_rate": 0.05},
+        steps=[{"finetune": {"epochs": 30, "learning_rate": 0.01}}],
+        postprocess=["reconstruction-error", {"threshold": {"limit": 0.1}}],
+        budget={"metric_drop": 0.2},
+    )
+    report = result.report
+    assert report.baseline.metric is not None
+    assert report.baseline.metric.name == "auc"
+    step = report.steps[0]
+    assert step.metric is not None
+    assert step.metric.value > 0.95  # it learnt without labels
+    assert "loss" in step.notes[0]
+    for side in report.artifacts:
+        assert side.metric is not None
+        assert side.drop is not None
+        assert side.metric.value > 0.9
+        assert side.drop.method == "delong"
+        assert set(side.metrics_extra) >= {"threshold", "detection_rate", "runs_noticed", "lead_time_samples"}
+    assert report.budget.met is True
+    assert result.manifest is not None
+    assert [op.op for op in result.manifest.postprocess] == ["reconstruction-error", "threshold"]
+
+
+def test_a_network_that_puts_out_a_score_learns_the_originals(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 1))
+    inputs = np.concatenate([vibration(100, 3, faulty=False), vibration(100, 4, faulty=True)])
+    data = {"train": (vibration(256, 1, faulty=False), None), "eval": (inputs, np.repeat([0, 1], 100))}
+    result = run(
+        tmp_path,
+        network,
+        data,
+        task={"kind": "anomaly"},
+        steps=[{"prune": {"channel_ratio": 0.25}}, {"distill": {"epochs": 5, "alpha": 1.0}}],
+        budget={"metric_drop": 0.3},
+    )
+    assert [step.step for step in result.report.steps] == ["steps[0].prune", "steps[1].distill"]
+    assert all(side.drop is not None for side in result.report.artifacts)
