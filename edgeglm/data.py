@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
@@ -99,6 +99,7 @@ class Data:
     labels: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     sha256: str = ""
+    slices: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)  # split -> `device=a` -> (N,) bool
 
     @property
     def evaluation(self) -> Split:

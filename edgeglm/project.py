@@ -21,6 +21,7 @@ from edgeglm.host import entry_point_versions, module_versions, package_versions
 from edgeglm.model import Model, ModelFile
 from edgeglm.plugins import tag
 from edgeglm.schemes import GROUP as SCHEME_GROUP
+from edgeglm.slices import column_slices, with_entry_slices
 from edgeglm.sources import DATA_GROUP, MODEL_GROUP, GivenData, GivenModel, PythonData, PythonModel
 from edgeglm.sources.entry import Entries
 from edgeglm.steps import step_name
@@ -88,13 +89,15 @@ def open_project(
     log.stage("data")
     board_preprocess = read_board_preprocess(recipe.preprocess, loaded.folder)
     if data is None:
+        columns = {"slices": column_slices(recipe.slices)} if recipe.data.has_columns else {}
         loaded_data = recipe.data.load(
-            entries, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed
+            entries, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed, **columns
         )
     else:
         from edgeglm.sources import data_from_objects
 
         loaded_data = data_from_objects(data, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed)
+    loaded_data = with_entry_slices(loaded_data, recipe.slices, entries)
     for warning in loaded_data.warnings:
         log.warn(warning)
     for name, split in loaded_data.splits.items():

@@ -28,6 +28,7 @@ from edgeglm.sources import (
     OnnxModel,
     PythonData,
     PythonModel,
+    TextData,
     TfliteModel,
 )
 from edgeglm.sources.npz import Fractions
@@ -113,7 +114,7 @@ def reference() -> str:
         _section(f"`source: {_tag(cls)}`", cls) for cls in (PythonModel, HfModel, OnnxModel, TfliteModel, GivenModel)
     ]
     parts.append("## data\n\nWhere the samples come from; `source` says which of these it is.\n")
-    parts += [_section(f"`source: {_tag(cls)}`", cls) for cls in (PythonData, NpzData, ImagesData, GivenData)]
+    parts += [_section(f"`source: {_tag(cls)}`", cls) for cls in (PythonData, NpzData, ImagesData, TextData, GivenData)]
     parts.append(_section("fractions", Fractions))
     parts.append('## task\n\nWhat "good" means; `kind` says which of these it is.\n')
     parts += [_section(f"`kind: {_tag(cls)}`", cls) for cls in TASKS]

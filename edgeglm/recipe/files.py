@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.files import tidied
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
+from edgeglm.recipe.wording import ENTRY_PATTERN
 from edgeglm.sources import (
     GivenData,
     GivenModel,
@@ -21,12 +23,15 @@ from edgeglm.sources import (
     OnnxModel,
     PythonData,
     PythonModel,
+    TextData,
     TfliteModel,
 )
 from edgeglm.sources.hf_folder import check_folder
 from edgeglm.sources.image_folders import missing_split
 from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.pickle_scan import refuse_full_pickle
+from edgeglm.sources.split_files import find_files
+from edgeglm.sources.text import SUFFIXES as TEXT_SUFFIXES
 
 if TYPE_CHECKING:
     from edgeglm.recipe.load import LoadedRecipe
@@ -62,7 +67,13 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
         found.append(_given(loaded, "data"))
     elif isinstance(data, ImagesData):
         found.append(_images(loaded, data))
+    elif isinstance(data, TextData):
+        found.append(_split_files(loaded, data, TEXT_SUFFIXES))
     found += _operation_files(loaded)
+    for index, name in enumerate(recipe.slices):
+        if re.search(ENTRY_PATTERN, name):
+            given = dict.fromkeys(("inputs", "targets", "split"), "")
+            found.append(entry_problem(name, loaded, f"slices[{index}]", given=given))
     if isinstance(recipe.labels, str):
         found.append(_labels(loaded, recipe.labels))
     for index, step in enumerate(recipe.steps):
@@ -227,6 +238,14 @@ def _images(loaded: LoadedRecipe, data: ImagesData) -> Problem | None:
         loaded.where("data.path"),
         code="data-classes",
     )
+
+
+def _split_files(loaded: LoadedRecipe, data: TextData, suffixes: tuple[str, ...]) -> Problem | None:
+    try:
+        find_files(tidied(loaded.folder / data.path), suffixes, data.eval_splits, where=loaded.where("data.path"))
+    except EdgeglmError as error:
+        return error.problems[0]
+    return None
 
 
 def _labels(loaded: LoadedRecipe, name: str) -> Problem | None:

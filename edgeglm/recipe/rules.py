@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgeglm.plugins import tag
 from edgeglm.recipe.types import ArtifactConfig, Quantize
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
-from edgeglm.sources import ModelSource, NpzData
+from edgeglm.sources import DataSource, ModelSource, NpzData, TextData
 from edgeglm.steps import step_name
 from edgeglm.steps._training import TrainingConfig
 from edgeglm.tasks import TaskConfig
@@ -28,6 +28,8 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     _labels(walker)
     _shares(walker)
     _processing(walker)
+    _texts(walker)
+    _slices(walker)
     for key, value in list(walker.built.items()):
         augment = value.augment if isinstance(value, TrainingConfig) else None
         if augment is not None and re.search(ENTRY_PATTERN, augment) is None:
@@ -171,6 +173,35 @@ def _processing(walker: Walker) -> None:
         Postprocess(after or [], labels if isinstance(labels, list) else ["from the file"])
     except ProcessingError as error:
         walker.report(error.key, error.message, code=_CONFLICT)
+
+
+def _texts(walker: Walker) -> None:
+    """Texts are read only to be tokenized."""
+    if not isinstance(walker.built.get("data"), TextData):
+        return
+    first = next(iter(walker.built.get("preprocess") or []), None)
+    if first is None or first.op != "tokenize":
+        walker.report(
+            "data.source",
+            "texts are read, and nothing makes numbers of them",
+            "begin `preprocess` with `- tokenize: {tokenizer: tokenizer.json, length: 64}`",
+            code=_CONFLICT,
+        )
+
+
+def _slices(walker: Walker) -> None:
+    """A column is named where the data has columns, and a slice once."""
+    data, names = walker.built.get("data"), walker.built.get("slices") or []
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            walker.report(f"slices[{index}]", f"`{name}` is listed twice", "keep one of them", code=_CONFLICT)
+        elif re.search(ENTRY_PATTERN, name) is None and isinstance(data, DataSource) and not data.has_columns:
+            walker.report(
+                f"slices[{index}]",
+                f"data of `source: {tag(data)}` has no columns, such as `{name}`",
+                "name a function `path.py:function` that takes inputs, targets and split",
+                code=_CONFLICT,
+            )
 
 
 def _patterns(walker: Walker, key: str, patterns: list[str]) -> None:

@@ -63,6 +63,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     metric_drop: Annotated[float, Meta(ge=0)] | None = None  # a fraction: 0.01 is one point lost; rmse in its unit
     per_class_drop: Annotated[float, Meta(ge=0, le=1)] | None = None  # recall's, 0.01 is one point; n >= 30
+    per_slice_drop: Annotated[float, Meta(ge=0)] | None = None  # the metric's, in every slice; n >= 30
     size_mb: Annotated[float, Meta(gt=0)] | None = None  # 10^6 bytes, the artifact's file
     peak_rss_mb: Annotated[float, Meta(gt=0)] | None = None  # 10^6 bytes, a process that serves it on this host
     min_speedup: Annotated[float, Meta(gt=0)] | None = None  # baseline p50 / artifact p50, 1 thread
@@ -115,6 +116,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where steps train
     threads: Annotated[int, Meta(ge=1)] | None = None  # for training; None: every core
     steps: list[StepConfig] = []  # done to the network, in this order
+    slices: list[str] = []  # parts of the evaluation data: a column, or a function `path.py:function` of the samples
     serve: Serve = Serve()  # how the board will call the model
     golden: Golden = Golden()  # samples that travel with the artifacts
     budget: Budget = Budget()  # what the result may cost

@@ -17,6 +17,7 @@ from edgeglm.sources.images import ImagesData
 from edgeglm.sources.npz import NpzData
 from edgeglm.sources.onnx_file import OnnxModel
 from edgeglm.sources.python_entry import PythonData, PythonModel
+from edgeglm.sources.text import TextData
 from edgeglm.sources.tflite_file import TfliteModel
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def model_types() -> dict[str, type[ModelSource]]:
 @cache
 def data_types() -> dict[str, type[DataSource]]:
     """Return source -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins((PythonData, NpzData, ImagesData, GivenData), DataSource, group=DATA_GROUP)
+    return with_plugins((PythonData, NpzData, ImagesData, TextData, GivenData), DataSource, group=DATA_GROUP)
 
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "OnnxModel",
     "PythonData",
     "PythonModel",
+    "TextData",
     "TfliteModel",
     "data_from_objects",
     "data_types",

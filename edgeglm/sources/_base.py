@@ -42,6 +42,8 @@ class ModelSource(msgspec.Struct, tag_field="source", frozen=True, kw_only=True,
 class DataSource(msgspec.Struct, tag_field="source", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all sources of data: settings as fields, the work in ``load``."""
 
+    has_columns: ClassVar[bool] = False  # whether ``load`` takes ``slices`` too: names of columns, for ``Data.slices``
+
     def load(
         self, entries: Entries, *, preprocess: Preprocess, task: TaskConfig, labels: tuple[str, ...], seed: int
     ) -> Data:

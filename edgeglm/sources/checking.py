@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeglm.data import ArraySplit, Data, sample_digests
 from edgeglm.errors import DataError
+from edgeglm.slices import masks_of
 from edgeglm.sources.arrays import as_array
 from edgeglm.sources.dataset import DatasetSplit
 from edgeglm.sources.splitting import calibration_part
@@ -58,6 +59,7 @@ def assemble(
     seed: int,
     where: Mapping[str, str],
     warnings: Sequence[str] = (),
+    columns: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Data:
     """Return splits as data that may be trusted, or refuse them.
 
@@ -69,6 +71,7 @@ def assemble(
         seed: Decides which part of train is taken for calibration.
         where: Split name -> what to call it in an error.
         warnings: What the source has to say.
+        columns: Split name -> column name -> (N,) values that slices are made of; only evaluation splits count.
 
     Raises:
         DataError: See docs/errors.md, codes ``data-*`` and ``splits-overlap``.
@@ -105,6 +108,7 @@ def assemble(
         labels=labels,
         warnings=tuple(said),
         sha256=_fingerprint(ordered),
+        slices={name: masks_of((columns or {}).get(name, {}), where=where[name]) for name in eval_splits},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -10,6 +10,8 @@ from msgspec import Meta
 from edgeglm.sources._base import DataSource
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeglm_agent.processing import Preprocess
 
     from edgeglm.data import Data
@@ -28,6 +30,8 @@ class Fractions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class NpzData(DataSource, tag="npz", frozen=True, kw_only=True):
     """Arrays `<inputs>_<split>` and `<targets>_<split>`; or `<inputs>` and `<targets>`, divided by `fractions`."""
 
+    has_columns: ClassVar[bool] = True
+
     path: str  # the archive, relative to the recipe
     inputs: str | list[str] = "x"  # name of the array, or of several: then model inputs of those names
     targets: str = "y"  # name of the array of class numbers
@@ -38,9 +42,16 @@ class NpzData(DataSource, tag="npz", frozen=True, kw_only=True):
     )  # the first decides; all are reported and gated
 
     def load(
-        self, entries: Entries, *, preprocess: Preprocess, task: TaskConfig, labels: tuple[str, ...], seed: int
+        self,
+        entries: Entries,
+        *,
+        preprocess: Preprocess,
+        task: TaskConfig,
+        labels: tuple[str, ...],
+        seed: int,
+        slices: Sequence[str] = (),
     ) -> Data:
         """Read the arrays, and divide them where the archive does not."""
         from edgeglm.sources.npz_arrays import load_npz  # heavy: only when it runs
 
-        return load_npz(self, entries.folder, preprocess=preprocess, task=task, labels=labels, seed=seed)
+        return load_npz(self, entries.folder, preprocess=preprocess, task=task, labels=labels, seed=seed, slices=slices)

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 
 def load_npz(
-    config: NpzData, folder: Path, *, preprocess: Preprocess, task: TaskConfig, labels: tuple[str, ...], seed: int
+    config: NpzData,
+    folder: Path,
+    *,
+    preprocess: Preprocess,
+    task: TaskConfig,
+    labels: tuple[str, ...],
+    seed: int,
+    slices: Sequence[str] = (),
 ) -> Data:
     """Read the archive, in splits of its own or divided by ``fractions``.
 
@@ -38,8 +45,8 @@ def load_npz(
     with _Archive(tidied(folder / config.path)) as archive:
         inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
         if f"{inputs[0]}_train" in archive.names:
-            return _own_splits(config, inputs, archive, preprocess, task, labels, seed)
-        return _divided(config, inputs, archive, preprocess, task, labels, seed)
+            return _own_splits(config, inputs, archive, preprocess, task, labels, seed, slices)
+        return _divided(config, inputs, archive, preprocess, task, labels, seed, slices)
 
 
 def _own_splits(
@@ -50,6 +57,7 @@ def _own_splits(
     task: TaskConfig,
     labels: tuple[str, ...],
     seed: int,
+    slices: Sequence[str],
 ) -> Data:
     if config.group is not None:
         raise DataError(
@@ -69,7 +77,14 @@ def _own_splits(
         key = f"{config.targets}_{name}"
         targets = None if name == "calibration" and key not in archive.names else archive.read(key)
         splits[name] = array_split(arrays, targets, preprocess, where[name])
-    return assemble(splits, eval_splits=config.eval_splits, task=task, labels=labels, seed=seed, where=where)
+    columns = {
+        name: {key: archive.column(f"{key}_{name}", len(split)) for key in slices}
+        for name in config.eval_splits
+        if (split := splits[name]) is not None
+    }
+    return assemble(
+        splits, eval_splits=config.eval_splits, task=task, labels=labels, seed=seed, where=where, columns=columns
+    )
 
 
 def _divided(
@@ -80,6 +95,7 @@ def _divided(
     task: TaskConfig,
     labels: tuple[str, ...],
     seed: int,
+    slices: Sequence[str],
 ) -> Data:
     place = str(archive.path)
     if len(config.eval_splits) > 1:
@@ -107,6 +123,7 @@ def _divided(
     chosen = divide(
         config.fractions, seed, eval_split=config.eval_splits[0], units=units, targets=stratify, where=place
     )
+    columns = {key: archive.column(key, len(whole)) for key in slices}
     return assemble(
         {name: whole.take(indices) for name, indices in chosen.items()},
         eval_splits=config.eval_splits,
@@ -114,6 +131,7 @@ def _divided(
         labels=labels,
         seed=seed,
         where={name: f"{place}, split `{name}`" for name in chosen},
+        columns={name: {key: values[rows] for key, values in columns.items()} for name, rows in chosen.items()},
     )
 
 
@@ -177,6 +195,18 @@ class _Archive:
                 code="data-dtype",
             )
         return array
+
+    def column(self, name: str, count: int) -> np.ndarray:
+        """Return one array of ``count`` values, numbers or texts, that slices are made of."""
+        values = self.read(name, text=True)
+        if values.shape != (count,):
+            raise DataError(
+                f"`{name}` of shape {list(values.shape)} is not one value for each of {count} samples",
+                where=str(self.path),
+                hint="a slice is made of an array (samples,) of names or numbers, as long as the inputs",
+                code="data-slices",
+            )
+        return values
 
     def _corrupt(self, reason: str) -> DataError:
         return DataError(

@@ -142,7 +142,9 @@ def _nearest(vectors: np.ndarray, start: int, k: int) -> np.ndarray:
 
 def _pair_correlation(vectors: np.ndarray, targets: np.ndarray) -> float:
     order = np.argsort(targets[:, 0], kind="stable")
-    order = order[targets[order, 0] >= 0]  # the two samples of each pair stand side by side
+    numbers, counts = np.unique(targets[:, 0], return_counts=True)  # a slice may hold half a pair
+    whole = numbers[(numbers >= 0) & (counts == 2)]
+    order = order[np.isin(targets[order, 0], whole)]  # the two samples of each pair stand side by side
     first, second = order[0::2], order[1::2]
     return spearman(np.einsum("nd,nd->n", vectors[first], vectors[second]), targets[first, 1])
 

@@ -1,0 +1,114 @@
+"""Named parts of the evaluation data: those with one value of a column, or of what a function of the user's says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeglm.data import ArraySplit, batches
+from edgeglm.errors import DataError
+from edgeglm.recipe.wording import ENTRY_PATTERN
+from edgeglm.sources.arrays import INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from edgeglm.data import Arrays, Data, Split
+    from edgeglm.sources.entry import Entries
+
+MOST_VALUES = 50  # of one column: more are no groups, but a measurement
+_ROWS = 256  # at a time, of data that does not lie in memory
+
+
+def is_entry(name: str) -> bool:
+    """Tell whether a recipe's slice names a function, and no column."""
+    return re.search(ENTRY_PATTERN, name) is not None
+
+
+def column_slices(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of a recipe's slices that are columns of the data."""
+    return tuple(name for name in names if not is_entry(name))
+
+
+def masks_of(columns: Mapping[str, np.ndarray], *, where: str) -> dict[str, np.ndarray]:
+    """Return slice name (``device=a``) -> which samples are in it, (N,) bool.
+
+    Args:
+        columns: Column name -> (N,) texts, numbers or true and false.
+        where: Of the data, for errors.
+
+    Raises:
+        DataError: A column has more than 50 values.
+    """
+    masks: dict[str, np.ndarray] = {}
+    for name, values in columns.items():
+        distinct = np.unique(values)
+        if len(distinct) > MOST_VALUES:
+            raise DataError(
+                f"`{name}` has {len(distinct)} different values, and each would be a slice",
+                hint=f"at most {MOST_VALUES}: make groups of them, such as ranges of a number",
+                where=where,
+                code="data-slices",
+            )
+        for value in distinct:
+            masks[f"{name}={_shown(value)}"] = values == value
+    return masks
+
+
+def with_entry_slices(data: Data, names: Sequence[str], entries: Entries) -> Data:
+    """Return the data with the slices that functions of the user's say.
+
+    Args:
+        data: All splits, preprocessed.
+        names: The recipe's slices; columns among them are there already.
+        entries: Where functions are found. Each is called with ``inputs``, ``targets`` and ``split`` (its name), where
+            data lies in memory once for a split, otherwise in parts, and returns one value a sample.
+
+    Raises:
+        EntryError: A function cannot be called, or raised.
+        DataError: What it returned are not as many values as samples, or too many different ones.
+    """
+    slices = {split: dict(masks) for split, masks in data.slices.items()}
+    for index, entry in enumerate(names):
+        if not is_entry(entry):
+            continue
+        key = f"slices[{index}]"
+        for split in data.eval_splits:
+            values = _called(entry, key, data.splits[split], split, entries)
+            name = entry.rpartition(":")[2]
+            slices.setdefault(split, {}).update(masks_of({name: values}, where=f"{key} {entry}, split `{split}`"))
+    return replace(data, slices=slices)
+
+
+def _called(entry: str, key: str, split: Split, name: str, entries: Entries) -> np.ndarray:
+    count = len(split)
+    parts = []
+    for indices, rows in batches(split, count if isinstance(split, ArraySplit) else _ROWS):
+        targets = None if split.targets is None else split.targets[indices]
+        inputs: Arrays | np.ndarray = rows[INPUT] if tuple(rows) == (INPUT,) else rows
+        said = entries.call(entry, key=key, inputs=inputs, targets=targets, split=name)
+        values = np.asarray(said)
+        if values.shape != (len(indices),) or values.dtype.kind not in "biufUO":
+            raise DataError(
+                f"`{entry}` returned {_described(said, values)} for {len(indices)} samples",
+                hint="return one name, number, or true or false for each sample",
+                where=key,
+                code="data-slices",
+            )
+        parts.append(values.astype(str) if values.dtype.kind == "O" else values)
+    return np.concatenate(parts)
+
+
+def _described(said: object, values: np.ndarray) -> str:
+    return f"a {type(said).__name__}" if not values.ndim else f"an array of shape {list(values.shape)}, {values.dtype}"
+
+
+def _shown(value: np.generic) -> str:
+    if isinstance(value, np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, np.floating):
+        return f"{float(value):g}"
+    return str(value) or "(empty)"

@@ -1,0 +1,92 @@
+"""Targets as people write them into a table: names of classes, class numbers, or measured values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeglm.errors import DataError
+from edgeglm.recipe.suggest import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a file, as text."""
+
+    name: str
+    values: Sequence[str]
+    lines: Sequence[int]  # where each value stands
+    path: Path
+
+    def where(self, row: int) -> str:
+        """Return the place of one value."""
+        return f"{self.path}:{self.lines[row]}"
+
+
+def read_target_columns(
+    columns: Mapping[str, Column], labels: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Return targets by split, (N,), and the names of the classes.
+
+    Names of the recipe's labels become their numbers. Otherwise whole numbers are int64, other numbers float64, and
+    anything else is the names of classes, whose order is the alphabet's.
+
+    Args:
+        columns: Split name -> its column.
+        labels: The recipe's; empty: not given.
+
+    Raises:
+        DataError: A value is missing, or is no label.
+    """
+    for column in columns.values():
+        for row, value in enumerate(column.values):
+            if not value.strip():
+                raise DataError(
+                    f"column `{column.name}` is empty",
+                    hint="give every sample a target, or remove the line",
+                    where=column.where(row),
+                    code="data-missing",
+                )
+    distinct = {value.strip() for column in columns.values() for value in column.values}
+    if not (labels and distinct <= set(labels)):
+        for kind in (int, float):
+            if all(_is_number(value, kind) for value in distinct):
+                return {
+                    name: np.array([kind(value) for value in column.values], np.int64 if kind is int else np.float64)
+                    for name, column in columns.items()
+                }, labels
+        _check_labels(columns, labels)
+    names = labels or tuple(sorted(distinct))
+    number = {name: index for index, name in enumerate(names)}
+    return {
+        name: np.array([number[value.strip()] for value in column.values], np.int64) for name, column in columns.items()
+    }, names
+
+
+def _check_labels(columns: Mapping[str, Column], labels: tuple[str, ...]) -> None:
+    if not labels:
+        return
+    for column in columns.values():
+        for row, value in enumerate(column.values):
+            if value.strip() not in labels:
+                near = nearest(value.strip(), labels)
+                raise DataError(
+                    f"`{value.strip():.40}` is none of the {len(labels)} labels",
+                    hint=f"did you mean `{near[0]}`?" if near else f"the recipe's labels are {', '.join(labels[:8])}",
+                    where=column.where(row),
+                    code="data-classes",
+                )
+
+
+def _is_number(value: str, kind: type[int] | type[float]) -> bool:
+    try:
+        number = kind(value)
+    except ValueError:
+        return False
+    return "_" not in value and bool(np.isfinite(number))

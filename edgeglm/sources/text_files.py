@@ -1,0 +1,242 @@
+"""Splits from files of texts: lines, texts with labels, scored pairs of texts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgeglm.errors import DataError
+from edgeglm.files import tidied
+from edgeglm.sources.checking import assemble
+from edgeglm.sources.python_data import array_split
+from edgeglm.sources.split_files import WHOLE, find_files, text_lines
+from edgeglm.sources.splitting import divide
+from edgeglm.sources.target_column import Column, read_target_columns
+from edgeglm.sources.text import SUFFIXES
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+    from pathlib import Path
+
+    from edgeglm_agent.processing import Preprocess
+
+    from edgeglm.data import Data
+    from edgeglm.sources.text import TextData
+    from edgeglm.tasks import TaskConfig
+
+INPUT = "text"
+_NO_PAIR = -1.0
+
+
+@dataclass
+class Texts:
+    """What one file holds. Of pairs, the two texts are two samples, one after the other."""
+
+    path: Path
+    texts: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)  # where each sample stands
+    targets: list[str] = field(default_factory=list)  # as written; empty: there are none
+    pairs: bool = False
+    extra: dict[str, list[str]] = field(default_factory=dict)  # further columns that slices are made of
+
+    def take(self, rows: np.ndarray) -> Texts:
+        """Return these samples alone."""
+
+        def chosen(values: list[str]) -> list[str]:
+            return [values[row] for row in rows] if values else []
+
+        lines = [self.lines[row] for row in rows]
+        extra = {name: chosen(values) for name, values in self.extra.items()}
+        return Texts(self.path, chosen(self.texts), lines, chosen(self.targets), self.pairs, extra)
+
+
+def load_texts(
+    config: TextData,
+    folder: Path,
+    *,
+    preprocess: Preprocess,
+    task: TaskConfig,
+    labels: tuple[str, ...],
+    seed: int,
+    slices: Sequence[str] = (),
+) -> Data:
+    """Read a file for each split, or divide one by ``fractions``.
+
+    Raises:
+        DataError: A file is missing, is not UTF-8 or has other columns; the line is named.
+    """
+    path = tidied(folder / config.path)
+    if not preprocess.takes_texts:
+        raise DataError(
+            "texts are read, and nothing makes numbers of them",
+            where=str(path),
+            hint="begin `preprocess` with `- tokenize: {tokenizer: tokenizer.json, length: 64}`",
+            code="data-dtype",
+        )
+    files = find_files(path, SUFFIXES, config.eval_splits, where=str(path))
+    parts = {name: read_texts(file, config, slices) for name, file in files.items()}
+    if WHOLE in parts:
+        parts = _divided(parts[WHOLE], config, seed, labels)
+    targets, labels = _targets(parts, labels)
+    where = {name: f"{path}, split `{name}`" for name in ("train", "calibration", *config.eval_splits)}
+    splits = {
+        name: array_split({INPUT: np.array(part.texts, dtype=object)}, targets.get(name), preprocess, where[name])
+        for name, part in parts.items()
+    }
+    return assemble(
+        splits,
+        eval_splits=config.eval_splits,
+        task=task,
+        labels=labels,
+        seed=seed,
+        where=where,
+        columns={name: {key: np.array(values) for key, values in part.extra.items()} for name, part in parts.items()},
+    )
+
+
+def read_texts(path: Path, config: TextData, slices: Sequence[str] = ()) -> Texts:
+    """Return what one file holds; empty lines are skipped.
+
+    Raises:
+        DataError: A line is not UTF-8, or has too few columns.
+    """
+    columns = path.suffix.lower() == ".tsv"
+    found = Texts(path, pairs=columns and config.tsv == "pairs")
+    if not columns:
+        for number, line in text_lines(path):
+            if line.strip():
+                found.texts.append(line)
+                found.lines.append(number)
+        return _not_empty(found)
+    wanted = _columns(config, pairs=found.pairs)
+    places: dict[str, int] = {} if config.header else {name: place for place, name in enumerate(wanted)}
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
+        cells = line.split("\t")
+        if not places:
+            places = _header(cells, [*wanted, *slices], f"{path}:{number}")
+            continue
+        _add(found, cells, places, wanted, slices if config.header else (), number)
+    if slices and not config.header:
+        raise DataError(
+            f"the columns have no names, and a slice is made of `{slices[0]}`",
+            where=str(path),
+            hint="write the names into the first line, and `header: true` under `data`",
+            code="data-columns",
+        )
+    return _not_empty(found)
+
+
+def _columns(config: TextData, *, pairs: bool) -> list[str]:
+    """Return the names of the columns that must be there, texts first, the target last."""
+    if not pairs:
+        return [config.text if isinstance(config.text, str) else config.text[0], config.target]
+    texts = config.text if isinstance(config.text, list) else ["text_a", "text_b"]
+    return [*texts, "score" if config.target == "label" else config.target]
+
+
+def _header(names: list[str], wanted: Sequence[str], where: str) -> dict[str, int]:
+    stripped = [name.strip() for name in names]
+    for name in wanted:
+        if name not in stripped:
+            raise DataError(
+                f"there is no column `{name}`; there are {', '.join(stripped)}",
+                where=where,
+                hint="name the columns by `data.text` and `data.target`; they are parted by tabs",
+                code="data-columns",
+            )
+    return {name: place for place, name in enumerate(stripped)}
+
+
+def _add(
+    found: Texts, cells: list[str], places: dict[str, int], wanted: list[str], slices: Sequence[str], number: int
+) -> None:
+    most = max(places[name] for name in (*wanted, *slices))
+    if len(cells) <= most:
+        raise DataError(
+            f"{len(cells)} column{'s' * (len(cells) != 1)}, and {most + 1} are wanted: {', '.join(wanted)}",
+            where=f"{found.path}:{number}",
+            hint="columns are parted by one tab; a text holds none. Texts without a label go into a .txt file",
+            code="data-columns",
+        )
+    *texts, target = (cells[places[name]] for name in wanted)
+    for text in texts:
+        found.texts.append(text)
+        found.lines.append(number)
+        found.targets.append(target)
+        for name in slices:
+            found.extra.setdefault(name, []).append(cells[places[name]].strip())
+
+
+def _not_empty(found: Texts) -> Texts:
+    if not found.texts:
+        raise DataError("holds no text", where=str(found.path), hint="one text a line", code="data-empty")
+    return found
+
+
+def _targets(parts: dict[str, Texts], labels: tuple[str, ...]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    labelled = {name: part for name, part in parts.items() if part.targets}
+    columns = {name: Column("target", part.targets, part.lines, part.path) for name, part in labelled.items()}
+    if not any(part.pairs for part in labelled.values()):
+        return read_target_columns(columns, labels)
+    targets: dict[str, np.ndarray] = {}
+    for name, column in columns.items():
+        scores = np.array([_score(column, row) for row in range(len(column.values))], np.float32)
+        numbers = np.arange(len(scores)) // 2 if labelled[name].pairs else np.full(len(scores), _NO_PAIR)
+        targets[name] = np.stack([numbers.astype(np.float32), scores], axis=1)
+    return targets, labels
+
+
+def _score(column: Column, row: int) -> float:
+    try:
+        value = float(column.values[row])
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise DataError(
+            f"the score `{column.values[row]:.40}` is no number",
+            where=column.where(row),
+            hint="a pair is text, text and a number, parted by tabs",
+            code="data-targets",
+        )
+    return value
+
+
+def _divided(whole: Texts, config: TextData, seed: int, labels: tuple[str, ...]) -> dict[str, Texts]:
+    """Divide one file; equal texts stay together, and pairs that share one."""
+    stratify = None
+    if whole.targets and not whole.pairs:
+        column = Column("target", whole.targets, whole.lines, whole.path)
+        values = read_target_columns({WHOLE: column}, labels)[0][WHOLE]
+        stratify = values if values.dtype.kind == "i" else None
+    units: Sequence[Hashable] = _linked(whole.texts) if whole.pairs else whole.texts
+    chosen = divide(
+        config.fractions,
+        seed,
+        eval_split=config.eval_splits[0],
+        units=units,
+        targets=stratify,
+        where=str(whole.path),
+    )
+    return {name: whole.take(rows) for name, rows in chosen.items()}
+
+
+def _linked(texts: list[str]) -> list[int]:
+    """Return a number for each sample, the same for all samples of pairs that share a text, however indirectly."""
+    root: dict[str, str] = {}
+
+    def find(text: str) -> str:
+        root.setdefault(text, text)
+        while root[text] != text:
+            root[text] = root[root[text]]
+            text = root[text]
+        return text
+
+    for first, second in zip(texts[::2], texts[1::2], strict=True):
+        root[find(first)] = find(second)
+    numbers: defaultdict[str, int] = defaultdict(lambda: len(numbers))
+    return [numbers[find(text)] for text in texts]
