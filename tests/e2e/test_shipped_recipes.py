@@ -17,6 +17,8 @@ FOLDERS = {name: folder for name, folder, _ in shipped_recipes()}
 SHORT: dict[str, list[str]] = {
     "digits-cnn": ["steps[1].distill.epochs=3"],
     "digits-dscnn": ["steps[1].distill.epochs=3"],
+    "tabular-mlp": ["steps[1].distill.epochs=5"],
+    "tabular-tabnet": [],
 }
 UNHURRIED = "budget.min_speedup=0.01"  # a busy machine is no fault of the recipe
 
