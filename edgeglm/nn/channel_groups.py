@@ -12,8 +12,8 @@ import math
 import warnings
 from collections import defaultdict
 from copy import deepcopy
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,55 +21,21 @@ import torch_pruning as tp
 from torch import Tensor, nn
 
 from edgeglm.errors import StepError
+from edgeglm.nn.attention import find_attention, head_groups, head_size_groups
 from edgeglm.nn.calling import call
+from edgeglm.nn.coupling import ChannelGroup, Member, edit_of
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.pruning_trial import Trial
+from edgeglm.nn.recurrent import NotFollowedError, hidden_groups, recurrent_layers, stand_in
 from edgeglm.nn.weights import storage_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from edgeglm.model import Edit
-
-Slices: TypeAlias = dict[tuple[str, str], list[int]]  # (layer, side) -> channels to take out, ascending
-
-# their gates and heads mix channels in ways that slicing alone does not follow
-_UNSUPPORTED = (nn.RNNBase, nn.MultiheadAttention)
+_MIXED = "forward() moves or mixes their channels in a way that cannot be followed"
+_TOO_FEW = "there are no two channels to choose from"
+IGNORED = "ignored by the recipe, or coupled with what is"
 _known: WeakKeyDictionary[nn.Module, tuple[object, Structure]] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Member:
-    """One side of one layer that a group's channels run through."""
-
-    name: str  # of the layer, or of a parameter that stands alone
-    side: str  # "out", "in", or "axis N" of such a parameter
-    channels: tuple[int, ...]  # in this layer
-    roots: tuple[int, ...]  # the root's channel that each of them is
-
-
-@dataclass(frozen=True)
-class ChannelGroup:
-    """Channels that can only be taken out together. A unit is what goes at once: one channel, or one of each part."""
-
-    root: str  # the layer whose output channels they are
-    channels: int  # of the root
-    parts: int  # grouped convolutions and GroupNorm lose a channel in each of their groups at once
-    members: tuple[Member, ...]
-
-    @property
-    def units(self) -> int:
-        """How many can be taken out one by one."""
-        return self.channels // self.parts
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Layers whose own output channels these are."""
-        return tuple(dict.fromkeys(member.name for member in self.members if member.side != "in"))
-
-    def channels_of(self, units: Iterable[int]) -> set[int]:
-        """Return the root's channels of these units."""
-        return {unit + part * self.units for unit in units for part in range(self.parts)}
 
 
 @dataclass
@@ -81,28 +47,16 @@ class Structure:
 
     def leave_out(self, group: ChannelGroup, reason: str) -> None:
         """Remember a group that stays as it is."""
-        self.left_out[reason].append(group.root)
-
-
-def slices_of(removed: Iterable[tuple[ChannelGroup, Collection[int]]]) -> Slices:
-    """Return what goes from each layer when these units go, all counted before anything went."""
-    slices: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
-    for group, units in removed:
-        roots = group.channels_of(units)
-        for member in group.members:
-            slices[member.name, member.side].update(
-                channel for channel, root in zip(member.channels, member.roots, strict=True) if root in roots
-            )
-    return {place: sorted(channels) for place, channels in slices.items() if channels}
-
-
-def edit_of(slices: Slices) -> Edit:
-    """Return the change of structure as plain data (see ``edgeglm.nn.structure``)."""
-    return {"edit": "prune", "layers": [[name, side, channels] for (name, side), channels in slices.items()]}
+        self.left_out[reason].append(group.root or "the network itself")
 
 
 def find_groups(
-    module: nn.Module, inputs: dict[str, Tensor], *, ignored: Collection[str] = (), where: str = ""
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    *,
+    kinds: Collection[str] = ("channels",),
+    ignored: Collection[str] = (),
+    where: str = "",
 ) -> Structure:
     """Return the groups of a network that can be pruned, each tried; asked again for the same network, those it found.
 
@@ -111,6 +65,8 @@ def find_groups(
     Args:
         module: The network; left as it was.
         inputs: Two or more rows by input name.
+        kinds: What may go: "channels" (hidden units of recurrent layers too), "ffn", "heads", "head-dim". Without
+            "ffn", the layers it means count as channels.
         ignored: Names of layers whose output channels must stay; the groups they are in stay whole.
         where: For errors.
 
@@ -118,46 +74,102 @@ def find_groups(
         StepError: The network cannot be traced.
     """
     rows = [(name, tuple(tensor.shape), tensor.numpy(force=True).tobytes()) for name, tensor in inputs.items()]
-    key = (state_sha256(module), tuple(rows), frozenset(ignored))
+    key = (state_sha256(module), tuple(rows), frozenset(ignored), frozenset(kinds))
     known = _known.get(module)
     if known is None or known[0] != key:
-        known = _known[module] = (key, _find(module, inputs, ignored, where))
+        known = _known[module] = (key, _find(module, inputs, frozenset(kinds), ignored, where))
     return known[1]
 
 
-def _find(module: nn.Module, inputs: dict[str, Tensor], ignored: Collection[str], where: str) -> Structure:
+def _find(
+    module: nn.Module, inputs: dict[str, Tensor], kinds: frozenset[str], ignored: Collection[str], where: str
+) -> Structure:
     structure = Structure([])
-    candidates = []
-    shared = _shared_parameters(module)
-    for group in _trace(module, inputs, where):
-        kinds = {
-            member.name: type(module.get_submodule(member.name))
-            for member in group.members
-            if not member.side.startswith("axis")
-        }
-        blocked = next((name for name, kind in kinds.items() if issubclass(kind, _UNSUPPORTED)), None)
-        if set(group.outputs) & set(ignored):
-            structure.leave_out(group, "ignored by the recipe, or coupled with what is")
-        elif blocked is not None:
-            structure.leave_out(group, f"read by the {kinds[blocked].__name__} `{blocked}`, which cannot be pruned")
-        elif not shared.isdisjoint(kinds):
-            structure.leave_out(group, "weights are shared between layers")
-        elif any(root is None for member in group.members for root in member.roots):
-            structure.leave_out(group, "forward() moves or mixes their channels in a way that cannot be followed")
-        elif group.units < 2:
-            structure.leave_out(group, "there are no two channels to choose from")
-        else:
-            candidates.append(group)
-    for name, kind in _recurrent(module).items():
-        if not any(f"`{name}`" in reason for reason in structure.left_out):
-            structure.left_out[f"{kind} layers are not pruned"].append(name)
     trial = Trial(module, inputs)
+    candidates: list[ChannelGroup] = []
+    blocks = find_attention(module)
+    shared = _shared_parameters(module)
+
+    def offer(tries: Iterable[ChannelGroup]) -> None:
+        """Take the first way of counting a group's units under which the network still computes the same."""
+        fault: str | None = None
+        for group in tries:
+            if (reason := _reason_to_leave(group, ignored, shared)) is not None:
+                structure.leave_out(group, reason)
+                return
+            if (problem := _fault([group], trial)) is None:
+                candidates.append(group)
+                return
+            fault = fault or problem
+        structure.leave_out(group, fault or _MIXED)
+
+    for block in blocks:
+        if "heads" in kinds:
+            offer(head_groups(module, block))
+        if "head-dim" in kinds:
+            offer(head_size_groups(module, block))
+    if "channels" in kinds:
+        for name, tries in hidden_groups(module, inputs):
+            if isinstance(tries, NotFollowedError):
+                structure.left_out[str(tries)].append(name)
+            else:
+                offer(tries)
+    if kinds & {"channels", "ffn"}:
+        projections = {layer for block in blocks for layer in (block.query[0], block.key[0], block.value[0])}
+        for group in _trace(module, inputs, where):
+            kind = "ffn" if "ffn" in kinds and _is_feed_forward(module, group) else "channels"
+            if kind not in kinds:
+                continue
+            group = replace(group, kind=kind)
+            blocked = next((m.name for m in group.members if isinstance(_layer(module, m), nn.MultiheadAttention)), "")
+            recurrent = next((m.name for m in group.members if m.side == "hidden"), "")
+            if recurrent:
+                if group.root != recurrent:
+                    structure.leave_out(group, f"coupled with the hidden units of `{recurrent}`")
+            elif blocked:
+                structure.leave_out(group, f"read by the attention `{blocked}`; heads go by `head_ratio`")
+            elif projections & set(group.outputs):
+                if "channels" in kinds and not kinds & {"heads", "head-dim"}:
+                    structure.leave_out(group, "attention heads, which go by `head_ratio` and `head_dim_ratio`")
+            elif (reason := _reason_to_leave(group, ignored, shared)) is not None:
+                structure.leave_out(group, reason)
+            else:
+                candidates.append(group)
     structure.groups = _sound(candidates, trial, structure)
     return structure
 
 
+def _reason_to_leave(group: ChannelGroup, ignored: Collection[str], shared: set[str]) -> str | None:
+    if set(group.outputs) & set(ignored) or group.root in ignored:
+        return IGNORED
+    if not shared.isdisjoint(member.name for member in group.members):
+        return "weights are shared between layers"
+    if any(root is None for member in group.members for root in member.roots):
+        return _MIXED
+    if group.units < 2:
+        return _TOO_FEW
+    return None
+
+
+def _layer(module: nn.Module, member: Member) -> nn.Module | None:
+    return None if member.side.startswith("axis") else module.get_submodule(member.name)
+
+
+def _is_feed_forward(module: nn.Module, group: ChannelGroup) -> bool:
+    """Return whether these are the hidden features of linear layers that lead back to the width they came from."""
+    layers = [(member.side, _layer(module, member)) for member in group.members]
+    widths = {layer.in_features if side == "out" else layer.out_features for side, layer in layers if _linear(layer)}
+    sides = {side for side, _ in layers}
+    return sides == {"out", "in"} and all(_linear(layer) for _, layer in layers) and len(widths) == 1
+
+
+def _linear(layer: nn.Module | None) -> TypeGuard[nn.Linear]:
+    return isinstance(layer, nn.Linear)
+
+
 def _trace(module: nn.Module, inputs: dict[str, Tensor], where: str) -> list[ChannelGroup]:
     traced = deepcopy(module).eval().requires_grad_(True)
+    standing_in = stand_in(traced)
 
     def forward(network: nn.Module, rows: dict[str, Tensor]) -> list[Tensor]:
         return [tensor for tensor in call(network, rows).values() if tensor.grad_fn is not None]
@@ -167,7 +179,7 @@ def _trace(module: nn.Module, inputs: dict[str, Tensor], where: str) -> list[Cha
             warnings.simplefilter("ignore")  # the library warns of parameters that it guesses about; we try them
             graph = tp.DependencyGraph().build_dependency(traced, inputs, forward_fn=forward, verbose=False)
             names = {layer: name for name, layer in traced.named_modules()}
-            return [_read_group(graph, group, names) for group in graph.get_all_groups()]
+            return [_read_group(graph, group, names, standing_in) for group in graph.get_all_groups()]
     except Exception as error:  # the library raises whatever its many rules run into
         recurrent = "".join(f"with its {kind} `{name}` " for name, kind in _recurrent(module).items())
         raise StepError(
@@ -180,11 +192,14 @@ def _trace(module: nn.Module, inputs: dict[str, Tensor], where: str) -> list[Cha
 
 def _recurrent(module: nn.Module) -> dict[str, str]:
     """Return name -> kind of every LSTM, GRU and RNN layer."""
-    return {name: type(layer).__name__ for name, layer in module.named_modules() if isinstance(layer, nn.RNNBase)}
+    return {name: type(layer).__name__ for name, layer in recurrent_layers(module).items()}
 
 
-def _read_group(graph: tp.DependencyGraph, group: tp.Group, names: dict[nn.Module, str]) -> ChannelGroup:
-    members, parts = [], 1
+def _read_group(
+    graph: tp.DependencyGraph, group: tp.Group, names: dict[nn.Module, str], standing_in: dict[str, str]
+) -> ChannelGroup:
+    members: dict[Member, None] = {}
+    parts = 1
     for item in group:
         layer, handler = item.dep.target.module, item.dep.handler
         is_out = graph.is_out_channel_pruning_fn(handler)
@@ -192,14 +207,17 @@ def _read_group(graph: tp.DependencyGraph, group: tp.Group, names: dict[nn.Modul
             name, side = graph._param_to_name[layer], f"axis {item.dep.target.pruning_dim}"
         elif layer in names:
             name, side = names[layer], "out" if is_out else "in"
+            if name in standing_in:
+                name, side = standing_in[name], "hidden" if is_out else "in"
             depthwise = isinstance(layer, nn.modules.conv._ConvNd) and layer.groups == layer.out_channels
             if not depthwise:
                 parts = math.lcm(parts, getattr(layer, "groups", getattr(layer, "num_groups", 1)))
         else:
             continue  # an addition, a concatenation, ...: holds no weights
-        members.append(Member(name, side, tuple(item.idxs), tuple(item.root_idxs)))
+        members[Member(name, side, tuple(item.idxs), tuple(item.root_idxs))] = None
     channels = len(group[0].idxs)
-    return ChannelGroup(members[0].name, channels, parts if channels % parts == 0 else channels, tuple(members))
+    root = next(iter(members)).name
+    return ChannelGroup(root, channels, parts if channels % parts == 0 else channels, tuple(members))
 
 
 def _shared_parameters(module: nn.Module) -> set[str]:
@@ -242,4 +260,4 @@ def _fault(groups: list[ChannelGroup], trial: Trial) -> str | None:
         choices = most - least + 1
         count = least + (choices // 2 + index) % choices
         removed.append((group, torch.randperm(group.units, generator=generator)[:count].tolist()))
-    return trial.fault(edit_of(slices_of(removed)))
+    return trial.fault(edit_of(removed))

@@ -11,23 +11,23 @@ from torch import Tensor, nn
 
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.objectives import OBJECTIVES, Classes, Values, Weights
-from edgeglm.nn.structure import weight_axis
+from edgeglm.nn.slicing import places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeglm.model import Model
-    from edgeglm.nn.channel_groups import ChannelGroup
+    from edgeglm.nn.coupling import ChannelGroup
     from edgeglm.steps import Context
 
 _TAYLOR_ROWS = 32  # samples in one batch of gradients
 
 
 def magnitude_scores(module: nn.Module, groups: list[ChannelGroup]) -> list[Tensor]:
-    """Return a score for every unit of every group: the squared norm of its weights.
+    """Return a score for every channel of every group: the squared norm of its weights.
 
-    Norms are taken in every layer that the unit runs through, divided by that layer's mean, and averaged, so that no
-    layer speaks louder for having larger weights. The mean of each group is 1.
+    Norms are taken in every layer that the channel runs through, divided by that layer's mean, and averaged, so that
+    no layer speaks louder for having larger weights. The mean of each group is 1.
 
     Source: Li et al. 2017, arXiv:1608.08710, section 3.1; groups as in Fang et al. 2023, arXiv:2301.12900, section 3.3.
     """
@@ -35,9 +35,9 @@ def magnitude_scores(module: nn.Module, groups: list[ChannelGroup]) -> list[Tens
 
 
 def taylor_scores(model: Model, groups: list[ChannelGroup], ctx: Context, *, batches: int) -> list[Tensor]:
-    """Return a score for every unit of every group: how much the loss is expected to change when it goes.
+    """Return a score for every channel of every group: how much the loss is expected to change when it goes.
 
-    For each batch the products of weight and gradient are summed over the unit's weights in a layer, and squared;
+    For each batch the products of weight and gradient are summed over the channel's weights in a layer, and squared;
     these are averaged over the batches and over the layers. Scores are expected changes of the loss, so those of
     different groups compare as they are. They hold for small changes: ``iterations`` of 5 and more serve them well.
 
@@ -50,7 +50,7 @@ def taylor_scores(model: Model, groups: list[ChannelGroup], ctx: Context, *, bat
     Source: Molchanov et al. 2019, arXiv:1906.10771, section 3.1, equation 8.
     """
     module = deepcopy(model.module).to(ctx.device).eval().requires_grad_(True)
-    totals = [torch.zeros(group.units) for group in groups]
+    totals = [torch.zeros(group.channels) for group in groups]
     for tensors, targets in _gradient_batches(model, ctx, batches):
         module.zero_grad(set_to_none=True)
         torch.autograd.backward(_sensitive(call(module, tensors), targets, tensors, model, ctx))
@@ -97,29 +97,32 @@ def _gradient_batches(model: Model, ctx: Context, batches: int) -> Iterator[tupl
 
 
 def _scores(module: nn.Module, group: ChannelGroup, products: dict[str, Tensor]) -> Tensor:
-    """Return each unit's mean over the layers of its group; with products of weight and gradient, of those."""
+    """Return each channel's mean over the layers of its group; with products of weight and gradient, of those."""
     total, layers = torch.zeros(group.channels), 0
     for member in group.members:
         if member.side.startswith("axis"):
             continue
         layer = module.get_submodule(member.name)
-        weight = getattr(layer, "weight", None)
-        if not isinstance(weight, Tensor) or weight.numel() <= 1:
-            continue
-        axis, places = weight_axis(layer, member.side, member.channels)
-        if products:
-            product = products.get(f"{member.name}.weight".removeprefix("."))
-            if product is None:
+        roots = torch.tensor(member.roots)
+        scores, counted = torch.zeros(group.channels), False
+        for leaf, axis, indexes, owners in places(layer, member.side, member.channels):
+            if leaf.startswith("bias") or layer.get_parameter(leaf).numel() <= 1:
                 continue
-            per_channel = _rows(product, axis).sum(1).square()
-        else:
-            per_channel = _rows(weight.detach().cpu(), axis).square().sum(1)
-        scores = torch.zeros(group.channels).index_add_(0, torch.tensor(member.roots), per_channel[places])
+            name = f"{member.name}.{leaf}".removeprefix(".")
+            if products and name not in products:
+                continue
+            tensor = products[name] if products else layer.get_parameter(leaf).detach().cpu()
+            rows = _rows(tensor, axis)
+            per_place = (rows.sum(1).square() if products else rows.square().sum(1))[indexes]
+            scores.index_add_(0, roots[owners], per_place)
+            counted = True
+        if not counted:
+            continue
         if not products and scores.sum() > 0:
             scores /= scores.mean()
         total += scores
         layers += 1
-    return total.view(group.parts, group.units).mean(0) / max(layers, 1)
+    return total / max(layers, 1) / (group.width if products else 1)  # a wide unit is judged by the column
 
 
 def _rows(tensor: Tensor, axis: int) -> Tensor:

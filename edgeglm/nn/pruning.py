@@ -1,15 +1,13 @@
-"""Structured pruning: choosing the channels that matter least, and taking them out.
+"""Structured pruning: choosing the channels, heads and hidden units that matter least, and taking them out.
 
 Read ``prune_channels`` first. Each round traces the network (``channel_groups``), scores every channel
-(``importance``), plans how many go from each group, and takes them out. A target of MACs or parameters is met by
-searching for the smallest ratio whose plan meets it.
+(``importance``), plans how many go from each group (``pruning_plan``), and takes them out.
 """
 
 from __future__ import annotations
 
-import math
 from copy import deepcopy
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +15,17 @@ import torch
 from torch import nn
 
 from edgeglm.errors import StepError
+from edgeglm.nn.attention import unpackable
 from edgeglm.nn.calling import call, to_tensors
-from edgeglm.nn.channel_groups import ChannelGroup, Structure, edit_of, find_groups, slices_of
+from edgeglm.nn.channel_groups import IGNORED, Structure, find_groups
+from edgeglm.nn.coupling import edit_of
 from edgeglm.nn.determinism import reproducible, seed_all
 from edgeglm.nn.importance import magnitude_scores, taylor_scores
 from edgeglm.nn.macs import count_macs, count_params
 from edgeglm.nn.patterns import match_layers
+from edgeglm.nn.pruning_plan import Plan, Scored, plan_for, rate, search_plan
 from edgeglm.nn.structure import apply_edit
+from edgeglm.steps.prune import RATIO_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,23 +33,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from edgeglm.model import Edit, Model
+    from edgeglm.nn.coupling import ChannelGroup
     from edgeglm.steps import Context, Prune
 
-_SEARCH_STEPS = 12  # halvings of the ratio: a 4,096th is finer than any layer has channels
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One group in one round."""
-
-    group: ChannelGroup
-    scores: Tensor  # (units,)
-    initial: int  # units before the step
-    step: int  # units go in multiples of this, so that channel counts stay multiples of round_to
-    least: int  # units that must stay
-
-
-Plan = list[int]  # units kept, one number a group
+_KIND_WORDS = {
+    "channels": "channels",
+    "ffn": "feed-forward features",
+    "heads": "attention heads",
+    "head-dim": "columns of attention heads",
+}
 
 
 def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
@@ -55,7 +49,7 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
 
     Args:
         model: Network to prune; left as it was.
-        config: Exactly one of ``channel_ratio``, ``macs_ratio`` and ``params_ratio`` is set.
+        config: Ratios by kind of structure, or one of ``macs_ratio`` and ``params_ratio``.
         ctx: Gives samples, training data for Taylor scores, seed and threads; takes the notes.
 
     Raises:
@@ -67,19 +61,21 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
         ignored = match_layers(model.module, config.ignore, where=f"{ctx.key}.ignore")
         inputs = to_tensors(model, ctx.data.splits["train"].rows(np.arange(2)))
         macs, params = count_macs(model), count_params(model)
-        pruned = model
-        initial: dict[str, int] = {}  # units of each group before the first round
+        pruned = _opened(model, config, ignored)
+        initial: dict[tuple[str, str], int] = {}  # units of each group before the first round
+        left: dict[tuple[str, str], int] = {}  # and after the last that saw it
         rounds = 1 if ctx.dry_run else config.iterations
         ctx.progress(0, rounds)
         for round_number in range(1, rounds + 1):
-            structure = find_groups(pruned.module, inputs, ignored=ignored, where=ctx.key)
+            structure = find_groups(pruned.module, inputs, kinds=config.kinds, ignored=ignored, where=ctx.key)
             seed_all(ctx.seed)  # groups that were known already drew nothing
-            initial = initial or {group.root: group.units for group in structure.groups}
+            initial = initial or {(group.kind, group.root): group.units for group in structure.groups}
             scored = _score(pruned, structure.groups, config, ctx, initial)
             share = round_number / rounds
-            if config.channel_ratio is not None:
+            if config.ratios:
+                _require_kinds(structure, config, ctx)
                 _require_survivors(scored, config, ctx)
-                plan = _plan(scored, config.channel_ratio * share, config.scope)
+                plan = plan_for(scored, {kind: ratio * share for kind, ratio in config.ratios.items()}, config.scope)
             else:
                 ratio, cost, start = (
                     (config.macs_ratio, count_macs, macs)
@@ -87,141 +83,85 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
                     else (config.params_ratio or 1.0, count_params, params)
                 )
                 limit = start * (1 - (1 - ratio) * share)
-                plan = _search(
-                    pruned, scored, config, limit=limit, cost=cost, start=start, structure=structure, ctx=ctx
+                plan = search_plan(
+                    scored,
+                    config,
+                    limit=limit,
+                    cost=partial(_cost_after, pruned, scored, cost),
+                    start=start,
+                    structure=structure,
+                    ctx=ctx,
                 )
             if any(kept < item.group.units for item, kept in zip(scored, plan, strict=True)):
                 pruned = _take_out(pruned, scored, plan)
             ctx.progress(round_number, rounds)
             if round_number == 1:
                 first = structure
+            left |= {(item.group.kind, item.group.root): kept for item, kept in zip(scored, plan, strict=True)}
         if count_params(pruned) >= params:
             raise _changed_nothing(first, config, ctx)
         _verify(model, pruned, inputs, ignored, ctx)
-        _note(pruned, first, (macs, params), ctx)
+        _note(pruned, first, left, (macs, params), ctx)
     return pruned
 
 
+def _opened(model: Model, config: Prune, ignored: set[str]) -> Model:
+    """Return the network with torch's own attention layers in a form that can lose heads, where heads are wanted."""
+    packed = [name for name in unpackable(model.module) if name not in ignored]
+    if not packed or not {"heads", "head-dim"} & set(config.kinds):
+        return model
+    edit: Edit = {"edit": "unpack-attention", "layers": packed}
+    module = deepcopy(model.module)
+    apply_edit(module, edit)
+    return model.with_module(module.eval(), edit)
+
+
 def _score(
-    model: Model, groups: list[ChannelGroup], config: Prune, ctx: Context, initial: dict[str, int]
+    model: Model,
+    groups: list[ChannelGroup],
+    config: Prune,
+    ctx: Context,
+    initial: dict[tuple[str, str], int],
 ) -> list[Scored]:
     if config.method == "taylor":
         scores = taylor_scores(model, groups, ctx, batches=1 if ctx.dry_run else config.taylor_batches)
     else:
         scores = magnitude_scores(model.module, groups)
-    return [
-        Scored(
-            group,
-            score,
-            initial=(before := initial.get(group.root, group.units)),
-            step=(step := config.round_to // math.gcd(config.round_to, group.parts)),
-            least=step * math.ceil(max(1.0, before * (1 - config.max_ratio) - 1e-9) / step),
+    return [rate(group, score, config, initial) for group, score in zip(groups, scores, strict=True)]
+
+
+def _require_kinds(structure: Structure, config: Prune, ctx: Context) -> None:
+    """Refuse a ratio of something that this network has none of: the others would hide that it did nothing."""
+    for kind in config.ratios:
+        if kind == "channels" or any(group.kind == kind for group in structure.groups):
+            continue
+        reasons = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in structure.left_out.items())
+        raise StepError(
+            f"the network has no {_KIND_WORDS[kind]} that can go" + (f" ({reasons})" if reasons else ""),
+            where=f"{ctx.key}.{RATIO_KEYS[kind]}",
+            code="prune-structure-missing",
+            hint=f"leave out `{RATIO_KEYS[kind]}`, or ignore less",
         )
-        for group, score in zip(groups, scores, strict=True)
-    ]
-
-
-def _plan(scored: list[Scored], ratio: float, scope: str) -> Plan:
-    """Return how many units each group keeps when this share of all that there were has gone.
-
-    The count is rounded to the nearest that ``round_to`` allows (halves up), and never above what is there now.
-    """
-    if scope == "local":
-        wanted = [item.initial * (1 - ratio) for item in scored]
-    else:
-        everything = torch.cat([item.scores.repeat_interleave(item.group.parts) for item in scored] or [torch.zeros(0)])
-        gone = sum((item.initial - item.group.units) * item.group.parts for item in scored)
-        count = min(max(round((gone + len(everything)) * ratio) - gone, 0), len(everything))
-        limit = everything.sort().values[count - 1] if count else -math.inf
-        wanted = [float((item.scores > limit).sum()) for item in scored]
-    return [_rounded(item, units) for item, units in zip(scored, wanted, strict=True)]
-
-
-def _rounded(item: Scored, units: float) -> int:
-    kept = item.step * math.floor(units / item.step + 0.5)
-    return min(max(kept, item.least), item.group.units)
 
 
 def _require_survivors(scored: list[Scored], config: Prune, ctx: Context) -> None:
     """Refuse a local ratio that leaves a layer nothing; rounding up in silence would not be what was asked for."""
-    if config.scope != "local" or config.channel_ratio is None:
+    if config.scope != "local":
         return
     for item in scored:
-        if item.step <= item.initial and item.initial * (1 - config.channel_ratio) < 0.5:
+        ratio = config.ratios[item.pool]
+        if item.step <= item.initial and item.initial * (1 - ratio) < 0.5:
+            key = RATIO_KEYS[item.pool]
             raise StepError(
-                f"channel_ratio {config.channel_ratio} would take all {item.initial} channels of `{item.group.root}`",
-                where=f"{ctx.key}.channel_ratio",
+                f"{key} {ratio} would take all {item.initial} {item.pool} of `{item.group.root}`",
+                where=f"{ctx.key}.{key}",
                 code="prune-removes-everything",
                 hint=f"lower the ratio, or add `{item.group.root}` to `ignore`",
             )
 
 
-def _search(
-    model: Model,
-    scored: list[Scored],
-    config: Prune,
-    *,
-    limit: float,
-    cost: Callable[[Model], int],
-    start: int,
-    structure: Structure,
-    ctx: Context,
-) -> Plan:
-    """Return the mildest plan whose cost is at most the limit.
-
-    First the ratio is halved in on; then, between the plan that just misses and the one that just meets, groups go
-    over one by one, those that lose least first, as far as needed.
-    """
-    known: dict[tuple[int, ...], int] = {}
-
-    def cost_of(plan: Plan) -> int:
-        if tuple(plan) not in known:
-            known[tuple(plan)] = cost(_take_out(model, scored, plan))
-        return known[tuple(plan)]
-
-    low, high = 0.0, 1.0
-    mild, strong = _plan(scored, low, config.scope), _plan(scored, high, config.scope)
-    if cost_of(mild) <= limit:
-        return mild
-    if cost_of(strong) > limit:
-        key = "macs_ratio" if config.macs_ratio is not None else "params_ratio"
-        left_out = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in structure.left_out.items())
-        raise StepError(
-            f"{key} {getattr(config, key)} cannot be reached: {cost_of(strong) / start:.3f} is the least that "
-            f"round_to {config.round_to} and max_ratio {config.max_ratio} allow",
-            where=f"{ctx.key}.{key}",
-            code="prune-target-unreachable",
-            hint="raise the ratio, lower `round_to`, raise `max_ratio`, or ignore less"
-            + (f"; left as they are: {left_out}" if left_out else ""),
-        )
-    for _ in range(_SEARCH_STEPS):
-        middle = (low + high) / 2
-        plan = _plan(scored, middle, config.scope)
-        if cost_of(plan) <= limit:
-            high, strong = middle, plan
-        else:
-            low, mild = middle, plan
-    return _between(scored, mild, strong, lambda plan: cost_of(plan) <= limit)
-
-
-def _between(scored: list[Scored], mild: Plan, strong: Plan, meets: Callable[[Plan], bool]) -> Plan:
-    """Return the first plan on the way from mild to strong that meets; groups that lose least go over first."""
-
-    def loss(index: int) -> float:
-        ordered = scored[index].scores.sort().values
-        return float(ordered[: scored[index].group.units - strong[index]].sum())
-
-    order = sorted((index for index in range(len(mild)) if mild[index] != strong[index]), key=loss)
-    low, high = 0, len(order)  # meets at high, not at low
-    while high - low > 1:
-        middle = (low + high) // 2
-        over = set(order[:middle])
-        if meets([strong[index] if index in over else kept for index, kept in enumerate(mild)]):
-            high = middle
-        else:
-            low = middle
-    over = set(order[:high])
-    return [strong[index] if index in over else kept for index, kept in enumerate(mild)]
+def _cost_after(model: Model, scored: list[Scored], cost: Callable[[Model], int], plan: Plan) -> int:
+    return cost(_take_out(model, scored, plan))
 
 
 def _take_out(model: Model, scored: list[Scored], plan: Plan) -> Model:
@@ -230,7 +170,7 @@ def _take_out(model: Model, scored: list[Scored], plan: Plan) -> Model:
         (item.group, item.scores.argsort(stable=True)[: item.group.units - kept].tolist())
         for item, kept in zip(scored, plan, strict=True)
     ]
-    edit: Edit = edit_of(slices_of(removed))
+    edit = edit_of(removed)
     if not edit["layers"]:
         return model
     module = deepcopy(model.module)
@@ -240,19 +180,19 @@ def _take_out(model: Model, scored: list[Scored], plan: Plan) -> Model:
 
 def _changed_nothing(structure: Structure, config: Prune, ctx: Context) -> StepError:
     reasons = []
-    small = [group.root for group in structure.groups if group.channels <= config.round_to]
+    small = [group.root for group in structure.groups if group.units * group.parts <= config.round_to]
     if small:
         reasons.append(f"round_to {config.round_to} is as much as these layers have: {', '.join(small)}")
-    kept = [group.root for group in structure.groups if group.channels > config.round_to]
+    kept = [group.root for group in structure.groups if group.root not in small]
     if kept:
         reasons.append(f"the ratio is less than half of round_to {config.round_to} in these layers: {', '.join(kept)}")
     reasons += [f"{reason}: {', '.join(names)}" for reason, names in structure.left_out.items()]
     return StepError(
-        "no channel was taken out; " + ("; ".join(reasons) or "the network has no layer that can be pruned"),
+        "nothing was taken out; " + ("; ".join(reasons) or "the network has no layer that can be pruned"),
         where=ctx.key,
         code="step-changed-nothing",
         hint="raise the ratio, lower `round_to`, ignore less, or remove this step"
-        if structure.groups or any(reason.startswith("ignored") for reason in structure.left_out)
+        if structure.groups or any(reason == IGNORED for reason in structure.left_out)
         else "remove this step: nothing of this network can be pruned",
     )
 
@@ -282,19 +222,27 @@ def _verify(model: Model, pruned: Model, inputs: dict[str, Tensor], ignored: set
 
 def _width(module: nn.Module, name: str) -> int | None:
     layer = module.get_submodule(name)
-    return getattr(layer, "out_channels", getattr(layer, "out_features", None))
+    return next(
+        (getattr(layer, key) for key in ("out_channels", "out_features", "hidden_size") if hasattr(layer, key)), None
+    )
 
 
-def _note(pruned: Model, structure: Structure, before: tuple[int, int], ctx: Context) -> None:
-    widths = {group.root: _width(pruned.module, group.root) or 0 for group in structure.groups}
-    channels = sum(group.channels for group in structure.groups)
-    touched = sum(widths[group.root] < group.channels for group in structure.groups)
+def _note(
+    pruned: Model, structure: Structure, left: dict[tuple[str, str], int], before: tuple[int, int], ctx: Context
+) -> None:
+    parts = []
+    for kind, word in _KIND_WORDS.items():
+        groups = [(group, left[kind, group.root]) for group in structure.groups if group.kind == kind]
+        if not groups:
+            continue
+        had, has = (sum(n * group.parts for group, n in pairs) for pairs in ([(g, g.units) for g, _ in groups], groups))
+        touched = sum(kept < group.units for group, kept in groups)
+        parts.append(f"{had:,} -> {has:,} {word} in {touched} of {len(groups)} groups of layers")
     macs, params = count_macs(pruned), count_params(pruned)
     ctx.notes.append(
-        f"{channels:,} -> {sum(widths.values()):,} channels in {touched} of {len(widths)} groups of layers; "
-        f"{before[1]:,} -> {params:,} parameters; "
+        f"{'; '.join(parts)}; {before[1]:,} -> {params:,} parameters; "
         f"{before[0]:,} -> {macs:,} MACs ({before[0] / max(macs, 1):.2f}x fewer)"
     )
     for reason, names in structure.left_out.items():
-        if not reason.startswith(("ignored", "the network's outputs")):
+        if reason != IGNORED and not reason.startswith("the network's outputs"):
             ctx.notes.append(f"left as they are, {reason}: {', '.join(names)} and what is coupled with them")

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from edgeglm.nn.calling import call
-from edgeglm.nn.structure import apply_edit, weight_axis
+from edgeglm.nn.slicing import places
+from edgeglm.nn.structure import apply_edit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,6 +32,7 @@ _NOT_FOLLOWED = "forward() moves or mixes their channels in a way that cannot be
 class Trial:
     """A copy of the network with random weights, in which taking out and setting to zero are compared."""
 
+    @torch.no_grad()
     def __init__(self, module: nn.Module, inputs: dict[str, Tensor]) -> None:
         """Copy the network; ``inputs`` are two or more rows by input name, which give the shapes."""
         generator = torch.Generator().manual_seed(0)
@@ -51,6 +53,7 @@ class Trial:
             self.tolerance = 1e-3
         self.shapes = {name: tensor.shape for name, tensor in call(self.module, self.inputs).items()}
 
+    @torch.no_grad()
     def fault(self, edit: Edit) -> str | None:
         """Return what is wrong when these channels go; None when nothing is."""
         pruned = deepcopy(self.module)
@@ -136,13 +139,10 @@ def _set_to_zero(module: nn.Module, name: str, side: str, channels: list[int]) -
         parameter.data.index_fill_(int(side.removeprefix("axis ")), torch.tensor(channels), 0.0)
         return
     layer = module.get_submodule(name)
-    axis, rows = weight_axis(layer, side, channels)
-    weight = getattr(layer, "weight", None)
-    if weight is None and isinstance(layer, nn.LayerNorm | nn.GroupNorm):  # it has to say which channels are there
+    if getattr(layer, "weight", None) is None and isinstance(layer, nn.LayerNorm | nn.GroupNorm):
         shape = layer.normalized_shape if isinstance(layer, nn.LayerNorm) else (layer.num_channels,)
-        weight = layer.weight = nn.Parameter(torch.ones(shape), requires_grad=False)
-    if isinstance(weight, Tensor) and weight.numel() > 1:  # one value: a PReLU that all channels share
-        weight.data.index_fill_(axis, torch.tensor(rows), 0.0)
-    bias = getattr(layer, "bias", None)
-    if side == "out" and isinstance(bias, Tensor):
-        bias.data.index_fill_(-1, torch.tensor(channels), 0.0)
+        layer.weight = nn.Parameter(torch.ones(shape), requires_grad=False)  # it has to say which channels are there
+    for place in places(layer, side, channels):
+        tensor = layer.get_parameter(place.leaf)
+        if tensor.numel() > 1:  # one value: a PReLU that all channels share
+            tensor.data.index_fill_(place.axis, torch.tensor(place.indexes, dtype=torch.long), 0.0)

@@ -7,7 +7,11 @@ without unpickling anything. One edit is::
     {"edit": "prune", "layers": [["layer1.0.conv1", "out", [3, 5]], ["layer1.0.bn1", "out", [3, 5]],
                                  ["layer1.0.conv2", "in", [3, 5]], ["scale", "axis 1", [3, 5]]]}
 
-The indexes of one edit all count the channels as they were before that edit.
+The indexes of one edit all count the channels as they were before that edit. A layer's side is ``out``, ``in``,
+``hidden`` of a recurrent layer, or an axis of a parameter that stands alone. ``counts``, where an edit has it, lists
+attributes and the share of them that is left (``["encoder.0.attention", "num_heads", 3, 4]``: three of four),
+``scaled`` layers and the number that they are multiplied by. The other edit is ``unpack-attention``, which lists
+layers (``edgeglm.nn.attention``).
 """
 
 from __future__ import annotations
@@ -16,21 +20,20 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch_pruning as tp
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from edgeglm.errors import ModelError
 from edgeglm.files import write_bytes
+from edgeglm.nn.attention import unpack_attention
+from edgeglm.nn.slicing import remover, without
 from edgeglm.nn.weights import all_tensors, fit_weights, read_weights, set_unsaved_buffers, storage_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
     from edgeglm.model import Edit, Model
-
-_PRUNERS = tp.pruner.function.PrunerBox
 
 
 def replay(original: Model, edits: Iterable[Edit]) -> Model:
@@ -59,13 +62,22 @@ def replay(original: Model, edits: Iterable[Edit]) -> Model:
 
 def apply_edit(module: nn.Module, edit: Edit) -> None:
     """Change the network in place as one edit says."""
-    if edit.get("edit") != "prune":
-        raise ValueError(f"unknown edit {edit.get('edit')!r}")
+    kinds = {"prune": _prune, "unpack-attention": _unpack}
+    kind = edit.get("edit")
+    if kind not in kinds:
+        raise ValueError(f"unknown edit {kind!r}")
+    kinds[kind](module, edit)
+
+
+def _prune(module: nn.Module, edit: Edit) -> None:
+    for name, factor in edit.get("scaled", []):
+        layer = module.get_submodule(name)
+        with torch.no_grad():
+            for parameter in layer.parameters(recurse=False):
+                parameter.mul_(factor)
     # looked up before anything goes: a grouped convolution with one channel left a group looks like a depthwise one
-    pruners = {
-        name: _PRUNERS[tp.ops.module2type(module.get_submodule(name))]
-        for name, side, _ in edit["layers"]
-        if not side.startswith("axis ")
+    removers = {
+        name: remover(module.get_submodule(name)) for name, side, _ in edit["layers"] if not side.startswith("axis ")
     }
     for name, side, indexes in edit["layers"]:
         if side.startswith("axis "):
@@ -74,12 +86,20 @@ def apply_edit(module: nn.Module, edit: Edit) -> None:
         layer = module.get_submodule(name)
         trainable = {leaf: parameter.requires_grad for leaf, parameter in layer.named_parameters(recurse=False)}
         with torch.no_grad():
-            if side == "out":
-                pruners[name].prune_out_channels(layer, indexes)
-            else:
-                pruners[name].prune_in_channels(layer, indexes)
-        for leaf, wanted in trainable.items():  # the library makes every new parameter trainable
+            removers[name](side, indexes)
+        for leaf, wanted in trainable.items():  # what was cut is a new parameter, and new ones are trainable
             layer.get_parameter(leaf).requires_grad_(wanted)
+    for name, attribute, kept, units in edit.get("counts", []):
+        owner = module.get_submodule(name)
+        value = getattr(owner, attribute)
+        if not isinstance(value, int) or value * kept % units:
+            raise ValueError(f"`{attribute}` of `{name}` is {value}: {kept} of {units} parts of it are no whole number")
+        setattr(owner, attribute, value * kept // units)
+
+
+def _unpack(module: nn.Module, edit: Edit) -> None:
+    for name in edit["layers"]:
+        unpack_attention(module, name)
 
 
 def _prune_parameter(module: nn.Module, name: str, axis: int, indexes: list[int]) -> None:
@@ -87,22 +107,7 @@ def _prune_parameter(module: nn.Module, name: str, axis: int, indexes: list[int]
     owner = module.get_submodule(name.rpartition(".")[0])
     leaf = name.rpartition(".")[2]
     old = getattr(owner, leaf)
-    kept = torch.tensor(sorted(set(range(old.shape[axis])) - set(indexes)))
-    setattr(owner, leaf, nn.Parameter(old.detach().index_select(axis, kept), requires_grad=old.requires_grad))
-
-
-def weight_axis(layer: nn.Module, side: str, channels: Collection[int]) -> tuple[int, list[int]]:
-    """Return the axis of ``layer.weight`` that this side lies on, and where on it these channels are."""
-    channels = list(channels)
-    if isinstance(layer, nn.Embedding | nn.LayerNorm):
-        return -1, channels
-    if not isinstance(layer, nn.modules.conv._ConvNd):
-        return (1 if side == "in" else 0), channels
-    crossed = layer.transposed and layer.groups == 1
-    if side == "out":
-        return (1 if crossed else 0), channels
-    per_group = layer.in_channels // layer.groups
-    return (0 if crossed else 1), [channel % per_group for channel in channels]
+    setattr(owner, leaf, nn.Parameter(without(old.detach(), axis, indexes), requires_grad=old.requires_grad))
 
 
 def weight_bytes(module: nn.Module) -> bytes:

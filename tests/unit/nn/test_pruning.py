@@ -382,39 +382,25 @@ def test_a_network_that_the_trace_breaks_on_is_refused_with_a_hint() -> None:
     assert "for inference only" in refused("prune-cannot-follow", make_model(Once()), channel_ratio=0.5)
 
 
-def test_layers_beside_an_lstm_are_pruned_and_those_that_feed_it_left() -> None:
+def test_an_lstm_loses_units_and_what_feeds_and_reads_it_follows() -> None:
     model = make_model(Recurrent(), np.random.default_rng(0).normal(size=(4, 8, 10)))
     data = ArraySplit({"x": np.random.default_rng(0).normal(size=(16, 8, 10))}, np.arange(16) % 4)
-    ctx = make_context(model, data)
-    result = pruned(model, ctx, channel_ratio=0.5)
-    assert result.module.conv.out_channels == 16
-    assert result.module.hidden.out_features == 16
-    assert "LSTM `rnn`" in ctx.notes[1]
+    result = pruned(model, make_context(model, data), channel_ratio=0.5).module
+    assert (result.conv.out_channels, result.rnn.input_size) == (8, 8)
+    assert (result.rnn.hidden_size, result.hidden.in_features, result.hidden.out_features) == (8, 8, 16)
 
 
-def test_when_only_an_lstm_is_left_the_step_is_refused_by_its_name() -> None:
-    model = make_model(Recurrent(), np.random.default_rng(0).normal(size=(4, 8, 10)))
-    data = ArraySplit({"x": np.random.default_rng(0).normal(size=(16, 8, 10))}, np.arange(16) % 4)
-    with pytest.raises(StepError, match="LSTM `rnn`") as caught:
-        pruned(model, make_context(model, data), channel_ratio=0.5, ignore=["hidden"])
-    assert caught.value.code == "step-changed-nothing"
-
-
-def test_a_network_of_an_lstm_alone_is_told_that_nothing_else_is_left() -> None:
-    class Alone(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.rnn = nn.LSTM(8, 16, batch_first=True)
-            self.head = nn.Linear(16, 4)
-
+def test_when_all_else_is_ignored_the_lstm_is_named_as_what_cannot_go() -> None:
+    class Outer(Recurrent):
         def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.rnn(x.transpose(1, 2))[0][:, -1])
+            states, _ = self.rnn(F.relu(self.conv(x)).transpose(1, 2))
+            return states[:, -1]
 
-    rows = np.random.default_rng(0).normal(size=(16, 8, 10))
-    model = make_model(Alone(), rows[:4])
-    with pytest.raises(StepError, match="LSTM layers are not pruned: rnn") as caught:
-        pruned(model, make_context(model, ArraySplit({"x": rows}, np.arange(16) % 4)), channel_ratio=0.5)
-    assert caught.value.problems[0].hint == "remove this step: nothing of this network can be pruned"
+    model = make_model(Outer(), np.random.default_rng(0).normal(size=(4, 8, 10)))
+    data = ArraySplit({"x": np.random.default_rng(0).normal(size=(16, 8, 10))}, np.arange(16) % 4)
+    with pytest.raises(StepError, match=r"network's outputs.*: rnn") as caught:
+        pruned(model, make_context(model, data), channel_ratio=0.5, ignore=["conv"])
+    assert caught.value.code == "step-changed-nothing"
 
 
 def test_groups_are_tried_once_for_the_same_network_and_again_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -534,6 +520,10 @@ def test_transposed_convolutions_are_followed() -> None:
         ({"channel_ratio": 0.5, "macs_ratio": 0.5}, "macs_ratio"),
         ({"channel_ratio": 0.95}, "channel_ratio"),
         ({"params_ratio": 0.5, "ignore": ["re:("]}, "ignore"),
+        ({"head_ratio": 0.5, "params_ratio": 0.5}, "params_ratio"),
+        ({"head_ratio": 0.95}, "head_ratio"),
+        ({"ffn_ratio": 0.5, "structures": ["ffn"]}, "structures"),
+        ({"macs_ratio": 0.5, "structures": []}, "structures"),
     ],
 )
 def test_settings_that_contradict_each_other_are_told_by_field(settings: dict[str, Any], field: str) -> None:
@@ -545,4 +535,6 @@ def test_settings_that_contradict_each_other_are_told_by_field(settings: dict[st
 
 def test_settings_that_fit_have_no_problems() -> None:
     assert Prune(macs_ratio=0.5, ignore=["re:.*head"]).problems() == []
+    assert Prune(ffn_ratio=0.25, head_ratio=0.5, head_dim_ratio=0.25).problems() == []
+    assert Prune(params_ratio=0.5, structures=["ffn", "heads"]).problems() == []
     assert Finetune(epochs=1).problems() == []
