@@ -117,7 +117,7 @@ def validate(
     student.eval()
     device = torch.device(ctx.device)
     scores, losses = [], []
-    asked = guide is not None and (targets is None or not isinstance(objective, Classes))
+    asked = guide is not None and (targets is None or not objective.labelled)
     for start in range(0, len(rows), _ROWS):
         batch = rows[start : start + _ROWS]
         seed_all(ctx.seed, 0, start)  # a data set that draws shows the same samples after every epoch

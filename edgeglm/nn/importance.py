@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeglm.nn.calling import call, to_tensors
-from edgeglm.nn.objectives import OBJECTIVES, Classes, Values, Weights
+from edgeglm.nn.objectives import OBJECTIVES, Values, Weights
 from edgeglm.nn.slicing import places
 
 if TYPE_CHECKING:
@@ -74,13 +74,14 @@ def _sensitive(
     """
     objective = OBJECTIVES[ctx.task.objective](model, ctx.output)
     answers = objective.pick(outputs)
-    if isinstance(objective, Classes):
-        wanted = answers.argmax(-1) if targets is None else targets.long()
+    if objective.labelled:
+        wanted = objective.decided(answers) if targets is None else targets.long()
         return objective.loss(answers, None, wanted, inputs, Weights())
     if objective.needs_teacher or (targets is None and isinstance(objective, Values)):
         signs = torch.randint(0, 2, answers.shape, device=answers.device) * 2 - 1
         return (answers * signs).sum() / len(answers)
-    numbers = None if targets is None else targets.float().reshape(answers.shape)
+    is_values = targets is not None and isinstance(objective, Values)  # else targets are for judging alone
+    numbers = targets.float().reshape(answers.shape) if targets is not None and is_values else None
     return objective.loss(answers, None, numbers, inputs, Weights())
 
 

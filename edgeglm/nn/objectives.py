@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from edgeglm.tasks._base import ObjectiveName
 
 
+_NOT_COUNTED = -100  # what torch's cross entropy leaves out
+
+
 @dataclass(frozen=True)
 class Weights:
     """How much each part of a loss counts."""
@@ -36,6 +39,7 @@ class Objective:
 
     score_name: ClassVar[str] = "loss"  # shown; of a loss the score is its negative
     needs_teacher: ClassVar[bool] = False
+    labelled: ClassVar[bool] = False  # targets are classes; where there are none, a teacher's answers stand in
 
     def __init__(self, model: Model, output: str) -> None:
         """Take note of which output of the network is judged."""
@@ -59,6 +63,10 @@ class Objective:
         """How many numbers ``pick`` returns for one sample."""
         return int(np.prod(next(spec.shape for spec in self.model.outputs if spec.name == self.output)))
 
+    def decided(self, answers: Tensor) -> Tensor:
+        """Return the class that each answer comes down to; of labelled ones."""
+        raise NotImplementedError
+
     def loss(
         self, student: Tensor, teacher: Tensor | None, targets: Tensor | None, inputs: dict[str, Tensor], by: Weights
     ) -> Tensor:
@@ -76,6 +84,11 @@ class Classes(Objective):
     """Logits (N, K) and class numbers (N,): cross entropy, and of a teacher's answers the divergence from them."""
 
     score_name: ClassVar[str] = "accuracy"
+    labelled: ClassVar[bool] = True
+
+    def decided(self, answers: Tensor) -> Tensor:
+        """Return class numbers (B,)."""
+        return answers.argmax(-1)
 
     def read_targets(self, split: Split, *, alpha: float, ctx: Context) -> Tensor | None:
         """Return class numbers (N,) int64. Raises: StepError."""
@@ -124,9 +137,73 @@ class Classes(Objective):
         del inputs, by
         if targets is None:
             assert teacher is not None  # read_targets saw to it
-            targets = teacher.argmax(-1)
-        right = (student.argmax(-1) == targets).float()
+            targets = self.decided(teacher)
+        right = (self.decided(student) == targets).float()
         return right, F.cross_entropy(student, targets, reduction="none")
+
+
+class Pixels(Objective):
+    """Logits (N, K, H, W) and class numbers (N, H, W), -1 where none counts: what ``Classes`` is, for every pixel."""
+
+    score_name: ClassVar[str] = "share of pixels that are right"
+    labelled: ClassVar[bool] = True
+
+    def decided(self, answers: Tensor) -> Tensor:
+        """Return class numbers (B, H, W)."""
+        return answers.argmax(1)
+
+    def read_targets(self, split: Split, *, alpha: float, ctx: Context) -> Tensor | None:
+        """Return class numbers (N, H, W) int16. Raises: StepError."""
+        if split.targets is None:
+            if alpha == 1:
+                return None
+            raise _needs_targets(ctx)
+        shape = next(spec.shape for spec in self.model.outputs if spec.name == self.output)
+        targets = split.targets
+        if len(shape) != 3 or targets.shape[1:] != shape[1:] or targets.max() >= shape[0]:
+            raise StepError(
+                f"targets of shape {targets.shape} up to {targets.max()} do not fit output `{self.output}` of {shape} "
+                "for each sample",
+                where=ctx.key,
+                code="data-targets",
+                hint="one class number for each pixel of the output, below its number of classes",
+            )
+        return torch.from_numpy(targets.astype(np.int16))
+
+    def loss(
+        self, student: Tensor, teacher: Tensor | None, targets: Tensor | None, inputs: dict[str, Tensor], by: Weights
+    ) -> Tensor:
+        """Return the loss of Hinton et al. (see ``distillation_loss``), the mean over pixels."""
+        del inputs
+        wanted = None
+        if targets is not None:
+            wanted = targets.long().flatten()
+            if not (wanted >= 0).any():
+                return (student * 0).sum()  # a mean over no pixels would not be a number
+            wanted = wanted.masked_fill(wanted < 0, _NOT_COUNTED)
+        return distillation_loss(
+            _by_pixel(student),
+            None if teacher is None else _by_pixel(teacher),
+            wanted,
+            temperature=by.temperature,
+            alpha=by.alpha,
+            label_smoothing=by.label_smoothing,
+        )
+
+    def judge(
+        self, student: Tensor, teacher: Tensor | None, targets: Tensor | None, inputs: dict[str, Tensor], by: Weights
+    ) -> tuple[Tensor, Tensor]:
+        """Return the share of each image's pixels that are right, and their mean cross entropy."""
+        del inputs, by
+        if targets is None:
+            assert teacher is not None  # read_targets saw to it
+            targets = self.decided(teacher)
+        wanted = targets.long()
+        counted = wanted >= 0
+        pixels = counted.flatten(1).sum(1).clamp(min=1)
+        right = ((self.decided(student) == wanted) & counted).flatten(1).sum(1) / pixels
+        losses = F.cross_entropy(student, wanted.masked_fill(~counted, _NOT_COUNTED), reduction="none")
+        return right, losses.flatten(1).sum(1) / pixels
 
 
 class Values(Objective):
@@ -229,6 +306,7 @@ class Outputs(Objective):
 
 OBJECTIVES: dict[ObjectiveName, type[Objective]] = {
     "classes": Classes,
+    "pixels": Pixels,
     "values": Values,
     "embedding": Embedding,
     "reconstruction": Reconstruction,
@@ -254,6 +332,11 @@ def make_objective(model: Model, ctx: Context, *, has_teacher: bool) -> Objectiv
         return kind(model, ctx.output)
     except StepError as error:
         raise error.at(ctx.key) from error
+
+
+def _by_pixel(logits: Tensor) -> Tensor:
+    """Return logits (B, K, H, W) with a row for each pixel, (B * H * W, K)."""
+    return logits.movedim(1, -1).flatten(0, -2)
 
 
 def _squared(a: Tensor, b: Tensor) -> Tensor:

@@ -167,7 +167,7 @@ def train(
                     written = time.monotonic()
 
         load_full_state(student, best_weights)
-        by_teacher = isinstance(objective, Classes) and targets is None
+        by_teacher = objective.labelled and targets is None
         name = "agreement with the teacher" if by_teacher else objective.score_name
         _say(best, name, len(rows_held), per_epoch, precision, config, ctx)
         return _finished(model, student)

@@ -13,11 +13,12 @@ from edgeglm.tasks.anomaly import Anomaly
 from edgeglm.tasks.classification import Classification
 from edgeglm.tasks.embedding import Embedding
 from edgeglm.tasks.regression import Forecasting, Regression
+from edgeglm.tasks.segmentation import Segmentation
 
 GROUP = "edgeglm.tasks"
 
 
-TASKS: tuple[type[TaskConfig], ...] = (Classification, Embedding, Regression, Forecasting, Anomaly)
+TASKS: tuple[type[TaskConfig], ...] = (Classification, Embedding, Regression, Forecasting, Anomaly, Segmentation)
 
 
 @cache
@@ -35,6 +36,7 @@ __all__ = [
     "Forecasting",
     "Judge",
     "Regression",
+    "Segmentation",
     "TaskConfig",
     "task_types",
 ]

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from edgeglm.sources.entry import Entries
 
 
-# What training makes small (edgeglm/nn/objectives.py): classes: cross entropy of logits (N, K); values: squared error
+# What training makes small (edgeglm/nn/objectives.py): classes: cross entropy of logits (N, K); pixels: the
+# same of every pixel, (N, K, H, W); values: squared error
 # of numbers; embedding: the angle to the teacher's output; reconstruction: squared error to the input; outputs: squared
 # error to all of the teacher's outputs.
-ObjectiveName: TypeAlias = Literal["classes", "values", "embedding", "reconstruction", "outputs"]
+ObjectiveName: TypeAlias = Literal["classes", "pixels", "values", "embedding", "reconstruction", "outputs"]
 
 
 class Judge(Protocol):

@@ -127,11 +127,28 @@ def bootstrap_interval(statistic: Callable[[np.ndarray], float], n: int, *, seed
     """
     rng = np.random.default_rng(seed)
     found = np.array([statistic(rng.integers(0, n, n)) for _ in range(RESAMPLES)], dtype=np.float64)
-    found = found[np.isfinite(found)]
-    if not len(found):
+    interval = percentile_interval(found)
+    if interval is None:
         value = statistic(np.arange(n))
         return value, value
-    low, high = np.percentile(found, [2.5, 97.5])
+    return interval
+
+
+def bootstrap_weights(n: int, *, seed: int = 0) -> np.ndarray:
+    """Return how often each of ``n`` samples is in each of the draws of ``bootstrap_interval``, (RESAMPLES, n).
+
+    A metric that is made of sums over samples is that of all draws at once by a product with it.
+    """
+    rng = np.random.default_rng(seed)
+    return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(RESAMPLES)])
+
+
+def percentile_interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Return the middle 95 % of what a bootstrap found, (B,); NaN are left out; None: there is nothing else."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 

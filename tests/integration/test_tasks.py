@@ -10,6 +10,7 @@ from torch import nn
 
 from edgeglm import compress
 from edgeglm.cache import Cache
+from edgeglm.report.json import decode_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,3 +86,58 @@ def test_a_network_that_puts_out_a_score_learns_the_originals(tmp_path: Path) ->
     )
     assert [step.step for step in result.report.steps] == ["steps[0].prune", "steps[1].distill"]
     assert all(side.drop is not None for side in result.report.artifacts)
+
+
+def shapes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return noisy images (N, 1, 16, 16) of a bright square and a dark bar, and which pixel is which."""
+    rng = np.random.default_rng(seed)
+    maps = np.zeros((count, 16, 16), np.uint8)
+    for one in maps:
+        x, y, bar = rng.integers(0, 10, 3)
+        one[:, bar : bar + 2] = 2
+        one[y : y + 6, x : x + 6] = 1
+    images = np.array([0.0, 1.0, -1.0])[maps] + 0.6 * rng.normal(size=maps.shape)
+    maps[:, 0] = 255  # counts nowhere
+    return images[:, None].astype(np.float32), maps
+
+
+def test_a_segmenter_is_trained_pruned_quantized_and_judged_by_overlap(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 3, 1),
+    ]
+    result = run(
+        tmp_path,
+        nn.Sequential(*layers),
+        {"train": shapes(96, 1), "calibration": shapes(32, 2), "eval": shapes(48, 3)},
+        task={"kind": "segmentation"},
+        labels=["floor", "square", "bar"],
+        steps=[
+            {"finetune": {"epochs": 6, "learning_rate": 0.02, "batch_size": 16}},
+            {"prune": {"channel_ratio": 0.5}},
+            {"finetune": {"epochs": 4, "learning_rate": 0.02, "batch_size": 16}},
+        ],
+        artifacts=[{"format": "onnx", "quantize": "static-int8"}, {"format": "tflite"}],
+        postprocess=["argmax-map"],
+        budget={"metric_drop": 0.1, "per_class_drop": 0.1},
+    )
+    report = result.report
+    assert report.baseline.metric is not None
+    assert report.steps[-1].metric is not None
+    assert report.steps[-1].metric.name == "mean_iou"
+    assert report.steps[-1].metric.value > 0.6 > report.baseline.metric.value + 0.2
+    for side in report.artifacts:
+        assert side.drop is not None
+        assert side.drop.ci95[1] < 0  # the original had learnt nothing
+        assert [(one.label, one.metric, one.n) for one in side.per_class][1:] == [
+            ("square", "iou", 48),
+            ("bar", "iou", 48),
+        ]
+    assert report.budget.met is True
+    assert set(result.manifest.reference.predicted) == {"floor", "square", "bar"}  # type: ignore[union-attr]
+    again = decode_report((tmp_path / "out" / "report.json").read_bytes(), where="")
+    assert again.artifacts[0].per_class == report.artifacts[0].per_class

@@ -14,7 +14,7 @@ from edgeglm.nn.inference import predict
 from edgeglm.nn.objectives import OBJECTIVES
 from edgeglm.nn.training import train
 from edgeglm.steps import Distill, Finetune, Prune
-from edgeglm.tasks import Embedding, Regression, TaskConfig
+from edgeglm.tasks import Anomaly, Embedding, Regression, Segmentation, TaskConfig
 from tests.support.nets import make_context, make_model
 
 RNG = np.random.default_rng(0)
@@ -134,5 +134,68 @@ def test_channels_are_ranked_by_gradients_for_every_task(task: TaskConfig) -> No
     assert np.allclose(output(after), output(model), atol=1e-5)
 
 
+IMAGES = RNG.normal(size=(64, 2, 8, 8)).astype(np.float32)
+MAPS = (IMAGES[:, 0] > 0).astype(np.int16) + (IMAGES[:, 1] > 0).astype(np.int16)  # three classes
+
+
+def segmenter() -> Model:
+    torch.manual_seed(0)
+    return make_model(nn.Sequential(nn.Conv2d(2, 24, 1), nn.ReLU(), nn.Conv2d(24, 3, 1)), IMAGES[:2])
+
+
+def pixels_right(model: Model) -> float:
+    (logits,) = predict(model, ArraySplit({"input": IMAGES}, None), threads=1).values()
+    return float((logits.argmax(axis=1) == MAPS).mean())
+
+
+def test_every_pixel_is_learnt_but_those_that_count_nowhere() -> None:
+    model = segmenter()
+    targets = MAPS.copy()
+    targets[:, 4:] = -1
+    targets[:3] = -1  # whole images
+    split = ArraySplit({"input": IMAGES}, targets)
+    ctx = make_context(model, split, task=Segmentation())
+    after = train(model, Finetune(epochs=20, learning_rate=0.03, batch_size=8, label_smoothing=0.05), ctx)
+    assert pixels_right(after) > 0.95 > pixels_right(model) + 0.3
+    assert ctx.notes[0].startswith("share of pixels that are right 0.9")
+
+
+def test_a_segmenter_learns_a_teachers_maps_without_labels() -> None:
+    labelled = ArraySplit({"input": IMAGES}, MAPS)
+    start = segmenter()
+    config = Finetune(epochs=20, learning_rate=0.03, batch_size=8)
+    teacher = train(start, config, make_context(start, labelled, task=Segmentation()))
+    ctx = make_context(teacher, ArraySplit({"input": IMAGES}, None), task=Segmentation())
+    distill = Distill(epochs=20, learning_rate=0.03, batch_size=8, alpha=1.0)
+    after = train(start, distill, ctx, teacher=teacher, temperature=2.0, alpha=1.0)
+    assert pixels_right(after) > 0.9
+    assert ctx.notes[0].startswith("agreement with the teacher 0.9")
+    with pytest.raises(StepError, match="no targets to learn from"):
+        train(start, config, ctx)
+    wrong = ArraySplit({"input": IMAGES}, MAPS + 5)
+    with pytest.raises(StepError, match="up to 7 do not fit"):
+        train(start, config, make_context(start, wrong, task=Segmentation()))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_channels_of_a_segmenter_are_ranked_by_gradients(labelled: bool) -> None:
+    model = segmenter()
+    with torch.no_grad():
+        model.module[2].weight[:, 5:17] = 0  # nothing reads these
+    ctx = make_context(model, ArraySplit({"input": IMAGES}, MAPS if labelled else None), task=Segmentation())
+    after = Prune(channel_ratio=0.5, method="taylor", round_to=1).apply(model, ctx)
+    (old,), (new,) = (predict(m, ArraySplit({"input": IMAGES}, None), threads=1).values() for m in (model, after))
+    assert np.allclose(old, new, atol=1e-5)
+
+
+def test_labels_of_anomalies_do_not_disturb_what_an_autoencoder_learns() -> None:
+    model = mlp(6)
+    split = ArraySplit(SPLIT.inputs, np.arange(256) % 2)
+    ctx = make_context(model, split, task=Anomaly(score="squared-error"))
+    after = Prune(channel_ratio=0.25, method="taylor", round_to=1).apply(model, ctx)
+    assert after.module[0].out_features == 24
+    train(after, Finetune(epochs=1), ctx)
+
+
 def test_every_objective_that_a_task_may_name_exists() -> None:
-    assert {*OBJECTIVES} == {"classes", "values", "embedding", "reconstruction", "outputs"}
+    assert {*OBJECTIVES} == {"classes", "pixels", "values", "embedding", "reconstruction", "outputs"}
