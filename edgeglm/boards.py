@@ -31,7 +31,11 @@ class Board:
 
 
 # the oldest that load whatever is written here; tests run every scheme in these very versions
-LEAST_RUNTIMES = {"onnx": Runtime("onnxruntime", "1.23.2"), "tflite": Runtime("litert", "2.1.0")}
+LEAST_RUNTIMES = {
+    "onnx": Runtime("onnxruntime", "1.23.2"),
+    "tflite": Runtime("litert", "2.1.0"),
+    "openvino": Runtime("openvino", "2025.0.0"),
+}
 
 BOARDS: dict[str, Board] = {
     board.name: board

@@ -13,12 +13,13 @@ from edgeglm.artifacts.built import Built
 from edgeglm.cache import Cache, Entry, make_key
 from edgeglm.errors import ExportError
 from edgeglm.files import sha256_file
+from edgeglm.formats import companions, digest, file_name, size_bytes
 from edgeglm.host import cpu_features, has_fast_int8
 from edgeglm.model import Model, ModelFile
 from edgeglm.recipe import Quantize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from edgeglm.boards import Board
     from edgeglm.data import Arrays, Split
@@ -31,23 +32,39 @@ CALIBRATION_BATCH = 32
 
 @dataclass(frozen=True)
 class File:
-    """A model file that was written, loaded and run."""
+    """A model file that was written, loaded and run, with the files that belong to it."""
 
     built: Built
-    sha256: str
+    sha256: str  # of the file itself
+    digest: str  # of all its files
     folder: Path
 
     @property
     def size_bytes(self) -> int:
         """Bytes on disk."""
-        return self.built.path.stat().st_size
+        return size_bytes(self.built.path, self.built.format)
+
+    @property
+    def companions(self) -> tuple[Path, ...]:
+        """The files that travel with it."""
+        return companions(self.built.path, self.built.format)
 
 
-def calibration_batches(split: Split, limit: int, *, seed: int = 0) -> Iterator[Arrays]:
-    """Yield at most ``limit`` samples in batches, in the model's layout, drawn by ``seed``: a split may be sorted."""
-    chosen = np.random.default_rng(seed).permutation(len(split))[:limit]
-    for start in range(0, len(chosen), CALIBRATION_BATCH):
-        yield split.rows(chosen[start : start + CALIBRATION_BATCH])
+@dataclass(frozen=True)
+class CalibrationBatches:
+    """Samples in batches, in the model's layout; each pass reads them anew."""
+
+    split: Split
+    chosen: np.ndarray  # (N,) int64
+
+    def __iter__(self) -> Iterator[Arrays]:
+        for start in range(0, len(self.chosen), CALIBRATION_BATCH):
+            yield self.split.rows(self.chosen[start : start + CALIBRATION_BATCH])
+
+
+def calibration_batches(split: Split, limit: int, *, seed: int = 0) -> CalibrationBatches:
+    """Return at most ``limit`` samples in batches, drawn by ``seed``: a split may be sorted."""
+    return CalibrationBatches(split, np.random.default_rng(seed).permutation(len(split))[:limit])
 
 
 class Builder:
@@ -59,12 +76,14 @@ class Builder:
 
     def float_file(self, model: Model, key: str, file_format: str) -> File:
         """Return the network as a stripped FP32 file. Raises: ExportError."""
+        if file_format == "openvino":
+            return self._converted(self.float_file(model, key, "onnx"))
         entry_key = make_key(
             model=key, base=self.project.key, format=file_format, scheme="none", board=_board_key(self.project.board)
         )
         return self._made(
             entry_key,
-            f"model.{file_format}",
+            file_name(file_format),
             lambda path: export_float(model, self.project.sample, path, file_format, board=self.project.board),
         )
 
@@ -84,7 +103,11 @@ class Builder:
 
     def artifact(self, model: Model | ModelFile, key: str, config: ArtifactConfig, *, where: str) -> File:
         """Return one artifact of a recipe. Raises: ExportError, with ``where`` as its place when it has none."""
-        source = self.source_file(model) if isinstance(model, ModelFile) else self.float_file(model, key, config.format)
+        if isinstance(model, Model):
+            source = self.float_file(model, key, config.format)
+        else:
+            source = self.source_file(model)
+            source = self._converted(source) if config.format == "openvino" else source
         if config.scheme == "none":
             return source
         return self._quantized(source, config, where=where)
@@ -109,13 +132,21 @@ class Builder:
             batch, warnings = take_source(model.path, path, format=model.format, board=project.board)
             return Built(path, model.format, "none", model.inputs, model.outputs, batch, "", warnings)
 
-        return self._made(entry_key, f"model.{model.format}", take)
+        return self._made(entry_key, file_name(model.format), take)
+
+    def _converted(self, source: File) -> File:
+        """Return an FP32 ONNX file as OpenVINO IR. Raises: ExportError."""
+        project, batch = self.project, self.project.recipe.serve.batch
+        entry_key = make_key(source=source.digest, format="openvino", batch=batch, versions=project.versions)
+        return self._made(
+            entry_key, file_name("openvino"), lambda path: convert_file(source.built, path, project, batch=batch)
+        )
 
     def _quantized(self, source: File, config: ArtifactConfig, *, where: str) -> File:
         project, file_format, quantization = self.project, config.format, config.quantization
         calibrated = config.scheme == "static-int8" or not isinstance(quantization, Quantize)
         entry_key = make_key(
-            source=source.sha256,
+            source=source.digest,
             quantization=msgspec.to_builtins(quantization),
             data=project.data.sha256 if calibrated else "",
             **({"seed": project.recipe.seed} if calibrated else {}),
@@ -129,7 +160,7 @@ class Builder:
             limit = quantization.calibration_samples
             samples = calibration_batches(calibration, limit, seed=project.recipe.seed)
             built = quantize_file(source.built.path, path, file_format, quantization, samples, board=project.board)
-            if sha256_file(path) == source.sha256:
+            if digest(path, file_format) == source.digest:
                 raise ExportError(
                     f"{config.scheme} changed nothing: the file is the float file",
                     where=where,
@@ -138,7 +169,7 @@ class Builder:
                 )
             return built
 
-        return self._made(entry_key, f"model.{config.scheme}.{file_format}", quantize)
+        return self._made(entry_key, file_name(file_format, config.scheme), quantize)
 
     def _made(self, key: str, name: str, make: Callable[[Path], Built]) -> File:
         """Return the file of this key, made by ``make`` at the path it is given unless the cache holds it whole."""
@@ -155,12 +186,21 @@ def export_float(model: Model, sample: Arrays, path: Path, file_format: str, *, 
     return artifacts.export_float(model, sample, path, board=board)
 
 
+def convert_file(source: Built, path: Path, project: Project, *, batch: int) -> Built:
+    """Write an FP32 ONNX file as OpenVINO IR for so many rows at a time. Raises: ExportError, MissingExtraError."""
+    from edgeglm.artifacts import openvino
+    from edgeglm.measure.evaluate import to_file_inputs
+
+    inputs = to_file_inputs(project.sample, project.original.inputs, source.inputs)
+    return openvino.convert_float(source.path, path, inputs, batch=batch)
+
+
 def quantize_file(
     source: Path,
     path: Path,
     file_format: str,
     quantization: SchemeConfig,
-    calibration: Iterator[Arrays],
+    calibration: Iterable[Arrays],
     *,
     board: Board,
 ) -> Built:
@@ -168,9 +208,11 @@ def quantize_file(
     if not isinstance(quantization, Quantize):
         from edgeglm.artifacts import plugin_scheme
 
-        return plugin_scheme.quantize(source, path, file_format, quantization, calibration, board=board)
+        return plugin_scheme.quantize(source, path, file_format, quantization, iter(calibration), board=board)
     if file_format == "onnx":
         from edgeglm.artifacts import onnx as artifacts
+    elif file_format == "openvino":
+        from edgeglm.artifacts import openvino as artifacts  # type: ignore[no-redef]
     else:
         from edgeglm.artifacts import tflite as artifacts  # type: ignore[no-redef]
     return artifacts.quantize(source, path, quantization, calibration, board=board)
@@ -189,9 +231,10 @@ def _board_key(board: Board) -> dict[str, Any]:
 
 def _finish(entry: Entry, built: Built) -> File:
     described = msgspec.to_builtins(replace(built, path=Path(built.path.name)), enc_hook=str)
-    sha256 = sha256_file(built.path)
-    entry.finish(built.path.name, built=described, sha256=sha256)
-    return File(built, sha256, entry.folder)
+    sha256, whole = sha256_file(built.path), digest(built.path, built.format)
+    others = [path.name for path in companions(built.path, built.format)]
+    entry.finish(built.path.name, *others, built=described, sha256=sha256)
+    return File(built, sha256, whole, entry.folder)
 
 
 def _stored(entry: Entry) -> File | None:
@@ -205,4 +248,4 @@ def _stored(entry: Entry) -> File | None:
     sha256 = str((result or {}).get("sha256"))
     if not path.is_file() or sha256_file(path) != sha256:
         return None
-    return File(replace(built, path=path), sha256, entry.folder)
+    return File(replace(built, path=path), sha256, digest(path, built.format), entry.folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeglm.artifacts.capability import capability
-from edgeglm.boards import BOARDS, Board
+from edgeglm.boards import BOARDS, LEAST_RUNTIMES, Board
 from edgeglm.errors import RecipeError
 from edgeglm.host import available_memory_bytes, free_disk_bytes
 from edgeglm.recipe import LoadedRecipe, load_recipe
@@ -84,9 +84,9 @@ class CheckResult:
         ]
         for artifact in self.artifacts:
             state = "yes" if artifact.buildable else f"no: {', '.join(artifact.missing)} not installed"
-            lines.append(f"  {artifact.format:<7} {artifact.scheme:<13} {state}")
+            lines.append(f"  {artifact.format:<8} {artifact.scheme:<13} {state}")
             if artifact.hint:
-                lines.append(f"  {'':<21} hint: {artifact.hint}")
+                lines.append(f"  {'':<22} hint: {artifact.hint}")
         lines.append(f"  memory {self.memory_bytes / 1e9:.1f} GB available, disk {self.disk_bytes / 1e9:.1f} GB free")
         for warning in self.warnings:
             place = f"{warning.where}: " if warning.where else ""
@@ -144,6 +144,8 @@ def _target_facts(board: Board, formats: set[str]) -> list[str]:
         )
     if "tflite" in formats:
         facts.append(f"tflite: litert {board.litert}")
+    if "openvino" in formats:
+        facts.append(f"openvino: {LEAST_RUNTIMES['openvino'].least_version} or newer")
     if board.note:
         facts.append(board.note)
     return facts

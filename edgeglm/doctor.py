@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Status = Literal["ok", "warn", "fail"]
-EXTRAS = ("onnx", "tflite")
+EXTRAS = ("onnx", "tflite", "openvino")
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?\s*([^;]*?)\s*(?:;(.*))?$")
 _CLAUSE = re.compile(r"(==|>=|<=|!=|<|>)\s*([0-9][0-9.]*)")
 _FAILING_MEMORY_BYTES = 10**9

@@ -28,6 +28,8 @@ PACKAGES = (
     "transformers",
     "tokenizers",
     "ai-edge-litert",
+    "openvino",
+    "nncf",
     "ai-edge-quantizer",
     "litert-torch",
     "litert-converter",

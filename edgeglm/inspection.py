@@ -9,13 +9,14 @@ from edgeglm_agent.wire import Manifest, TensorSpec, WireError, decode_manifest
 
 from edgeglm.errors import ModelError, UserError
 from edgeglm.files import sha256_file
+from edgeglm.formats import SUFFIXES, size_bytes
 from edgeglm.golden import check_golden, read_golden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-SUFFIXES = {".onnx": "onnx", ".tflite": "tflite"}
+FORMATS = {suffix: file_format for file_format, suffix in SUFFIXES.items()}  # by the end of the name
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +36,7 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def format_of(path: Path) -> str:
-    """Return onnx or tflite, by the file's name. Raises: UserError for anything else, or a missing file."""
+    """Return onnx, tflite or openvino, by the file's name. Raises: UserError for anything else, or a missing file."""
     if path.is_dir():
         raise UserError(
             "is a folder, and a model file is wanted here",
@@ -43,22 +44,22 @@ def format_of(path: Path) -> str:
             hint=f"name {_named(found)}" if (found := _model_files(path)) else "name a file in it",
             code="format-unknown",
         )
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in FORMATS:
         raise UserError(
-            "is neither an ONNX nor a TFLite file",
+            "is no ONNX, TFLite or OpenVINO file",
             where=str(path),
-            hint="name a file that ends in .onnx or .tflite, or an output folder",
+            hint="name a file that ends in .onnx, .tflite or .xml, or an output folder",
             code="format-unknown",
         )
     if not path.is_file():
         raise UserError("no such file", where=str(path), hint="check the path", code="file-missing")
-    return SUFFIXES[path.suffix]
+    return FORMATS[path.suffix]
 
 
 def _model_files(folder: Path) -> list[Path]:
     """Return the model files of an output folder, those that were rejected included."""
     places = (folder, folder / "rejected")
-    return [file for place in places for file in sorted(place.glob("*")) if file.suffix in SUFFIXES]
+    return [file for place in places for file in sorted(place.glob("*")) if file.suffix in FORMATS]
 
 
 def _named(files: Sequence[Path]) -> str:
@@ -146,7 +147,7 @@ def _facts(path: Path, file_format: str) -> FileFacts:
     return FileFacts(
         path=str(path),
         format=file_format,
-        size_bytes=path.stat().st_size,
+        size_bytes=size_bytes(path, file_format),
         sha256=sha256_file(path),
         params=count_file_params(path, file_format),
         macs=count_file_macs(path, file_format),

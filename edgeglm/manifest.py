@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,6 +24,7 @@ from safetensors.numpy import save
 
 from edgeglm.boards import LEAST_RUNTIMES
 from edgeglm.data import Arrays, batches
+from edgeglm.files import sha256_file
 from edgeglm.golden import golden_outputs
 
 if TYPE_CHECKING:
@@ -93,9 +95,12 @@ def make_manifest(
     # what a board would do differently makes another version, and nothing else does; nor does the order of artifacts,
     # which follows measured speed and may change from run to run
     served = () if recipe.serve.batch == 1 else (recipe.serve.batch,)
-    files_made = sorted(file.sha256 for _, file, _ in artifacts)
+    files_made = sorted(file.digest for _, file, _ in artifacts)
     read = ({name: hashlib.sha256(content).hexdigest() for name, content in used.items()},) if used else ()
     behaviour = (files_made, preprocess, postprocess, project.data.labels, *served, *read)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    for path, file, _ in artifacts:
+        digests |= {str(PurePath(path).with_suffix(p.suffix)): sha256_file(p) for p in file.companions}
     return Manifest(
         schema=MANIFEST_SCHEMA,
         name=recipe.name,
@@ -116,7 +121,7 @@ def make_manifest(
             )
             for path, file, golden in artifacts
         ),
-        files={name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())},
+        files=dict(sorted(digests.items())),
         inputs=project.original.inputs,
         preprocess=preprocess,
         postprocess=postprocess,

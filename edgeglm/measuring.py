@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 
 from edgeglm.cache import Cache, cache_folder
-from edgeglm.files import sha256_file
 from edgeglm.inspection import format_of, read_manifest
 from edgeglm.naming import users_names
 from edgeglm.report.figures import drop_text, format_interval, format_metric
@@ -46,6 +45,7 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
     """
     from edgeglm.build import Builder
     from edgeglm.evaluation import Evaluator
+    from edgeglm.measure.external_data import model_file_sha256
     from edgeglm.project import open_project
 
     if not files:
@@ -58,12 +58,12 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
     with cache.in_use(), users_names(cache.folder or cache_folder(), project.original):
         baseline = Builder(project, cache).baseline()
         evaluator.baseline = evaluator.predict_file(
-            baseline.built.path, file_format=baseline.built.format, sha256=baseline.sha256
+            baseline.built.path, file_format=baseline.built.format, sha256=baseline.digest
         )
     results = [FileResult(path="original", splits=evaluator.results(evaluator.baseline, is_baseline=True))]
     for path, file_format in zip(files, formats, strict=True):
         log.stage(str(path))
-        outputs = evaluator.predict_file(path, file_format=file_format, sha256=sha256_file(path))
+        outputs = evaluator.predict_file(path, file_format=file_format, sha256=model_file_sha256(path, file_format))
         results.append(FileResult(path=str(path), splits=evaluator.results(outputs)))
     project.entries.close()
     return results

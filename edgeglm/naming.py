@@ -25,7 +25,7 @@ def users_names(folder: Path, original: Model | ModelFile) -> Iterator[None]:
         folder: The cache, or a temporary folder; ``model.<format>`` in it is a source file without metadata.
         original: The recipe's model; of a file, what is made of it unchanged goes by its path.
     """
-    ours = re.compile(re.escape(str(folder)) + r"/[^\s:]*\.(?:onnx|tflite)(?![\w.])")
+    ours = re.compile(re.escape(str(folder)) + r"/[^\s:]*\.(?:onnx|tflite|xml|bin)(?![\w.])")
 
     def shown(match: re.Match[str]) -> str:
         name = Path(match[0]).name

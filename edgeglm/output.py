@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm.errors import UserError
 from edgeglm.files import copy_file, locked, storage_errors, sync_folder, write_bytes
+from edgeglm.formats import ALL_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ STAGING = ".staging"  # where a result lies until it is whole
 # what a result may hold; anything else in the folder is the user's and stays
 SCHEMES = ("", ".none", ".fp16", ".dynamic-int8", ".static-int8")
 OURS = (
-    *(f"model{scheme}.{file_format}" for scheme in SCHEMES for file_format in ("onnx", "tflite")),
+    *(f"model{scheme}{suffix}" for scheme in SCHEMES for suffix in ALL_SUFFIXES),
     *("report.json", "report.html", "recipe.resolved.yaml", "golden", "preprocess", "steps", "rejected"),
 )
 

@@ -17,6 +17,7 @@ from edgeglm.cache import Cache, cache_folder
 from edgeglm.doubts import doubt_original
 from edgeglm.errors import BudgetMissedError, EdgeglmError
 from edgeglm.evaluation import Evaluator
+from edgeglm.formats import file_name
 from edgeglm.host import describe_host
 from edgeglm.manifest import golden_file, golden_rows, make_lineage, make_manifest
 from edgeglm.naming import users_names
@@ -79,7 +80,7 @@ def run_recipe(
         log.stage("baseline")  # before the steps: what is wrong with the original is better heard before hours of work
         reference = builder.baseline()
         evaluator.baseline = evaluator.predict_file(
-            reference.built.path, file_format=reference.built.format, sha256=reference.sha256
+            reference.built.path, file_format=reference.built.format, sha256=reference.digest
         )
         doubts = doubt_original(project, evaluator, log)
 
@@ -152,11 +153,11 @@ def _make_artifacts(
         log.stage(f"artifacts[{index}] {config.format} {config.scheme}")
         try:
             file = builder.artifact(final, key, config, where=f"artifacts[{index}]")
-            outputs = evaluator.predict_file(file.built.path, file_format=config.format, sha256=file.sha256)
+            outputs = evaluator.predict_file(file.built.path, file_format=config.format, sha256=file.digest)
         except EdgeglmError as error:
             raise error.at(f"artifacts[{index}]") from error
         several = formats.count(config.format) > 1
-        name = f"model.{config.scheme}.{config.format}" if several else f"model.{config.format}"
+        name = file_name(config.format, config.scheme if several else "")
         artifacts.append(MadeArtifact(config, name, file, outputs))
         log.note(f"{file.size_bytes / 1e3:.1f} kB")
     return artifacts
@@ -200,6 +201,8 @@ def _publish(
         if not rejected:
             texts[golden] = golden_file(project, artifact.file, rows)
         folder.add(prefix + artifact.name, artifact.file.built.path)
+        for name, path in artifact.companions.items():
+            folder.add(prefix + name, path)
         entries.append((artifact.name, artifact.file, golden))
     texts |= project.board_preprocess.files
     for name, content in texts.items():

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.build import Builder, calibration_batches, export_float, quantize_file
+from edgeglm.build import Builder, calibration_batches, convert_file, export_float, quantize_file
 from edgeglm.cache import Cache, cache_folder, make_key
 from edgeglm.data import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError, StorageError
+from edgeglm.formats import file_name
 from edgeglm.host import free_disk_bytes
 from edgeglm.log import SilentLog
 from edgeglm.model import Model, ModelFile
@@ -22,6 +23,7 @@ from edgeglm.plugins import is_own
 from edgeglm.step_runs import make_context, step_parts
 
 if TYPE_CHECKING:
+    from edgeglm.artifacts.built import Built
     from edgeglm.log import Log
     from edgeglm.project import Project
 
@@ -92,28 +94,30 @@ def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache, l
     """
     same_operators = all(is_own(type(step)) for step in project.recipe.steps)
     builder = Builder(project, cache)
-    written: dict[str, Path] = {}
+    written: dict[str, Built] = {}
+
+    def float_file(file_format: str) -> Path:
+        if file_format not in written:
+            path = folder / file_name(file_format)
+            if file_format == "onnx" and same_operators:
+                written["onnx"] = builder.baseline().built
+            elif file_format == "openvino":
+                float_file("onnx")
+                written["openvino"] = convert_file(written["onnx"], path, project, batch=project.recipe.serve.batch)
+            else:
+                written[file_format] = export_float(model, project.sample, path, file_format, board=project.board)
+        return written[file_format].path
+
     for index, artifact in enumerate(project.recipe.artifacts):
         where = f"artifacts[{index}]"
         log.stage(f"preflight: trying {where} {artifact.format} {artifact.scheme}")
         try:
-            if artifact.format == "onnx" and same_operators:
-                written["onnx"] = builder.baseline().built.path
-            elif artifact.format not in written:
-                written[artifact.format] = folder / f"model.{artifact.format}"
-                export_float(model, project.sample, written[artifact.format], artifact.format, board=project.board)
+            source = float_file(artifact.format)
             if artifact.scheme != "none":
                 calibration = project.data.splits["calibration"]
                 samples = calibration_batches(calibration, CALIBRATION_SAMPLES, seed=project.recipe.seed)
-                target = folder / f"{index}.{artifact.format}"
-                quantize_file(
-                    written[artifact.format],
-                    target,
-                    artifact.format,
-                    artifact.quantization,
-                    samples,
-                    board=project.board,
-                )
+                target = folder / f"{index}.{file_name(artifact.format)}"
+                quantize_file(source, target, artifact.format, artifact.quantization, samples, board=project.board)
         except EdgeglmError as error:
             raise error.at(where) from error
     builder.baseline()

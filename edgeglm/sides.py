@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -12,6 +13,8 @@ from edgeglm.report.types import ArtifactSide, Latency, Side, StepSide
 from edgeglm.step_runs import StepRun, step_key
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeglm.build import File
     from edgeglm.data import Arrays
     from edgeglm.evaluation import Evaluator
@@ -32,6 +35,11 @@ class MadeArtifact:
     name: str  # model.onnx
     file: File
     outputs: dict[str, Arrays]  # split -> outputs
+
+    @property
+    def companions(self) -> dict[str, Path]:
+        """What travels with it: name in the output folder -> file."""
+        return {str(PurePath(self.name).with_suffix(path.suffix)): path for path in self.file.companions}
 
 
 def served_rows(project: Project) -> Arrays:

@@ -18,11 +18,12 @@ pip install -q "pip>=26" # --group needs 25.1
 pip install -q "$torch"
 echo "env: installing edgeglm[onnx,tflite,openvino,hf], edgeglm-agent and the test tools (about 2.5 GB)"
 pip install -q -c constraints.txt -e "device_agents[images,onnx,text,tflite,openvino]" -e ".[onnx,tflite,openvino,hf]" --group dev
-echo "env: installing the oldest runtimes that manifests name, for the tests, in $VENV/least-runtimes (80 MB)"
+echo "env: installing the oldest runtimes that manifests name, for the tests, in $VENV/least-runtimes (250 MB)"
 least=$("$VENV/bin/python" -c '
 from edgeglm.boards import LEAST_RUNTIMES as least
-print(*("onnxruntime==" + least["onnx"].least_version, "ai-edge-litert==" + least["tflite"].least_version))')
-# shellcheck disable=SC2086 - two requirements
+packages = {"onnx": "onnxruntime", "tflite": "ai-edge-litert", "openvino": "openvino"}
+print(*(f"{package}=={least[kind].least_version}" for kind, package in packages.items()))')
+# shellcheck disable=SC2086 - three requirements
 pip install -q --no-deps --upgrade --target "$VENV/least-runtimes" $least
 pip check
 touch "$STAMP"

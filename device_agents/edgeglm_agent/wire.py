@@ -34,17 +34,17 @@ class TensorSpec(msgspec.Struct, frozen=True):
 class Runtime(msgspec.Struct, frozen=True):
     """What loads an artifact."""
 
-    name: str  # onnxruntime | litert
+    name: str  # onnxruntime | litert | openvino
     least_version: str
 
 
 class Artifact(msgspec.Struct, frozen=True):
     """One model file, and how to know that it still works."""
 
-    path: str  # relative to the manifest
-    sha256: str  # lower-case hex
-    size_bytes: int
-    format: str  # onnx | tflite
+    path: str  # relative to the manifest; what belongs to it (OpenVINO: .bin beside the .xml) is among the files
+    sha256: str  # lower-case hex, of the file at ``path``
+    size_bytes: int  # with what belongs to it
+    format: str  # onnx | tflite | openvino
     scheme: str  # none | fp16 | dynamic-int8 | static-int8
     runtime: Runtime
     inputs: tuple[TensorSpec, ...]

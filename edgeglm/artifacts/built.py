@@ -16,7 +16,7 @@ class Built:
     """One file that was written, loaded again and run."""
 
     path: Path
-    format: str  # onnx | tflite
+    format: str  # onnx | tflite | openvino
     scheme: str  # none | fp16 | dynamic-int8 | static-int8
     inputs: tuple[TensorSpec, ...]  # as the file takes them, shapes without the batch axis
     outputs: tuple[TensorSpec, ...]

@@ -14,6 +14,7 @@ PACKAGES = {
         "ai_edge_litert": "ai-edge-litert",
         "litert_converter": "litert-converter",
     },
+    "openvino": {"openvino": "openvino", "nncf": "nncf", "onnx": "onnx", "onnxruntime": "onnxruntime"},
 }
 
 

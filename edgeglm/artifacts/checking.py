@@ -53,7 +53,7 @@ def check_parity(
 
     Args:
         path: The file.
-        file_format: onnx | tflite.
+        file_format: onnx | tflite | openvino.
         cases: Inputs in the file's layout, and what the network gives for them, by name.
         layers: See ``refusals``.
 
@@ -98,7 +98,7 @@ def check_runs(
 
     Args:
         path: The file.
-        file_format: onnx | tflite.
+        file_format: onnx | tflite | openvino.
         inputs: Rows in the file's layout, by name.
         scheme: How it was quantized.
         layers: See ``refusals``.

@@ -48,7 +48,7 @@ def refusals(file_format: str, scheme: str, layers: Sequence[str] = ()) -> Itera
     """Let a runtime that refuses a file which was just written be a fault of the conversion, not of the file.
 
     Args:
-        file_format: onnx | tflite.
+        file_format: onnx | tflite | openvino.
         scheme: none | fp16 | dynamic-int8 | static-int8.
         layers: Layer of each operator of a TFLite file, in the file's order; LiteRT names operators by number.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm.artifacts.onnx_versions import check_opset, lower_ir_version
 from edgeglm.files import replacing
-from edgeglm.measure.census import read_graph
+from edgeglm.measure.census import read_source
 from edgeglm.measure.execution import execution_warnings
 from edgeglm.measure.worker import Runner
 
@@ -35,7 +35,7 @@ def take_source(source: Path, path: Path, *, format: str, board: Board) -> tuple
     """
     if format == "onnx":
         check_opset(source, board, where=str(source))
-    data = read_graph(source, format).stripped()
+    data = read_source(source, format).stripped()
     if format == "onnx":
         data = _loadable(data, board, where=str(source))
     with replacing(path) as temporary:

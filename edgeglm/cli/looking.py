@@ -43,7 +43,9 @@ def compare(
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="An ONNX or TFLite file, or an output folder.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="An ONNX, TFLite or OpenVINO file, or an output folder.")
+    ],
     json: Json = False,
 ) -> None:
     """Say what a model file holds."""

@@ -36,7 +36,10 @@ def evaluate(
 
 
 def bench(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="ONNX and TFLite files; the first is 1.00x.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Model files; the first is 1.00x."),
+    ],
     threads: Annotated[int, typer.Option(min=1, help="Threads of each runtime.")] = 1,
     runs: Annotated[int, typer.Option(min=10, help="Runs of each file.")] = 200,
     json: Json = False,

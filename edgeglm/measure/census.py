@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, ModelError
 from edgeglm.measure.external_data import corrupt, model_file_sha256
@@ -28,6 +28,10 @@ class Graph(Protocol):
     def macs(self) -> int | None:
         """Return the multiply-accumulates of one sample; None when a shape is not known."""
         ...
+
+
+class SourceGraph(Graph, Protocol):
+    """A file of a format that a model may come in."""
 
     def stripped(self) -> bytes:
         """Return the file without what no runtime reads; names stay, since `ignore` patterns match them."""
@@ -96,6 +100,10 @@ def read_graph(path: Path, format: str) -> Graph:  # noqa: A002
             from edgeglm.measure.onnx_census import OnnxGraph
 
             return OnnxGraph(path)
+        if format == "openvino":
+            from edgeglm.measure.openvino_census import OpenVinoGraph
+
+            return OpenVinoGraph(path)
         from edgeglm.measure.tflite_census import TfliteGraph
 
         return TfliteGraph(path)
@@ -106,6 +114,11 @@ def read_graph(path: Path, format: str) -> Graph:  # noqa: A002
         raise MissingExtraError(f"reading {format} files needs {error.name}", hint=hint, where=str(path)) from error
     except Exception as error:  # damaged bytes raise whatever they lead the parser to
         raise corrupt(path, format, f"{type(error).__name__}: {error}") from error
+
+
+def read_source(path: Path, format: str) -> SourceGraph:  # noqa: A002
+    """Return an ONNX or TFLite file as a graph. Raises: as ``weight_dtypes``."""
+    return cast("SourceGraph", read_graph(path, format))
 
 
 def _check_exists(path: Path) -> None:

@@ -44,6 +44,8 @@ def execution_warnings(runner: Runner, *, scheme: str) -> list[str]:
     """
     if runner.format == "tflite":
         return delegate_warnings(runner.operators())
+    if runner.format == "openvino":
+        return openvino_warnings(runner.operators()) if scheme == "static-int8" else []
     whole = scheme.endswith("int8") and not scheme.startswith("weight-only")
     return float_warnings(runner.operators()) if whole else []
 
@@ -51,11 +53,19 @@ def execution_warnings(runner: Runner, *, scheme: str) -> list[str]:
 def float_warnings(nodes: Sequence[tuple[str, str]]) -> list[str]:
     """Return a warning that names the layers which ONNX Runtime computes in float, or nothing."""
     layers = [name or kind for kind, name in nodes if kind in _FLOAT_LAYERS]
-    if not layers:
-        return []
+    return [_in_float(layers, "ONNX Runtime")] if layers else []
+
+
+def _in_float(layers: Sequence[str], runtime: str) -> str:
     names = ", ".join(layers[:_NAMED]) + (f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else "")
     count = "1 layer runs" if len(layers) == 1 else f"{len(layers)} layers run"
-    return [f"{count} in float in ONNX Runtime on this host: {names}"]
+    return f"{count} in float in {runtime} on this host: {names}"
+
+
+def openvino_warnings(nodes: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a warning that names the layers of INT8 weights that OpenVINO computes in float, or nothing."""
+    layers = [name for kind, name in nodes if not kind.lower().endswith("i8")]
+    return [_in_float(layers, "OpenVINO")] if layers else []
 
 
 def delegate_warnings(nodes: Sequence[tuple[str, str]]) -> list[str]:
@@ -73,12 +83,15 @@ def delegate_warnings(nodes: Sequence[tuple[str, str]]) -> list[str]:
 def executed_operators(path: Path, format: str) -> list[tuple[str, str]]:  # noqa: A002
     """Return type and name of every operator that this host's runtime executes, delegates last.
 
+    Of an OpenVINO file: for each operator with INT8 weights, the kernel that computes it, which ends in I8 or f32.
+
     Loads the file into this process: call it in one that may die.
 
     Raises:
         EngineError: The runtime does not load the file.
     """
-    return _onnx_operators(path) if format == "onnx" else _tflite_operators(path)
+    readers = {"onnx": _onnx_operators, "tflite": _tflite_operators, "openvino": _openvino_operators}
+    return readers[format](path)
 
 
 def _onnx_operators(path: Path) -> list[tuple[str, str]]:
@@ -124,3 +137,21 @@ def _tflite_operators(path: Path) -> list[tuple[str, str]]:
     names = {detail["index"]: detail["name"] for detail in interpreter.get_tensor_details()}
     left = [op for op in operators if op["index"] not in replaced]
     return [(op["op_name"], names.get(int(op["outputs"][0]), "")) for op in [*left, *delegates]]
+
+
+def _openvino_operators(path: Path) -> list[tuple[str, str]]:
+    """Return the kernels (``brgemm_avx512_I8``) and names of the operators with INT8 weights, tables left out."""
+    from edgeglm_agent.engines.openvino import settings, silenced_openvino
+
+    from edgeglm.measure.openvino_census import OpenVinoGraph
+
+    ov = silenced_openvino()
+    compiled = ov.Core().compile_model(str(path), "CPU", settings(1))
+    kernels: dict[str, str] = {}
+    for node in compiled.get_runtime_model().get_ops():
+        notes = {name: node.get_rt_info()[name].astype(str) for name in ("primitiveType", "originalLayersNames")}
+        for name in notes["originalLayersNames"].split(","):
+            kernels.setdefault(name.partition("/Dequantization")[0], notes["primitiveType"])
+    weighted = OpenVinoGraph(path).weighted(tables=False)
+    found = [name for name, kind in weighted.items() if kind in ("i8", "u8") and name in kernels]
+    return [(kernels[name], name.removesuffix("/WithoutBiases")) for name in found]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import ModelError
 from edgeglm.files import sha256_file
+from edgeglm.formats import companions, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,28 +19,40 @@ def model_file_sha256(path: Path, format: str) -> str:  # noqa: A002 - the manif
 
     Args:
         path: The model.
-        format: ``onnx`` or ``tflite``; a file that holds all its weights has its plain SHA-256.
+        format: ``onnx``, ``tflite`` or ``openvino``; a file that holds all its weights has its plain SHA-256.
 
     Raises:
         ModelError: The file cannot be parsed (``file-unloadable``), or a file of its weights is not there
             (``model-file-missing``).
     """
-    own = sha256_file(path)
+    own = _whole(path, format)
     names = _external_files(path) if format == "onnx" else []
     if not names:
         return own
-    digest = hashlib.sha256(own.encode())
+    joined = hashlib.sha256(own.encode())
     for name in names:
         try:
-            digest.update(f"\0{name}\0{sha256_file(path.parent / name)}".encode())
+            joined.update(f"\0{name}\0{sha256_file(path.parent / name)}".encode())
         except OSError as error:
-            raise ModelError(
-                f"its weights lie in `{name}`, which cannot be read: {error.strerror}",
-                where=str(path),
-                hint="copy that file into the folder of the model",
-                code="model-file-missing",
-            ) from error
-    return digest.hexdigest()
+            raise _weights_missing(path, name, error.strerror) from error
+    return joined.hexdigest()
+
+
+def _whole(path: Path, format: str) -> str:  # noqa: A002
+    """Return the digest of a file and of those that always belong to it. Raises: ModelError."""
+    missing = [file.name for file in companions(path, format) if not file.is_file()]
+    if missing:
+        raise _weights_missing(path, missing[0], "there is no such file")
+    return digest(path, format)
+
+
+def _weights_missing(path: Path, name: str, reason: str | None) -> ModelError:
+    return ModelError(
+        f"its weights lie in `{name}`, which cannot be read: {reason}",
+        where=str(path),
+        hint="copy that file into the folder of the model",
+        code="model-file-missing",
+    )
 
 
 def corrupt(path: Path, format: str, said: str) -> ModelError:  # noqa: A002

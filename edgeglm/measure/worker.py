@@ -14,6 +14,7 @@ import msgspec
 from edgeglm_agent.offline import go_offline
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, WorkerError
+from edgeglm.formats import SUFFIXES
 from edgeglm.measure import frames
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Runner:
 
     Args:
         path: The file; errors name it as given.
-        format: ``onnx`` or ``tflite``.
+        format: ``onnx``, ``tflite`` or ``openvino``.
         threads: Threads of the runtime, at least 1; they do not spin.
 
     Raises, on entering:
@@ -162,7 +163,7 @@ class Runner:
         where = str(self.path)
         if reply.fault == "no-runtime":
             hint = f"install it: pip install 'edgeglm[{self.format}]'"
-            if self.format not in ("onnx", "tflite"):
+            if self.format not in SUFFIXES:
                 hint = "install, or mend, the package that has an engine for this format"
             return MissingExtraError(reply.message, hint=hint, where=where)
         if reply.fault == "bad-file":

@@ -17,6 +17,7 @@ from edgeglm.tasks import TaskConfig
 if TYPE_CHECKING:
     from edgeglm.recipe.walk import Walker
 
+_GIVES = {"onnx": ("onnx", "openvino")}  # what can be made of a source that is a file, if more than its own format
 _CONFLICT = "recipe-conflict"
 
 
@@ -44,6 +45,8 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
 def _scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
     """What a scheme takes is its own: ours layers to leave alone, those of packages only some formats."""
     scheme = artifact.quantization
+    if artifact.format == "openvino":
+        _openvino(walker, key, artifact.scheme)
     if isinstance(scheme, Quantize):
         _patterns(walker, f"{key}.quantize.ignore", scheme.ignore)
     elif artifact.format not in scheme.formats:
@@ -71,13 +74,32 @@ def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:
     for index in range(artifacts):
         key = f"artifacts[{index}]"
         made = walker.built.get(f"{key}.format")
-        if made is not None and made != gives:
+        if made is not None and made not in _GIVES.get(gives, (gives,)):
             walker.report(
                 f"{key}.format",
                 f"a model of `source: {source}` gives {gives} artifacts only, not {made}",
                 f"write `format: {gives}`, or start from the PyTorch network with `source: python`",
                 code=_CONFLICT,
             )
+
+
+def _openvino(walker: Walker, key: str, scheme: str) -> None:
+    """OpenVINO is for x86 gateways, and has no dynamic scheme of its own."""
+    target = walker.built.get("target", "x86-64")
+    if target != "x86-64":
+        walker.report(
+            f"{key}.format",
+            f"openvino is for `target: x86-64`, not {target}: on ARM it computes INT8 in float16, and says nothing",
+            "write `format: onnx` or `format: tflite`, or `target: x86-64`",
+            code=_CONFLICT,
+        )
+    if scheme == "dynamic-int8":
+        walker.report(
+            f"{key}.quantize",
+            "openvino has no dynamic-int8",
+            "write static-int8: its ranges come from the calibration split, and it runs as INT8",
+            code=_CONFLICT,
+        )
 
 
 def _artifact_names(walker: Walker, artifacts: int) -> None:

@@ -43,7 +43,7 @@ class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
 class ArtifactConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file to make."""
 
-    format: Literal["onnx", "tflite"]  # onnx: ONNX Runtime, TensorRT; tflite: LiteRT
+    format: Literal["onnx", "tflite", "openvino"]  # onnx: ONNX Runtime, TensorRT; tflite: LiteRT; openvino: x86-64
     quantize: Scheme | SchemeConfig = "none"  # a scheme, or its settings
 
     @property

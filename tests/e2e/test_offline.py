@@ -53,15 +53,16 @@ def test_a_whole_run_its_evaluation_and_its_timing_open_no_connection(tmp_path: 
     project.edit(
         "recipe.yaml",
         "  - {format: onnx, quantize: static-int8}",
-        "  - {format: onnx, quantize: static-int8}\n  - {format: tflite, quantize: static-int8}",
+        "  - {format: onnx, quantize: static-int8}\n  - {format: tflite, quantize: static-int8}\n"
+        "  - {format: openvino, quantize: static-int8}",
     )
     edgeglm = [sys.executable, "-m", "edgeglm"]
     for verb in (
         ["compress", "recipe.yaml", "-o", "out"],
         ["eval", "recipe.yaml", "-o", "out"],
-        ["bench", "out/model.onnx", "out/model.tflite", "--runs", "10"],
+        ["bench", "out/model.onnx", "out/model.tflite", "out/model.xml", "--runs", "10"],
     ):
         assert connections([*edgeglm, *verb], project.folder, tmp_path / "record", frank(project)) == []
     report = json.loads((project.folder / "out" / "report.json").read_text())
     assert len(report["steps"]) == 3
-    assert len(report["artifacts"]) == 2
+    assert len(report["artifacts"]) == 3

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from edgeglm.artifacts import onnx, tflite
+from edgeglm.artifacts import onnx, openvino, tflite
 from edgeglm.artifacts.tflite_layout import to_file_layout
 from edgeglm.boards import BOARDS, LEAST_RUNTIMES
+from edgeglm.formats import SUFFIXES
 from edgeglm.measure.parity import compare
 from edgeglm.measure.worker import Runner
 from edgeglm.recipe.types import Quantize
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 # beside the environment's own packages; `make env` fills it
 OLDEST = Path(sys.prefix) / "least-runtimes"
 SCHEMES = ("none", "fp16", "dynamic-int8", "static-int8")
+OPENVINO_SCHEMES = ("none", "fp16", "static-int8")
 NETS = {"cnn": nets.cnn, "lstm": nets.lstm, "vit": nets.vit, "words": nets.words}
-FORMATS = {"onnx": onnx, "tflite": tflite}
+FORMATS = {"onnx": onnx, "tflite": tflite, "openvino": openvino}
 CHILD = """
 import sys
 from edgeglm_agent.engines import load_engine
@@ -46,18 +48,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def float_file(model: Model, name: str, kind: str, folder: Path, board: str) -> Path:
-    path = folder / f"{name}.{board}.{kind}"
-    if not path.is_file():
+    path = folder / f"{name}.{board}{SUFFIXES[kind]}"
+    if kind == "openvino" and not path.is_file():
+        openvino.convert_float(float_file(model, name, "onnx", folder, board), path, nets.rows(model, 2))
+    elif not path.is_file():
         FORMATS[kind].export_float(model, nets.rows(model, 2), path, board=BOARDS[board])
     return path
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(
-    ("name", "kind", "board"),
-    [(name, "onnx", "jetson-jp6") for name in NETS]
-    + [("cnn", "onnx", board) for board in ("rpi5", "x86-64")]
-    + [(name, "tflite", "rpi5") for name in ("cnn", "words")],
+    ("name", "kind", "board", "scheme"),
+    [(name, "onnx", "jetson-jp6", scheme) for name in NETS for scheme in SCHEMES]
+    + [("cnn", "onnx", board, scheme) for board in ("rpi5", "x86-64") for scheme in SCHEMES]
+    + [(name, "tflite", "rpi5", scheme) for name in ("cnn", "words") for scheme in SCHEMES]
+    + [(name, "openvino", "x86-64", scheme) for name in NETS for scheme in OPENVINO_SCHEMES],
 )
 def test_the_oldest_runtime_answers_as_the_newest(folder: Path, name: str, kind: str, board: str, scheme: str) -> None:
     model = NETS[name]()

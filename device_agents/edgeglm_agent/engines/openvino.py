@@ -17,6 +17,7 @@ from edgeglm_agent.wire import TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_PRODUCER = "edgeglm"  # what edgeglm calls a graph that it made from torch
 _CONVERTER = "openvino.tools.ovc"  # OpenVINO's own __init__ does without it where it is missing
 _DTYPES = {
     "f32": "float32",
@@ -73,6 +74,7 @@ class OpenVinoEngine:
         try:
             core = ov.Core()
             model = core.read_model(str(path))
+            ours = model.get_friendly_name() == _PRODUCER
             shapes = {port: port.partial_shape for port in model.inputs}
             free = {port: shape for port, shape in shapes.items() if len(shape) and shape[0].is_dynamic}
             if free:
@@ -81,9 +83,11 @@ class OpenVinoEngine:
             self._request = self._compiled.create_infer_request()
         except RuntimeError as error:
             raise EngineError(f"{self.runtime} does not load it: {_said(error)}", fault="bad-file") from error
-        ports = self._compiled.inputs
-        self.inputs = tuple(_input_spec(port) for port in ports)
-        self.outputs = tuple(_spec(port) for port in self._compiled.outputs)
+        ports, self._gives = self._compiled.inputs, list(self._compiled.outputs)
+        self.inputs = tuple(_input_spec(port, ours=ours) for port in ports)
+        self.outputs = tuple(_spec(port) for port in self._gives)
+        static = not any(port.partial_shape.is_dynamic for port in ports)
+        self._places = {s.name: self._request.get_input_tensor(i).data for i, s in enumerate(self.inputs) if static}
         self.batch: int | None = min(
             (int(port.partial_shape[0].get_length()) for port in ports if len(port.partial_shape)), default=1
         )
@@ -91,15 +95,20 @@ class OpenVinoEngine:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the model on any number of rows (see ``Engine.run``)."""
         rows = check_inputs(inputs, self.inputs)
-        typed = {spec.name: np.ascontiguousarray(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs}
-        return run_in_batches(self._run, typed, rows, self.batch or rows)
+        return run_in_batches(self._run, dict(inputs), rows, self.batch or rows)
 
     def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            values = self._request.infer(inputs, share_inputs=True)
+            if self._places:  # a third faster on small networks than to hand the arrays over
+                for name, place in self._places.items():
+                    np.copyto(place, inputs[name], casting="unsafe")
+                values = self._request.infer()
+            else:
+                typed = {spec.name: np.ascontiguousarray(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs}
+                values = self._request.infer(typed, share_inputs=True)
         except RuntimeError as error:
             raise EngineError(f"{self.runtime} failed: {_said(error)}", fault="run-failed") from error
-        found = {spec.name: values[port] for spec, port in zip(self.outputs, self._compiled.outputs, strict=True)}
+        found = {spec.name: values[port] for spec, port in zip(self.outputs, self._gives, strict=True)}
         return {name: v.astype(np.float32, copy=False) if v.dtype.kind == "f" else v for name, v in found.items()}
 
 
@@ -132,6 +141,7 @@ def _spec(port: Any) -> TensorSpec:
     return TensorSpec(port.any_name, _DTYPES[kind], shape, layout_of(len(port.partial_shape), "NCHW"))
 
 
-def _input_spec(port: Any) -> TensorSpec:
+def _input_spec(port: Any, *, ours: bool) -> TensorSpec:
+    """Return an input's spec; a file converted from channels-last keeps that, one of edgeglm's comes from torch."""
     spec = _spec(port)
-    return msgspec.structs.replace(spec, layout=input_layout(spec.shape, "NCHW"))
+    return spec if ours else msgspec.structs.replace(spec, layout=input_layout(spec.shape, "NCHW"))

@@ -22,6 +22,7 @@ from tests.support.tiny_models import (
     write_int8_tflite,
     write_quantized_onnx,
     write_tiny_onnx,
+    write_tiny_openvino,
     write_tiny_tflite,
 )
 
@@ -46,11 +47,13 @@ def f32(*shape: int) -> np.ndarray:
     return np.ones(shape, np.float32)
 
 
-def test_a_float_file_is_counted_alike_in_both_formats(tmp_path: Path) -> None:
+def test_a_float_file_is_counted_alike_in_every_format(tmp_path: Path) -> None:
     onnx_file, tflite_file = write_tiny_onnx(tmp_path / "t.onnx"), write_tiny_tflite(tmp_path / "t.tflite")
     assert weight_dtypes(onnx_file, "onnx") == {"float32": 4 * PARAMS}
     assert weight_dtypes(tflite_file, "tflite") == {"float32": 4 * PARAMS, "int32": 8}  # two axes of the mean
-    for path, kind in ((onnx_file, "onnx"), (tflite_file, "tflite")):
+    openvino_file = write_tiny_openvino(tmp_path / "t.xml", batch=3)
+    assert weight_dtypes(openvino_file, "openvino") == {"float32": 4 * PARAMS, "int64": 32}  # axes and a shape
+    for path, kind in ((onnx_file, "onnx"), (tflite_file, "tflite"), (openvino_file, "openvino")):
         assert count_file_params(path, kind) == PARAMS
         assert count_file_macs(path, kind) == MACS
 
@@ -178,6 +181,31 @@ def test_the_layout_of_an_onnx_file_is_read_from_its_shape(
     (image,), (features,) = describe(path, "onnx")
     assert image.layout == layout
     assert features.layout == "NCHW"
+
+
+def test_what_openvino_adds_to_quantize_is_no_weight_and_a_free_shape_no_count(tmp_path: Path) -> None:
+    from edgeglm_agent.engines.openvino import silenced_openvino
+
+    ov = silenced_openvino()
+    from openvino import opset13 as ops
+
+    x = ops.parameter(ov.PartialShape([1, -1, 8]), np.float32, name="x")
+    bounds = [ops.constant(np.float32(value)) for value in (0, 1, 0, 1)]
+    small = ops.convert(ops.constant(np.ones((4, 8), np.int8)), np.float32)
+    weights = ops.multiply(small, ops.constant(np.ones((4, 1), np.float32)))
+    y = ops.matmul(ops.fake_quantize(x, *bounds, 256), weights, False, True)
+    ov.save_model(ov.Model([ops.result(y)], [x], "g"), tmp_path / "q.xml", compress_to_fp16=False)
+    assert count_file_params(tmp_path / "q.xml", "openvino") == 32
+    assert count_file_macs(tmp_path / "q.xml", "openvino") is None
+    assert weight_dtypes(tmp_path / "q.xml", "openvino")["int8"] == 32
+
+
+def test_a_missing_bin_is_named(tmp_path: Path) -> None:
+    path = write_tiny_openvino(tmp_path / "t.xml")
+    assert describe(path, "openvino") == (INPUTS, OUTPUTS)
+    path.with_suffix(".bin").unlink()
+    with pytest.raises(ModelError, match=r"its weights lie in `t\.bin`"):
+        describe(path, "openvino")
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])

@@ -189,6 +189,25 @@ artifacts:
     ]
 
 
+def test_an_onnx_file_gives_openvino_too() -> None:
+    text = MINIMAL.replace("format: onnx", "format: openvino").replace("source: python", "source: onnx")
+    assert "format" in text
+    assert [p.where for p in faults(text) if "artifacts" in p.where] == []
+
+
+@pytest.mark.parametrize("target", ["rpi5", "jetson-jp6"])
+def test_openvino_is_refused_for_any_target_but_x86_with_the_reason(target: str) -> None:
+    problem = fault(MINIMAL.replace("format: onnx", "format: openvino") + f"target: {target}\n")
+    assert problem.code == "recipe-conflict"
+    assert problem.where.endswith("artifacts[0].format")
+    assert f"not {target}: on ARM it computes INT8 in float16" in problem.message
+
+
+def test_openvino_has_no_dynamic_int8() -> None:
+    problem = fault(MINIMAL.replace("format: onnx", "format: openvino, quantize: dynamic-int8"))
+    assert (problem.code, problem.where.endswith("artifacts[0].quantize")) == ("recipe-conflict", True)
+
+
 def test_rules_between_keys_hold_beside_other_faults() -> None:
     text = (
         MINIMAL.replace("format: onnx", "format: onnx, quantize: stattic") + "  - {format: tflite}\n" * 2 + "sed: 1\n"
