@@ -23,6 +23,7 @@ _ROW = 38
 _LABEL_ROOM = 140.0  # for the names of classes beside their line
 _MOST_REACH = 1.4  # how far past the longest bar a line may stretch the axis
 _MOST_AWAY = 3.0  # how many widths of the others a step may lie away and still be on the axis
+_PARTS = 6  # colours of a stacked chart
 _EDGE = 6  # keeps dots and line ends inside the frame
 
 
@@ -35,6 +36,14 @@ class Bar:
     value: float | None
     text: str
     reach: float | None = None  # end of the thin line past the bar, such as p95
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a row of a stacked chart."""
+
+    name: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -57,17 +66,18 @@ class Pair:
     after: float
     counted: bool  # False: too few samples, drawn grey
     text: str
+    interval: tuple[float, float] | None = None  # where ``after`` may lie, given the same samples
 
 
 def shorten(text: str, room: float) -> str:
     """Return the text cut to so many units, with an ellipsis where something was cut."""
     text = " ".join(text.split())
-    if _length(text) <= room:
+    if text_length(text) <= room:
         return text
     kept: list[str] = []
     used = _GLYPH
     for character in text:
-        used += _length(character)
+        used += text_length(character)
         if used > room:
             break
         kept.append(character)
@@ -130,7 +140,13 @@ def bar_chart(key: str, title: str, description: str, bars: Sequence[Bar]) -> Ma
 
 
 def interval_chart(
-    key: str, title: str, description: str, dots: Sequence[Dot], *, label: Callable[[float], str]
+    key: str,
+    title: str,
+    description: str,
+    dots: Sequence[Dot],
+    *,
+    label: Callable[[float], str],
+    reference: float | None = None,
 ) -> Markup:
     """Return values with their intervals on a common axis that need not start at zero.
 
@@ -141,9 +157,12 @@ def interval_chart(
         dots: Rows from top to bottom; the first with a value draws the line of reference. A step that lies far
             from all that is not a step (pruned, not yet trained) becomes an arrow at the edge.
         label: Writes a number of the axis.
+        reference: Where a line is drawn, inside the axis; None: at the first value.
     """
     known = [dot for dot in dots if dot.value is not None and math.isfinite(dot.value)]
     low, high = _range(known)
+    if reference is not None:
+        low, high = _padded(min(low, reference), max(high, reference))
     bottom = len(dots) * _ROW
 
     def x(value: float) -> float:
@@ -151,7 +170,8 @@ def interval_chart(
 
     rows = _axis(low, high, x, 2, bottom, label)
     if known:
-        rows.append(element("path", class_="reference", d=f"M{x(known[0].value or 0.0):.1f} 2V{bottom}"))
+        line = known[0].value or 0.0 if reference is None else reference
+        rows.append(element("path", class_="reference", d=f"M{x(line):.1f} 2V{bottom}"))
     for number, dot in enumerate(dots):
         y = number * _ROW
         rows += _row_texts(dot.label, dot.text, y, missing=dot.value is None)
@@ -188,7 +208,7 @@ def dumbbell_chart(
         label: Writes a number of the axis.
     """
     height, right = 22, WIDTH - 64
-    left = min(_LABEL_ROOM, max([_length(pair.label) for pair in pairs], default=0.0)) + 14
+    left = min(_LABEL_ROOM, max([text_length(pair.label) for pair in pairs], default=0.0)) + 14
     bottom = len(pairs) * height
 
     def x(value: float) -> float:
@@ -201,6 +221,9 @@ def dumbbell_chart(
         name = element("title", f"{pair.label}: {pair.text}")
         shown = shorten(pair.label, _LABEL_ROOM)
         rows.append(element("text", name, shown, class_=f"label {kind}", x=0, y=y + 4))
+        if pair.interval is not None:
+            ends = f"M{x(pair.interval[0]):.1f} {y}H{x(pair.interval[1]):.1f}"
+            rows.append(element("path", class_="reach", d=ends))
         rows.append(element("path", class_=f"span {kind}", d=f"M{x(pair.before):.1f} {y}H{x(pair.after):.1f}"))
         rows.append(element("circle", class_=f"ring {kind}", cx=x(pair.before), cy=y, r=4.5))
         rows.append(element("circle", class_=f"dot {kind}", cx=x(pair.after), cy=y, r=3.5))
@@ -217,7 +240,7 @@ def _change_class(pair: Pair) -> str:
 
 
 def _row_texts(label: str, text: str, y: float, *, missing: bool) -> list[Markup]:
-    room = WIDTH - _length(text) - 12
+    room = WIDTH - text_length(text) - 12
     return [
         element("text", element("title", label), shorten(label, room), class_="label", x=0, y=y + 14),
         element("text", text, class_="missing" if missing else "figure", x=WIDTH, y=y + 14, text_anchor="end"),
@@ -236,7 +259,7 @@ def _axis(
     marks: list[Markup] = []
     for tick in ticks(low, high, count):
         where, text = x(tick), label(tick)
-        half = _length(text) / 2
+        half = text_length(text) / 2
         anchor = "start" if where < half else "end" if where > WIDTH - half else "middle"
         edge = 0.0 if anchor == "start" else float(WIDTH) if anchor == "end" else where
         marks.append(element("path", class_="grid", d=f"M{where:.1f} {top}V{bottom}"))
@@ -266,7 +289,8 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _length(text: str) -> float:
+def text_length(text: str) -> float:
+    """Return about how many units a text takes at 12 units of type."""
     return sum(_GLYPH * (2 if unicodedata.east_asian_width(character) in "WF" else 1) for character in text)
 
 
@@ -281,3 +305,42 @@ def _frame(key: str, title: str, description: str, height: float, rows: list[Mar
         aria_labelledby=f"{key}-title {key}-desc",
         viewBox=f"0 0 {WIDTH} {max(1, round(height))}",
     )
+
+
+def stacked_chart(
+    key: str,
+    title: str,
+    description: str,
+    rows: Sequence[tuple[str, Sequence[Part]]],
+    *,
+    write: Callable[[float], str],
+) -> Markup:
+    """Return one bar a row, all on one scale, divided into parts; the parts are named below each bar.
+
+    Args:
+        key: Unique in the page; makes the ids.
+        title: What is shown, in what unit.
+        description: What a reader who sees nothing should know.
+        rows: From top to bottom: a label, and its parts from left to right.
+        write: Writes a value.
+    """
+    top = max((sum(part.value for part in parts) for _, parts in rows), default=0.0) or 1.0
+    kinds = list(dict.fromkeys(part.name for _, parts in rows for part in parts))
+    drawn: list[Markup] = []
+    y = 0.0
+    for label, parts in rows:
+        drawn += _row_texts(label, write(sum(part.value for part in parts)), y, missing=False)
+        drawn.append(element("rect", class_="track", x=0, y=y + 21, width=WIDTH, height=9, rx=2))
+        left = 0.0
+        for part in parts:
+            width = part.value / top * WIDTH
+            told = element("title", f"{part.name}: {write(part.value)}")
+            class_ = f"part part{kinds.index(part.name) % _PARTS}"
+            drawn.append(element("rect", told, class_=class_, x=left, y=y + 21, width=max(0.0, width), height=9))
+            left += width
+        y += _ROW
+    for number, kind in enumerate(kinds):
+        x, down = (number % 2) * WIDTH / 2, y + 12 + (number // 2) * 18
+        drawn.append(element("rect", class_=f"part part{number % _PARTS}", x=x, y=down - 9, width=10, height=10))
+        drawn.append(element("text", shorten(kind, WIDTH / 2 - 24), class_="tick", x=x + 15, y=down))
+    return _frame(key, title, description, y + 18 * -(-len(kinds) // 2) + 4, drawn)

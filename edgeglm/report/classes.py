@@ -1,4 +1,4 @@
-"""Change by class and confusion: what became of each class."""
+"""Change by class: what became of each."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Pair, axis_text, dumbbell_chart, figure
 from edgeglm.report.figures import format_metric, format_points
-from edgeglm.report.findings import artifact_name, by_class
+from edgeglm.report.findings import artifact_name, by_class, written_artifacts
 from edgeglm.report.markup import Child, Markup, element, join
-from edgeglm.report.tables import distinct_names, row, scrolling, small, table, typeset
+from edgeglm.report.tables import distinct_names
 from edgeglm.report.types import COUNTED
+from edgeglm.report.typesetting import row, scrolling, small, table, typeset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgeglm.report.types import ArtifactSide, ClassResult, Report, Side
+    from edgeglm.report.types import ArtifactSide, ClassResult, Report
 
 _CHART_CLASSES = 24  # rows of a per-class chart; above, the worst and the best
 _SHOWN_WORST, _SHOWN_BEST = 16, 8
-_MATRIX_CLASSES = 30
-_PAIRS = 12
-_HEAT_LEVELS = 5
+_MEANING = {
+    "recall": "Share of each class that is recognised (recall)",
+    "iou": "Overlap with the truth (intersection over union), class by class",
+    "average_precision": "Average precision of each class",
+}
 
 
 def class_section(report: Report) -> Child:
@@ -28,23 +29,24 @@ def class_section(report: Report) -> Child:
     before = by_class(report.baseline.per_class)
     if not before:
         return None
-    shown = {id(artifact): _shown_pairs(before, artifact) for artifact in report.artifacts}
+    figure_name = report.baseline.per_class[0].metric
+    shown = {id(artifact): _shown_pairs(before, artifact) for artifact in written_artifacts(report)}
     values = [value for pairs in shown.values() for pair in pairs for value in (pair.before, pair.after)]
     low = max(0.0, min(0.95, int(min(values, default=0.9) * 20) / 20))
     figures = []
-    for number, artifact in enumerate(report.artifacts):
+    for number, artifact in enumerate(written_artifacts(report)):
         pairs = shown[id(artifact)]
         if not pairs:
             continue
-        title = f"Recall by class, baseline to {artifact_name(artifact)}"
+        title = f"{_name(figure_name).capitalize()} by class, baseline to {artifact_name(artifact)}"
         spoken = "; ".join(f"{pair.label}: {pair.text}" for pair in pairs)
         chart = dumbbell_chart(
-            f"classes{number}", title, spoken, pairs, low=low, label=lambda v: axis_text("recall", v)
+            f"classes{number}", title, spoken, pairs, low=low, label=lambda v: axis_text(figure_name, v)
         )
         total = sum(result.n > 0 for result in artifact.per_class)
         note = f"The {len(pairs)} classes that changed most of {total}." if total > len(pairs) else None
         least = min((result.n for result in artifact.per_class if result.n >= COUNTED), default=0)
-        if least:
+        if least and figure_name == "recall":
             note = join(note, " " if note else None, f"One answer more or less of {least} is {100 / least:.1f} pt.")
         figures.append(figure(artifact_name(artifact), chart, note))
     few = sum(result.n < COUNTED for result in before.values())
@@ -62,18 +64,11 @@ def class_section(report: Report) -> Child:
         else ""
     )
     return join(
-        element("p", f"Share of each class that is recognised (recall), worst change first.{grey}"),
+        element("p", f"{_MEANING.get(figure_name, _name(figure_name))}, worst change first.{grey}"),
         legend if figures else None,
         element("div", *figures, class_="figures") if figures else None,
         element("details", element("summary", f"All {len(before)} classes as a table"), _class_table(report)),
     )
-
-
-def confusion_section(report: Report) -> Child:
-    """Return the confusion of the baseline and of each artifact, folded."""
-    blocks = [_confusion_block("Baseline", report.baseline)]
-    blocks += [_confusion_block(f"{artifact_name(a)} ({a.path})", a) for a in report.artifacts]
-    return [block for block in blocks if block is not None]
 
 
 def _shown_pairs(before: dict[tuple[str, int], ClassResult], artifact: ArtifactSide) -> list[Pair]:
@@ -94,7 +89,8 @@ def _shown_pairs(before: dict[tuple[str, int], ClassResult], artifact: ArtifactS
             was,
             now,
             new.n >= COUNTED,
-            format_points("recall", now - was).replace("-", "\u2212"),
+            format_points(new.metric, now - was).replace("-", "\u2212"),
+            None if new.ci95 is None else (was - new.ci95[1], was - new.ci95[0]),
         )
         for was, new, now in rows
     ]
@@ -106,91 +102,40 @@ def _mark(class_: str) -> Markup:
 
 
 def _class_table(report: Report) -> Markup:
-    """Return the recall of every class, baseline and artifacts side by side."""
+    """Return the figure of every class, baseline and artifacts side by side."""
     names = distinct_names(report)
-    per_artifact = [by_class(artifact.per_class) for artifact in report.artifacts]
+    per_artifact = [by_class(artifact.per_class) for artifact in written_artifacts(report)]
     rows = []
     for key, before in by_class(report.baseline.per_class).items():
         cells: list[tuple[str, Child]] = [
             ("Samples", f"{before.n:,}"),
-            ("Baseline", typeset(format_metric("recall", before.value) if before.n else "-")),
+            ("Baseline", typeset(format_metric(before.metric, before.value) if before.n else "-")),
         ]
         for name, results in zip(names, per_artifact, strict=True):
-            cells.append((name, _recall_cell(results.get(key))))
+            cells.append((name, _cell(results.get(key))))
         rows.append(row(element("bdi", before.label), cells, class_="few" if before.n < COUNTED else None))
     head = ("Class", "Samples", "Baseline", *names)
-    return scrolling("Recall of every class", table("Recall of every class", head, rows, class_="plain"))
+    caption = "Every class, with the change against the baseline and its 95 % interval"
+    return scrolling(caption, table(caption, head, rows, class_="plain"))
 
 
-def _confusion_block(name: str, side: Side) -> Markup | None:
-    """Return one side's confusion, folded: the pairs mixed up most, and the matrix where it fits a page."""
-    matrix = side.confusion
-    if not matrix:
-        return None
-    labels = [result.label for result in side.per_class]
-    if len(labels) != len(matrix):
-        labels = [str(number) for number in range(len(matrix))]
-    wrong = sorted(
-        ((count, t, p) for t, counts in enumerate(matrix) for p, count in enumerate(counts) if t != p and count),
-        reverse=True,
-        key=lambda item: item[0],
-    )
-    total, missed = sum(map(sum, matrix)), sum(count for count, _, _ in wrong)
-    parts: list[Child] = []
-    if wrong:
-        pairs = [
-            element(
-                "li",
-                element("bdi", labels[t]),
-                " taken for ",
-                element("bdi", labels[p]),
-                f": {count:,} of {sum(matrix[t]):,}",
-            )
-            for count, t, p in wrong[:_PAIRS]
-        ]
-        more = f" The {_PAIRS} most frequent of {len(wrong)} pairs." if len(wrong) > _PAIRS else ""
-        parts += [element("p", f"Most often confused.{more}"), element("ol", *pairs, class_="pairs")]
-    if len(matrix) <= _MATRIX_CLASSES:
-        parts.append(scrolling(f"Confusion matrix of {name}", _matrix(labels, matrix)))
-    else:
-        parts.append(element("p", f"The matrix of {len(matrix)} classes is in report.json.", class_="quiet"))
-    summary = f"{name}: {missed:,} of {total:,} wrong"
-    return element("details", element("summary", summary), *parts)
-
-
-def _matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
-    head = element(
-        "tr",
-        element("td", small("actual \u2193 taken for \u2192")),
-        *(element("th", element("span", element("bdi", label)), scope="col") for label in labels),
-    )
-    rows = []
-    for number, (label, counts) in enumerate(zip(labels, matrix, strict=True)):
-        total = sum(counts) or 1
-        cells = []
-        for predicted, count in enumerate(counts):
-            level = -(-count * _HEAT_LEVELS // total)  # rounded up: a single mistake shows
-            tone = "hit" if predicted == number else "miss"
-            cells.append(element("td", str(count) if count else "", class_=f"{tone}{level}" if count else None))
-        rows.append(element("tr", element("th", element("bdi", label), scope="row"), *cells))
-    return element(
-        "table",
-        element("caption", "Rows: the true class. Columns: the class it was taken for."),
-        element("thead", head),
-        element("tbody", *rows),
-        class_="matrix",
-    )
-
-
-def _recall_cell(result: ClassResult | None) -> Child:
+def _cell(result: ClassResult | None) -> Child:
     if result is None or not result.n:
         return typeset("-")
-    recall = typeset(format_metric("recall", result.value))
+    value = typeset(format_metric(result.metric, result.value))
     if result.drop is None:
-        return recall
-    tone = (
-        "bad" if result.drop > 0 and result.n >= COUNTED else "good" if result.drop < 0 and result.n >= COUNTED else ""
-    )
-    return join(
-        recall, " ", element("span", typeset(format_points("recall", 0.0 - result.drop)), class_=f"delta {tone}")
-    )
+        return value
+    judged = result.n >= COUNTED
+    tone = "bad" if result.drop > 0 and judged else "good" if result.drop < 0 and judged else ""
+    change = element("span", typeset(format_points(result.metric, 0.0 - result.drop)), class_=f"delta {tone}")
+    return join(value, " ", change, small(typeset(_interval(result))) if result.ci95 is not None else None)
+
+
+def _interval(result: ClassResult) -> str:
+    low, high = result.ci95 or (0.0, 0.0)
+    ends = format_points(result.metric, 0.0 - high, unit=False), format_points(result.metric, 0.0 - low)
+    return f"{ends[0]} to {ends[1]}"
+
+
+def _name(metric: str) -> str:
+    return metric.replace("_", " ")

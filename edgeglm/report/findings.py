@@ -105,9 +105,11 @@ def state_of(report: Report, artifact: ArtifactSide, line: str | None = None) ->
     if not budget_limits(report):
         return "none"
     key = None if line is None else f"budget.{line}"
-    if any(v.artifact == artifact.path and key in (None, v.key) for v in report.budget.violations):
+    budget = report.budget
+    if any(v.artifact == artifact.path and key in (None, v.key) for v in (*budget.violations, *budget.passed_over)):
         return "missed"
-    if any(v.artifact == artifact.path and key in (None, v.key) for v in report.budget.undecided):
+    open_ = (*budget.undecided, *budget.passed_over_undecided)
+    if any(v.artifact == artifact.path and key in (None, v.key) for v in open_):
         return "undecided"
     return "met"
 
@@ -115,6 +117,34 @@ def state_of(report: Report, artifact: ArtifactSide, line: str | None = None) ->
 def best_artifact(report: Report) -> ArtifactSide | None:
     """Return the artifact to look at first, or None when none was made: the manifest's first (edgeglm.preference)."""
     return next(iter(report.artifacts), None)
+
+
+def written_artifacts(report: Report) -> list[ArtifactSide]:
+    """Return the artifacts without the candidates of `auto` that were not chosen."""
+    return [side for side in report.artifacts if side.chosen]
+
+
+def front_of(report: Report) -> dict[int, bool]:
+    """Return id of each artifact -> whether no other is at least as good, small and fast, and better in one.
+
+    As the report says where it was asked; else by metric, size and latency on this host.
+    """
+    return {
+        id(side): side.pareto
+        if side.pareto is not None
+        else not any(_beats(other, side) for other in report.artifacts if other is not side)
+        for side in report.artifacts
+    }
+
+
+def _beats(one: ArtifactSide, other: ArtifactSide) -> bool:
+    if one.metric is None or other.metric is None or one.size_bytes is None or other.size_bytes is None:
+        return False
+    sign = -1 if one.metric.higher_is_better else 1
+    timed = one.latency_ms is not None and other.latency_ms is not None
+    mine = (sign * one.metric.value, one.size_bytes, one.latency_ms.p50 if timed and one.latency_ms else 0.0)
+    others = (sign * other.metric.value, other.size_bytes, other.latency_ms.p50 if timed and other.latency_ms else 0.0)
+    return mine != others and all(a <= b for a, b in zip(mine, others, strict=True))
 
 
 def metric_of(report: Report) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Bar, Dot, axis_text, bar_chart, figure, interval_chart
 from edgeglm.report.figures import format_bytes, format_metric, format_ms
-from edgeglm.report.findings import artifact_name, metric_of, step_name
+from edgeglm.report.findings import artifact_name, metric_of, step_name, written_artifacts
 from edgeglm.report.markup import Child, Markup, element
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def _stages(report: Report) -> list[tuple[str, str, Side]]:
     """Label, class and figures of everything measured, in the order it came about."""
     stages: list[tuple[str, str, Side]] = [("Baseline", "baseline", report.baseline)]
     stages += [(f"{number}. {step_name(step)}", "step", step) for number, step in enumerate(report.steps, start=1)]
-    names = [artifact_name(artifact) for artifact in report.artifacts]
-    for name, artifact in zip(names, report.artifacts, strict=True):
+    names = [artifact_name(artifact) for artifact in written_artifacts(report)]
+    for name, artifact in zip(names, written_artifacts(report), strict=True):
         label = name if names.count(name) == 1 else f"{name} ({artifact.path})"
         stages.append((label, "artifact", artifact))
     return stages

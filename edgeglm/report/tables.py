@@ -1,8 +1,7 @@
-"""The tables of the page: artifacts, budget, splits; and how any table is laid out."""
+"""The tables of the page: artifacts, budget, splits."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from edgeglm.report.figures import (
@@ -26,82 +25,23 @@ from edgeglm.report.findings import (
     notes_on,
     speedup_range,
     state_of,
+    written_artifacts,
 )
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.types import COUNTED
+from edgeglm.report.typesetting import chip, prose, row, scrolling, small, table, threads_text, typeset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgeglm.report.types import ArtifactSide, Drop, Latency, Metric, Parity, Report, Side
 
-STATE_WORDS = {"met": "met", "missed": "missed", "undecided": "undecided", "none": "not judged"}
-
-
-def typeset(text: str) -> Markup:
-    """Return a figure with the signs of a printed page: a true minus, a true times, no break inside."""
-    text = text.replace("-", "\u2212" if len(text) > 1 else "\u2013")
-    if text.endswith("x"):
-        text = text[:-1] + "\u00d7"
-    return element("span", text, class_="number")
-
-
-def prose(text: str) -> Markup:
-    """Return a sentence whose `backticked` parts are set as code."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:  # a backtick without its pair: leave the text alone
-        return join(_minus(text))
-    return join(*(element("code", part) if number % 2 else _minus(part) for number, part in enumerate(parts)))
-
-
-def _minus(text: str) -> str:
-    return re.sub(r"(?<![\w.)\]-])-(?=\d)", "\u2212", text)
-
-
-def threads_text(setting: str) -> str:
-    """Return `2 threads` for `threads=2`; another setting as it is."""
-    name, _, value = setting.partition("=")
-    return f"{value} threads" if name == "threads" else setting
-
-
-def chip(state: str) -> Markup:
-    """Return a word on a colour of its own."""
-    return element("span", STATE_WORDS[state], class_=f"chip {state}")
-
-
-def table(caption: str, head: Sequence[Child], rows: Sequence[Markup], *, class_: str) -> Markup:
-    """Return a table with roles spelled out, since narrow pages lay its rows out as cards."""
-    cells = [element("th", cell, scope="col", role="columnheader") for cell in head]
-    return element(
-        "table",
-        element("caption", caption),
-        element("thead", element("tr", *cells, role="row"), role="rowgroup"),
-        element("tbody", *rows, role="rowgroup"),
-        class_=class_,
-        role="table",
-    )
-
-
-def row(head: Child, cells: Sequence[tuple[str, Child]], *, class_: str | None = None) -> Markup:
-    """Return one row: its header, then cells, each with the name of its column for narrow pages."""
-    return element(
-        "tr",
-        element("th", head, scope="row", role="rowheader"),
-        *(element("td", element("div", cell), role="cell", data_label=name) for name, cell in cells),
-        role="row",
-        class_=class_,
-    )
-
-
-def small(*children: Child) -> Markup:
-    """Return a second line of a cell."""
-    return element("small", *children)
-
 
 def artifact_table(report: Report) -> Markup:
     """Return the baseline and every artifact, one row each, with what is wrong with it below."""
     best = best_artifact(report)
     metric_name = metric_of(report)
+    numbered = len(report.artifacts) > 1 and all(side.chosen for side in report.artifacts)  # else candidates are
     columns = (
         "Size",
         "Latency p50 / p95, ms",
@@ -113,23 +53,27 @@ def artifact_table(report: Report) -> Markup:
         "Weights",
     )
     rows = [
-        row(join(element("b", "Baseline"), small("the original, float32")), _cells(columns, report, report.baseline))
+        row(
+            join(element("b", "Baseline"), small("the original, float32")),
+            _cells(columns, report, report.baseline),
+            id_="file-0" if numbered else None,
+        )
     ]
-    for artifact in report.artifacts:
+    for number, artifact in enumerate(written_artifacts(report), start=1):
         state = state_of(report, artifact)
         head = join(
-            element("b", artifact_name(artifact)),
+            element("b", f"{number}. {artifact_name(artifact)}" if numbered else artifact_name(artifact)),
             small(element("code", artifact.path)),
             element(
                 "span",
                 element("span", best_word(report), class_="chip best")
-                if artifact is best and len(report.artifacts) > 1
+                if artifact is best and len(written_artifacts(report)) > 1
                 else None,
                 chip(state) if state != "none" else None,
                 class_="chips",
             ),
         )
-        rows.append(row(head, _cells(columns, report, artifact)))
+        rows.append(row(head, _cells(columns, report, artifact), id_=f"file-{number}" if numbered else None))
         notes = notes_on(report, artifact)
         if notes:
             listed = element("ul", *(element("li", prose(note)) for note in notes))
@@ -142,13 +86,13 @@ def artifact_table(report: Report) -> Markup:
 def budget_table(report: Report) -> Markup | None:
     """Return every line of the budget against every artifact, or None when the recipe sets no budget."""
     limits = budget_limits(report)
-    if not limits or not report.artifacts:
+    if not limits or not written_artifacts(report):
         return None
     names = distinct_names(report)
     rows = []
     for line, limit in limits.items():
         cells: list[tuple[str, Child]] = [("Limit", typeset(_limit_text(report, line, limit)))]
-        for artifact, name in zip(report.artifacts, names, strict=True):
+        for artifact, name in zip(written_artifacts(report), names, strict=True):
             judged = _judged(artifact) if line == "per_class_drop" else None
             measured = small(typeset(_measured(line, artifact)))
             cells.append((name, join(chip(state_of(report, artifact, line)), measured, judged)))
@@ -165,18 +109,13 @@ def split_table(report: Report) -> Markup | None:
     rows = []
     for split, before in report.baseline.splits.items():
         cells: list[tuple[str, Child]] = [("Baseline", _metric_cell(before.metric, None))]
-        for artifact, name in zip(report.artifacts, names, strict=True):
+        for artifact, name in zip(written_artifacts(report), names, strict=True):
             result = artifact.splits.get(split)
             cells.append((name, typeset("-") if result is None else _metric_cell(result.metric, result.drop)))
         rows.append(row(split, cells))
     head = ("Split", "Baseline", *names)
     caption = "The further evaluation splits: metric, and change against the baseline"
     return scrolling(caption, table(caption, head, rows, class_="cards"))
-
-
-def scrolling(name: str, content: Markup) -> Markup:
-    """Return content in a frame of its own that scrolls sideways, by keyboard too."""
-    return element("div", content, class_="scroll", role="region", tabindex=0, aria_label=name)
 
 
 def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str, Child]]:
@@ -232,7 +171,7 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
 
 
 def _as_artifact(report: Report, side: Side) -> ArtifactSide | None:
-    return next((artifact for artifact in report.artifacts if artifact is side), None)
+    return next((artifact for artifact in written_artifacts(report) if artifact is side), None)
 
 
 def _latency_cell(side: Side) -> Child:
@@ -273,10 +212,10 @@ def _parity_cell(parity: Parity | None) -> Child:
 
 def distinct_names(report: Report) -> list[str]:
     """Return a name for each artifact: format and scheme, or the path where two share those."""
-    names = [artifact_name(artifact) for artifact in report.artifacts]
+    names = [artifact_name(artifact) for artifact in written_artifacts(report)]
     return [
         name if names.count(name) == 1 else artifact.path
-        for name, artifact in zip(names, report.artifacts, strict=True)
+        for name, artifact in zip(names, written_artifacts(report), strict=True)
     ]
 
 

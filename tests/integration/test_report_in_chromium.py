@@ -105,8 +105,8 @@ def test_every_chart_is_there_and_no_word_of_it_is_cut_off_or_covered(
 ) -> None:
     show(chrome, pages[name], width=width, height=height)
     charts = chrome.execute_script(_CHARTS)
-    with_classes = {"cifar": 4, "digits": 1, "bare": 0, "wide": 1, "hostile": 1}
-    assert len(charts) == 3 + with_classes[name]
+    of_files = {"cifar": 2 + 1 + 4, "digits": 1 + 1, "bare": 0, "wide": 1, "hostile": 1}  # choice, types, classes
+    assert len(charts) == 3 + of_files[name]
     for chart in charts:
         assert chart["width"] > 250
         assert chart["height"] > 30
