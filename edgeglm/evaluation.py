@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from edgeglm.cache import Cache, Entry, make_key
+from edgeglm.errors import DataError
 from edgeglm.files import write_bytes
 from edgeglm.host import cpu_features
+from edgeglm.report.types import SliceResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,15 +66,35 @@ class Evaluator:
     def results(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, SplitResult]:
         """Return split -> result, paired with the baseline unless this is it."""
         judge, data = self.project.judge, self.project.data
-        return {
-            name: judge.evaluate(
-                self._baseline_judged(name) if is_baseline else judge.prepared(outputs[name], data.splits[name]),
-                data.splits[name].targets,
-                data.labels,
-                None if is_baseline else self._baseline_judged(name),
-            )
-            for name in data.eval_splits
-        }
+        found: dict[str, SplitResult] = {}
+        for name in data.eval_splits:
+            split = data.splits[name]
+            before = self._baseline_judged(name)
+            after = before if is_baseline else judge.prepared(outputs[name], split)
+            result = judge.evaluate(after, split.targets, data.labels, None if is_baseline else before)
+            slices = self._slices(name, after, None if is_baseline else before)
+            found[name] = msgspec.structs.replace(result, slices=slices)
+        return found
+
+    def _slices(self, split: str, after: Arrays, before: Arrays | None) -> list[SliceResult]:
+        """Return the metric in every slice of a split; None where the task cannot judge so small a part."""
+        judge, data = self.project.judge, self.project.data
+        targets = data.splits[split].targets
+        results: list[SliceResult] = []
+        for name, mask in data.slices.get(split, {}).items():
+            rows = np.flatnonzero(mask)
+            try:
+                part = judge.evaluate(
+                    {key: values[rows] for key, values in after.items()},
+                    None if targets is None else targets[rows],
+                    data.labels,
+                    None if before is None else {key: values[rows] for key, values in before.items()},
+                )
+            except DataError:  # one class alone, say: the whole split was judged before
+                results.append(SliceResult(name=name, n=len(rows), value=None))
+            else:
+                results.append(SliceResult(name=name, n=len(rows), value=part.metric.value, drop=part.drop))
+        return results
 
     def _baseline_judged(self, split: str) -> Arrays:
         if split not in self._judged:

@@ -31,6 +31,7 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     _processing(walker)
     _texts(walker)
     _slices(walker)
+    _slice_budget(walker)
     for key, value in list(walker.built.items()):
         augment = value.augment if isinstance(value, TrainingConfig) else None
         if augment is not None and re.search(ENTRY_PATTERN, augment) is None:
@@ -224,6 +225,17 @@ def _slices(walker: Walker) -> None:
                 "name a function `path.py:function` that takes inputs, targets and split",
                 code=_CONFLICT,
             )
+
+
+def _slice_budget(walker: Walker) -> None:
+    """A limit for slices needs slices."""
+    if walker.built.get("budget.per_slice_drop") is not None and not walker.built.get("slices"):
+        walker.report(
+            "budget.per_slice_drop",
+            "no slice is named",
+            "name columns or functions in `slices`, or remove the line",
+            code=_CONFLICT,
+        )
 
 
 def _patterns(walker: Walker, key: str, patterns: list[str]) -> None:

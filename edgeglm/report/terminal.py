@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from edgeglm.report.types import ArtifactSide, Drop, Metric, Report, Side
+    from edgeglm.report.types import ArtifactSide, Drop, Metric, Report, Side, SliceResult
 
+_SLICES_SHOWN = 10
 _STYLES: dict[State, str] = {"met": "green", "missed": "red", "undecided": "yellow", "none": ""}
 
 
@@ -65,6 +66,7 @@ def render_summary(report: Report, folder: Path | None = None) -> RenderableType
         Text(""),
         _table(report),
         *_splits(report),
+        *_slices(report),
         Text(""),
         Text(clean(host_note(report)), style="dim"),
     ]
@@ -145,6 +147,35 @@ def _splits(report: Report) -> list[RenderableType]:
             change = "" if result is None else _change(result.drop, result.metric)
             table.add_row(Text(clean(split) if number == 0 else ""), Text(clean(name)), value, change)
     return [Text(""), table]
+
+
+def _slices(report: Report) -> list[RenderableType]:
+    """Return a table of the slices that the best artifact harms most, where there are any."""
+    best = best_artifact(report)
+    if best is None:
+        return []
+    rows = [("", before, after) for before, after in _paired(report.baseline.slices, best.slices)]
+    for split, result in report.baseline.splits.items():
+        there = best.splits[split].slices if split in best.splits else []
+        rows += [(f" on {split}", *pair) for pair in _paired(result.slices, there)]
+    if not rows:
+        return []
+    rows.sort(key=lambda row: 0.0 if row[2].drop is None else -row[2].drop.value)
+    metric = metric_of(report)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column(f"{artifact_name(best)} in", overflow="fold")
+    for heading in ("n", "baseline", clean(metric), "change, pt [95 %]" if as_percent(metric) else "change [95 %]"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for where, before, after in rows[:_SLICES_SHOWN]:
+        values = [MISSING if one.value is None else format_metric(metric, one.value) for one in (before, after)]
+        table.add_row(Text(clean(after.name + where)), str(after.n), *values, _change(after.drop, best.metric))
+    more = len(rows) - _SLICES_SHOWN
+    return [Text(""), table, *([Text(f"and {more} more slices in report.json", style="dim")] if more > 0 else [])]
+
+
+def _paired(before: list[SliceResult], after: list[SliceResult]) -> list[tuple[SliceResult, SliceResult]]:
+    known = {result.name: result for result in before}
+    return [(known[result.name], result) for result in after if result.name in known]
 
 
 def _change(drop: Drop | None, metric: Metric | None) -> str:

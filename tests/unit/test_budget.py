@@ -20,6 +20,7 @@ from edgeglm.report.types import (
     Metric,
     Report,
     Side,
+    SliceResult,
     SplitResult,
 )
 from edgeglm.tasks.statistics import drop_interval, samples_needed, wilson_interval
@@ -299,3 +300,40 @@ def test_a_missed_budget_has_one_line_for_each_miss_that_begins_with_its_artifac
     assert size.count("model.onnx") == speed.count("model.onnx") == 1
     assert (empty, code) == ("", "code: budget-missed")
     assert ("rejected/" in hint) is (on_violation == "fail")
+
+
+def of_slice(name: str, worse: int, better: int, n: int) -> SliceResult:
+    return SliceResult(name=name, n=n, value=0.9, drop=drop(worse, better, n))
+
+
+@pytest.mark.parametrize(
+    ("slices", "met"),
+    [
+        pytest.param([of_slice("d=a", 0, 0, 1000), of_slice("d=b", 1, 1, 1000)], True, id="unharmed"),
+        pytest.param([of_slice("d=a", 0, 0, 1000), of_slice("d=b", 150, 0, 1000)], False, id="one harmed"),
+        pytest.param([of_slice("d=a", 0, 0, 1000), of_slice("d=b", 3, 0, 40)], None, id="one open"),
+        pytest.param([of_slice("d=a", 0, 0, 1000), of_slice("d=b", 9, 0, 20)], True, id="a small one does not count"),
+        pytest.param([of_slice("d=a", 9, 0, 20)], None, id="all too small"),
+        pytest.param([SliceResult(name="d=a", n=500, value=None)], None, id="not judged"),
+        pytest.param([], None, id="none"),
+    ],
+)
+def test_every_slice_of_enough_samples_is_judged(slices: list[SliceResult], met: bool | None) -> None:
+    assert judged(artifact(slices=slices), per_slice_drop=0.05).met is met
+
+
+def test_one_entry_names_the_worst_slice_the_next_and_the_small() -> None:
+    slices = [of_slice("d=a", 150, 0, 1000), of_slice("d=b", 200, 0, 1000), of_slice("d=c", 0, 0, 7)]
+    night = SplitResult(metric=metric(900, 1000), slices=[of_slice("d=a", 400, 0, 1000)])
+    result = judged(artifact(metric=metric(900, 1000), slices=slices, splits={"night": night}), per_slice_drop=0.05)
+    (verdict,) = result.violations
+    assert verdict.key == "budget.per_slice_drop"
+    assert "accuracy in the slice `d=a` on split `night` lost 40" in verdict.message
+    assert "(also beyond it: `d=b`, `d=a`)" in verdict.message
+    assert "Not judged, with fewer than 30 samples: `d=c` (7)." in verdict.message
+
+
+def test_an_open_slice_says_how_many_samples_would_tell() -> None:
+    (verdict,) = judged(artifact(slices=[of_slice("d=a", 4, 0, 60)]), per_slice_drop=0.05).undecided
+    assert verdict.n_needed is not None
+    assert "samples of `d=a` would tell" in verdict.message

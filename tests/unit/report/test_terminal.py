@@ -11,7 +11,8 @@ from rich.console import Console
 from edgeglm.report.findings import step_name
 from edgeglm.report.html import render_html
 from edgeglm.report.terminal import print_summary
-from tests.support.reports import SAMPLES, cifar_report, digits_report, hostile_report, rejected_report
+from edgeglm.report.types import SliceResult
+from tests.support.reports import SAMPLES, cifar_report, digits_report, hostile_report, paired, rejected_report
 
 if TYPE_CHECKING:
     from edgeglm.report.types import Report
@@ -115,3 +116,22 @@ def test_what_users_wrote_is_neither_markup_nor_escape_codes() -> None:
 
 def test_on_a_terminal_the_verdict_is_coloured() -> None:
     assert "\x1b[1;31mbudget missed" in printed(cifar_report(), color=True)
+
+
+def test_slices_stand_with_the_most_harmed_first() -> None:
+    found = digits_report()
+    harmed = [
+        SliceResult(name=f"device={number}", n=100 + number, value=0.9, drop=paired(number, 0, 100 + number))
+        for number in range(12)
+    ]
+    before = [msgspec.structs.replace(result, value=0.95, drop=None) for result in harmed]
+    side = msgspec.structs.replace(found.artifacts[0], slices=harmed)
+    found = msgspec.structs.replace(
+        found, baseline=msgspec.structs.replace(found.baseline, slices=before), artifacts=[side]
+    )
+    text = printed(found)
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    (first,) = [row for row in rows if row.startswith("device=11 111 95.0 % 90.0 % -9.9 [")]
+    assert rows.index(first) < next(index for index, row in enumerate(rows) if row.startswith("device=2 "))
+    assert "and 2 more slices in report.json" in rows
+    assert max(map(len, text.splitlines())) <= 80

@@ -1,0 +1,141 @@
+"""Slices: named parts of the evaluation data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edgeglm_agent.processing import Preprocess
+
+from edgeglm.data import ArraySplit, Data
+from edgeglm.errors import DataError, EntryError
+from edgeglm.recipe import load_recipe
+from edgeglm.slices import column_slices, masks_of, with_entry_slices
+from edgeglm.sources.entry import Entries
+from edgeglm.sources.npz import Fractions, NpzData
+from edgeglm.tasks import Classification
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    if Entries._active is not None:
+        Entries._active.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        pytest.param(["b", "a", "", "b"], ["d=(empty)", "d=a", "d=b"], id="names"),
+        pytest.param([2, 10, 2, -1], ["d=-1", "d=2", "d=10"], id="whole numbers"),
+        pytest.param([0.5, 2.0, 0.5, 0.5], ["d=0.5", "d=2"], id="numbers"),
+        pytest.param([True, False, True, True], ["d=false", "d=true"], id="true and false"),
+    ],
+)
+def test_every_value_of_a_column_is_a_slice(values: list[Any], names: list[str]) -> None:
+    masks = masks_of({"d": np.array(values)}, where="data")
+    assert list(masks) == names
+    assert np.array_equal(np.sum(list(masks.values()), axis=0), [1, 1, 1, 1])  # each sample is in one of them
+
+
+def test_a_measurement_is_no_column_for_slices() -> None:
+    masks_of({"d": np.arange(50)}, where="data")
+    with pytest.raises(DataError, match="`d` has 51 different values") as caught:
+        masks_of({"d": np.arange(51)}, where="data")
+    assert caught.value.code == "data-slices"
+    assert "ranges" in caught.value.problems[0].hint
+
+
+def data_of(values: np.ndarray) -> Data:
+    split = ArraySplit({"input": values}, np.arange(len(values)))
+    return Data(splits={"train": split, "calibration": split, "eval": split}, eval_splits=("eval",))
+
+
+def sliced(folder: Path, body: str, values: np.ndarray) -> Data:
+    (folder / "slices.py").write_text(f"import numpy as np\ndef part(inputs, targets, split):\n    {body}\n")
+    return with_entry_slices(data_of(values), ["device", "./slices.py:part"], Entries(folder))
+
+
+def test_a_function_says_where_samples_belong(tmp_path: Path) -> None:
+    body = "return [f'{split}-{x > 2}-{y % 2}' for x, y in zip(inputs[:, 0], targets)]"
+    data = sliced(tmp_path, body, np.arange(4.0)[:, None])
+    assert {name: mask.tolist() for name, mask in data.slices["eval"].items()} == {
+        "part=eval-False-0": [True, False, True, False],
+        "part=eval-False-1": [False, True, False, False],
+        "part=eval-True-1": [False, False, False, True],
+    }
+
+
+@pytest.mark.parametrize("body", ["return inputs", "return [1]", "return None", "return {'a': 1}"])
+def test_a_function_gives_one_value_a_sample(tmp_path: Path, body: str) -> None:
+    with pytest.raises(DataError, match="for 4 samples") as caught:
+        sliced(tmp_path, body, np.zeros((4, 3)))
+    assert (caught.value.code, caught.value.problems[0].where) == ("data-slices", "slices[1]")
+
+
+def test_what_a_function_raises_is_the_users(tmp_path: Path) -> None:
+    with pytest.raises(EntryError, match="ZeroDivisionError"):
+        sliced(tmp_path, "return 1 / 0", np.zeros((4, 3)))
+
+
+def test_columns_are_told_from_functions() -> None:
+    assert column_slices(["device", "./a.py:f", "pack.mod:f", "b c"]) == ("device", "b c")
+
+
+def save(path: Path, **more: Any) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(path, x=rng.normal(size=(90, 3)).astype(np.float32), y=np.arange(90) % 3, **more)
+
+
+def load_npz(folder: Path) -> Data:
+    return NpzData(path="d.npz", fractions=Fractions(train=0.5, calibration=0.1, eval=0.4)).load(
+        Entries(folder), preprocess=Preprocess(), task=Classification(), labels=(), seed=0, slices=("device",)
+    )
+
+
+def test_a_column_of_an_archive_is_divided_with_its_samples(tmp_path: Path) -> None:
+    save(tmp_path / "d.npz", device=np.array(["ab"[n % 2] for n in range(90)]))
+    with np.load(tmp_path / "d.npz") as archive:
+        known = {row.tobytes(): device for row, device in zip(archive["x"], archive["device"], strict=True)}
+    data = load_npz(tmp_path)
+    rows = data.evaluation.rows(np.arange(len(data.evaluation)))["input"]
+    assert data.slices["eval"]["device=a"].tolist() == [known[row.tobytes()] == "a" for row in rows]
+
+
+def test_a_column_as_long_as_something_else_is_refused(tmp_path: Path) -> None:
+    save(tmp_path / "d.npz", device=np.zeros(89))
+    with pytest.raises(DataError, match="not one value for each of 90 samples"):
+        load_npz(tmp_path)
+
+
+RECIPE = """\
+version: 1
+name: a
+model: {{source: onnx, path: a.onnx}}
+data: {{source: {source}, path: a}}
+task: {{kind: classification}}
+artifacts: [{{format: onnx}}]
+slices: {slices}
+budget: {{{budget}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("slices", "source", "budget", "where", "said"),
+    [
+        ("[a, b, a]", "npz", "", "slices[2]", "`a` is listed twice"),
+        ("[device]", "images", "", "slices[0]", "data of `source: images` has no columns"),
+        ("[]", "npz", "per_slice_drop: 0.1", "budget.per_slice_drop", "no slice is named"),
+    ],
+)
+def test_a_recipe_whose_slices_cannot_be_is_refused(
+    tmp_path: Path, slices: str, source: str, budget: str, where: str, said: str
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.format(slices=slices, source=source, budget=budget))
+    with pytest.raises(Exception, match=said) as caught:
+        load_recipe(path)
+    assert caught.value.problems[0].where.endswith(f" {where}")  # type: ignore[attr-defined]
