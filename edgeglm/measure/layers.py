@@ -76,7 +76,10 @@ def _layer(node: Any, tensor: str, *, ours: bool) -> str:
 
 
 def _tflite(path: Path) -> dict[str, dict[str, int]]:
-    """Return layer -> type -> bytes."""
+    """Return layer -> type -> bytes.
+
+    A quantized file of ours has no names inside, for they would be a tenth of it: its operators are numbered.
+    """
     from edgeglm.artifacts import flatbuffer
 
     model = flatbuffer.read(path)
@@ -84,12 +87,13 @@ def _tflite(path: Path) -> dict[str, dict[str, int]]:
     seen: set[int] = set()
     for index, graph in enumerate(model.subgraphs):
         layers = flatbuffer.operator_layers(model) if index == 0 else [""] * len(graph.operators)
-        for operator, layer in zip(graph.operators, layers, strict=True):
+        for place, (operator, layer) in enumerate(zip(graph.operators, layers, strict=True), start=1):
+            unnamed = f"{place}. {flatbuffer.operator_name(model, operator).lower()}"
             for number in operator.inputs:
                 tensor = graph.tensors[number] if number >= 0 else None
                 data = None if tensor is None else flatbuffer.data_of(model, tensor)
                 if tensor is None or data is None or tensor.buffer in seen:
                     continue
                 seen.add(tensor.buffer)
-                found[layer or tensor.name.decode(errors="replace")][flatbuffer.type_name(tensor).lower()] += len(data)
+                found[layer or unnamed][flatbuffer.type_name(tensor).lower()] += len(data)
     return found

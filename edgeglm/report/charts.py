@@ -23,7 +23,8 @@ _ROW = 38
 _LABEL_ROOM = 140.0  # for the names of classes beside their line
 _MOST_REACH = 1.4  # how far past the longest bar a line may stretch the axis
 _MOST_AWAY = 3.0  # how many widths of the others a step may lie away and still be on the axis
-_PARTS = 6  # colours of a stacked chart
+REST = "graph, names, rest"  # what is left of a stacked bar: last, and grey
+_PARTS = 5  # colours of a stacked chart
 _EDGE = 6  # keeps dots and line ends inside the frame
 
 
@@ -325,7 +326,8 @@ def stacked_chart(
         write: Writes a value.
     """
     top = max((sum(part.value for part in parts) for _, parts in rows), default=0.0) or 1.0
-    kinds = list(dict.fromkeys(part.name for _, parts in rows for part in parts))
+    kinds = [name for name in dict.fromkeys(part.name for _, parts in rows for part in parts) if name != REST]
+    kinds += [REST] * any(part.name == REST for _, parts in rows for part in parts)
     drawn: list[Markup] = []
     y = 0.0
     for label, parts in rows:
@@ -335,12 +337,16 @@ def stacked_chart(
         for part in parts:
             width = part.value / top * WIDTH
             told = element("title", f"{part.name}: {write(part.value)}")
-            class_ = f"part part{kinds.index(part.name) % _PARTS}"
+            class_ = _part_class(kinds, part.name)
             drawn.append(element("rect", told, class_=class_, x=left, y=y + 21, width=max(0.0, width), height=9))
             left += width
         y += _ROW
     for number, kind in enumerate(kinds):
         x, down = (number % 2) * WIDTH / 2, y + 12 + (number // 2) * 18
-        drawn.append(element("rect", class_=f"part part{number % _PARTS}", x=x, y=down - 9, width=10, height=10))
+        drawn.append(element("rect", class_=_part_class(kinds, kind), x=x, y=down - 9, width=10, height=10))
         drawn.append(element("text", shorten(kind, WIDTH / 2 - 24), class_="tick", x=x + 15, y=down))
     return _frame(key, title, description, y + 18 * -(-len(kinds) // 2) + 4, drawn)
+
+
+def _part_class(kinds: Sequence[str], name: str) -> str:
+    return "part partrest" if name == REST else f"part part{kinds.index(name) % _PARTS}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeglm.report.charts import Bar, Part, bar_chart, figure, stacked_chart
+from edgeglm.report.charts import REST, Bar, Part, bar_chart, figure, stacked_chart
 from edgeglm.report.figures import format_bytes, significant
 from edgeglm.report.findings import artifact_name, best_artifact, written_artifacts
 from edgeglm.report.markup import Child, Markup, element, join
@@ -48,7 +48,7 @@ def _types(report: Report) -> Markup | None:
             parts = [Part(kind, count) for kind, count in sorted(kinds.items(), key=lambda item: -item[1])]
             parts = [part for part in parts if part.value >= _FEW_BYTES * side.size_bytes]
             rest = max(0, side.size_bytes - round(sum(part.value for part in parts)))
-            rows.append((name, [*parts, Part("graph, names, rest", rest)]))
+            rows.append((name, [*parts, Part(REST, rest)]))
     if not rows:
         return None
     spoken = "; ".join(

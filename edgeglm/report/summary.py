@@ -32,27 +32,26 @@ if TYPE_CHECKING:
     from edgeglm.report.types import ArtifactSide, Report, Verdict
 
 _SERVING = "of a process that serves it here"
+_LINES = 4  # of the budget that stand at the top; more are folded
 _SIGNS = {"met": "\u2713", "missed": "\u2717", "undecided": "?", "none": "\u2013"}
 
 
 def summary_section(report: Report) -> Markup:
     """Return the verdict, one sentence, the big figures, and each budget line that is not met."""
     verdict, best = headline(report), best_artifact(report)
-    lines = [
-        *(_verdict_line(line, "missed") for line in report.budget.violations),
-        *(_verdict_line(line, "undecided") for line in report.budget.undecided),
-    ]
+    lines = _verdict_lines(report)
     doubt = chance_doubt(report.baseline)
     if doubt is not None:
         said = next((text for text in report.warnings if text.startswith(doubt)), doubt)
-        lines.append(element("li", element("span", "warning", class_="chip undecided"), " ", prose(said)))
+        lines.insert(0, element("li", element("span", "warning", class_="chip undecided"), " ", prose(said)))
     return element(
         "section",
         element("h2", element("span", _SIGNS[verdict.state], class_="sign", aria_hidden="true"), verdict.title),
         element("p", _sentence(report, best), class_="lede") if best is not None else None,
         element("p", prose(verdict.meaning), class_="meaning"),
         element("div", *_tiles(report, best), class_="tiles") if best is not None else None,
-        element("ul", *lines) if lines else None,
+        element("ul", *lines[:_LINES]) if lines else None,
+        _folded(lines[_LINES:]),
         _whose(report, best),
         class_=f"verdict {verdict.state}",
         id="verdict",
@@ -184,6 +183,23 @@ def _budget_tile(report: Report, best: ArtifactSide) -> Markup | None:
 
 def _change(before: str, after: str) -> Markup:
     return join(typeset(before), " \u2192 ", typeset(after))
+
+
+def _verdict_lines(report: Report) -> list[Markup]:
+    """Return a line for all that is missed, then for all that is open, those of the best artifact first."""
+    best = best_artifact(report)
+    first = "" if best is None else best.path
+    missed = sorted(report.budget.violations, key=lambda line: line.artifact != first)
+    undecided = sorted(report.budget.undecided, key=lambda line: line.artifact != first)
+    shown = [_verdict_line(line, "missed") for line in missed]
+    return [*shown, *(_verdict_line(line, "undecided") for line in undecided)]
+
+
+def _folded(lines: list[Markup]) -> Markup | None:
+    if not lines:
+        return None
+    summary = f"{len(lines)} more line{'s' * (len(lines) != 1)}"
+    return element("details", element("summary", summary), element("ul", *lines))
 
 
 def _verdict_line(line: Verdict, state: str) -> Markup:
