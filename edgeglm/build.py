@@ -144,7 +144,7 @@ class Builder:
 
     def _quantized(self, source: File, config: ArtifactConfig, *, where: str) -> File:
         project, file_format, quantization = self.project, config.format, config.quantization
-        calibrated = config.scheme == "static-int8" or not isinstance(quantization, Quantize)
+        calibrated = not isinstance(quantization, Quantize) or quantization.calibrated
         entry_key = make_key(
             source=source.digest,
             quantization=msgspec.to_builtins(quantization),

@@ -16,6 +16,7 @@ from edgeglm.errors import RecipeError
 from edgeglm.host import available_memory_bytes, free_disk_bytes
 from edgeglm.recipe import LoadedRecipe, load_recipe
 from edgeglm.recipe.files import file_problems
+from edgeglm.recipe.types import Quantize
 from edgeglm.steps import step_name
 
 if TYPE_CHECKING:
@@ -172,8 +173,9 @@ def _recipe_warnings(loaded: LoadedRecipe) -> list[Advice]:
             )
         )
     for index, artifact in enumerate(recipe.artifacts):
-        calibration = artifact.quantization.calibration_samples
-        if artifact.scheme == "static-int8" and calibration < 32:
+        chosen = artifact.quantization
+        calibration = chosen.calibration_samples
+        if isinstance(chosen, Quantize) and chosen.calibrated and calibration < 32:
             found.append(
                 Advice(
                     f"ranges measured on {calibration} samples may miss values that occur",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from edgeglm.errors import UserError
 from edgeglm.files import copy_file, locked, storage_errors, sync_folder, write_bytes
 from edgeglm.formats import ALL_SUFFIXES
+from edgeglm.recipe.types import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,7 @@ MARKER = ".edgeglm"  # its presence says that the files beside it are edgeglm's 
 STAGING = ".staging"  # where a result lies until it is whole
 
 # what a result may hold; anything else in the folder is the user's and stays
-SCHEMES = ("", ".none", ".fp16", ".dynamic-int8", ".static-int8")
+SCHEMES = ("", *(f".{scheme}" for scheme in get_args(Scheme)))
 OURS = (
     *(f"model{scheme}{suffix}" for scheme in SCHEMES for suffix in ALL_SUFFIXES),
     *("report.json", "report.html", "recipe.resolved.yaml", "golden", "preprocess", "steps", "rejected"),

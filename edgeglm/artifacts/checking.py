@@ -121,28 +121,36 @@ def check_runs(
         return _checked(runner, scheme)
 
 
-def check_weights(scheme: str, *, small_bytes: int, left: Sequence[str]) -> list[str]:
-    """Return warnings about what a scheme left in float32.
+def check_weights(scheme: str, *, small_bytes: int, left: Sequence[str], wide: Sequence[str] = ()) -> list[str]:
+    """Return warnings about weights that are larger than a scheme says.
 
     Args:
-        scheme: fp16 | dynamic-int8 | static-int8.
+        scheme: fp16 | dynamic-int8 | ...
         small_bytes: Bytes of weights in the scheme's own type.
-        left: Layers whose weights are float32 still, without those under `ignore`.
+        left: Layers whose weights are float32 still, without those that the recipe leaves in float.
+        wide: Layers that have 8-bit weights instead of 4-bit ones.
 
     Raises:
-        ExportError: ``quantized-nothing``: every weight is still float32.
+        ExportError: ``quantized-nothing``: the scheme's own type is nowhere.
     """
     if not small_bytes:
-        raise ExportError(
-            f"{scheme} left every weight in float32",
-            where=", ".join(left[:3]),
-            hint="the network has no layer that this scheme quantizes, or `ignore` names all of them; ask for fp16",
-            code="quantized-nothing",
-        )
-    if not left:
-        return []
-    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
-    return [f"weights still float32 after {scheme}: {', '.join(left[:_SHOWN])}{more}"]
+        if wide:
+            said, hint = "gave no weight 4 bits", "4 bits are for matrix products and tables; ask for weight-only-int8"
+        else:
+            said = "left every weight in float32"
+            hint = "the network has no layer that this scheme quantizes, or `ignore` names all of them; ask for fp16"
+        raise ExportError(f"{scheme} {said}", where=", ".join([*left, *wide][:3]), hint=hint, code="quantized-nothing")
+    warnings = []
+    if left:
+        warnings.append(f"weights still float32 after {scheme}: {_some(left)}")
+    if wide:
+        warnings.append(f"weights have 8 bits, not 4, where there is no 4-bit form of the layer: {_some(wide)}")
+    return warnings
+
+
+def _some(layers: Sequence[str]) -> str:
+    more = f" and {len(layers) - _SHOWN} more" if len(layers) > _SHOWN else ""
+    return f"{', '.join(layers[:_SHOWN])}{more}"
 
 
 def _noise(inputs: Sequence[TensorSpec]) -> Arrays:

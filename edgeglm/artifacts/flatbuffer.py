@@ -6,6 +6,7 @@ its description which inputs have their channels last.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,27 +201,46 @@ def data_of(model: Any, tensor: Any) -> bytes | None:
     return None if data is None or not len(data) else bytes(data)
 
 
-def weight_types(model: Any) -> dict[str, int]:
-    """Return bytes of the weights of operators that have some, by TFLite type name (FLOAT32, INT8, ...)."""
-    sizes: dict[str, int] = {}
-    for _, tensor in _weights(model):
-        sizes[type_name(tensor)] = sizes.get(type_name(tensor), 0) + len(data_of(model, tensor) or b"")
-    return sizes
+@dataclass(frozen=True)
+class Weights:
+    """The weights of one operator."""
+
+    scope: str  # of the operator
+    operator: str  # FULLY_CONNECTED
+    type: str  # FLOAT32, INT8, ...
+    shape: tuple[int, ...]
+    size_bytes: int
 
 
-def float_weights(model: Any) -> list[str]:
-    """Return the scopes of operators whose weights are still float32."""
-    return [name for name, tensor in _weights(model) if type_name(tensor) == "FLOAT32"]
+def weights(model: Any) -> list[Weights]:
+    """Return the constant weights of every operator that has some, in the file's order."""
+    found = []
+    for graph in model.subgraphs:
+        dequantized = {}  # float16 weights come through DEQUANTIZE
+        for operator in graph.operators:
+            if operator_name(model, operator) == "DEQUANTIZE":
+                dequantized[operator.outputs[0]] = operator.inputs[0]
+        for operator in graph.operators:
+            name = operator_name(model, operator)
+            position = _WEIGHTED.get(name)
+            if position is None or len(operator.inputs) <= position:
+                continue
+            tensor = graph.tensors[dequantized.get(operator.inputs[position], operator.inputs[position])]
+            data = data_of(model, tensor)
+            if data is not None:
+                shape = tuple(int(length) for length in tensor.shape)
+                found.append(Weights(scope(graph, operator), name, type_name(tensor), shape, len(data)))
+    return found
 
 
 def is_quantized(model: Any) -> bool:
-    """Return whether any tensor is INT8 with a scale, or any constant float16."""
+    """Return whether any tensor is INT8 with a scale, or of 4-bit integers, or any constant float16."""
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             quantization = tensor.quantization
             if quantization is not None and quantization.scale is not None and len(quantization.scale):
                 return True
-            if type_name(tensor) == "FLOAT16":
+            if type_name(tensor) in ("FLOAT16", "INT4"):
                 return True
     return False
 
@@ -231,20 +251,3 @@ def type_name(tensor: Any) -> str:
 
     names: dict[int, str] = {v: name for name, v in vars(schema.TensorType).items() if isinstance(v, int)}
     return names[tensor.type]
-
-
-def _weights(model: Any) -> list[tuple[str, Any]]:
-    found = []
-    for graph in model.subgraphs:
-        dequantized = {}  # float16 weights come through DEQUANTIZE
-        for operator in graph.operators:
-            if operator_name(model, operator) == "DEQUANTIZE":
-                dequantized[operator.outputs[0]] = operator.inputs[0]
-        for operator in graph.operators:
-            position = _WEIGHTED.get(operator_name(model, operator))
-            if position is None or len(operator.inputs) <= position:
-                continue
-            tensor = graph.tensors[dequantized.get(operator.inputs[position], operator.inputs[position])]
-            if data_of(model, tensor) is not None:
-                found.append((scope(graph, operator), tensor))
-    return found

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeglm_agent.wire import TensorSpec
 
-from edgeglm.artifacts.built import SLOW_CONVOLUTIONS, Built, layout
+from edgeglm.artifacts.built import Built, layout
 from edgeglm.artifacts.calibration import in_batches_of, peek
 from edgeglm.artifacts.capability import require
 from edgeglm.artifacts.onnx_versions import check_opset, lower_ir_version, read_versions
 from edgeglm.errors import ExportError
 from edgeglm.files import copy_file, replacing, storage_errors
-from edgeglm.host import cpu_features, has_fast_int8
 
 LEAST_OPSET = 14  # from here on there are scales a channel (13) and a Relu of integers (14)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from edgeglm.boards import Board
     from edgeglm.data import Arrays
@@ -55,8 +53,9 @@ def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iter
     Args:
         source: FP32; one that ``export_float`` wrote, or a user's own.
         path: Where the file goes.
-        quantization: Scheme and layers to leave alone.
-        calibration: Batches of preprocessed samples by input name, read one at a time; only static INT8 reads them all.
+        quantization: Scheme, and layers that get another or none.
+        calibration: Batches of preprocessed samples by input name, read one at a time; only static INT8 reads
+            them all.
         board: Decides the activation type, and caps the opset.
 
     Raises:
@@ -76,7 +75,7 @@ def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iter
         else:
             found = _write(source, temporary, quantization, first, batches, board)
         checked = check_runs(temporary, "onnx", first, scheme=quantization.scheme)
-    activation = board.activation_type if quantization.scheme == "static-int8" else ""
+    activation = board.activation_type if quantization.calibrated else ""
     warnings = [*found, *checked.warnings]
     return Built(
         path, "onnx", quantization.scheme, checked.inputs, checked.outputs, checked.batch, activation, warnings
@@ -88,40 +87,21 @@ def _write(
 ) -> list[str]:
     import onnx
 
-    from edgeglm.artifacts import onnx_quantize
     from edgeglm.artifacts.failures import quantizer_errors
     from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, fixed_batch, layers_of, to_bytes
-    from edgeglm.artifacts.patterns import select
+    from edgeglm.artifacts.onnx_quantize import quantize_graph
+    from edgeglm.artifacts.plan import make_plan
 
     model = _load(source, board)
     ensure_node_names(model)
-    ignore = select(quantization.ignore, layers_of(model), where=str(source))
+    plan = make_plan(quantization, layers_of(model), where=str(source))
     ours = model.producer_name
-    warnings: list[str] = []
     batch = fixed_batch(model)
     if batch is not None:
         row = row and next(in_batches_of(batch, [row]))
         batches = in_batches_of(batch, batches)
-    with (
-        storage_errors(path),
-        quantizer_errors(quantization.scheme),
-        tempfile.TemporaryDirectory(prefix="edgeglm-onnx-") as folder,
-    ):
-        scratch = Path(folder) / "quantized.onnx"
-        if quantization.scheme == "fp16":
-            quantized = onnx_quantize.to_float16(model, ignore, row)
-        elif quantization.scheme == "dynamic-int8":
-            if any(node.op_type == "Conv" for node in model.graph.node):
-                warnings.append(SLOW_CONVOLUTIONS)
-            quantized = onnx_quantize.to_dynamic_int8(model, ignore, scratch)
-        else:
-            reduce_range = board.activation_type == "uint8" and not has_fast_int8(cpu_features(), "x86_64")
-            if reduce_range:
-                warnings.append("7-bit weights: this x86 CPU has no VNNI, and 8-bit products would saturate")
-            quantized = onnx_quantize.to_static_int8(
-                model, ignore, batches, scratch, board=board, reduce_range=reduce_range
-            )
-    warnings += onnx_quantize.weight_warnings(quantized, quantization.scheme, ignore)
+    with storage_errors(path), quantizer_errors(quantization.scheme):
+        quantized, warnings = quantize_graph(model, plan, row, batches, board=board)
     quantized.producer_name = ours
     lower_ir_version(quantized, board, where=str(source))
     path.write_bytes(to_bytes(compact(quantized)))
@@ -146,7 +126,8 @@ def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-d
         raise ExportError(
             f"not an ONNX file: {error}", where=str(source), hint="export the model again", code="file-unloadable"
         ) from error
-    quantizing = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulNBits", "QLinearConv"}
+    quantizing = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv"}
+    quantizing |= {"MatMulNBits", "GatherBlockQuantized"}
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
     if half or any(node.op_type in quantizing for node in model.graph.node):
         raise ExportError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PRODUCER = "edgeglm"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "LSTM": 1, "GRU": 1, "Gather": 0}
+_BLOCKWISE = {"MatMulNBits": 1, "GatherBlockQuantized": 0}  # position of the packed weights
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _QDQ = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
 
@@ -157,17 +159,33 @@ def float_weights(model: onnx.ModelProto) -> list[str]:
 
 
 def weight_types(model: onnx.ModelProto) -> dict[str, int]:
-    """Return bytes of weights, constants of two axes or more, by numpy type name."""
+    """Return bytes of weights, constants of two axes or more, by numpy type name; uint4: two a byte."""
     sizes: dict[str, int] = {}
+    halves = packed_constants(model.graph)
     for tensor in model.graph.initializer:
         if len(tensor.dims) < 2:
             continue
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        count = 1
-        for dim in tensor.dims:
-            count *= dim
-        sizes[dtype.name] = sizes.get(dtype.name, 0) + count * dtype.itemsize
+        name = "uint4" if tensor.name in halves else dtype.name
+        sizes[name] = sizes.get(name, 0) + math.prod(tensor.dims) * dtype.itemsize
     return sizes
+
+
+def packed_constants(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of constants of bytes that hold two 4-bit weights each."""
+    return {
+        node.input[_BLOCKWISE[node.op_type]]
+        for node in graph.node
+        if node.op_type in _BLOCKWISE and next((a.i for a in node.attribute if a.name == "bits"), 4) == 4
+    }
+
+
+def remove_unused_constants(graph: onnx.GraphProto) -> None:
+    """Remove constants that no node reads, and no output is."""
+    used = {name for node in graph.node for name in _reads(node)} | {value.name for value in graph.output}
+    kept = [onnx.TensorProto.FromString(t.SerializeToString()) for t in graph.initializer if t.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def pool_means(model: onnx.ModelProto, ranks: Mapping[str, int]) -> None:

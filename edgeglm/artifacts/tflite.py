@@ -58,7 +58,7 @@ def quantize(
     Args:
         source: FP32; one that ``export_float`` wrote, or a user's own.
         path: Where the file goes.
-        quantization: Scheme and layers to leave alone.
+        quantization: Scheme, and layers that get another or none.
         calibration: Batches of preprocessed samples by input name, in the network's layout, read one at a time.
         board: Not looked at: INT8 is signed and asymmetric in every TFLite file.
 
@@ -86,7 +86,7 @@ def quantize(
         else:
             warnings, layers = _write(source, temporary, quantization, batches, last)
         checked = check_runs(temporary, "tflite", row, scheme=quantization.scheme, layers=layers)
-    activation = "int8" if quantization.scheme == "static-int8" else ""
+    activation = "int8" if quantization.calibrated else ""
     inputs, outputs = checked.inputs, checked.outputs
     if words[:1] == [flatbuffer.MARK]:  # else what the shapes tell is all that is known
         inputs, outputs = _with_layout(inputs, last), _with_layout(outputs, [])
@@ -100,9 +100,8 @@ def _write(
     """Write the quantized file; return warnings, and the layer of each of its operators."""
     from edgeglm.artifacts import flatbuffer, tflite_outputs, tflite_quantize
     from edgeglm.artifacts.failures import quantizer_errors
-    from edgeglm.artifacts.patterns import select
+    from edgeglm.artifacts.plan import make_plan
 
-    scheme = quantization.scheme
     graph = flatbuffer.read(source)
     if flatbuffer.is_quantized(graph):
         raise ExportError(
@@ -111,22 +110,25 @@ def _write(
             hint="give the FP32 file that it was made from",
             code="already-quantized",
         )
-    ignore = select(quantization.ignore, flatbuffer.layers_of(graph), where=str(source))
+    plan = make_plan(quantization, flatbuffer.layers_of(graph), where=str(source))
+    weights = flatbuffer.weights(graph)
+    narrow, wide = tflite_quantize.narrow_operators(graph, plan)
     warnings: list[str] = []
-    operators = {flatbuffer.operator_name(graph, operator) for operator in graph.subgraphs[0].operators}
-    if scheme == "dynamic-int8" and "DEPTHWISE_CONV_2D" in operators:
+    dynamic = plan.of("dynamic-int8")
+    if any(entry.operator == "DEPTHWISE_CONV_2D" and entry.scope in dynamic for entry in weights):
         warnings.append(SLOW_DEPTHWISE)
     flatbuffer.modernise(graph)
     outputs = tflite_outputs.take_off_inner(graph)
     content = flatbuffer.to_bytes(graph)
-    with quantizer_errors(scheme):
+    with quantizer_errors(quantization.scheme):
         data = tflite_quantize.quantized_bytes(
-            content, scheme, ignore, batches, channels_last=channels_last, batch_size=flatbuffer.batch_size(graph)
+            content, plan, narrow, batches, channels_last=channels_last, batch_size=flatbuffer.batch_size(graph)
         )
     path.write_bytes(data)
     quantized = flatbuffer.read(path)
     tflite_outputs.put_back(quantized, outputs)
-    warnings += tflite_quantize.weight_warnings(quantized, scheme, ignore)
+    weighted = {entry.scope for entry in weights}
+    warnings += tflite_quantize.weight_warnings(quantized, plan, weighted, wide)
     layers = flatbuffer.operator_layers(quantized)
     flatbuffer.drop_names(quantized)
     flatbuffer.strip(quantized)

@@ -20,13 +20,15 @@ _QUANTIZATION_INPUTS = {
     "QLinearMatMul": (1, 2, 4, 5, 6, 7),
     "ConvInteger": (2, 3),
     "MatMulInteger": (2, 3),
+    "MatMulNBits": (2, 3),
+    "GatherBlockQuantized": (2, 3),
     "Clip": (1, 2),
 }
 # position of the data and of the weights among the inputs
 _CONVOLUTIONS = {"Conv": (0, 1), "ConvInteger": (0, 1), "QLinearConv": (0, 3)}
 _PRODUCTS = {"MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3), "Gemm": (0, 1)}
 _RECURRENT = ("LSTM", "GRU", "RNN")
-_COUNTED = (*_CONVOLUTIONS, *_PRODUCTS, *_RECURRENT, "ConvTranspose")
+_COUNTED = (*_CONVOLUTIONS, *_PRODUCTS, *_RECURRENT, "ConvTranspose", "MatMulNBits")
 _NOT_WEIGHTS = {TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING}  # shapes, axes, masks
 _Shape = tuple[int, ...]
 
@@ -43,16 +45,19 @@ class OnnxGraph:
     def weight_dtypes(self) -> dict[str, int]:
         """Return type -> bytes of all constants."""
         sizes: dict[str, int] = {}
+        packed = self._packed()
         for tensor in self._constants():
             name, bits = type_of(tensor.data_type)
+            name = "uint4" if packed.get(tensor.name, (0, 8))[1] == 4 else name
             sizes[name] = sizes.get(name, 0) + -(-math.prod(tensor.dims) * bits // 8)
         return sizes
 
     def params(self) -> int:
         """Return the number of weights: constants that are no scale, zero point, bound, shape or scalar."""
         skipped = set(self._quantization_constants())
+        packed = self._packed()
         return sum(
-            math.prod(tensor.dims)
+            packed[tensor.name][0] if tensor.name in packed else math.prod(tensor.dims)
             for tensor in self._constants()
             if tensor.data_type not in _NOT_WEIGHTS and tensor.name not in skipped and tensor.dims
         )
@@ -101,6 +106,23 @@ class OnnxGraph:
                             tensor.name = node.output[0]
                             yield tensor
 
+    def _packed(self) -> dict[str, tuple[int, int]]:
+        """Return constant of bytes that holds weights of ONNX Runtime's own operators -> their number, and bits each.
+
+        Two of 4 bits share a byte; products fill their rows up.
+        """
+        rows = {tensor.name: tuple(tensor.dims) for tensor in self._constants()}
+        found: dict[str, tuple[int, int]] = {}
+        for graph in _graphs(self._model.graph):
+            for node in graph.node:
+                settings = _integers(node)
+                bits = settings.get("bits", 4)
+                if node.op_type == "MatMulNBits":
+                    found[node.input[1]] = (settings["K"] * settings["N"], bits)
+                elif node.op_type == "GatherBlockQuantized" and node.input[0] in rows:
+                    found[node.input[0]] = (math.prod(rows[node.input[0]]) * 8 // bits, bits)
+        return found
+
     def _quantization_constants(self) -> Iterator[str]:
         """Yield names of scales and zero points; a scale may also be multiplied by the one found while running."""
         for graph in _graphs(self._model.graph):
@@ -116,11 +138,12 @@ class OnnxGraph:
         """Return value -> shape, as far as it can be inferred for a batch of one, and the batch size of the file."""
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
-        constants = {tensor.name for tensor in model.graph.initializer}
+        given = {value.name for value in model.graph.input} - {tensor.name for tensor in model.graph.initializer}
+        _as_float(model.graph)
         batches = []
         for value in model.graph.input:
             dims = value.type.tensor_type.shape.dim
-            if len(dims) and value.name not in constants:
+            if len(dims) and value.name in given:
                 if not dims[0].HasField("dim_value"):
                     dims[0].dim_value = 1
                 batches.append(dims[0].dim_value)
@@ -132,6 +155,33 @@ class OnnxGraph:
             if all(dim.HasField("dim_value") for dim in dims):
                 shapes[value.name] = tuple(dim.dim_value for dim in dims)
         return shapes, max(batches, default=1) or 1
+
+
+def _integers(node: onnx.NodeProto) -> dict[str, int]:
+    return {a.name: int(a.i) for a in node.attribute if a.type == onnx.AttributeProto.INT}
+
+
+def _as_float(graph: onnx.GraphProto) -> None:
+    """Write products and look-ups of ONNX Runtime's own as ONNX's, whose shapes can be inferred.
+
+    Their weights become inputs, of the right shape.
+    """
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for node in graph.node:
+        settings = _integers(node)
+        if node.op_type == "MatMulNBits":
+            kind, position, shape = "MatMul", 1, (settings["K"], settings["N"])
+        elif node.op_type == "GatherBlockQuantized" and node.input[0] in shapes:
+            rows, length = shapes[node.input[0]]
+            kind, position, shape = "Gather", 0, (rows, length * 8 // settings.get("bits", 4))
+        else:
+            continue
+        name = f"{node.output[0]}_weights"
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        inputs = [*node.input[:2]]
+        inputs[position] = name
+        stand_in = helper.make_node(kind, inputs, list(node.output))
+        node.CopyFrom(stand_in)
 
 
 class _UnknownShapeError(Exception):
@@ -153,6 +203,8 @@ def _node_macs(node: onnx.NodeProto, shapes: dict[str, _Shape]) -> int:
         left = shape(node.input[_PRODUCTS[node.op_type][0]])
         transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
         return math.prod(shape(node.output[0])) * left[0 if transposed else -1]
+    if node.op_type == "MatMulNBits":
+        return math.prod(shape(node.output[0])) * _integers(node)["K"]
     if node.op_type in _RECURRENT:
         steps, batch = shape(node.input[0])[:2]  # (T, B, features)
         return steps * batch * (math.prod(shape(node.input[1])) + math.prod(shape(node.input[2])))

@@ -38,10 +38,13 @@ class TfliteGraph:
 
     def params(self) -> int:
         """Return the number of weights: constants that are no shape, axis, index or scalar."""
+        scales = self._block_scales()
         return sum(
             math.prod(_shape(tensor))
             for tensor, _ in self._constants()
-            if _shape(tensor) and (_TYPES[tensor.type] not in _INTEGERS or _has_scale(tensor))
+            if _shape(tensor)
+            and tensor.buffer not in scales
+            and (_TYPES[tensor.type] not in _INTEGERS or _has_scale(tensor))
         )
 
     def macs(self) -> int:
@@ -72,6 +75,18 @@ class TfliteGraph:
                 if size_bytes and tensor.buffer not in seen:
                     seen.add(tensor.buffer)
                     yield tensor, size_bytes
+
+    def _block_scales(self) -> set[int]:
+        """Return the buffers that hold the scales of blocks of weights; these stand beside the weights as tensors."""
+        found = set()
+        for graph in self._model.subgraphs:
+            for tensor in graph.tensors:
+                details = tensor.quantization.details if tensor.quantization is not None else None
+                if isinstance(details, schema.BlockwiseQuantizationT):
+                    found |= {
+                        graph.tensors[index].buffer for index in (details.scales, details.zeroPoints) if index >= 0
+                    }
+        return found
 
     def _served_subgraph(self) -> int:
         """Return the graph that an engine runs: that of the signature it picks, else the first."""

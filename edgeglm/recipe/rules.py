@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeglm.plugins import tag
-from edgeglm.recipe.types import ArtifactConfig, Quantize
+from edgeglm.recipe.scheme_rules import check_scheme
+from edgeglm.recipe.types import ArtifactConfig
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
 from edgeglm.sources import DataSource, ModelSource, NpzData, TextData
 from edgeglm.steps import step_name
@@ -40,23 +41,7 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
                 f"{key}.{step_name(value)}.augment", message, pattern_hint(ENTRY_PATTERN), code="recipe-out-of-range"
             )
         if isinstance(value, ArtifactConfig):
-            _scheme(walker, key, value)
-
-
-def _scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
-    """What a scheme takes is its own: ours layers to leave alone, those of packages only some formats."""
-    scheme = artifact.quantization
-    if artifact.format == "openvino":
-        _openvino(walker, key, artifact.scheme)
-    if isinstance(scheme, Quantize):
-        _patterns(walker, f"{key}.quantize.ignore", scheme.ignore)
-    elif artifact.format not in scheme.formats:
-        walker.report(
-            f"{key}.quantize",
-            f"`{artifact.scheme}` writes {' and '.join(scheme.formats)} files, not {artifact.format}",
-            f"write `format: {scheme.formats[0]}`, or choose another scheme",
-            code=_CONFLICT,
-        )
+            check_scheme(walker, key, value)
 
 
 def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:
@@ -82,25 +67,6 @@ def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:
                 f"write `format: {gives}`, or start from the PyTorch network with `source: python`",
                 code=_CONFLICT,
             )
-
-
-def _openvino(walker: Walker, key: str, scheme: str) -> None:
-    """OpenVINO is for x86 gateways, and has no dynamic scheme of its own."""
-    target = walker.built.get("target", "x86-64")
-    if target != "x86-64":
-        walker.report(
-            f"{key}.format",
-            f"openvino is for `target: x86-64`, not {target}: on ARM it computes INT8 in float16, and says nothing",
-            "write `format: onnx` or `format: tflite`, or `target: x86-64`",
-            code=_CONFLICT,
-        )
-    if scheme == "dynamic-int8":
-        walker.report(
-            f"{key}.quantize",
-            "openvino has no dynamic-int8",
-            "write static-int8: its ranges come from the calibration split, and it runs as INT8",
-            code=_CONFLICT,
-        )
 
 
 def _artifact_names(walker: Walker, artifacts: int) -> None:
@@ -236,13 +202,3 @@ def _slice_budget(walker: Walker) -> None:
             "name columns or functions in `slices`, or remove the line",
             code=_CONFLICT,
         )
-
-
-def _patterns(walker: Walker, key: str, patterns: list[str]) -> None:
-    for index, pattern in enumerate(patterns):
-        if pattern.startswith("re:"):
-            try:
-                re.compile(pattern[3:])
-            except re.error as error:
-                message = f"`{pattern}` is no regular expression: {error}"
-                walker.report(f"{key}[{index}]", message, "see Python's re module", code=_CONFLICT)

@@ -16,7 +16,9 @@ from edgeglm.tasks import TaskConfig, task_types
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Scheme = Literal["none", "fp16", "dynamic-int8", "static-int8"]
+Scheme = Literal["none", "fp16", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4"]
+LayerScheme = Literal["none", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4"]
+BlockSize = Literal[32, 64, 128]
 Target = Literal["rpi-zero2w", "rpi4", "rpi5", "jetson-jp6", "jetson-jp7", "x86-64"]
 
 # a field of such a type holds one of these, which says itself which one by `source` or `kind`
@@ -27,12 +29,32 @@ TAGGED: dict[type[msgspec.Struct], Callable[[], Mapping[str, type[msgspec.Struct
 }
 
 
+class LayerRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Layers that are quantized otherwise than the rest."""
+
+    match: str  # a layer's name, or "re:" and a pattern; a layer stands for all it holds
+    scheme: LayerScheme  # none: they stay in float
+    block_size: BlockSize | None = None  # as that of the whole artifact, for these layers
+
+
 class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
     """How an artifact is quantized."""
 
     scheme: Scheme  # static-int8 suits CNNs, dynamic-int8 transformers; fp16 halves the file
     calibration: Annotated[int, Meta(ge=1)] = 256  # samples that static ranges are measured on
     ignore: list[str] = []  # layer names, or "re:" patterns, that stay in float
+    block_size: BlockSize | None = None  # weights that share a scale, of weight-only schemes; null: 32, ONNX INT8 64
+    layers: list[LayerRule] = []  # layers with a scheme of their own; where several match, the last one counts
+
+    @property
+    def schemes(self) -> frozenset[str]:
+        """Every scheme that some layer may get."""
+        return frozenset({self.scheme, *(rule.scheme for rule in self.layers)})
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether samples decide what is written."""
+        return "static-int8" in self.schemes
 
     @property
     def calibration_samples(self) -> int:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import edgeglm_agent
 import numpy as np
@@ -19,7 +19,7 @@ from edgeglm.boards import BOARDS, LEAST_RUNTIMES
 from edgeglm.formats import SUFFIXES
 from edgeglm.measure.parity import compare
 from edgeglm.measure.worker import Runner
-from edgeglm.recipe.types import Quantize
+from edgeglm.recipe.types import Quantize, Scheme
 from tests.support import export_nets as nets
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # beside the environment's own packages; `make env` fills it
 OLDEST = Path(sys.prefix) / "least-runtimes"
-SCHEMES = ("none", "fp16", "dynamic-int8", "static-int8")
+SCHEMES = get_args(Scheme)
 OPENVINO_SCHEMES = ("none", "fp16", "static-int8")
 NETS = {"cnn": nets.cnn, "lstm": nets.lstm, "vit": nets.vit, "words": nets.words}
 FORMATS = {"onnx": onnx, "tflite": tflite, "openvino": openvino}

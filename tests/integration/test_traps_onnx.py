@@ -21,6 +21,7 @@ from torch import nn
 from edgeglm.artifacts import onnx as artifacts
 from edgeglm.artifacts import onnx_quantize
 from edgeglm.artifacts.checking import check_runs
+from edgeglm.artifacts.onnx_dynamic import DYNAMIC_OPERATORS
 from edgeglm.boards import BOARDS
 from edgeglm.errors import ExportError, StorageError
 from edgeglm.measure.worker import Runner
@@ -217,10 +218,10 @@ def test_an_opset_of_which_the_quantizer_writes_invalid_attention_is_refused(tmp
             tmp_path / "new.onnx", tmp_path / "q.onnx", Quantize(scheme="dynamic-int8"), iter([]), board=PI
         )
     assert caught.value.code == "opset-too-new"
-    assert "Attention" not in onnx_quantize.DYNAMIC_OPERATORS
+    assert "Attention" not in DYNAMIC_OPERATORS
 
 
-@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4"])
 def test_a_scheme_that_leaves_every_weight_in_float_fails(cnn: Path, scheme: str) -> None:
     with pytest.raises(ExportError, match="left every weight in float32") as caught:
         quantized(cnn, nets.cnn(), scheme, ignore=["re:.*"], name="all")
@@ -248,7 +249,7 @@ def test_activations_are_unsigned_on_x86_and_signed_without_zero_points_on_arm(c
 
 
 def test_without_vnni_weights_have_seven_bits(cnn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "has_fast_int8", lambda *_: False)
+    monkeypatch.setattr(onnx_quantize, "has_fast_int8", lambda *_: False)
     path = cnn.with_name("cnn.seven.onnx")
     batches = [nets.rows(nets.cnn(), 16)]
     built = artifacts.quantize(cnn, path, Quantize(scheme="static-int8"), batches, board=X86)
@@ -340,7 +341,7 @@ def test_a_file_that_the_runtime_refuses_is_a_fault_of_the_conversion_that_names
     assert "tflite artifact" in problem.hint
 
 
-@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4"])
 def test_a_file_that_is_quantized_already_is_refused(cnn: Path, scheme: str) -> None:
     _, small = quantized(cnn, nets.cnn(), scheme, name="once")
     with pytest.raises(ExportError) as caught:
@@ -416,7 +417,7 @@ def test_patterns_match_node_and_tensor_names_of_a_users_own_file(tmp_path: Path
         assert sorted(str(kind) for kind in kinds) == ["float32", "int8"]
 
 
-@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
+@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8", "weight-only-int8"])
 def test_a_users_file_of_an_old_opset_is_quantized(cnn: Path, tmp_path: Path, scheme: str) -> None:
     random = np.random.default_rng(0)
     weights = {"w": random.normal(size=(8, 3, 3, 3)), "v": random.normal(size=(8, 4))}

@@ -136,6 +136,28 @@ def test_operators_are_counted_by_their_definition(
     assert count_file_macs(path, "onnx") == macs
 
 
+def test_weights_of_4_bits_take_half_a_byte_and_those_filled_up_count_once(tmp_path: Path) -> None:
+    settings = {"domain": "com.microsoft", "block_size": 16}
+    nodes = [
+        helper.make_node("GatherBlockQuantized", ["t", "i", "ts"], ["x"], bits=4, quantize_axis=1, **settings),
+        helper.make_node("MatMulNBits", ["x", "w", "ws"], ["y"], bits=4, K=24, N=5, **settings),
+        helper.make_node("MatMulNBits", ["y", "v", "vs"], ["z"], bits=8, K=5, N=3, **settings),
+    ]
+    constants = {
+        "t": np.ones((100, 12), np.uint8),
+        "ts": f32(100, 2),
+        "i": np.zeros((1, 7), np.int64),
+        "w": np.ones((5, 2, 8), np.uint8),
+        "ws": f32(10),
+        "v": np.ones((3, 1, 16), np.uint8),
+        "vs": f32(3),
+    }
+    path = write_graph(tmp_path / "n.onnx", nodes, {}, constants)
+    assert weight_dtypes(path, "onnx") == {"uint4": 1200 + 80, "float32": 4 * 213, "int64": 56, "uint8": 48}
+    assert count_file_params(path, "onnx") == 2400 + 120 + 15
+    assert count_file_macs(path, "onnx") == 7 * (24 * 5 + 5 * 3)
+
+
 def test_a_recurrent_layer_counts_for_every_step(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),

@@ -254,6 +254,40 @@ def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
     assert "no regular expression" in problem.message
 
 
+@pytest.mark.parametrize(
+    ("artifact", "key", "message"),
+    [
+        ("{format: onnx, quantize: {scheme: dynamic-int8, block_size: 32}}", "block_size", "has no blocks"),
+        ("{format: tflite, quantize: {scheme: weight-only-int8, block_size: 32}}", "block_size", "no blocks of 8-bit"),
+        ("{format: onnx, quantize: {scheme: weight-only-int4, block_size: 48}}", "block_size", "unknown value `48`"),
+        (
+            "{format: onnx, quantize: {scheme: fp16, layers: [{match: a, scheme: none}]}}",
+            "layers",
+            "has no layers of another scheme",
+        ),
+        (
+            "{format: onnx, quantize: {scheme: dynamic-int8, layers: [{match: 're:(', scheme: none}]}}",
+            "layers[0].match",
+            "no regular expression",
+        ),
+        (
+            "{format: onnx, quantize: {scheme: dynamic-int8, layers: [{match: a, scheme: none, block_size: 32}]}}",
+            "layers[0].block_size",
+            "has no blocks",
+        ),
+        (
+            "{format: onnx, quantize: {scheme: dynamic-int8, layers: [{match: a, scheme: fp16}]}}",
+            "layers[0].scheme",
+            "unknown value `fp16`",
+        ),
+    ],
+)
+def test_settings_that_the_scheme_beside_them_does_not_read_are_refused(artifact: str, key: str, message: str) -> None:
+    problem = fault(MINIMAL, f"artifacts[0]={artifact}")
+    assert problem.where == f"--set artifacts[0].quantize.{key}"
+    assert message in problem.message
+
+
 def test_a_name_with_a_line_break_is_refused() -> None:
     assert fault(MINIMAL.replace("name: tiny", 'name: "tiny\\n"')).code == "recipe-out-of-range"
 
@@ -420,6 +454,8 @@ FULL = (
     MINIMAL
     + """\
   - {format: tflite, quantize: {scheme: static-int8, ignore: ["re:.*head", "a b: c", "#x", "1e-3", "yes", "null"]}}
+  - format: tflite
+    quantize: {scheme: dynamic-int8, layers: [{match: words, scheme: weight-only-int4, block_size: 64}]}
 labels: ["0", "é", "a'b", 'c"d', "tab\\t", "\\U0001F600", "", "~", " x", "-", "2024-01-01", "0x1F", "...", "a\\u2028b"]
 preprocess: [{resize: {height: 8, width: 8}}, {normalise: {mean: [0.5], scale: 1/255}}]
 postprocess: [softmax, {top-k: {k: 2}}, labels]

@@ -1,0 +1,90 @@
+"""Rules of one artifact: what its format and its scheme take. See ``rules``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from edgeglm.recipe.types import LayerRule, Quantize
+
+if TYPE_CHECKING:
+    from edgeglm.recipe.types import ArtifactConfig
+    from edgeglm.recipe.walk import Walker
+
+_CONFLICT = "recipe-conflict"
+
+
+def check_scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
+    """What a scheme takes is its own: ours layers to leave alone, those of packages only some formats."""
+    scheme = artifact.quantization
+    if artifact.format == "openvino":
+        _openvino(walker, key, artifact.scheme)
+    if isinstance(scheme, Quantize):
+        _quantization(walker, f"{key}.quantize", scheme, artifact.format)
+    elif artifact.format not in scheme.formats:
+        walker.report(
+            f"{key}.quantize",
+            f"`{artifact.scheme}` writes {' and '.join(scheme.formats)} files, not {artifact.format}",
+            f"write `format: {scheme.formats[0]}`, or choose another scheme",
+            code=_CONFLICT,
+        )
+
+
+def _openvino(walker: Walker, key: str, scheme: str) -> None:
+    """OpenVINO is for x86 gateways, and has no dynamic scheme of its own."""
+    target = walker.built.get("target", "x86-64")
+    if target != "x86-64":
+        walker.report(
+            f"{key}.format",
+            f"openvino is for `target: x86-64`, not {target}: on ARM it computes INT8 in float16, and says nothing",
+            "write `format: onnx` or `format: tflite`, or `target: x86-64`",
+            code=_CONFLICT,
+        )
+    if scheme == "dynamic-int8" or scheme.startswith("weight-only-"):
+        walker.report(
+            f"{key}.quantize",
+            f"openvino has no {scheme}",
+            "write static-int8: its ranges come from the calibration split, and it runs as INT8",
+            code=_CONFLICT,
+        )
+
+
+def _quantization(walker: Walker, key: str, quantization: Quantize, made: str) -> None:
+    """Refuse patterns that are none, and settings that the scheme beside them does not read."""
+    for index, pattern in enumerate(quantization.ignore):
+        _pattern(walker, f"{key}.ignore[{index}]", pattern)
+    _block_size(walker, f"{key}.block_size", quantization, made)
+    if quantization.layers and quantization.scheme in ("none", "fp16"):
+        walker.report(
+            f"{key}.layers",
+            f"`scheme: {quantization.scheme}` has no layers of another scheme",
+            "write a scheme that quantizes, and `scheme: none` for the layers that stay in float",
+            code=_CONFLICT,
+        )
+    elif quantization.layers and made == "openvino":
+        message = "openvino has no layers of another scheme"
+        walker.report(f"{key}.layers", message, "name layers that stay in float under `ignore`", code=_CONFLICT)
+    for index, rule in enumerate(quantization.layers):
+        _pattern(walker, f"{key}.layers[{index}].match", rule.match)
+        _block_size(walker, f"{key}.layers[{index}].block_size", rule, made)
+
+
+def _block_size(walker: Walker, key: str, settings: Quantize | LayerRule, made: str) -> None:
+    if settings.block_size is None:
+        return
+    hint = "remove it, or write `scheme: weight-only-int4`"
+    if not settings.scheme.startswith("weight-only-"):
+        message = f"`{settings.scheme}` has no blocks: weights of one channel share a scale"
+        walker.report(key, message, hint, code=_CONFLICT)
+    elif made == "tflite" and settings.scheme == "weight-only-int8":
+        message = "TFLite has no blocks of 8-bit weights: those of one channel share a scale"
+        walker.report(key, message, hint, code=_CONFLICT)
+
+
+def _pattern(walker: Walker, key: str, pattern: str) -> None:
+    if pattern.startswith("re:"):
+        try:
+            re.compile(pattern[3:])
+        except re.error as error:
+            message = f"`{pattern}` is no regular expression: {error}"
+            walker.report(key, message, "see Python's re module", code=_CONFLICT)
