@@ -10,8 +10,8 @@ without unpickling anything. One edit is::
 The indexes of one edit all count the channels as they were before that edit. A layer's side is ``out``, ``in``,
 ``hidden`` of a recurrent layer, or an axis of a parameter that stands alone. ``counts``, where an edit has it, lists
 attributes and the share of them that is left (``["encoder.0.attention", "num_heads", 3, 4]``: three of four),
-``scaled`` layers and the number that they are multiplied by. The other edit is ``unpack-attention``, which lists
-layers (``edgeglm.nn.attention``).
+``scaled`` layers and the number that they are multiplied by. The other edits are
+``unpack-attention``, which lists layers (``edgeglm.nn.attention``), and ``drop-layers`` (``edgeglm.nn.blocks``).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from edgeglm.errors import ModelError
 from edgeglm.files import write_bytes
 from edgeglm.nn.attention import unpack_attention
+from edgeglm.nn.blocks import leave_out
 from edgeglm.nn.slicing import remover, without
 from edgeglm.nn.weights import all_tensors, fit_weights, read_weights, set_unsaved_buffers, storage_key
 
@@ -62,7 +63,7 @@ def replay(original: Model, edits: Iterable[Edit]) -> Model:
 
 def apply_edit(module: nn.Module, edit: Edit) -> None:
     """Change the network in place as one edit says."""
-    kinds = {"prune": _prune, "unpack-attention": _unpack}
+    kinds = {"prune": _prune, "unpack-attention": _unpack, "drop-layers": leave_out}
     kind = edit.get("edit")
     if kind not in kinds:
         raise ValueError(f"unknown edit {kind!r}")

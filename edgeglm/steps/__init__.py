@@ -11,16 +11,18 @@ from functools import cache
 from edgeglm.plugins import tag, with_plugins
 from edgeglm.steps._base import Context, Progress, StepConfig
 from edgeglm.steps.distill import Distill
+from edgeglm.steps.drop_layers import DropLayers
 from edgeglm.steps.finetune import Finetune
 from edgeglm.steps.prune import Prune
 
 GROUP = "edgeglm.steps"
+STEPS: tuple[type[StepConfig], ...] = (Prune, DropLayers, Distill, Finetune)
 
 
 @cache
 def step_types() -> dict[str, type[StepConfig]]:
     """Return step name -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins((Prune, Distill, Finetune), StepConfig, group=GROUP)
+    return with_plugins(STEPS, StepConfig, group=GROUP)
 
 
 def step_name(step: type[StepConfig] | StepConfig) -> str:
@@ -28,4 +30,16 @@ def step_name(step: type[StepConfig] | StepConfig) -> str:
     return tag(step)
 
 
-__all__ = ["GROUP", "Context", "Distill", "Finetune", "Progress", "Prune", "StepConfig", "step_name", "step_types"]
+__all__ = [
+    "GROUP",
+    "STEPS",
+    "Context",
+    "Distill",
+    "DropLayers",
+    "Finetune",
+    "Progress",
+    "Prune",
+    "StepConfig",
+    "step_name",
+    "step_types",
+]
