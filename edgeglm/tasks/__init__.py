@@ -11,6 +11,7 @@ from edgeglm.plugins import with_plugins
 from edgeglm.tasks._base import Judge, TaskConfig
 from edgeglm.tasks.anomaly import Anomaly
 from edgeglm.tasks.classification import Classification
+from edgeglm.tasks.detection import ObjectDetection
 from edgeglm.tasks.embedding import Embedding
 from edgeglm.tasks.regression import Forecasting, Regression
 from edgeglm.tasks.segmentation import Segmentation
@@ -18,7 +19,15 @@ from edgeglm.tasks.segmentation import Segmentation
 GROUP = "edgeglm.tasks"
 
 
-TASKS: tuple[type[TaskConfig], ...] = (Classification, Embedding, Regression, Forecasting, Anomaly, Segmentation)
+TASKS: tuple[type[TaskConfig], ...] = (
+    Classification,
+    Embedding,
+    Regression,
+    Forecasting,
+    Anomaly,
+    Segmentation,
+    ObjectDetection,
+)
 
 
 @cache
@@ -35,6 +44,7 @@ __all__ = [
     "Embedding",
     "Forecasting",
     "Judge",
+    "ObjectDetection",
     "Regression",
     "Segmentation",
     "TaskConfig",

@@ -164,10 +164,18 @@ class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
 
         Raises:
             ModelError: The scores hold NaN or Inf.
+            DataError: All samples are of one kind.
         """
         del labels
         assert targets is not None  # read_targets saw to it
         scores, anomalous = self._scores(outputs), _marks(targets) == 1
+        if anomalous.all() or not anomalous.any():  # of a part of the samples that somebody chose
+            raise DataError(
+                f"all samples are {'anomalous' if anomalous.all() else 'normal'}",
+                hint="it takes both kinds to tell how well they are told apart",
+                where="data",
+                code="data-one-class",
+            )
         limit = threshold_at(scores[~anomalous], self.false_alarm_rate)
         alarms = scores > limit
         extra = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from edgeglm_agent.processing import Postprocess
 from torch import nn
 
 from edgeglm import compress
@@ -141,3 +142,73 @@ def test_a_segmenter_is_trained_pruned_quantized_and_judged_by_overlap(tmp_path:
     assert set(result.manifest.reference.predicted) == {"floor", "square", "bar"}  # type: ignore[union-attr]
     again = decode_report((tmp_path / "out" / "report.json").read_bytes(), where="")
     assert again.artifacts[0].per_class == report.artifacts[0].per_class
+
+
+class Detector(nn.Module):
+    """Finds bright (0) and dark (1) squares of 8 pixels in a grid of such; made by hand, so it need not learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.see = nn.Conv2d(1, 8, 3, padding=1)
+        self.decide = nn.Conv2d(8, 2, 8, stride=8)
+        with torch.no_grad():
+            self.see.weight.mul_(0.01)
+            self.see.weight[0, 0, 1, 1], self.see.weight[1, 0, 1, 1] = 1.0, -1.0
+            self.decide.weight.mul_(0.1)
+            for number in (0, 1):
+                self.decide.weight[number, number] += 1 / 64
+            self.decide.bias.fill_(-0.5)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        score = torch.sigmoid(8 * self.decide(torch.relu(self.see(image))))  # (B, 2, 4, 4)
+        middle, size = torch.full_like(score, 0.5), torch.zeros_like(score)
+        return torch.cat([middle, size, score], dim=1)  # (B, 6, 4, 4)
+
+
+def squares(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (N, 1, 32, 32) of up to four squares, and their boxes (N, 4, 5)."""
+    rng = np.random.default_rng(seed)
+    images = 0.3 * rng.normal(size=(count, 1, 32, 32))
+    targets = np.full((count, 4, 5), -1.0)
+    for image, things in zip(images, targets, strict=True):
+        for place, cell in enumerate(rng.permutation(16)[: rng.integers(1, 5)]):
+            x, y, number = 8 * (cell % 4), 8 * (cell // 4), rng.integers(0, 2)
+            image[0, y : y + 8, x : x + 8] += 1 - 2 * number
+            things[place] = (number, x, y, x + 8, y + 8)
+    return images.astype(np.float32), targets
+
+
+def test_a_detector_is_judged_by_what_its_postprocessing_finds_and_learns_from_its_teacher(tmp_path: Path) -> None:
+    grid = {"format": "grid-exp", "axis": 0, "strides": [8], "min_score": 0.4}
+    result = run(
+        tmp_path,
+        Detector(),
+        {"train": squares(128, 1), "calibration": squares(32, 2), "eval": squares(60, 3)},
+        task={"kind": "detection"},
+        labels=["bright", "dark"],
+        postprocess=[{"boxes": grid}, {"nms": {"iou": 0.5}}, {"threshold": {"limit": 0.6}}, "labels"],
+        steps=[
+            {"prune": {"channel_ratio": 0.25, "round_to": 1}},
+            {"distill": {"epochs": 3, "learning_rate": 0.003, "alpha": 1.0}},
+        ],
+        budget={"metric_drop": 0.05, "per_class_drop": 0.08},
+    )
+    report = result.report
+    assert report.baseline.metric is not None
+    assert report.baseline.metric.name == "map"
+    assert report.baseline.metric.value > 0.95
+    for side in report.artifacts:
+        assert side.drop is not None
+        assert side.drop.method == "bootstrap"
+        assert [(one.label, one.metric) for one in side.per_class] == [
+            ("bright", "average_precision"),
+            ("dark", "average_precision"),
+        ]
+    assert report.budget.met is True
+    assert result.manifest is not None
+    shown = Postprocess(result.manifest.postprocess, result.manifest.labels)
+    images, targets = squares(1, 9)
+    outputs = Detector()(torch.from_numpy(images)).detach().numpy()
+    found = shown.one({result.manifest.artifacts[0].outputs[0].name: outputs})
+    assert sorted(one.box for one in found) == sorted(tuple(t[1:]) for t in targets[0] if t[0] >= 0)  # type: ignore[union-attr]
