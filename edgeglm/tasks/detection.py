@@ -154,8 +154,13 @@ class Detector:
         """Return mean average precision over overlaps of .50 to .95 and all classes, and that of each class.
 
         Intervals are bootstrapped over images, both models on the same draws. Of a class, ``n`` counts things.
+
+        Raises:
+            DataError: No image holds anything.
         """
         assert targets is not None  # read_targets saw to it
+        if not (targets[..., 0] >= 0).any():
+            raise DataError("no image holds anything", where="data", hint="judge images of things", code="data-targets")
         found = match(_detections(outputs[_FOUND]), targets)
         before = None if baseline is None else match(_detections(baseline[_FOUND]), targets)
         draws = bootstrap_weights(len(targets))

@@ -155,8 +155,13 @@ class Segmentation(TaskConfig, tag="segmentation", frozen=True, kw_only=True):
 
         Sums run over the pixels of all images. Intervals are bootstrapped over images, both models on the same draws.
         Of a class, ``n`` counts the images that hold it.
+
+        Raises:
+            DataError: No pixel counts.
         """
         assert targets is not None  # read_targets saw to it
+        if not (targets != _IGNORED).any():
+            raise DataError("no pixel counts", where="data", hint="judge images with classes", code="data-targets")
         classes = int(outputs["classes"][0])
         found = _Counts(outputs[_MAP], targets, classes)
         before = None if baseline is None else _Counts(baseline[_MAP], targets, classes)

@@ -138,3 +138,8 @@ def test_an_output_that_is_no_score_is_refused(task: Anomaly, shape: tuple[int, 
     assert isinstance(raised.value, UserError)
     Anomaly().check([TensorSpec("out", "float32", (1,), "NC")], data)
     Anomaly(score="squared-error").check([TensorSpec("out", "float32", (4,), "NC")], data)
+
+
+def test_a_part_of_the_samples_that_cannot_be_judged_is_said_to_be_so() -> None:
+    with pytest.raises(DataError, match="all samples are anomalous"):
+        Anomaly().evaluate({"s": SCORES}, np.ones(12, int), ())

@@ -107,3 +107,10 @@ def test_targets_that_are_no_boxes_are_refused(targets: Any, says: str) -> None:
 def test_a_recipe_that_finds_no_boxes_is_refused() -> None:
     with pytest.raises(RecipeError, match="finds no boxes"):
         ObjectDetection().bind(entries=None, postprocess=Postprocess.of(["softmax"]))  # type: ignore[arg-type]
+
+
+def test_a_part_of_the_images_that_cannot_be_judged_is_said_to_be_so() -> None:
+    rows, targets = scenes(0, shift=0.0, images=3)
+    task = judge()
+    with pytest.raises(DataError, match="no image holds anything"):
+        task.evaluate(task.prepared({"o": rows}, split_of(rows)), np.full_like(targets, -1), LABELS)

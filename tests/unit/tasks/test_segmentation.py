@@ -148,3 +148,9 @@ def test_classes_that_no_pixel_is_of_are_mentioned() -> None:
     where = {"train": "train", "eval": "eval"}
     (said,) = Segmentation().check_splits(targets, chief="eval", labels=("a", "b", "c"), where=where)
     assert "no pixel of b, c" in said
+
+
+def test_a_part_of_the_images_that_cannot_be_judged_is_said_to_be_so() -> None:
+    logits, targets = scenes(0, wrong=0.2, images=3)
+    with pytest.raises(DataError, match="no pixel counts"):
+        judged(logits, np.full_like(targets, -1))
