@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgeglm.artifacts.masking import INFINITE
 from edgeglm.artifacts.onnx_ranges import largest_beyond
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.errors import ExportError
@@ -27,7 +28,8 @@ def to_float16(model: onnx.ModelProto, ignore: set[str], row: Arrays | None) -> 
         row: One real sample, to look for values that float16 cannot hold; None: not looked for.
 
     Raises:
-        ExportError: A weight, or a value on the sample, is too large for float16.
+        ExportError: A weight, or a value on the sample, is too large for float16. One that stands for infinity is not:
+            the converter writes -10000 for it, which no softmax sees beside scores.
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
@@ -36,7 +38,8 @@ def to_float16(model: onnx.ModelProto, ignore: set[str], row: Arrays | None) -> 
             continue
         for tensor in model.graph.initializer:
             if tensor.name in node.input and tensor.data_type == onnx.TensorProto.FLOAT:
-                largest = float(np.max(np.abs(numpy_helper.to_array(tensor)), initial=0.0))
+                values = np.abs(numpy_helper.to_array(tensor))
+                largest = float(np.max(values, where=values < INFINITE, initial=0.0))
                 if largest > FLOAT16_MAX:
                     raise ExportError(
                         f"a weight is {largest:.4g}; float16 ends at {FLOAT16_MAX:.0f}",
@@ -44,7 +47,7 @@ def to_float16(model: onnx.ModelProto, ignore: set[str], row: Arrays | None) -> 
                         hint="name the layer under `ignore`, or choose another scheme",
                         code="fp16-overflow",
                     )
-    beyond = None if row is None else largest_beyond(model, row, FLOAT16_MAX, ignore)
+    beyond = None if row is None else largest_beyond(model, row, FLOAT16_MAX, ignore=ignore, infinite=INFINITE)
     if beyond is not None:
         raise ExportError(
             f"a value reaches {beyond[2]:.4g} on calibration data; float16 ends at {FLOAT16_MAX:.0f}",

@@ -12,11 +12,23 @@ if TYPE_CHECKING:
 
 
 def largest_beyond(
-    model: onnx.ModelProto, inputs: Arrays, limit: float, ignore: set[str] | None = None
+    model: onnx.ModelProto,
+    inputs: Arrays,
+    limit: float,
+    *,
+    ignore: set[str] | None = None,
+    infinite: float = np.inf,
 ) -> tuple[str, str, float] | None:
     """Run a float model and return the first node, its output and how large that is, when it exceeds a limit.
 
     A host without float16 kernels computes in float32 and never sees an overflow; a GPU or an ARM core does.
+
+    Args:
+        model: FP32.
+        inputs: Rows by input name.
+        limit: The largest value that is none too large.
+        ignore: Names of nodes that are not looked at.
+        infinite: Finite values from here on stand for infinity on purpose, and are passed over.
     """
     import onnxruntime
 
@@ -35,7 +47,9 @@ def largest_beyond(
     for name, maker in makers.items():
         array = np.asarray(found[name])
         if np.issubdtype(array.dtype, np.floating):
-            largest = float(np.max(np.abs(array), initial=0.0))
+            values = np.abs(array)
+            meant = (values < infinite) | ~np.isfinite(values)
+            largest = float(np.max(values, where=meant, initial=0.0))
             if not largest <= limit:
                 return maker, name, largest
     return None

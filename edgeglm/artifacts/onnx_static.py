@@ -9,6 +9,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgeglm.artifacts.calibration import Finite, not_finite
+from edgeglm.artifacts.masking import INFINITE, masking_operators
 from edgeglm.artifacts.onnx_dynamic import dynamic
 from edgeglm.artifacts.onnx_ranges import largest_beyond
 from edgeglm.artifacts.quiet import silenced
@@ -68,6 +69,7 @@ def to_static_int8(
             return next(self.batches, None)
 
     signed = board.activation_type == "int8"
+    ignore = ignore | _masking(model)
     del model.graph.value_info[:]
     checked = Finite(calibration)
     try:
@@ -98,6 +100,17 @@ def to_static_int8(
     if any(node.op_type == "LSTM" and node.name not in ignore for node in quantized.graph.node):
         return dynamic(quantized, ignore, path, ["LSTM"])  # it has no static form
     return quantized
+
+
+def _masking(model: onnx.ModelProto) -> set[str]:
+    infinite = {
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT
+        and np.max(np.abs(numpy_helper.to_array(tensor)), initial=0.0) >= INFINITE
+    }
+    nodes = ((node.name, node.op_type, node.input, node.output) for node in model.graph.node)
+    return masking_operators(nodes, infinite)
 
 
 def _check_scales(model: onnx.ModelProto) -> None:

@@ -111,7 +111,7 @@ def _write(
             code="already-quantized",
         )
     plan = make_plan(quantization, flatbuffer.layers_of(graph), where=str(source))
-    weights = flatbuffer.weights(graph)
+    weights, masks = flatbuffer.weights(graph), tflite_quantize.masking(graph)
     narrow, wide = tflite_quantize.narrow_operators(graph, plan)
     warnings: list[str] = []
     dynamic = plan.of("dynamic-int8")
@@ -122,7 +122,13 @@ def _write(
     content = flatbuffer.to_bytes(graph)
     with quantizer_errors(quantization.scheme):
         data = tflite_quantize.quantized_bytes(
-            content, plan, narrow, batches, channels_last=channels_last, batch_size=flatbuffer.batch_size(graph)
+            content,
+            plan,
+            narrow,
+            masks,
+            batches,
+            channels_last=channels_last,
+            batch_size=flatbuffer.batch_size(graph),
         )
     path.write_bytes(data)
     quantized = flatbuffer.read(path)

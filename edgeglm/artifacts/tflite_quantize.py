@@ -11,6 +11,7 @@ import numpy as np
 from edgeglm.artifacts import flatbuffer
 from edgeglm.artifacts.calibration import Finite, in_batches_of, not_finite
 from edgeglm.artifacts.checking import check_weights
+from edgeglm.artifacts.masking import INFINITE, masking_operators
 from edgeglm.artifacts.plan import DEFAULT_BLOCK
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.artifacts.tflite_layout import to_file_layout
@@ -30,6 +31,7 @@ def quantized_bytes(
     data: bytes,
     plan: Plan,
     narrow: dict[str, int],
+    masks: set[str],
     calibration: Iterable[Arrays],
     *,
     channels_last: list[str],
@@ -41,6 +43,7 @@ def quantized_bytes(
         data: The FP32 flatbuffer.
         plan: What each operator gets, by its scope.
         narrow: Operators that get 4-bit weights -> the block that shares a scale (see ``narrow_operators``).
+        masks: Operators whose values are no range to be measured (see ``masking``).
         calibration: Batches by input name, in the network's layout; read for static INT8 alone, one at a time.
         channels_last: Inputs that the file takes as NHWC.
         batch_size: Rows that the file takes at a time.
@@ -59,6 +62,8 @@ def quantized_bytes(
                 _configure(job, group.scheme, _exactly(scope))
         for scope, block in sorted(narrow.items()):
             _four_bits(job, _exactly(scope), block)
+        for scope in sorted(masks & plan.of("static-int8")):
+            _configure(job, "none", _exactly(scope))
         calibrated = job.need_calibration
     ranges = None
     if calibrated:
@@ -116,6 +121,28 @@ def _four_bits(job: Any, scopes: str, block: int) -> None:
         granularity=qtyping.QuantGranularity[f"BLOCKWISE_{block}" if block else "CHANNELWISE"],
         algorithm_key=algorithm_manager.AlgorithmName.OCTAV,
     )
+
+
+def masking(model: Any) -> set[str]:
+    """Return the scopes of operators of a float file that compute with numbers which stand for infinity."""
+    found: set[str] = set()
+    for graph in model.subgraphs:
+        infinite = set()
+        for index, tensor in enumerate(graph.tensors):
+            data = flatbuffer.data_of(model, tensor) if flatbuffer.type_name(tensor) == "FLOAT32" else None
+            if data and float(np.max(np.abs(np.frombuffer(data, np.float32)))) >= INFINITE:
+                infinite.add(str(index))
+        operators = (
+            (
+                flatbuffer.scope(graph, operator),
+                flatbuffer.operator_name(model, operator),
+                [str(index) for index in operator.inputs],
+                [str(index) for index in operator.outputs],
+            )
+            for operator in graph.operators
+        )
+        found |= masking_operators(operators, infinite)
+    return found
 
 
 def narrow_operators(model: Any, plan: Plan) -> tuple[dict[str, int], set[str]]:
