@@ -26,6 +26,7 @@ from edgeglm.sources import DATA_GROUP, MODEL_GROUP, GivenData, GivenModel, Pyth
 from edgeglm.sources.entry import Entries
 from edgeglm.steps import step_name
 from edgeglm.tasks import GROUP as TASK_GROUP
+from edgeglm.tasks import OwnMetric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -246,6 +247,7 @@ def _import_entries(loaded: LoadedRecipe, entries: Entries, *, own_model: bool, 
     recipe = loaded.recipe
     named = [recipe.model.entry] if own_model and isinstance(recipe.model, PythonModel) else []
     named += [recipe.data.entry] if own_data and isinstance(recipe.data, PythonData) else []
+    named += [recipe.task.entry] if isinstance(recipe.task, OwnMetric) else []
     for index, step in enumerate(recipe.steps):
         for field, entry in step_entries(step):
             entries.resolve(entry, key=f"steps[{index}].{step_name(step)}.{field}")

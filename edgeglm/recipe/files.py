@@ -32,6 +32,7 @@ from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 from edgeglm.sources.split_files import find_files
 from edgeglm.sources.text import SUFFIXES as TEXT_SUFFIXES
+from edgeglm.tasks import OwnMetric
 
 if TYPE_CHECKING:
     from edgeglm.recipe.load import LoadedRecipe
@@ -74,6 +75,9 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
         if re.search(ENTRY_PATTERN, name):
             given = dict.fromkeys(("inputs", "targets", "split"), "")
             found.append(entry_problem(name, loaded, f"slices[{index}]", given=given))
+    if isinstance(recipe.task, OwnMetric):
+        given = dict.fromkeys(("outputs", "targets", "labels"), "")
+        found.append(entry_problem(recipe.task.entry, loaded, "task.entry", given=given))
     if isinstance(recipe.labels, str):
         found.append(_labels(loaded, recipe.labels))
     for index, step in enumerate(recipe.steps):

@@ -13,6 +13,7 @@ from edgeglm.tasks.anomaly import Anomaly
 from edgeglm.tasks.classification import Classification
 from edgeglm.tasks.detection import ObjectDetection
 from edgeglm.tasks.embedding import Embedding
+from edgeglm.tasks.own_metric import OwnMetric
 from edgeglm.tasks.regression import Forecasting, Regression
 from edgeglm.tasks.segmentation import Segmentation
 
@@ -27,6 +28,7 @@ TASKS: tuple[type[TaskConfig], ...] = (
     Anomaly,
     Segmentation,
     ObjectDetection,
+    OwnMetric,
 )
 
 
@@ -45,6 +47,7 @@ __all__ = [
     "Forecasting",
     "Judge",
     "ObjectDetection",
+    "OwnMetric",
     "Regression",
     "Segmentation",
     "TaskConfig",

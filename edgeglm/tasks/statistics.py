@@ -13,7 +13,7 @@ import numpy as np
 from edgeglm.report.types import Drop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _Z = 1.959963984540054  # the normal distribution's 97.5 % point
 MOST_SAMPLES = 10_000_000  # needing more than this is "cannot be decided"
@@ -125,8 +125,7 @@ def bootstrap_interval(statistic: Callable[[np.ndarray], float], n: int, *, seed
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
     """
-    rng = np.random.default_rng(seed)
-    found = np.array([statistic(rng.integers(0, n, n)) for _ in range(RESAMPLES)], dtype=np.float64)
+    found = np.array([statistic(rows) for rows in bootstrap_rows(n, seed=seed)], dtype=np.float64)
     interval = percentile_interval(found)
     if interval is None:
         value = statistic(np.arange(n))
@@ -134,13 +133,19 @@ def bootstrap_interval(statistic: Callable[[np.ndarray], float], n: int, *, seed
     return interval
 
 
+def bootstrap_rows(n: int, resamples: int = RESAMPLES, *, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield ``n`` sample numbers (n,) drawn with replacement, so many times; a seed gives the same ones every time."""
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield rng.integers(0, n, n)
+
+
 def bootstrap_weights(n: int, *, seed: int = 0) -> np.ndarray:
     """Return how often each of ``n`` samples is in each of the draws of ``bootstrap_interval``, (RESAMPLES, n).
 
     A metric that is made of sums over samples is that of all draws at once by a product with it.
     """
-    rng = np.random.default_rng(seed)
-    return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(RESAMPLES)])
+    return np.stack([np.bincount(rows, minlength=n) for rows in bootstrap_rows(n, seed=seed)])
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float] | None:

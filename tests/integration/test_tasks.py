@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 import torch
 from edgeglm_agent.processing import Postprocess
 from torch import nn
 
 from edgeglm import compress
 from edgeglm.cache import Cache
+from edgeglm.errors import EntryError
 from edgeglm.report.json import decode_report
 
 if TYPE_CHECKING:
@@ -24,6 +27,16 @@ def run(tmp_path: Path, network: nn.Module, data: dict[str, Any], **recipe: Any)
     artifacts = [{"format": "onnx"}, {"format": "onnx", "quantize": "static-int8"}]
     keys = {"name": "tiny", "artifacts": artifacts, "threads": 1, "device": "cpu", **recipe}
     return compress(keys, model=network, data=data, output=tmp_path / "out", cache=Cache(tmp_path / "cache"))
+
+
+def run_beside(tmp_path: Path, code: str, network: nn.Module, data: dict[str, Any], **recipe: Any) -> Result:
+    """Compress a network by a recipe that lies beside a file `own.py` with this code."""
+    (tmp_path / "own.py").write_text(code)
+    keys = {"version": 1, "name": "tiny", "model": {"source": "object"}, "data": {"source": "object"}, "threads": 1}
+    keys |= {"artifacts": [{"format": "onnx", "quantize": "static-int8"}], "device": "cpu", **recipe}
+    (tmp_path / "recipe.yaml").write_text(json.dumps(keys))
+    where = {"output": tmp_path / "out", "cache": Cache(tmp_path / "cache")}
+    return compress(tmp_path / "recipe.yaml", model=network, data=data, **where)
 
 
 def vibration(count: int, seed: int, *, faulty: bool) -> np.ndarray:
@@ -212,3 +225,84 @@ def test_a_detector_is_judged_by_what_its_postprocessing_finds_and_learns_from_i
     outputs = Detector()(torch.from_numpy(images)).detach().numpy()
     found = shown.one({result.manifest.artifacts[0].outputs[0].name: outputs})
     assert sorted(one.box for one in found) == sorted(tuple(t[1:]) for t in targets[0] if t[0] >= 0)  # type: ignore[union-attr]
+
+
+METRIC = """\
+import numpy as np
+
+
+def worst_row(outputs, targets, labels):
+    assert labels == ["a", "b"]
+    return float(np.abs(outputs["logits"] - targets).max())
+
+
+def close(outputs, targets, labels):
+    return np.abs(outputs["logits"] - targets).max(axis=1) < 0.5
+
+
+def broken(outputs, targets, labels):
+    return outputs["nothing"]
+
+
+def wide(outputs, targets, labels):
+    return outputs["logits"]
+
+
+def other(outputs, truth):
+    return 0.0
+"""
+
+
+def sums(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows (N, 16) and two sums of each, which `nn.Linear` below computes nearly."""
+    inputs = np.random.default_rng(seed).normal(size=(count, 16)).astype(np.float32)
+    return inputs, np.stack([inputs[:, :8].sum(axis=1), inputs[:, 8:].sum(axis=1)], axis=1)
+
+
+def adder() -> nn.Module:
+    network = nn.Linear(16, 2)
+    with torch.no_grad():
+        network.weight.copy_(torch.kron(torch.eye(2), torch.ones(1, 8)))
+        network.bias.zero_()
+    return nn.Sequential(network, nn.Identity())
+
+
+SUMS = {"train": sums(64, 1), "calibration": sums(64, 2), "eval": sums(150, 3)}
+OWN: dict[str, Any] = {"labels": ["a", "b"]}
+
+
+def test_a_metric_of_ones_own_judges_as_a_whole_and_by_sample(tmp_path: Path) -> None:
+    whole = {"kind": "metric", "entry": "./own.py:worst_row", "name": "worst", "higher_is_better": False}
+    task = {**whole, "output": "logits", "resamples": 100}
+    result = run_beside(tmp_path, METRIC, adder(), SUMS, task=task, budget={"metric_drop": 5}, **OWN)
+    (side,) = result.report.artifacts
+    assert result.report.baseline.metric is not None
+    assert (result.report.baseline.metric.name, result.report.baseline.metric.value < 1e-4) == ("worst", True)
+    assert side.drop is not None
+    assert (side.drop.method, side.drop.value > 0) == ("bootstrap", True)
+    assert result.report.budget.met is True
+    task = {"kind": "metric", "entry": "./own.py:close", "name": "close", "per_sample": True}
+    result = run_beside(tmp_path, METRIC, adder(), SUMS, task=task, budget={"metric_drop": 0.1}, **OWN)
+    assert result.report.artifacts[0].drop is not None
+    assert result.report.artifacts[0].drop.method == "counts"
+    assert result.report.budget.met is True
+
+
+@pytest.mark.parametrize(
+    ("entry", "keys", "code", "says"),
+    [
+        ("broken", {}, "entry-failed", "own.py:14: `./own.py:broken` (task.entry) raised KeyError"),
+        ("wide", {}, "entry-result", "a ndarray, not one number"),
+        ("wide", {"per_sample": True}, "entry-result", "shape (150, 2)"),
+        ("other", {}, "entry-arguments", "outputs, targets, labels, by name"),
+        ("absent", {}, "entry-missing", "has no `absent`"),
+    ],
+)
+def test_a_metric_that_cannot_judge_is_the_users_fault_at_its_line(
+    tmp_path: Path, entry: str, keys: dict[str, Any], code: str, says: str
+) -> None:
+    task = {"kind": "metric", "entry": f"./own.py:{entry}", **keys}
+    with pytest.raises(EntryError) as raised:
+        run_beside(tmp_path, METRIC, adder(), SUMS, task=task, **OWN)
+    assert raised.value.code == code
+    assert says in str(raised.value.problems[0])
