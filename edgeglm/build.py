@@ -103,14 +103,17 @@ class Builder:
 
     def artifact(self, model: Model | ModelFile, key: str, config: ArtifactConfig, *, where: str) -> File:
         """Return one artifact of a recipe. Raises: ExportError, with ``where`` as its place when it has none."""
-        if isinstance(model, Model):
-            source = self.float_file(model, key, config.format)
-        else:
-            source = self.source_file(model)
-            source = self._converted(source) if config.format == "openvino" else source
+        source = self.source(model, key, config.format)
         if config.scheme == "none":
             return source
         return self._quantized(source, config, where=where)
+
+    def source(self, model: Model | ModelFile, key: str, file_format: str) -> File:
+        """Return the float file that the artifacts of one format are made from. Raises: ExportError."""
+        if isinstance(model, Model):
+            return self.float_file(model, key, file_format)
+        source = self.source_file(model)
+        return self._converted(source) if file_format == "openvino" else source
 
     def source_file(self, model: ModelFile) -> File:
         """Return a source that is a file already, stripped, as the float file of its format.

@@ -24,7 +24,7 @@ from edgeglm.files import locked, sha256_file, storage_errors, write_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Kind = Literal["preflight", "precision", "step", "artifact", "predictions"]
+Kind = Literal["preflight", "precision", "step", "artifact", "predictions", "sensitivity", "choice"]
 _FILES = "files"  # in done.json: file name -> SHA-256
 
 

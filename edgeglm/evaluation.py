@@ -46,22 +46,22 @@ class Evaluator:
 
     def predict_file(self, path: Path, *, file_format: str, sha256: str) -> dict[str, Arrays]:
         """Return split -> outputs of a file in its runtime, as many rows at a time as will be served."""
+        # INT8 kernels round differently from processor to processor
+        parts = {"cpu_features": cpu_features(), "batch": self.project.recipe.serve.batch}
+        return self._predict(sha256, lambda split: self.answers(path, file_format, split), **parts)
+
+    def answers(self, path: Path, file_format: str, split: Split) -> Arrays:
+        """Return what a file answers on one split, whichever, in batches as served; nothing is kept."""
         from edgeglm.measure.evaluate import predict_file
 
-        batch = self.project.recipe.serve.batch
-
-        def run(split: Split) -> Arrays:
-            return predict_file(
-                path,
-                format=file_format,
-                split=split,
-                inputs=self.project.original.inputs,
-                batch=batch,
-                threads=self.project.threads,
-            )
-
-        # INT8 kernels round differently from processor to processor
-        return self._predict(sha256, run, cpu_features=cpu_features(), batch=batch)
+        return predict_file(
+            path,
+            format=file_format,
+            split=split,
+            inputs=self.project.original.inputs,
+            batch=self.project.recipe.serve.batch,
+            threads=self.project.threads,
+        )
 
     def results(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, SplitResult]:
         """Return split -> result, paired with the baseline unless this is it."""

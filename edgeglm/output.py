@@ -19,7 +19,7 @@ MARKER = ".edgeglm"  # its presence says that the files beside it are edgeglm's 
 STAGING = ".staging"  # where a result lies until it is whole
 
 # what a result may hold; anything else in the folder is the user's and stays
-SCHEMES = ("", *(f".{scheme}" for scheme in get_args(Scheme)))
+SCHEMES = ("", *(f".{scheme}{mixed}" for scheme in get_args(Scheme) for mixed in ("", "-mixed")))
 OURS = (
     *(f"model{scheme}{suffix}" for scheme in SCHEMES for suffix in ALL_SUFFIXES),
     *("report.json", "report.html", "recipe.resolved.yaml", "golden", "preprocess", "steps", "rejected"),

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from edgeglm_agent.wire import Manifest, encode_manifest
 
-from edgeglm.budget import judge
 from edgeglm.build import Builder, File
 from edgeglm.cache import Cache, cache_folder
+from edgeglm.candidates import propose_for
+from edgeglm.choosing import settle
 from edgeglm.doubts import doubt_original
-from edgeglm.errors import BudgetMissedError, EdgeglmError
+from edgeglm.errors import BudgetMissedError
 from edgeglm.evaluation import Evaluator
-from edgeglm.formats import file_name
 from edgeglm.host import describe_host
+from edgeglm.making import Maker
 from edgeglm.manifest import golden_file, golden_rows, make_lineage, make_manifest
 from edgeglm.naming import users_names
 from edgeglm.output import OutputFolder, open_output
-from edgeglm.preference import preferred_order
 from edgeglm.preflight import preflight
 from edgeglm.project import open_project
 from edgeglm.recipe import dump_recipe, resolved
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm.log import Log
-    from edgeglm.model import Model, ModelFile
     from edgeglm.project import Project
     from edgeglm.recipe import LoadedRecipe
 
@@ -74,8 +73,9 @@ def run_recipe(
         project = open_project(loaded, log=log, model=model, data=data)
         ending.callback(project.entries.close)
         ending.enter_context(users_names(cache.folder or cache_folder(), project.original))
-        preflight(project, output, cache, log)
         builder, evaluator = Builder(project, cache), Evaluator(project, cache)
+        proposal = propose_for(project, builder, log)
+        preflight(project, proposal, output, cache, log)
 
         log.stage("baseline")  # before the steps: what is wrong with the original is better heard before hours of work
         reference = builder.baseline()
@@ -86,7 +86,9 @@ def run_recipe(
 
         steps = run_steps(project, cache, log)
         final, key = (steps[-1].model, steps[-1].key) if steps else (project.original, project.key)
-        artifacts = _make_artifacts(project, builder, evaluator, final, key, log)
+        host = describe_host()
+        maker = Maker(project, builder, evaluator, (final, key), host, log)
+        artifacts = maker.make(proposal)
         structures = _step_files(steps, builder)
 
         log.stage("measure")
@@ -102,15 +104,7 @@ def run_recipe(
             )
             for index, made in enumerate(artifacts)
         ]
-        host = describe_host()
-        budget = judge(baseline, sides, project.recipe.budget, project.board, host)
-        order = preferred_order(
-            sides,
-            budget,
-            metric_judged=project.recipe.budget.metric_drop is not None,
-            same_machine=host.machine == project.board.arch,
-        )
-        artifacts, sides = [artifacts[i] for i in order], [sides[i] for i in order]
+        settled = settle(project, artifacts, sides, baseline=baseline, host=host, cache=cache)
         recipe_text = dump_recipe(project.recipe)
         report = Report(
             name=project.recipe.name,
@@ -118,16 +112,17 @@ def run_recipe(
             target=project.recipe.target,
             baseline=baseline,
             steps=step_sides,
-            artifacts=sides,
-            budget=budget,
+            artifacts=settled.sides,
+            budget=settled.budget,
             host=host,
             warnings=[*doubts, *project.data.warnings],
+            skipped=maker.skipped,
             lineage=msgspec.to_builtins(make_lineage(project, recipe_text)),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - clock, 3),
         )
         log.stage("write")
-        manifest = _publish(folder, project, report, artifacts, steps, recipe_text)
+        manifest = _publish(folder, project, report, settled.artifacts, steps, recipe_text)
     return Result(report, manifest, output)
 
 
@@ -140,27 +135,6 @@ def check_budget(report: Report) -> None:
             hint="do what the lines say, or loosen `budget`"
             + ("; what was made lies under rejected/, to be looked at" if rejected else ""),
         )
-
-
-def _make_artifacts(
-    project: Project, builder: Builder, evaluator: Evaluator, final: Model | ModelFile, key: str, log: Log
-) -> list[MadeArtifact]:
-    """Write, load again and evaluate every artifact of the recipe."""
-    configs = project.recipe.artifacts
-    formats = [config.format for config in configs]
-    artifacts: list[MadeArtifact] = []
-    for index, config in enumerate(configs):
-        log.stage(f"artifacts[{index}] {config.format} {config.scheme}")
-        try:
-            file = builder.artifact(final, key, config, where=f"artifacts[{index}]")
-            outputs = evaluator.predict_file(file.built.path, file_format=config.format, sha256=file.digest)
-        except EdgeglmError as error:
-            raise error.at(f"artifacts[{index}]") from error
-        several = formats.count(config.format) > 1
-        name = file_name(config.format, config.scheme if several else "")
-        artifacts.append(MadeArtifact(config, name, file, outputs))
-        log.note(f"{file.size_bytes / 1e3:.1f} kB")
-    return artifacts
 
 
 def _step_files(steps: list[StepRun], builder: Builder) -> dict[int, File]:

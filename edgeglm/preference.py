@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeglm.report.types import ArtifactSide, BudgetResult
 
 
 def preferred_order(
-    sides: list[ArtifactSide], budget: BudgetResult, *, metric_judged: bool, same_machine: bool
+    sides: list[ArtifactSide],
+    budget: BudgetResult,
+    *,
+    metric_judged: bool,
+    same_machine: bool,
+    before: Sequence[str] = (),
 ) -> list[int]:
     """Return the indices of the artifacts, best first.
 
@@ -24,9 +31,17 @@ def preferred_order(
         budget: What each missed, and what could not be decided.
         metric_judged: Whether the budget has a line for the metric.
         same_machine: Whether the target's architecture is this host's.
+        before: Paths as an earlier run of the same files ordered them by its timing, which then stands for speed.
     """
-    judged = [_faults(side, budget, metric_judged=metric_judged) for side in sides]
-    return sorted(range(len(sides)), key=lambda i: (*judged[i], -_speed(sides[i]) if same_machine else i))
+    judged = [faults(side, budget, metric_judged=metric_judged) for side in sides]
+
+    def place(index: int) -> float:
+        if not same_machine:
+            return index
+        path = sides[index].path
+        return before.index(path) if path in before else -_speed(sides[index])
+
+    return sorted(range(len(sides)), key=lambda index: (*judged[index], place(index)))
 
 
 def why_first(
@@ -35,13 +50,17 @@ def why_first(
     """Return what put an artifact before the next one, by the rules of ``preferred_order``."""
     pairs = zip(
         _REASONS,
-        _faults(first, budget, metric_judged=metric_judged),
-        _faults(second, budget, metric_judged=metric_judged),
+        faults(first, budget, metric_judged=metric_judged),
+        faults(second, budget, metric_judged=metric_judged),
         strict=True,
     )
     for reason, mine, others in pairs:
         if mine < others:
             return reason
+    if same_machine and first.candidate and second.candidate:
+        return "none that is as right is faster on this host beyond doubt, or as fast and smaller"
+    if not same_machine and first.candidate:
+        return "first by the rule for this board; this host is not what the target is, so its speed decides nothing"
     if not same_machine:
         return "first in the recipe; this host is not what the target is, so its speed decides nothing"
     if first.scheme == "none" and second.scheme != "none":
@@ -57,7 +76,7 @@ _REASONS = (
 )
 
 
-def _faults(side: ArtifactSide, budget: BudgetResult, *, metric_judged: bool) -> tuple[int, int, bool, bool]:
+def faults(side: ArtifactSide, budget: BudgetResult, *, metric_judged: bool) -> tuple[int, int, bool, bool]:
     """Return what speaks against an artifact, the gravest first, in the order of ``_REASONS``."""
     missed = sum(verdict.artifact == side.path for verdict in budget.violations)
     undecided = sum(verdict.artifact == side.path for verdict in budget.undecided)

@@ -24,6 +24,7 @@ from edgeglm.step_runs import make_context, step_parts
 
 if TYPE_CHECKING:
     from edgeglm.artifacts.built import Built
+    from edgeglm.candidates import Proposal
     from edgeglm.log import Log
     from edgeglm.project import Project
 
@@ -31,7 +32,7 @@ CALIBRATION_SAMPLES = 8  # enough to see that calibration runs
 MARGIN_BYTES = 64 << 20
 
 
-def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
+def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, log: Log) -> None:
     """Fail within a minute where the whole run would fail after an hour.
 
     Steps run for one optimizer step each, on a copy; what comes out is exported and quantized in every way the
@@ -41,7 +42,7 @@ def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
         UserError: A step or an export cannot work; names the step and, where it can be known, the layer.
         StorageError: The disk will not hold the result.
     """
-    check_disk(project, output, cache)
+    check_disk(project, proposal, output, cache)
     recipe = project.recipe
     if not isinstance(project.original, Model) or not recipe.steps:
         return  # nothing long comes before the exports themselves
@@ -62,11 +63,11 @@ def preflight(project: Project, output: Path, cache: Cache, log: Log) -> None:
             model = step.apply(model, replace(ctx, dry_run=True))
             _check_finite(project, model, ctx.key)
         with tempfile.TemporaryDirectory(prefix="edgeglm-preflight-") as folder, users_names(Path(folder), model):
-            _try_artifacts(project, model, Path(folder), cache, log)
+            _try_artifacts(project, proposal, model, Path(folder), cache, log)
         entry.finish()
         counts = [
             f"{len(made)} {word}{'s' * (len(made) != 1)}"
-            for made, word in ((recipe.steps, "step"), (recipe.artifacts, "artifact"))
+            for made, word in ((recipe.steps, "step"), (proposal.candidates, "artifact"))
         ]
         log.note(f"{' and '.join(counts)} tried on one batch")
 
@@ -85,7 +86,7 @@ def _check_finite(project: Project, model: Model, key: str) -> None:
         )
 
 
-def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache, log: Log) -> None:
+def _try_artifacts(project: Project, proposal: Proposal, model: Model, folder: Path, cache: Cache, log: Log) -> None:
     """Export and quantize once in every way that the recipe asks for.
 
     ONNX is tried on the original, whose file every result is measured against: that export is needed anyway, and
@@ -108,8 +109,8 @@ def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache, l
                 written[file_format] = export_float(model, project.sample, path, file_format, board=project.board)
         return written[file_format].path
 
-    for index, artifact in enumerate(project.recipe.artifacts):
-        where = f"artifacts[{index}]"
+    for index, candidate in enumerate(proposal.candidates):
+        artifact, where = candidate.config, candidate.where
         log.stage(f"preflight: trying {where} {artifact.format} {artifact.scheme}")
         try:
             source = float_file(artifact.format)
@@ -119,16 +120,18 @@ def _try_artifacts(project: Project, model: Model, folder: Path, cache: Cache, l
                 target = folder / f"{index}.{file_name(artifact.format)}"
                 quantize_file(source, target, artifact.format, artifact.quantization, samples, board=project.board)
         except EdgeglmError as error:
-            raise error.at(where) from error
+            if not candidate.is_auto or isinstance(error, StorageError):
+                raise error.at(where) from error
+            log.note(f"will be left out: {candidate.word}: {error.problems[0].message}")
     builder.baseline()
 
 
-def check_disk(project: Project, output: Path, cache: Cache) -> None:
+def check_disk(project: Project, proposal: Proposal, output: Path, cache: Cache) -> None:
     """Raise StorageError when cache or output folder have too little room for what the run will write."""
     weights = _source_bytes(project.original)
     # each step keeps weights, and while it trains a checkpoint: weights, the best ones, two optimizer moments
-    in_cache = weights * (len(project.recipe.steps) + 4 + 2 * len(project.recipe.artifacts))
-    in_output = weights * (len(project.recipe.steps) + 2 * len(project.recipe.artifacts))
+    in_cache = weights * (len(project.recipe.steps) + 4 + 2 * len(proposal.candidates))
+    in_output = weights * (len(project.recipe.steps) + 2 * len(proposal.candidates))
     for folder, needed, mend in (
         (cache.folder or cache_folder(), in_cache, "set EDGEGLM_CACHE to a folder on a larger disk"),
         (output, in_output, "choose a folder on a larger disk with -o"),

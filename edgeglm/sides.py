@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from edgeglm.model import Model, ModelFile
-from edgeglm.report.types import ArtifactSide, Latency, Side, StepSide
+from edgeglm.recipe.types import Quantize
+from edgeglm.report.types import ArtifactSide, Latency, LayerLoss, Parity, Side, StepSide
 from edgeglm.step_runs import StepRun, step_key
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm.build import File
+    from edgeglm.candidates import Candidate
     from edgeglm.data import Arrays
     from edgeglm.evaluation import Evaluator
     from edgeglm.log import Log
@@ -29,12 +31,18 @@ PARITY_SAMPLES = 64
 
 @dataclass(frozen=True)
 class MadeArtifact:
-    """One artifact of the recipe: the file that was written, and what it answers."""
+    """One artifact of the recipe, or a candidate for one: the file that was written, and what it answers."""
 
-    config: ArtifactConfig
     name: str  # model.onnx
     file: File
     outputs: dict[str, Arrays]  # split -> outputs
+    candidate: Candidate
+    sensitivity: list[LayerLoss] = field(default_factory=list)  # what a scan found, the most sensitive first
+
+    @property
+    def config(self) -> ArtifactConfig:
+        """Its format and scheme."""
+        return self.candidate.config
 
     @property
     def companions(self) -> dict[str, Path]:
@@ -122,16 +130,9 @@ def artifact_side(
     """Return an artifact's side, compared with the network it was made from and with the baseline."""
     from edgeglm.measure.census import weight_dtypes
     from edgeglm.measure.latency import speedup_interval
-    from edgeglm.measure.parity import compare
 
-    file, chief = artifact.file, project.data.eval_splits[0]
-    reference = evaluator.predict_torch(final, key) if isinstance(final, Model) else evaluator.baseline
-    rows = slice(0, PARITY_SAMPLES)
-    parity = compare(
-        {name: values[rows] for name, values in reference[chief].items()},
-        {name: values[rows] for name, values in artifact.outputs[chief].items()},
-        quantized=artifact.config.scheme != "none",
-    )
+    file = artifact.file
+    parity = parity_of(project, artifact, final, key, evaluator)
     size_ratio = cast("int", baseline.size_bytes) / file.size_bytes
     latency = figures[1].latency
     speedup = cast("Latency", baseline.latency_ms).p50 / latency.p50
@@ -151,6 +152,10 @@ def artifact_side(
         speedup=speedup,
         speedup_ci95=speedup_interval(baseline_figures[1], figures[1]),
         speedup_extra=extra,
+        ignored=left_in_float(artifact),
+        candidate=artifact.candidate.is_auto,
+        reason=artifact.candidate.reason,
+        sensitivity=artifact.sensitivity,
         **_counts(final, file),
         size_bytes=file.size_bytes,
         latency_ms=latency,
@@ -160,6 +165,29 @@ def artifact_side(
         warnings=[*file.built.warnings, *_warnings(project, artifact, size_ratio, speedup, passed=parity.passed)],
         **evaluator.side(artifact.outputs),
     )
+
+
+def parity_of(
+    project: Project, artifact: MadeArtifact, final: Model | ModelFile, key: str, evaluator: Evaluator
+) -> Parity:
+    """Compare an artifact's answers with those of the network it was made from."""
+    from edgeglm.measure.parity import compare
+
+    chief, rows = project.data.eval_splits[0], slice(0, PARITY_SAMPLES)
+    reference = evaluator.predict_torch(final, key) if isinstance(final, Model) else evaluator.baseline
+    return compare(
+        {name: values[rows] for name, values in reference[chief].items()},
+        {name: values[rows] for name, values in artifact.outputs[chief].items()},
+        quantized=artifact.config.scheme != "none",
+    )
+
+
+def left_in_float(artifact: MadeArtifact) -> list[str]:
+    """Return what the recipe leaves in float, and the layers that a scan added."""
+    quantization = artifact.config.quantization
+    named = quantization.ignore if isinstance(quantization, Quantize) else []
+    scanned = [layer for part in artifact.sensitivity if part.kept for layer in part.layers]
+    return [*(name for name in named if not (scanned and name.startswith("op:"))), *scanned]
 
 
 def _warnings(

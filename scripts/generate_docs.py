@@ -17,7 +17,7 @@ from msgspec import inspect as types
 
 from edgeglm.recipe.schema import default_of, own, schema_text
 from edgeglm.recipe.source_comments import doc_line, field_comments
-from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Serve
+from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Search, Serve
 from edgeglm.recipe.wording import describe_range, describe_type
 from edgeglm.sources import (
     GivenData,
@@ -50,6 +50,7 @@ SECTIONS: dict[str, str] = {  # keys of the recipe whose values have a section o
     "budget": "budget",
     "fractions": "fractions",
     "quantize": "quantize",
+    "search": "search",
 }
 
 EXAMPLE = """\
@@ -124,6 +125,7 @@ def reference() -> str:
     )
     parts += [_section(name, cls) for name, cls in own(step_types()).items()]
     parts += [_section("artifacts", ArtifactConfig, level=2), _section("quantize", Quantize)]
+    parts.append(_section("search", Search))
     note = "A list; each item is `- name: {settings}`, or `- name` where every setting has a default."
     parts.append(f"## preprocess\n\n{note}\n")
     parts += [_section(name, cls) for name, cls in PRE_OPERATIONS.items()]

@@ -92,7 +92,7 @@ def _write(
     from edgeglm.artifacts.onnx_quantize import quantize_graph
     from edgeglm.artifacts.plan import make_plan
 
-    model = _load(source, board)
+    model = load_float(source, board)
     ensure_node_names(model)
     plan = make_plan(quantization, layers_of(model), where=str(source))
     ours = model.producer_name
@@ -110,8 +110,8 @@ def _write(
     return warnings
 
 
-def _load(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-defined]  # noqa: F821
-    """Return the FP32 model, cleaned. Raises: ExportError."""
+def load_float(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[name-defined]  # noqa: F821
+    """Return an FP32 model, cleaned, as it is quantized. Raises: ExportError."""
     import onnx
     import onnx.version_converter
     import onnxslim

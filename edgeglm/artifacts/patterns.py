@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
+OPERATOR = "op:"
+
+
 def with_parents(layer: str) -> list[str]:
     """Return a layer's name and those of the layers that hold it: "a.b.c" gives "a", "a.b", "a.b.c"."""
     parts = layer.split(".")
@@ -21,7 +24,8 @@ def select(patterns: Sequence[str], names: Mapping[str, Iterable[str]], *, where
     """Return the keys of which some name matches some pattern.
 
     A name matches an exact pattern when it equals it, and a "re:" pattern when the whole name matches, as
-    ``re.fullmatch`` does. A layer that holds others stands for all of them.
+    ``re.fullmatch`` does. A layer that holds others stands for all of them. An "op:" pattern is the key itself: one
+    operator of the file, and nothing that its layer holds besides.
 
     Args:
         patterns: As the recipe has them.
@@ -35,6 +39,9 @@ def select(patterns: Sequence[str], names: Mapping[str, Iterable[str]], *, where
     known = sorted({name for own in candidates.values() for name in own if name})
     chosen: set[str] = set()
     for pattern in patterns:
+        if pattern.startswith(OPERATOR) and pattern.removeprefix(OPERATOR) in names:
+            chosen.add(pattern.removeprefix(OPERATOR))
+            continue
         matched = set(matching(pattern, known, error=ExportError, where=where))
         chosen |= {key for key, own in candidates.items() if matched.intersection(own)}
     return chosen

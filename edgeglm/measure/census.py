@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, ModelError
 from edgeglm.measure.external_data import corrupt, model_file_sha256
@@ -12,6 +13,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm_agent.wire import TensorSpec
+
+
+Kind = Literal["convolution", "product", "recurrent", "table"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator with weights, or a product of two computed values."""
+
+    kind: Kind
+    params: int  # weights; 0: both factors are computed
+    macs: int | None  # of all rows of the file; None: a shape is not known
 
 
 class Graph(Protocol):
@@ -32,6 +45,10 @@ class Graph(Protocol):
 
 class SourceGraph(Graph, Protocol):
     """A file of a format that a model may come in."""
+
+    def operators(self) -> list[Operator]:
+        """Return every operator that multiplies by weights, or looks up in them, in the file's order."""
+        ...
 
     def stripped(self) -> bytes:
         """Return the file without what no runtime reads; names stay, since `ignore` patterns match them."""

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from edgeglm.measure.census import Operator
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from edgeglm.measure.census import Kind
 
 # positions of scales and zero points among the inputs of each operator: these are not weights
 _QUANTIZATION_INPUTS = {
@@ -74,6 +78,23 @@ class OnnxGraph:
             except _UnknownShapeError:
                 return None
         return total // batch
+
+    def operators(self) -> list[Operator]:
+        """Return every operator with weights, in the file's order; those inside loops are left out."""
+        shapes, _ = self._shapes()
+        sizes = {tensor.name: math.prod(tensor.dims) for tensor in self._constants()}
+        found: list[Operator] = []
+        for node in self._model.graph.node:
+            kind = _kind(node.op_type)
+            held = [sizes[name] for name in node.input if name in sizes]
+            if kind is None or (kind == "table" and node.input[0] not in sizes):
+                continue
+            try:
+                macs: int | None = _node_macs(node, shapes)
+            except _UnknownShapeError:
+                macs = None
+            found.append(Operator(kind, sizes[node.input[0]] if kind == "table" else max(held, default=0), macs))
+        return found
 
     def stripped(self) -> bytes:
         """Return the file without documentation, metadata, inferred shapes and producer; one file, weights inside."""
@@ -209,6 +230,16 @@ def _node_macs(node: onnx.NodeProto, shapes: dict[str, _Shape]) -> int:
         steps, batch = shape(node.input[0])[:2]  # (T, B, features)
         return steps * batch * (math.prod(shape(node.input[1])) + math.prod(shape(node.input[2])))
     return 0
+
+
+def _kind(op_type: str) -> Kind | None:
+    if op_type in _CONVOLUTIONS or op_type == "ConvTranspose":
+        return "convolution"
+    if op_type in _PRODUCTS:
+        return "product"
+    if op_type in _RECURRENT:
+        return "recurrent"
+    return "table" if op_type == "Gather" else None
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeglm.measure.census import Operator
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from edgeglm.measure.census import Kind
+
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 _TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"), "convolution"),
+    **dict.fromkeys(("FULLY_CONNECTED", "BATCH_MATMUL"), "product"),
+    **dict.fromkeys(("UNIDIRECTIONAL_SEQUENCE_LSTM", "WHILE"), "recurrent"),
+    **dict.fromkeys(("EMBEDDING_LOOKUP", "GATHER"), "table"),
+}
 _INTEGERS = {"int32", "int64", "uint32", "uint64", "bool", "string"}  # without a scale: shapes, axes, indices
 
 
@@ -54,6 +64,30 @@ class TfliteGraph:
         shapes = [_shape(graph.tensors[index]) for index in graph.inputs]
         batch = max((shape[0] for shape in shapes if shape), default=1)
         return self._graph_macs(main) // max(1, batch)
+
+    def operators(self) -> list[Operator]:
+        """Return every operator with weights, in the file's order."""
+        found: list[Operator] = []
+        graph = self._model.subgraphs[self._served_subgraph()]
+        for operator in graph.operators:
+            code = self._model.operatorCodes[operator.opcodeIndex]
+            kind = _KINDS.get(_OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)])
+            held = [graph.tensors[i] for i in operator.inputs if i >= 0 and self._holds(graph.tensors[i])]
+            params = max((math.prod(_shape(tensor)) for tensor in held), default=0)
+            if kind is None or (kind == "table" and not params):
+                continue
+            name = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            inputs = [_shape(graph.tensors[i]) if i >= 0 else () for i in operator.inputs]
+            outputs = [_shape(graph.tensors[i]) for i in operator.outputs]
+            found.append(Operator(kind, params, _operator_macs(name, inputs, outputs, operator.builtinOptions)))
+        return found
+
+    def _holds(self, tensor: Any) -> bool:
+        """Return whether a tensor is a constant of numbers."""
+        buffer = self._model.buffers[tensor.buffer]
+        return bool(buffer.size or (buffer.data is not None and len(buffer.data))) and (
+            _TYPES[tensor.type] not in _INTEGERS or _has_scale(tensor)
+        )
 
     def stripped(self) -> bytes:
         """Return the file without metadata, equal constants stored once; as it is when that saves nothing."""

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from edgeglm.recipe.dump import dump_recipe, resolved
 from edgeglm.recipe.load import LoadedRecipe, load_recipe, parse_recipe
-from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, ProcessStep, Provenance, Quantize, Recipe, Serve
+from edgeglm.recipe.types import (
+    ArtifactConfig,
+    Budget,
+    Golden,
+    ProcessStep,
+    Provenance,
+    Quantize,
+    Recipe,
+    Search,
+    Serve,
+)
 
 __all__ = [
     "ArtifactConfig",
@@ -15,6 +25,7 @@ __all__ = [
     "Provenance",
     "Quantize",
     "Recipe",
+    "Search",
     "Serve",
     "dump_recipe",
     "load_recipe",

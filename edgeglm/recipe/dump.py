@@ -13,7 +13,7 @@ from edgeglm.recipe.scalars import resolve
 from edgeglm.steps import step_name
 
 if TYPE_CHECKING:
-    from edgeglm.recipe.types import Recipe
+    from edgeglm.recipe.types import ArtifactConfig, Recipe
 
 _BARE = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]*(:[A-Za-z0-9_]+)?")  # no quotes needed, unless it reads as a number
 _WIDTH = 110
@@ -25,16 +25,20 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     plain["steps"] = [{step_name(step): _without_tag(step)} for step in recipe.steps]
     for place in ("preprocess", "postprocess"):
         plain[place] = [{step.op: step.settings} for step in getattr(recipe, place)]
-    plain["artifacts"] = [
-        {"format": artifact.format, "quantize": msgspec.to_builtins(artifact.quantization)}
-        for artifact in recipe.artifacts
-    ]
+    plain["artifacts"] = [_artifact(artifact) for artifact in recipe.artifacts]
     return plain
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return YAML that loads to an equal recipe, every default written."""
     return "".join(_block(resolved(recipe), 0))
+
+
+def _artifact(artifact: ArtifactConfig) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(artifact) | {"quantize": msgspec.to_builtins(artifact.quantization)}
+    if not artifact.is_auto:
+        del plain["search"]
+    return plain
 
 
 def _without_tag(step: msgspec.Struct) -> dict[str, Any]:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeglm.recipe.types import TAGGED, ArtifactConfig, Budget, Golden, LayerRule, Provenance, Quantize, Recipe, Serve
+from edgeglm.recipe.types import (
+    TAGGED,
+    ArtifactConfig,
+    Budget,
+    Golden,
+    LayerRule,
+    Provenance,
+    Quantize,
+    Recipe,
+    Search,
+    Serve,
+)
 from edgeglm.schemes import scheme_types
 from edgeglm.sources.npz import Fractions
 from edgeglm.steps import step_types
@@ -36,6 +47,7 @@ def _all_levels() -> Iterator[tuple[str, type[Any]]]:
     yield "in an item of `artifacts`", ArtifactConfig
     yield "under `quantize` of an artifact", Quantize
     yield "in an item of `quantize.layers`", LayerRule
+    yield "under `search` of an artifact", Search
     yield "under `serve`", Serve
     yield "under `golden`", Golden
     yield "under `provenance`", Provenance

@@ -20,6 +20,7 @@ from edgeglm.recipe.nodes import MAX_BYTES, Mapping, Scalar, to_plain
 from edgeglm.recipe.overrides import apply_overrides
 from edgeglm.recipe.plain import to_nodes
 from edgeglm.recipe.rules import check_rules
+from edgeglm.recipe.short import write_out
 from edgeglm.recipe.suggest import nearest
 from edgeglm.recipe.types import Recipe
 from edgeglm.recipe.walk import Walker
@@ -107,6 +108,7 @@ def parse_recipe(text: str, path: Path, *, overrides: Sequence[str] = ()) -> Loa
 
 def _validate(root: Mapping, problems: list[Problem], path: Path, overrides: Sequence[str]) -> LoadedRecipe:
     override_problems = apply_overrides(root, overrides)
+    write_out(root)
     walker = Walker(str(path))
     walker.index(root, "", root.line)
     recipe = walker.read(root, types.type_info(Recipe), "")

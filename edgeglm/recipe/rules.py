@@ -60,7 +60,7 @@ def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:
     for index in range(artifacts):
         key = f"artifacts[{index}]"
         made = walker.built.get(f"{key}.format")
-        if made is not None and made not in _GIVES.get(gives, (gives,)):
+        if made not in (None, "auto", *_GIVES.get(gives, (gives,))):
             walker.report(
                 f"{key}.format",
                 f"a model of `source: {source}` gives {gives} artifacts only, not {made}",
@@ -70,13 +70,23 @@ def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:
 
 
 def _artifact_names(walker: Walker, artifacts: int) -> None:
-    """Two artifacts of one format and scheme would be the same file."""
+    """Two artifacts of one format and scheme would be the same file; what one `auto` covers, another need not."""
     first: dict[tuple[str, str], int] = {}
+    searched: dict[str, int] = {}
     for index in range(artifacts):
         artifact = walker.built.get(f"artifacts[{index}]")
         if not isinstance(artifact, ArtifactConfig):
             continue
         name = (artifact.format, artifact.scheme)
+        if artifact.scheme == "auto":
+            if name not in first and searched and "auto" in (artifact.format, *searched):
+                walker.report(
+                    f"artifacts[{index}]",
+                    f"artifacts[{next(iter(searched.values()))}] looks for the best file too, and so twice for some",
+                    "keep the one with `format: auto`, or name each format once",
+                    code=_CONFLICT,
+                )
+            searched.setdefault(artifact.format, index)
         if name in first:
             walker.report(
                 f"artifacts[{index}]",

@@ -13,6 +13,7 @@ from edgeglm_agent.processing import POST_OPERATIONS, PRE_OPERATIONS
 from msgspec import inspect as types
 
 from edgeglm.plugins import is_own
+from edgeglm.recipe.short import SHORT_LISTS
 from edgeglm.recipe.source_comments import doc_line, field_comments
 from edgeglm.recipe.types import TAGGED, ProcessStep, Quantize, Recipe
 from edgeglm.schemes import SchemeConfig
@@ -75,6 +76,8 @@ def _struct(
     for field in kind.fields:
         table = (operations or {}).get(field.name)
         schema = _named_list(table, definitions) if table else _type(field.type, definitions)
+        if kind.cls is Recipe and field.name in SHORT_LISTS:
+            schema = {"anyOf": [schema, {"const": SHORT_LISTS[field.name][0]}]}
         if field.name in comments:
             schema = {**schema, "description": comments[field.name]}
         default = default_of(field)

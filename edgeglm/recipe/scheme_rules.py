@@ -16,12 +16,19 @@ _CONFLICT = "recipe-conflict"
 
 def check_scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
     """What a scheme takes is its own: ours layers to leave alone, those of packages only some formats."""
+    if f"{key}.search" in walker.lines and not artifact.is_auto:
+        walker.report(
+            f"{key}.search",
+            "nothing is searched for: neither format nor scheme is `auto`",
+            "remove it, or write `quantize: auto`",
+            code=_CONFLICT,
+        )
     scheme = artifact.quantization
     if artifact.format == "openvino":
         _openvino(walker, key, artifact.scheme)
     if isinstance(scheme, Quantize):
         _quantization(walker, f"{key}.quantize", scheme, artifact.format)
-    elif artifact.format not in scheme.formats:
+    elif artifact.format not in ("auto", *scheme.formats):
         walker.report(
             f"{key}.quantize",
             f"`{artifact.scheme}` writes {' and '.join(scheme.formats)} files, not {artifact.format}",
@@ -70,7 +77,7 @@ def _quantization(walker: Walker, key: str, quantization: Quantize, made: str) -
 
 
 def _block_size(walker: Walker, key: str, settings: Quantize | LayerRule, made: str) -> None:
-    if settings.block_size is None:
+    if settings.block_size is None or settings.scheme == "auto":
         return
     hint = "remove it, or write `scheme: weight-only-int4`"
     if not settings.scheme.startswith("weight-only-"):

@@ -16,7 +16,7 @@ from edgeglm.tasks import TaskConfig, task_types
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Scheme = Literal["none", "fp16", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4"]
+Scheme = Literal["none", "fp16", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4", "auto"]
 LayerScheme = Literal["none", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4"]
 BlockSize = Literal[32, 64, 128]
 Target = Literal["rpi-zero2w", "rpi4", "rpi5", "jetson-jp6", "jetson-jp7", "x86-64"]
@@ -40,7 +40,7 @@ class LayerRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
     """How an artifact is quantized."""
 
-    scheme: Scheme  # static-int8 suits CNNs, dynamic-int8 transformers; fp16 halves the file
+    scheme: Scheme  # static-int8 suits CNNs, dynamic-int8 transformers; fp16 halves the file; auto: what measures best
     calibration: Annotated[int, Meta(ge=1)] = 256  # samples that static ranges are measured on
     ignore: list[str] = []  # layer names, or "re:" patterns, that stay in float
     block_size: BlockSize | None = None  # weights that share a scale, of weight-only schemes; null: 32, ONNX INT8 64
@@ -62,11 +62,25 @@ class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
         return self.calibration
 
 
+class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far `auto` looks; of no meaning elsewhere."""
+
+    trials: Annotated[int, Meta(ge=0, le=1000)] = 32  # groups of layers quantized alone, where a scheme loses too much
+    samples: Annotated[int, Meta(ge=1)] = 64  # calibration samples of each such trial
+    keep: Literal["chosen", "pareto"] = "chosen"  # files to write: the best of each format, or all that none dominates
+
+
 class ArtifactConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file to make."""
 
-    format: Literal["onnx", "tflite", "openvino"]  # onnx: ONNX Runtime, TensorRT; tflite: LiteRT; openvino: x86-64
-    quantize: Scheme | SchemeConfig = "none"  # a scheme, or its settings
+    format: Literal["onnx", "tflite", "openvino", "auto"]  # tflite: LiteRT; openvino: x86-64 alone; auto: all that go
+    quantize: Scheme | SchemeConfig = "none"  # a scheme, or its settings; with `format: auto` the default is auto
+    search: Search = Search()  # how far `auto` looks
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether candidates are to be made and compared."""
+        return "auto" in (self.format, self.scheme)
 
     @property
     def scheme(self) -> str:
@@ -128,7 +142,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: ModelSource  # where the network comes from
     data: DataSource  # where the samples come from
     task: TaskConfig  # what "good" means
-    artifacts: Annotated[list[ArtifactConfig], Meta(min_length=1)]  # the files to make
+    artifacts: Annotated[list[ArtifactConfig], Meta(min_length=1)]  # the files to make; `auto`: the best there are
     target: Target = "x86-64"  # the board; decides opset, runtimes, threads and activation type
     preprocess: list[ProcessStep] = []  # done to each input, here and on the board, in this order
     postprocess: list[ProcessStep] = []  # done to the outputs, on the board, in this order

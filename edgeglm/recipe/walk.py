@@ -249,8 +249,10 @@ class Walker(Faults):
         return self._read(tag, types.LiteralType((kind.tag,)), join(key, kind.tag_field)) is not INVALID
 
     def _construct(self, cls: type[Any], values: dict[str, Any], key: str) -> Any:
-        if cls is ArtifactConfig and isinstance(values.get("quantize", "none"), str):
-            values["quantize"] = Quantize(scheme=values.get("quantize", "none"))  # one form, however it was written
+        if cls is ArtifactConfig:
+            default = "auto" if values.get("format") == "auto" else "none"
+            if isinstance(values.setdefault("quantize", default), str):  # one form, however it was written
+                values["quantize"] = Quantize(scheme=values["quantize"])
         try:
             value = cls(**values)
         except (ValueError, TypeError) as error:  # what a struct's own __post_init__ refuses

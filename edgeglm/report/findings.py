@@ -26,6 +26,7 @@ BUDGET_LINES = {
     "host_latency_p95_ms": "p95 latency on this host",
 }
 
+_LAYERS = 4  # that a sentence names
 _WIDE = 0.05  # of the speed-up: an interval as wide as this is shown
 _FAR_FROM_CHANCE = 0.1  # a figure so far from chance was measured on too few samples, rather than no better
 
@@ -198,9 +199,48 @@ def by_class(results: Sequence[ClassResult]) -> dict[tuple[str, int], ClassResul
 
 
 def artifact_name(artifact: ArtifactSide) -> str:
-    """Return `ONNX static-int8`, `TFLite float32`."""
+    """Return `ONNX static-int8`, `TFLite float32`; `mixed` says that a scan left layers in float."""
     family = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO"}.get(artifact.format, artifact.format)
-    return f"{family} {'float32' if artifact.scheme == 'none' else artifact.scheme}"
+    mixed = " mixed" if any(part.kept for part in artifact.sensitivity) else ""
+    return f"{family} {'float32' if artifact.scheme == 'none' else artifact.scheme}{mixed}"
+
+
+def chosen(report: Report) -> list[ArtifactSide]:
+    """Return the artifacts that make up the result, without candidates of `auto` that only have a row in it."""
+    return [artifact for artifact in report.artifacts if artifact.chosen]
+
+
+def left_in_float(artifact: ArtifactSide) -> str:
+    """Return which layers a scan of sensitivity left in float, in words; nothing where there was none."""
+    kept = [layer for part in artifact.sensitivity if part.kept for layer in part.layers]
+    if not kept:
+        return ""
+    total = sum(len(part.layers) for part in artifact.sensitivity)
+    more = f" and {len(kept) - _LAYERS} more" if len(kept) > _LAYERS else ""
+    return f"{len(kept)} of {total} layers stay in float, where {artifact.scheme} costs most: " + (
+        ", ".join(kept[:_LAYERS]) + more
+    )
+
+
+def passed_over(report: Report) -> list[str]:
+    """Return a sentence for each candidate of `auto` that is no part of the result or was not made, and why."""
+    best = best_artifact(report)
+    found = []
+    for artifact in report.artifacts:
+        if artifact.chosen or best is None:
+            continue
+        missed = [v.key.removeprefix("budget.") for v in report.budget.passed_over if v.artifact == artifact.path]
+        open_ = [v.key for v in report.budget.passed_over_undecided if v.artifact == artifact.path]
+        if missed:
+            why = f"misses {', '.join(missed)}"
+        elif artifact.parity is not None and not artifact.parity.passed:
+            why = "its answers are not the network's"
+        elif artifact.dominated_by:
+            why = f"{artifact.dominated_by} is no worse in anything and better in something"
+        else:
+            why = f"undecided by {len(open_)} lines" if open_ else "slower, or behind by the rule for this board"
+        found.append(f"{artifact_name(artifact)}: {why}")
+    return [*found, *(f"{s.format} {s.scheme}".rstrip() + f" was not made: {s.reason}" for s in report.skipped)]
 
 
 def step_name(step: StepSide) -> str:
@@ -301,7 +341,7 @@ def _float_rival(report: Report, artifact: ArtifactSide) -> tuple[str, float] | 
 
 
 def _who_costs(paths: list[str], report: Report) -> str:
-    if len(report.artifacts) > 1 and set(paths) >= {artifact.path for artifact in report.artifacts}:
+    if len(chosen(report)) > 1 and set(paths) >= {artifact.path for artifact in chosen(report)}:
         return "All artifacts cost"
     if len(paths) == 1:
         return f"{paths[0]} costs"

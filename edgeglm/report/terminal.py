@@ -24,11 +24,14 @@ from edgeglm.report.findings import (
     artifact_name,
     best_artifact,
     best_word,
+    chosen,
     headline,
     host_note,
     is_rejected,
+    left_in_float,
     metric_of,
     notes_on,
+    passed_over,
     speedup_range,
     state_of,
     step_name,
@@ -80,6 +83,7 @@ def render_summary(report: Report, folder: Path | None = None) -> RenderableType
         *(_line("missed", "red", verdict.message) for verdict in report.budget.violations),
         *(_line("undecided", "yellow", verdict.message) for verdict in report.budget.undecided),
         *(_line("warning", "yellow", text) for text in _warnings(report)),
+        *(_line("not taken", "dim", text) for text in passed_over(report)),
     ]
     if lines:
         parts += [Text(""), *lines]
@@ -96,7 +100,8 @@ def print_summary(report: Report, console: Console, folder: Path | None = None) 
 
 def _warnings(report: Report) -> list[str]:
     found = warnings_of(report)
-    for artifact in report.artifacts:
+    for artifact in chosen(report):
+        found += [f"{artifact.path}: {text}" for text in (left_in_float(artifact),) if text]
         found += [f"{artifact.path}: {text}" for text in notes_on(report, artifact)]
     return found
 
@@ -121,10 +126,13 @@ def _table(report: Report) -> Table:
         last = report.steps[-1]
         table.add_row(Text(clean(f"after {step_name(last)}")), *_figures(last, None))
     best = best_artifact(report)
+    written = chosen(report)
     for artifact in report.artifacts:
+        if not artifact.chosen and written and report.artifacts[len(written)] is artifact:
+            table.add_row(Text("passed over", style="dim"))
         star = " *" if artifact is best and len(report.artifacts) > 1 else ""
         name = Text(clean(artifact_name(artifact)) + star, style=_STYLES[state_of(report, artifact)])
-        table.add_row(name, *_figures(artifact, artifact))
+        table.add_row(name, *_figures(artifact, artifact), style="" if artifact.chosen else "dim")
     return table
 
 
@@ -141,7 +149,7 @@ def _splits(report: Report) -> list[RenderableType]:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for split, before in report.baseline.splits.items():
-        sides = [("baseline", before), *((artifact_name(a), a.splits.get(split)) for a in report.artifacts)]
+        sides = [("baseline", before), *((artifact_name(a), a.splits.get(split)) for a in chosen(report))]
         for number, (name, result) in enumerate(sides):
             value = MISSING if result is None else format_metric(result.metric.name, result.metric.value)
             change = "" if result is None else _change(result.drop, result.metric)

@@ -14,6 +14,7 @@ from torch import nn
 
 from edgeglm.build import Builder, calibration_batches
 from edgeglm.cache import Cache
+from edgeglm.candidates import propose_for
 from edgeglm.data import ArraySplit
 from edgeglm.errors import ModelError
 from edgeglm.evaluation import OUTPUTS, Evaluator
@@ -176,9 +177,10 @@ def test_preflight_says_what_it_tries_while_it_tries_it(tmp_path: Path) -> None:
 
     heard, cache = Heard(), Cache(tmp_path / "cache")
     project = make(tmp_path)
-    preflight(project, tmp_path / "out", cache, heard)
+    proposal = propose_for(project, Builder(project, cache), heard)
+    preflight(project, proposal, tmp_path / "out", cache, heard)
     assert heard.stages == ["preflight: trying steps[0].finetune", "preflight: trying artifacts[0] onnx none"]
-    preflight(project, tmp_path / "out", cache, heard)
+    preflight(project, proposal, tmp_path / "out", cache, heard)
     assert len(heard.stages) == 2
 
 

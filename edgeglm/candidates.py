@@ -1,0 +1,239 @@
+"""What `auto` tries: the formats and schemes that make sense for one network on one board, in the order of the rule.
+
+The rules are those of docs/artifacts.md; the tables below are their text in code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+
+from edgeglm.artifacts.capability import PACKAGES, capability
+from edgeglm.model import ModelFile
+from edgeglm.recipe.types import Quantize, Scheme
+from edgeglm.report.types import Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edgeglm.boards import Board
+    from edgeglm.build import Builder
+    from edgeglm.log import Log
+    from edgeglm.measure.traits import Traits
+    from edgeglm.project import Project
+    from edgeglm.recipe import ArtifactConfig, Recipe
+
+TINY_MACS = 100_000  # below it a run takes some 20 us, and putting integers in and out costs more than they save
+
+# family -> format -> schemes worth trying. Float is always one of them: what INT8 gains is found by measuring.
+_SCHEMES: dict[str, dict[str, tuple[str, ...]]] = {
+    "convolutional": {  # dynamic INT8 makes convolutions 2 to 6 times slower
+        "onnx": ("static-int8", "none"),
+        "tflite": ("static-int8", "fp16", "none"),
+        "openvino": ("static-int8", "none"),
+    },
+    "transformer": {  # static INT8 of attention loses much: cosine .93 in ONNX, .57 in TFLite for MiniLM
+        "onnx": ("dynamic-int8", "weight-only-int8", "none"),
+        "tflite": ("dynamic-int8", "weight-only-int8", "fp16", "none"),
+        "openvino": ("static-int8", "weight-only-int8", "none"),
+    },
+    "recurrent": {
+        "onnx": ("dynamic-int8", "none"),
+        "tflite": ("dynamic-int8", "static-int8", "fp16", "none"),
+        "openvino": ("weight-only-int8", "none"),
+    },
+    "dense": {
+        "onnx": ("dynamic-int8", "static-int8", "none"),
+        "tflite": ("dynamic-int8", "static-int8", "fp16", "none"),
+        "openvino": ("static-int8", "none"),
+    },
+}
+
+# What is fastest first, by board and family. It decides where this host is not of the board's architecture, and
+# everywhere which candidates are worth a scan of sensitivity. Sources: docs/artifacts.md, "The order of a board".
+_FAST: dict[str, dict[str, tuple[str, ...]]] = {
+    "x86-64": {
+        "convolutional": ("tflite static-int8", "openvino static-int8", "onnx static-int8", "tflite none"),
+        "transformer": (
+            "tflite dynamic-int8",
+            "openvino static-int8",
+            "openvino weight-only-int8",
+            "onnx dynamic-int8",
+            "openvino none",
+            "tflite none",
+        ),
+        "recurrent": ("onnx dynamic-int8", "tflite dynamic-int8", "openvino weight-only-int8", "onnx none"),
+        "dense": ("tflite static-int8", "tflite dynamic-int8", "openvino static-int8", "onnx static-int8"),
+    },
+    "rpi": {
+        "convolutional": ("tflite static-int8", "onnx static-int8", "tflite none"),
+        "transformer": ("tflite dynamic-int8", "onnx dynamic-int8", "tflite none"),
+        "recurrent": ("onnx dynamic-int8", "tflite dynamic-int8", "onnx none"),
+        "dense": ("tflite static-int8", "tflite dynamic-int8", "onnx dynamic-int8", "tflite none"),
+    },
+    "jetson": {
+        "convolutional": ("onnx static-int8", "onnx fp16", "onnx none", "tflite static-int8"),
+        "transformer": ("onnx fp16", "onnx dynamic-int8", "onnx none", "tflite dynamic-int8"),
+        "recurrent": ("onnx fp16", "onnx dynamic-int8", "onnx none", "tflite dynamic-int8"),
+        "dense": ("onnx fp16", "onnx static-int8", "onnx dynamic-int8", "onnx none"),
+    },
+}
+_FORMATS = ("tflite", "onnx", "openvino")  # among those that the table does not name
+_REST = ("static-int8", "dynamic-int8", "weight-only-int4", "weight-only-int8", "fp16", "none")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One file to make."""
+
+    config: ArtifactConfig  # its format and scheme are real ones
+    where: str  # the item of the recipe that it belongs to: artifacts[0]
+    reason: str = ""  # why `auto` proposes it; "": the recipe names it
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether it stands for a choice that is still to be made."""
+        return bool(self.reason)
+
+    @property
+    def word(self) -> str:
+        """What logs call it: ``onnx static-int8``."""
+        return f"{self.config.format} {self.config.scheme}"
+
+    def leaving(self, operators: Sequence[str], reason: str) -> Candidate:
+        """Return the same candidate with these operators left in float besides those that are already."""
+        quantization = self.config.quantization
+        assert isinstance(quantization, Quantize)
+        mixed = msgspec.structs.replace(quantization, ignore=[*quantization.ignore, *operators])
+        return replace(self, config=msgspec.structs.replace(self.config, quantize=mixed), reason=reason)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Everything that a recipe asks for, `auto` written out."""
+
+    candidates: tuple[Candidate, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+def propose(recipe: Recipe, board: Board, traits: Traits | None, *, source: str) -> Proposal:
+    """Return the candidates of a recipe in its order, those of one `auto` with the fastest by the rule first.
+
+    Args:
+        recipe: Its artifacts are looked at, and whether its budget limits the size.
+        board: The target.
+        traits: Of the network; None where no artifact is `auto`.
+        source: What the model gives: ``network``, or the format of its file.
+    """
+    named: set[tuple[str, str]] = {(config.format, config.scheme) for config in recipe.artifacts if not config.is_auto}
+    candidates: list[Candidate] = []
+    skipped: list[Skipped] = []
+    for index, config in enumerate(recipe.artifacts):
+        where = f"artifacts[{index}]"
+        if not config.is_auto:
+            candidates.append(Candidate(config, where))
+            continue
+        assert traits is not None
+        found: list[Candidate] = []
+        formats = list(PACKAGES) if config.format == "auto" else [config.format]
+        for file_format in formats:
+            if reason := _obstacle(file_format, board, source):
+                skipped.append(Skipped(format=file_format, scheme="", reason=reason))
+                continue
+            for scheme, why in _schemes(config, file_format, board, traits, small=recipe.budget.size_mb is not None):
+                if (file_format, scheme) not in named:
+                    found.append(Candidate(_written_out(config, file_format, scheme), where, why))
+                    named.add((file_format, scheme))
+        candidates += sorted(found, key=lambda candidate: rank(candidate.config, board, traits))
+    return Proposal(tuple(candidates), tuple(skipped))
+
+
+def propose_for(project: Project, builder: Builder, log: Log) -> Proposal:
+    """Return the candidates of a project's recipe; for `auto` the original is exported, to see what network it is.
+
+    Raises:
+        ExportError: It cannot be; the layer is named.
+    """
+    from edgeglm.measure.traits import traits_of
+
+    traits = None
+    if any(config.is_auto for config in project.recipe.artifacts):
+        log.stage("auto: looking at the network")
+        original = builder.baseline().built
+        traits = traits_of(original.path, original.format)
+        macs = "" if traits.macs is None else f", {traits.macs / 1e6:.3g} million multiply-accumulates"
+        log.note(f"a {traits.family} network{macs}")
+    source = project.original.format if isinstance(project.original, ModelFile) else "network"
+    return propose(project.recipe, project.board, traits, source=source)
+
+
+def rank(config: ArtifactConfig, board: Board, traits: Traits) -> tuple[int, ...]:
+    """Return what sorts artifacts, the fastest first by what is known of the board and of this kind of network."""
+    family = next((name for name in _FAST if board.name.startswith(name)), "x86-64")
+    order = _FAST[family][traits.family]
+    plain = traits.macs is not None and traits.macs < TINY_MACS and config.scheme != "none"
+    word = f"{config.format} {config.scheme}"
+    formats = ("onnx", *_FORMATS) if family == "jetson" else _FORMATS
+    return (
+        int(plain),  # of a tiny network float comes first
+        order.index(word) if word in order else len(order),
+        _REST.index(config.scheme) if config.scheme in _REST else len(_REST),
+        formats.index(config.format) if config.format in formats else len(formats),
+    )
+
+
+def _obstacle(file_format: str, board: Board, source: str) -> str:
+    """Return why a format is left out altogether, or nothing."""
+    if source == "tflite" and file_format != "tflite":
+        return "the model is a TFLite file, which gives tflite alone"
+    if source == "onnx" and file_format == "tflite":
+        return "the model is an ONNX file, which does not give tflite"
+    if file_format == "openvino" and board.arch != "x86_64":
+        return f"OpenVINO's INT8 runs as such on x86-64 alone, not on {board.name}"
+    if missing := capability(file_format):
+        return f"extra `{file_format}` not installed ({', '.join(missing)})"
+    return ""
+
+
+def _schemes(
+    config: ArtifactConfig, file_format: str, board: Board, traits: Traits, *, small: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield schemes and why each is tried."""
+    if config.scheme != "auto":
+        if isinstance(config.quantization, Quantize) or file_format in config.quantization.formats:
+            yield config.scheme, "the recipe names the scheme"
+        return
+    known = set(get_args(Scheme))
+    table = _SCHEMES[traits.family]
+    article = "an" if traits.family[0] in "aeiou" else "a"
+    for scheme in table.get(file_format, ("none",)):
+        if scheme in known:
+            why = "float: what integers gain is found by measuring" if scheme == "none" else ""
+            yield scheme, why or f"suits {article} {traits.family} network"
+    listed = table.get(file_format, ())
+    if traits.mixed and file_format != "openvino":
+        for scheme in ("static-int8", "dynamic-int8"):
+            if scheme not in listed:
+                yield scheme, "convolutions and products both count in this network"
+    if "fp16" not in listed and file_format == "onnx" and (small or board.name.startswith("jetson")):
+        yield "fp16", "halves the file" + ("; TensorRT computes in float16" if board.name.startswith("jetson") else "")
+    if "weight-only-int4" in known and file_format != "openvino" and (small or traits.table_share > _LARGE_TABLES):
+        yield "weight-only-int4", "tables are much of the file" if traits.table_share > _LARGE_TABLES else "smallest"
+
+
+_LARGE_TABLES = 0.25
+
+
+def _written_out(config: ArtifactConfig, file_format: Any, scheme: Any) -> ArtifactConfig:
+    quantization = config.quantization
+    if isinstance(quantization, Quantize):
+        blocks = scheme.startswith("weight-only-") and (file_format, scheme) != ("tflite", "weight-only-int8")
+        quantization = msgspec.structs.replace(
+            quantization,
+            scheme=scheme,
+            block_size=quantization.block_size if blocks else None,
+            layers=[] if scheme in ("none", "fp16") or file_format == "openvino" else quantization.layers,
+        )
+    return msgspec.structs.replace(config, format=file_format, quantize=quantization)

@@ -1,0 +1,215 @@
+"""Write, load again and evaluate every artifact of a recipe, and for `auto` every candidate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from edgeglm.budget import judge
+from edgeglm.errors import EdgeglmError, StorageError
+from edgeglm.formats import file_name
+from edgeglm.preference import faults
+from edgeglm.report.types import ArtifactSide, LayerLoss, Side, Skipped
+from edgeglm.sensitivity import FORMATS, Scored, Trials, rungs, scan_candidate
+from edgeglm.sides import MadeArtifact, parity_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeglm.build import Builder, File
+    from edgeglm.candidates import Candidate, Proposal
+    from edgeglm.data import Arrays, Split
+    from edgeglm.evaluation import Evaluator
+    from edgeglm.log import Log
+    from edgeglm.model import Model, ModelFile
+    from edgeglm.project import Project
+    from edgeglm.report.types import Host
+
+MIXED = "mixed"  # in names: some layers are left in float because of a scan
+_GAIN = 0.01  # less of the loss gone in two steps is nothing gained
+
+
+class Maker:
+    """Makes the artifacts of one network."""
+
+    def __init__(
+        self,
+        project: Project,
+        builder: Builder,
+        evaluator: Evaluator,
+        network: tuple[Model | ModelFile, str],  # and its key
+        host: Host,
+        log: Log,
+    ) -> None:
+        self.project = project
+        self.builder = builder
+        self.evaluator = evaluator
+        self.final, self.key = network
+        self.host = host
+        self.log = log
+        self.skipped: list[Skipped] = []
+        self._before: Arrays | None = None  # the original's answers to the calibration samples
+
+    def make(self, proposal: Proposal) -> list[MadeArtifact]:
+        """Return what was made, in the order of the proposal; ``skipped`` then says what was not, and why.
+
+        Raises:
+            ExportError: An artifact that the recipe names cannot be made; or of an `auto`, no candidate.
+            StorageError: The disk is full.
+        """
+        self.skipped = list(proposal.skipped)
+        for skipped in proposal.skipped:
+            self.log.note(f"not tried: {skipped.format} {skipped.scheme}".rstrip() + f": {skipped.reason}")
+        made: list[MadeArtifact] = []
+        for where in dict.fromkeys(candidate.where for candidate in proposal.candidates):
+            group = [candidate for candidate in proposal.candidates if candidate.where == where]
+            made += self._searched(group) if group[0].is_auto else [self._made(group[0], where)]
+        return made
+
+    def _searched(self, group: list[Candidate]) -> list[MadeArtifact]:
+        made: list[MadeArtifact] = []
+        failure: EdgeglmError | None = None
+        for number, candidate in enumerate(group, start=1):
+            try:
+                made.append(self._made(candidate, f"{candidate.where}: candidate {number} of {len(group)},"))
+            except StorageError:
+                raise
+            except EdgeglmError as error:
+                failure = failure or error
+                self._skip(candidate, error.problems[0].message)
+        if failure is not None and not made:
+            raise failure
+        for file_format in dict.fromkeys(artifact.config.format for artifact in made):
+            made += self._rescued([artifact for artifact in made if artifact.config.format == file_format])
+        places = {candidate.word: place for place, candidate in enumerate(group)}
+        return sorted(made, key=lambda artifact: places[artifact.candidate.word])
+
+    def _skip(self, candidate: Candidate, reason: str) -> None:
+        self.log.note(f"left out: {candidate.word}: {reason}")
+        self.skipped.append(Skipped(format=candidate.config.format, scheme=candidate.config.scheme, reason=reason))
+
+    def _made(self, candidate: Candidate, stage: str, *, variant: str = "") -> MadeArtifact:
+        config = candidate.config
+        self.log.stage(f"{stage} {candidate.word}{f' {variant}' * bool(variant)}")
+        try:
+            file = self.builder.artifact(self.final, self.key, config, where=candidate.where)
+            outputs = self.evaluator.predict_file(file.built.path, file_format=config.format, sha256=file.digest)
+        except EdgeglmError as error:
+            raise error.at(candidate.where) from error
+        self.log.note(f"{file.size_bytes / 1e3:.1f} kB")
+        name = file_name(config.format, "-".join(word for word in (config.scheme, variant) if word))
+        return MadeArtifact(name, file, outputs, candidate)
+
+    def _rescued(self, artifacts: list[MadeArtifact]) -> list[MadeArtifact]:
+        """Return mixed forms of the quantized ones of one format that lose too much, where they may be the fastest.
+
+        Artifacts come with the fastest by the rule first: behind the first that is good enough, none is worth a scan.
+        """
+        found: list[MadeArtifact] = []
+        for artifact in artifacts:
+            config = artifact.config
+            if config.scheme in ("none", "fp16"):
+                continue
+            if self._is_good(artifact):
+                break
+            if config.format not in FORMATS or not config.search.trials or not self._can_be_rescued(artifact):
+                continue
+            try:
+                mixed = self._mixed(artifact)
+            except StorageError:
+                raise
+            except EdgeglmError as error:
+                self._skip(artifact.candidate, f"no mixed form: {error.problems[0].message}")
+                continue
+            if mixed is not None:
+                found.append(mixed)
+        return found
+
+    def _mixed(self, artifact: MadeArtifact) -> MadeArtifact | None:
+        """Leave the most sensitive layers in float until the file is good enough, or nothing more is gained."""
+        candidate = artifact.candidate
+        self.log.stage(f"{candidate.where}: which layers {candidate.word} hurts")
+        source = self.builder.source(self.final, self.key, candidate.config.format)
+        trials = Trials(self.evaluator, source, candidate)
+        scored = scan_candidate(trials, self.log)
+        losses = [trials.loss(())]
+        last: MadeArtifact | None = None
+        for rung in rungs(len(scored)):
+            operators = [operator for part in scored[:rung] for operator in part.operators]
+            losses.append(trials.loss(operators))
+            if len(losses) > 3 and losses[-1] > (1 - _GAIN) * losses[-3]:
+                break
+            left = candidate.leaving(operators, f"{rung} of {len(scored)} parts left in float by a scan of sensitivity")
+            if self._proves_loss(left):
+                continue
+            made = self._made(left, f"{candidate.where}: {rung} of {len(scored)} parts in float,", variant=MIXED)
+            last = replace(made, sensitivity=_layer_losses(scored, rung))
+            if self._is_good(last):
+                break
+        if last is None:
+            self._skip(candidate, "no mixed form: leaving sensitive layers in float gained too little")
+        return last
+
+    def _is_good(self, artifact: MadeArtifact) -> bool:
+        """Return whether nothing speaks against an artifact's answers that does not against the float file's too."""
+        source = self.builder.source(self.final, self.key, artifact.config.format)
+        outputs = self.evaluator.predict_file(source.built.path, file_format=source.built.format, sha256=source.digest)
+        plain = MadeArtifact(artifact.name, source, outputs, artifact.candidate)
+        return self._faults(artifact) <= self._faults(plain)
+
+    def _can_be_rescued(self, artifact: MadeArtifact) -> bool:
+        """Return False where any change at all counts as a loss: a mean metric that no budget gives room."""
+        budget, data = self.project.recipe.budget, self.project.data
+        if budget.metric_drop is not None or budget.per_class_drop is not None:
+            return True
+        drop = self.evaluator.results(artifact.outputs)[data.eval_splits[0]].drop
+        passed = parity_of(self.project, artifact, self.final, self.key, self.evaluator).passed
+        return not passed or drop is None or drop.method == "counts"
+
+    def _faults(self, artifact: MadeArtifact) -> tuple[int, int, bool, bool]:
+        """Return what speaks against the answers alone, not size or speed; see ``edgeglm.preference``."""
+        evaluator, budget = self.evaluator, self.project.recipe.budget
+        side = ArtifactSide(
+            format=artifact.config.format,
+            scheme=artifact.config.scheme,
+            path=artifact.name,
+            sha256=artifact.file.sha256,
+            parity=parity_of(self.project, artifact, self.final, self.key, evaluator),
+            **evaluator.side(artifact.outputs),
+        )
+        baseline = Side(**evaluator.side(evaluator.baseline, is_baseline=True))
+        quality = msgspec.structs.replace(
+            budget, size_mb=None, peak_rss_mb=None, min_speedup=None, host_latency_p95_ms=None
+        )
+        verdicts = judge(baseline, [side], quality, self.project.board, self.host)
+        return faults(side, verdicts, metric_judged=budget.metric_drop is not None)
+
+    def _proves_loss(self, candidate: Candidate) -> bool:
+        """Return whether the calibration samples prove already that a candidate loses more than it may."""
+        project = self.project
+        calibration = project.data.splits["calibration"]
+        drawn = np.random.default_rng(project.recipe.seed).permutation(len(calibration))
+        split = calibration.take(np.sort(drawn[: candidate.config.quantization.calibration_samples]))
+        if self._before is None:
+            self._before = self._answers(self.builder.baseline(), split)
+        file = self.builder.artifact(self.final, self.key, candidate.config, where=candidate.where)
+        try:
+            result = project.recipe.task.evaluate(
+                self._answers(file, split), split.targets, project.data.labels, self._before
+            )
+        except EdgeglmError:  # a split that nobody asked to be evaluated may have no targets
+            return False
+        return result.drop is not None and result.drop.ci95[0] > (project.recipe.budget.metric_drop or 0.0)
+
+    def _answers(self, file: File, split: Split) -> Arrays:
+        return self.evaluator.answers(file.built.path, file.built.format, split)
+
+
+def _layer_losses(scored: Sequence[Scored], kept: int) -> list[LayerLoss]:
+    return [
+        LayerLoss(layers=[group.layer for group in part.groups], loss=part.loss, kept=index < kept)
+        for index, part in enumerate(scored)
+    ]

@@ -1,0 +1,20 @@
+"""Short forms: what a recipe may write for something longer."""
+
+from __future__ import annotations
+
+from edgeglm.recipe.nodes import Mapping, Scalar, Sequence
+
+AUTO = "auto"
+# key of the recipe -> (the word that may stand for its list, the list's one item)
+SHORT_LISTS: dict[str, tuple[str, dict[str, str]]] = {"artifacts": (AUTO, {"format": AUTO})}
+
+
+def write_out(root: Mapping) -> None:
+    """Put the long form in place of every short one: ``artifacts: auto`` becomes ``artifacts: [{format: auto}]``."""
+    for key, (word, item) in SHORT_LISTS.items():
+        node = root.entries.get(key)
+        if isinstance(node, Scalar) and node.value == word:
+            entries = {name: Scalar(value, node.line, overridden=node.overridden) for name, value in item.items()}
+            lines = dict.fromkeys(item, node.line)
+            whole = Mapping(dict(entries), node.line, lines, overridden=node.overridden)
+            root.entries[key] = Sequence([whole], node.line, overridden=node.overridden)

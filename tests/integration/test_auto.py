@@ -1,0 +1,132 @@
+"""`auto`: candidates are made, measured and compared; layers that a scheme hurts most stay in float."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from edgeglm_agent.wire import decode_manifest
+
+from edgeglm import compress
+from edgeglm.cache import Cache
+from edgeglm.log import SilentLog
+from edgeglm.report.findings import artifact_name
+from tests.support.outlier import SENSITIVE, digits, outlier_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from edgeglm.pipeline import Result
+    from edgeglm.report.types import ArtifactSide
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
+    """Compress the network with an outlier; every run shares one cache."""
+    folder = tmp_path_factory.mktemp("auto")
+    data = digits()
+    network: nn.Module = outlier_network(data)
+
+    def compressed(output: str, artifacts: Any, **more: Any) -> Result:
+        recipe = {
+            "name": "outlier",
+            "task": {"kind": "classification"},
+            "artifacts": artifacts,
+            "budget": {"metric_drop": 0.03},
+            **more,
+        }
+        cache = Cache(folder / "cache")
+        return compress(recipe, model=network, data=data, output=folder / output, cache=cache, log=SilentLog())
+
+    return compressed
+
+
+@pytest.fixture(scope="module")
+def whole(run: Callable[..., Result]) -> Result:
+    return run("whole", "auto")
+
+
+def by_name(result: Result) -> dict[str, ArtifactSide]:
+    return {artifact_name(side): side for side in result.report.artifacts}
+
+
+@pytest.mark.parametrize("family", ["ONNX", "TFLite"])
+def test_the_layers_that_share_an_outlier_are_found_and_left_in_float(whole: Result, family: str) -> None:
+    sides = by_name(whole)
+    full, mixed = sides[f"{family} static-int8"], sides[f"{family} static-int8 mixed"]
+    assert sorted(layer for part in mixed.sensitivity if part.kept for layer in part.layers) == sorted(SENSITIVE)
+    assert sorted(mixed.ignored) == sorted(SENSITIVE)
+    assert [part.loss for part in mixed.sensitivity] == sorted((part.loss for part in mixed.sensitivity), reverse=True)
+    assert full.metric is not None
+    assert mixed.metric is not None
+    assert full.metric.value < 0.5 < 0.9 < mixed.metric.value
+    assert mixed.dtypes["int8"] > 4_000  # the three others are integers still
+
+
+def test_candidates_that_miss_the_budget_do_not_fail_the_run(whole: Result) -> None:
+    report = whole.report
+    assert report.budget.met is True
+    assert report.budget.violations == []
+    missed = {verdict.artifact for verdict in report.budget.passed_over}
+    assert missed >= {by_name(whole)[f"{family} static-int8"].path for family in ("ONNX", "TFLite")}
+    assert not any(side.chosen for side in report.artifacts if side.path in missed)
+
+
+def test_one_file_of_each_format_is_written_the_best_first_and_all_have_a_row(whole: Result) -> None:
+    assert whole.manifest is not None
+    written = [artifact.path for artifact in whole.manifest.artifacts]
+    assert sorted(written) == ["model.onnx", "model.tflite", "model.xml"]
+    chosen = [side.path for side in whole.report.artifacts if side.chosen]
+    assert chosen == written == [side.path for side in whole.report.artifacts[: len(chosen)]]
+    assert sorted(path.name for path in whole.folder.glob("model*")) == sorted([*written, "model.bin"])
+    assert len(whole.report.artifacts) >= 7
+    assert all(side.reason and side.candidate and side.latency_ms for side in whole.report.artifacts)
+    assert {side.dominated_by for side in whole.report.artifacts} <= {
+        "",
+        *(side.path for side in whole.report.artifacts),
+    }
+
+
+def test_the_same_recipe_gives_the_same_files_again(whole: Result, run: Callable[..., Result]) -> None:
+    again = run("again", "auto")
+    assert [(side.path, side.sha256, side.chosen) for side in again.report.artifacts] == [
+        (side.path, side.sha256, side.chosen) for side in whole.report.artifacts
+    ]
+    before, after = ({side.path: side.sensitivity for side in result.report.artifacts} for result in (whole, again))
+    assert after == before
+    assert again.manifest is not None
+    assert whole.manifest is not None
+    assert again.manifest.version == whole.manifest.version
+
+
+def test_without_a_scan_nothing_is_rescued(run: Callable[..., Result]) -> None:
+    result = run("unscanned", [{"format": "onnx", "quantize": "auto", "search": {"trials": 0}}])
+    assert set(by_name(result)) == {"ONNX static-int8", "ONNX float32"}
+    assert [artifact_name(side) for side in result.report.artifacts if side.chosen] == ["ONNX float32"]
+
+
+def test_when_no_candidate_meets_the_budget_the_run_fails(run: Callable[..., Result]) -> None:
+    recipe = [{"format": "onnx", "quantize": "auto", "search": {"trials": 0}}]
+    result = run("missed", recipe, budget={"metric_drop": 0.03, "size_mb": 0.001})
+    assert result.manifest is None
+    assert {verdict.artifact for verdict in result.report.budget.violations} == {"model.onnx"}
+    assert [path.name for path in (result.folder / "rejected").iterdir()] == ["model.onnx"]
+
+
+def test_the_whole_front_is_written_when_asked_for(run: Callable[..., Result]) -> None:
+    result = run("front", [{"format": "auto", "search": {"keep": "pareto"}}])
+    front = {side.path for side in result.report.artifacts if side.pareto}
+    missed = {verdict.artifact for verdict in result.report.budget.passed_over}
+    assert front - missed <= {side.path for side in result.report.artifacts if side.chosen}
+    manifest = decode_manifest((result.folder / "manifest.json").read_bytes())
+    assert len(manifest.artifacts) == sum(side.chosen for side in result.report.artifacts)
+
+
+def test_the_resolved_recipe_still_says_auto(whole: Result) -> None:
+    report = json.loads((whole.folder / "report.json").read_text())
+    (artifact,) = report["recipe"]["artifacts"]
+    assert (artifact["format"], artifact["quantize"]["scheme"]) == ("auto", "auto")
+    assert artifact["search"] == {"trials": 32, "samples": 64, "keep": "chosen"}

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeglm import candidates
+from edgeglm.boards import BOARDS
+from edgeglm.candidates import Proposal, propose
+from edgeglm.measure.traits import Traits
+from tests.support.recipes import MINIMAL, parse
+
+CNN = {"family": "convolutional", "mixed": False, "table_share": 0.0, "macs": 10_000_000, "params": 80_000}
+
+
+def proposed(
+    artifacts: str = "artifacts: auto",
+    *,
+    target: str = "x86-64",
+    source: str = "network",
+    more: str = "",
+    **traits: Any,
+) -> Proposal:
+    text = MINIMAL.replace("artifacts:\n  - {format: onnx}", artifacts) + more
+    return propose(parse(text).recipe, BOARDS[target], Traits(**(CNN | traits)), source=source)
+
+
+def words(found: Proposal) -> list[str]:
+    return [candidate.word for candidate in found.candidates]
+
+
+def test_what_the_recipe_names_is_taken_as_it_is() -> None:
+    found = proposed("artifacts:\n  - {format: onnx, quantize: fp16}")
+    assert words(found) == ["onnx fp16"]
+    assert not found.candidates[0].is_auto
+    assert found.candidates[0].where == "artifacts[0]"
+
+
+def test_convolutions_are_never_tried_in_dynamic_int8_and_float_always_is() -> None:
+    for target in BOARDS:
+        found = words(proposed(target=target))
+        assert {"onnx static-int8", "tflite static-int8", "onnx none", "tflite none"} <= set(found), target
+        assert not any("dynamic-int8" in word for word in found), target
+
+
+def test_a_transformer_is_not_tried_in_static_int8_outside_openvino() -> None:
+    found = words(proposed(family="transformer"))
+    assert {"onnx dynamic-int8", "tflite dynamic-int8"} <= set(found)
+    assert not {"onnx static-int8", "tflite static-int8"} & set(found)
+
+
+def test_a_transformer_behind_convolutions_is_tried_in_both() -> None:
+    assert {"onnx dynamic-int8", "onnx static-int8"} <= set(words(proposed(family="transformer", mixed=True)))
+
+
+def test_the_rule_of_the_board_puts_what_is_fastest_there_first() -> None:
+    assert words(proposed(target="rpi5"))[:2] == ["tflite static-int8", "onnx static-int8"]
+    assert words(proposed(target="rpi4", family="transformer"))[:2] == ["tflite dynamic-int8", "onnx dynamic-int8"]
+    assert words(proposed(target="rpi4", family="recurrent"))[0] == "onnx dynamic-int8"
+    assert words(proposed(target="jetson-jp6"))[:3] == ["onnx static-int8", "onnx fp16", "onnx none"]
+    assert words(proposed(target="jetson-jp7", family="transformer"))[0] == "onnx fp16"
+
+
+def test_of_a_tiny_network_float_comes_first() -> None:
+    assert words(proposed(target="rpi5", macs=20_000))[:2] == ["tflite none", "onnx none"]
+
+
+def test_a_format_that_cannot_be_made_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "capability", lambda kind: ["litert-torch"] if kind == "tflite" else [])
+    found = proposed(target="rpi5")
+    assert not any(word.startswith("tflite") for word in words(found))
+    reasons = {skipped.format: skipped.reason for skipped in found.skipped}
+    assert reasons["tflite"] == "extra `tflite` not installed (litert-torch)"
+
+
+@pytest.mark.parametrize(("source", "kept"), [("onnx", "onnx"), ("tflite", "tflite")])
+def test_a_file_source_is_tried_in_its_own_format(source: str, kept: str) -> None:
+    found = proposed(target="rpi5", source=source)
+    assert {word.split()[0] for word in words(found)} == {kept}
+    assert any(source in skipped.reason.lower() for skipped in found.skipped if skipped.format in ("onnx", "tflite"))
+
+
+def test_what_the_recipe_names_is_not_tried_again() -> None:
+    found = proposed("artifacts:\n  - {format: onnx, quantize: auto}\n  - {format: onnx, quantize: static-int8}")
+    assert words(found).count("onnx static-int8") == 1
+
+
+def test_one_scheme_in_every_format() -> None:
+    found = proposed("artifacts:\n  - {format: auto, quantize: {scheme: static-int8, ignore: [head]}}", target="rpi5")
+    assert words(found) == ["tflite static-int8", "onnx static-int8"]
+    assert all(candidate.config.quantization.ignore == ["head"] for candidate in found.candidates)  # type: ignore[attr-defined]
+
+
+def test_a_limit_of_size_brings_smaller_files_in() -> None:
+    assert "onnx fp16" not in words(proposed())
+    assert "onnx fp16" in words(proposed(more="budget: {size_mb: 1}\n"))
