@@ -20,6 +20,7 @@ from edgeglm.recipe.source_comments import doc_line, field_comments
 from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Search, Serve
 from edgeglm.recipe.wording import describe_range, describe_type
 from edgeglm.sources import (
+    CsvData,
     GivenData,
     GivenModel,
     HfModel,
@@ -115,7 +116,10 @@ def reference() -> str:
         _section(f"`source: {_tag(cls)}`", cls) for cls in (PythonModel, HfModel, OnnxModel, TfliteModel, GivenModel)
     ]
     parts.append("## data\n\nWhere the samples come from; `source` says which of these it is.\n")
-    parts += [_section(f"`source: {_tag(cls)}`", cls) for cls in (PythonData, NpzData, ImagesData, TextData, GivenData)]
+    parts += [
+        _section(f"`source: {_tag(cls)}`", cls)
+        for cls in (PythonData, NpzData, CsvData, ImagesData, TextData, GivenData)
+    ]
     parts.append(_section("fractions", Fractions))
     parts.append('## task\n\nWhat "good" means; `kind` says which of these it is.\n')
     parts += [_section(f"`kind: {_tag(cls)}`", cls) for cls in TASKS]

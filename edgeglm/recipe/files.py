@@ -15,6 +15,7 @@ from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
 from edgeglm.recipe.wording import ENTRY_PATTERN
 from edgeglm.sources import (
+    CsvData,
     GivenData,
     GivenModel,
     HfModel,
@@ -26,6 +27,7 @@ from edgeglm.sources import (
     TextData,
     TfliteModel,
 )
+from edgeglm.sources.csv_file import SUFFIXES as CSV_SUFFIXES
 from edgeglm.sources.hf_folder import check_folder
 from edgeglm.sources.image_folders import missing_split
 from edgeglm.sources.lfs import refuse_lfs_pointer
@@ -68,6 +70,8 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
         found.append(_given(loaded, "data"))
     elif isinstance(data, ImagesData):
         found.append(_images(loaded, data))
+    elif isinstance(data, CsvData):
+        found.append(_split_files(loaded, data, CSV_SUFFIXES))
     elif isinstance(data, TextData):
         found.append(_split_files(loaded, data, TEXT_SUFFIXES))
     found += _operation_files(loaded)
@@ -244,7 +248,7 @@ def _images(loaded: LoadedRecipe, data: ImagesData) -> Problem | None:
     )
 
 
-def _split_files(loaded: LoadedRecipe, data: TextData, suffixes: tuple[str, ...]) -> Problem | None:
+def _split_files(loaded: LoadedRecipe, data: CsvData | TextData, suffixes: tuple[str, ...]) -> Problem | None:
     try:
         find_files(tidied(loaded.folder / data.path), suffixes, data.eval_splits, where=loaded.where("data.path"))
     except EdgeglmError as error:

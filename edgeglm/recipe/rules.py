@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING
 
 from edgeglm.plugins import tag
+from edgeglm.recipe.data_rules import check_data_rules
 from edgeglm.recipe.scheme_rules import check_scheme
 from edgeglm.recipe.types import ArtifactConfig
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
-from edgeglm.sources import DataSource, ModelSource, NpzData, TextData
+from edgeglm.sources import ModelSource
 from edgeglm.steps import step_name
 from edgeglm.steps._training import TrainingConfig
 from edgeglm.tasks import TaskConfig
@@ -26,13 +26,10 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     """Report what contradicts what. `steps` and `artifacts` are how many items the file lists, valid or not."""
     _file_sources(walker, steps, artifacts)
     _artifact_names(walker, artifacts)
-    _splits(walker)
+    check_data_rules(walker)
     _labels(walker)
     _shares(walker)
     _processing(walker)
-    _texts(walker)
-    _slices(walker)
-    _slice_budget(walker)
     for key, value in list(walker.built.items()):
         augment = value.augment if isinstance(value, TrainingConfig) else None
         if augment is not None and re.search(ENTRY_PATTERN, augment) is None:
@@ -97,41 +94,6 @@ def _artifact_names(walker: Walker, artifacts: int) -> None:
         first.setdefault(name, index)
 
 
-def _splits(walker: Walker) -> None:
-    data = walker.built.get("data")
-    names = walker.built.get("data.eval_splits", [])
-    for index, name in enumerate(names):
-        key = f"data.eval_splits[{index}]"
-        if name in ("train", "calibration"):
-            walker.report(
-                key,
-                f"`{name}` cannot be evaluated on: the model has seen it",
-                "evaluate on samples of their own, such as `eval`",
-                code=_CONFLICT,
-            )
-        elif name in names[:index]:
-            walker.report(key, f"`{name}` is listed twice", "keep one of them", code=_CONFLICT)
-    fractions = walker.built.get("data.fractions", getattr(data, "fractions", None))
-    if fractions is not None:
-        total = math.fsum((fractions.train, fractions.calibration, fractions.eval))
-        if total > 1 + 1e-9:
-            walker.report(
-                "data.fractions",
-                f"the shares add up to {total:g}, more than 1: {fractions.train:g} + {fractions.calibration:g}"
-                f" + {fractions.eval:g}",
-                "lower one of train, calibration and eval (a share that is not written has its default)",
-                code=_CONFLICT,
-            )
-    if isinstance(data, NpzData):
-        arrays = data.inputs if isinstance(data.inputs, list) else [data.inputs]
-        if not arrays:
-            walker.report("data.inputs", "no array is named", "name at least one", code="recipe-out-of-range")
-        for index, name in enumerate(arrays):
-            if name in arrays[:index] or name in (data.targets, data.group):
-                key = f"data.inputs[{index}]" if isinstance(data.inputs, list) else "data.inputs"
-                walker.report(key, f"the array `{name}` is named twice", "name each array once", code=_CONFLICT)
-
-
 def _shares(walker: Walker) -> None:
     """A metric that is a share cannot lose more than 1; of one with a unit, any loss may be allowed."""
     task, limit = walker.built.get("task"), walker.built.get("budget.metric_drop")
@@ -172,43 +134,3 @@ def _processing(walker: Walker) -> None:
         Postprocess(after or [], labels if isinstance(labels, list) else ["from the file"])
     except ProcessingError as error:
         walker.report(error.key, error.message, code=_CONFLICT)
-
-
-def _texts(walker: Walker) -> None:
-    """Texts are read only to be tokenized."""
-    if not isinstance(walker.built.get("data"), TextData):
-        return
-    first = next(iter(walker.built.get("preprocess") or []), None)
-    if first is None or first.op != "tokenize":
-        walker.report(
-            "data.source",
-            "texts are read, and nothing makes numbers of them",
-            "begin `preprocess` with `- tokenize: {tokenizer: tokenizer.json, length: 64}`",
-            code=_CONFLICT,
-        )
-
-
-def _slices(walker: Walker) -> None:
-    """A column is named where the data has columns, and a slice once."""
-    data, names = walker.built.get("data"), walker.built.get("slices") or []
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            walker.report(f"slices[{index}]", f"`{name}` is listed twice", "keep one of them", code=_CONFLICT)
-        elif re.search(ENTRY_PATTERN, name) is None and isinstance(data, DataSource) and not data.has_columns:
-            walker.report(
-                f"slices[{index}]",
-                f"data of `source: {tag(data)}` has no columns, such as `{name}`",
-                "name a function `path.py:function` that takes inputs, targets and split",
-                code=_CONFLICT,
-            )
-
-
-def _slice_budget(walker: Walker) -> None:
-    """A limit for slices needs slices."""
-    if walker.built.get("budget.per_slice_drop") is not None and not walker.built.get("slices"):
-        walker.report(
-            "budget.per_slice_drop",
-            "no slice is named",
-            "name columns or functions in `slices`, or remove the line",
-            code=_CONFLICT,
-        )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeglm.plugins import with_plugins
 from edgeglm.sources._base import DataSource, ModelSource
+from edgeglm.sources.csv_file import CsvData
 from edgeglm.sources.given import GivenData, GivenModel
 from edgeglm.sources.hf import HfModel
 from edgeglm.sources.images import ImagesData
@@ -36,12 +37,13 @@ def model_types() -> dict[str, type[ModelSource]]:
 @cache
 def data_types() -> dict[str, type[DataSource]]:
     """Return source -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins((PythonData, NpzData, ImagesData, TextData, GivenData), DataSource, group=DATA_GROUP)
+    return with_plugins((PythonData, NpzData, CsvData, ImagesData, TextData, GivenData), DataSource, group=DATA_GROUP)
 
 
 __all__ = [
     "DATA_GROUP",
     "MODEL_GROUP",
+    "CsvData",
     "DataSource",
     "GivenData",
     "GivenModel",

@@ -109,7 +109,8 @@ def _divided(
     whole = array_split(arrays, archive.read(config.targets), preprocess, place)
     assert whole.targets is not None  # read
     units: Sequence[Hashable] = sample_digests(whole)
-    stratify = whole.targets if whole.targets.dtype.kind in "iu" and whole.targets.ndim == 1 else None
+    by_class = task.objective == "classes" and whole.targets.dtype.kind in "iu" and whole.targets.ndim == 1
+    stratify = whole.targets if by_class else None
     if config.group is not None:
         groups = archive.read(config.group, text=True)
         if groups.shape != (len(whole),):

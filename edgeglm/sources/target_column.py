@@ -30,7 +30,7 @@ class Column:
 
 
 def read_target_columns(
-    columns: Mapping[str, Column], labels: tuple[str, ...]
+    columns: Mapping[str, Column], labels: tuple[str, ...], *, names: bool
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return targets by split, (N,), and the names of the classes.
 
@@ -40,6 +40,7 @@ def read_target_columns(
     Args:
         columns: Split name -> its column.
         labels: The recipe's; empty: not given.
+        names: Whether a target may be the name of a class; otherwise it must be a number.
 
     Raises:
         DataError: A value is missing, or is no label.
@@ -61,12 +62,29 @@ def read_target_columns(
                     name: np.array([kind(value) for value in column.values], np.int64 if kind is int else np.float64)
                     for name, column in columns.items()
                 }, labels
+        if not names:
+            raise _no_number(columns)
         _check_labels(columns, labels)
-    names = labels or tuple(sorted(distinct))
-    number = {name: index for index, name in enumerate(names)}
+    classes = labels or tuple(sorted(distinct))
+    number = {name: index for index, name in enumerate(classes)}
     return {
         name: np.array([number[value.strip()] for value in column.values], np.int64) for name, column in columns.items()
-    }, names
+    }, classes
+
+
+def _no_number(columns: Mapping[str, Column]) -> DataError:
+    column, row = next(
+        (column, row)
+        for column in columns.values()
+        for row, value in enumerate(column.values)
+        if not _is_number(value, float)
+    )
+    return DataError(
+        f"column `{column.name}` holds `{column.values[row].strip():.40}`, which is no number",
+        where=column.where(row),
+        hint="give every sample a number; names of classes are for `task: {kind: classification}`",
+        code="data-targets",
+    )
 
 
 def _check_labels(columns: Mapping[str, Column], labels: tuple[str, ...]) -> None:

@@ -77,10 +77,11 @@ def load_texts(
             code="data-dtype",
         )
     files = find_files(path, SUFFIXES, config.eval_splits, where=str(path))
+    classes = task.objective == "classes"
     parts = {name: read_texts(file, config, slices) for name, file in files.items()}
     if WHOLE in parts:
-        parts = _divided(parts[WHOLE], config, seed, labels)
-    targets, labels = _targets(parts, labels)
+        parts = _divided(parts[WHOLE], config, seed, labels, classes=classes)
+    targets, labels = _targets(parts, labels, names=classes)
     where = {name: f"{path}, split `{name}`" for name in ("train", "calibration", *config.eval_splits)}
     splits = {
         name: array_split({INPUT: np.array(part.texts, dtype=object)}, targets.get(name), preprocess, where[name])
@@ -178,11 +179,13 @@ def _not_empty(found: Texts) -> Texts:
     return found
 
 
-def _targets(parts: dict[str, Texts], labels: tuple[str, ...]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+def _targets(
+    parts: dict[str, Texts], labels: tuple[str, ...], *, names: bool
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     labelled = {name: part for name, part in parts.items() if part.targets}
     columns = {name: Column("target", part.targets, part.lines, part.path) for name, part in labelled.items()}
     if not any(part.pairs for part in labelled.values()):
-        return read_target_columns(columns, labels)
+        return read_target_columns(columns, labels, names=names)
     targets: dict[str, np.ndarray] = {}
     for name, column in columns.items():
         scores = np.array([_score(column, row) for row in range(len(column.values))], np.float32)
@@ -206,13 +209,12 @@ def _score(column: Column, row: int) -> float:
     return value
 
 
-def _divided(whole: Texts, config: TextData, seed: int, labels: tuple[str, ...]) -> dict[str, Texts]:
+def _divided(whole: Texts, config: TextData, seed: int, labels: tuple[str, ...], *, classes: bool) -> dict[str, Texts]:
     """Divide one file; equal texts stay together, and pairs that share one."""
     stratify = None
-    if whole.targets and not whole.pairs:
+    if classes and whole.targets and not whole.pairs:
         column = Column("target", whole.targets, whole.lines, whole.path)
-        values = read_target_columns({WHOLE: column}, labels)[0][WHOLE]
-        stratify = values if values.dtype.kind == "i" else None
+        stratify = read_target_columns({WHOLE: column}, labels, names=True)[0][WHOLE]
     units: Sequence[Hashable] = _linked(whole.texts) if whole.pairs else whole.texts
     chosen = divide(
         config.fractions,

@@ -509,3 +509,26 @@ def test_a_key_of_another_level_is_sent_there(override: str, hint: str) -> None:
 )
 def test_a_value_in_place_of_settings_is_shown_in_its_form(override: str, hint: str) -> None:
     assert fault(MINIMAL, override).hint == hint
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "said"),
+    [
+        ("{source: csv, path: d.csv, split: group}", "data.split", "no `group` is named"),
+        ("{source: csv, path: d.csv, window: 4, split: rows}", "data.split", "`rows` shuffles them"),
+        ("{source: csv, path: d.csv, stride: 2}", "data.stride", "there is no `window`"),
+        ("{source: csv, path: d.csv, window: 4, horizon: 2}", "data.horizon", "no `target` is named"),
+        ("{source: csv, path: d.csv, features: [a, b], target: b}", "data.features[1]", "it would tell the answer"),
+        ("{source: csv, path: d.csv, target: [b, b]}", "data.target[1]", "`b` is named twice"),
+        ("{source: text, path: d.txt}", "data.source", "nothing makes numbers of them"),
+    ],
+)
+def test_data_that_contradicts_itself_is_refused(data: str, key: str, said: str) -> None:
+    problem = fault(MINIMAL.replace('{source: python, entry: "data.py:load"}', data))
+    assert problem.where.endswith(f" {key}")
+    assert said in problem.message
+
+
+def test_a_forecast_may_name_its_target_among_the_features() -> None:
+    data = "{source: csv, path: d.csv, window: 4, horizon: 2, features: [a, b], target: b}"
+    parse(MINIMAL.replace('{source: python, entry: "data.py:load"}', data))

@@ -17,6 +17,7 @@ from edgeglm.sources.npz import Fractions
 from edgeglm.tasks import Classification, Embedding, Regression
 from tests.support.texts import WORDS, save_tokenizer
 
+HOT_COLD = {"task": "classification", "labels": ("hot", "cold")}
 TASKS = {"classification": Classification(), "embedding": Embedding(), "regression": Regression()}
 
 
@@ -149,7 +150,7 @@ def test_a_text_is_what_stands_between_tabs_and_line_feeds(tmp_path: Path) -> No
         ),
         pytest.param({"train_tsv": ["a\t0", "b\t"]}, {}, "data-missing", "train.tsv:2", "is empty", id="empty"),
         pytest.param(
-            {"train_tsv": ["a\thot", "b\thott"], "eval_tsv": ["c\thot"]}, {"labels": ("hot", "cold")}, "data-classes",
+            {"train_tsv": ["a\thot", "b\thott"], "eval_tsv": ["c\thot"]}, HOT_COLD, "data-classes",
             "train.tsv:2", "`hott` is none of the 2 labels", id="label",
         ),
         pytest.param(
