@@ -523,7 +523,7 @@ def test_a_value_in_place_of_settings_is_shown_in_its_form(override: str, hint: 
         ("{source: text, path: d.txt}", "data.source", "nothing makes numbers of them"),
     ],
 )
-def test_data_that_contradicts_itself_is_refused(data: str, key: str, said: str) -> None:
+def test_tables_and_texts_that_cannot_be_read_so_are_refused(data: str, key: str, said: str) -> None:
     problem = fault(MINIMAL.replace('{source: python, entry: "data.py:load"}', data))
     assert problem.where.endswith(f" {key}")
     assert said in problem.message
