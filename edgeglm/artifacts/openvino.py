@@ -51,7 +51,7 @@ def quantize(
     Args:
         source: One that ``convert_float`` wrote.
         path: An .xml; its .bin goes beside it.
-        quantization: Scheme and layers to leave alone.
+        quantization: Scheme, and layers that get another or none.
         calibration: Batches of preprocessed samples by input name; static INT8 goes through them several times.
         board: Not looked at: there is one target.
 
@@ -65,28 +65,23 @@ def quantize(
     from edgeglm.artifacts import openvino_ir, openvino_quantize
     from edgeglm.artifacts.checking import check_runs, named
     from edgeglm.artifacts.failures import quantizer_errors
-    from edgeglm.artifacts.patterns import select
+    from edgeglm.artifacts.plan import make_plan
 
     scheme = quantization.scheme
     model = openvino_ir.read(source)
-    ignore = select(quantization.ignore, openvino_ir.layers_of(model), where=str(source))
-    names = {name for name in openvino_ir.layers_of(model) if name}
+    layers = openvino_ir.layers_of(model)
+    plan = make_plan(quantization, layers, where=str(source))
     name = model.get_friendly_name()
     batches = list(calibration) if iter(calibration) is calibration else calibration  # a generator can be read once
     row, _ = peek(batches)
-    warnings: list[str] = []
     with openvino_ir.replacing_both(path) as temporary, named(path, temporary):
         with quantizer_errors(scheme):
-            if scheme == "fp16":
-                openvino_quantize.to_float16(model, ignore)
-            elif scheme == "static-int8":
-                batch = min(int(port.shape[0]) for port in model.inputs)
-                model, warnings = openvino_quantize.to_static_int8(
-                    model, ignore, batches, samples=quantization.calibration, batch=batch
-                )
-            openvino_ir.write(model, temporary, names=names, name=name)
+            model, warnings = openvino_quantize.quantize_graph(
+                model, plan, batches, samples=quantization.calibration_samples
+            )
+            openvino_ir.write(model, temporary, names=set(layers), name=name)
         if scheme != "none":
-            warnings += openvino_quantize.weight_warnings(temporary, scheme, ignore)
+            warnings += openvino_quantize.weight_warnings(temporary, scheme, plan)
         checked = check_runs(temporary, "openvino", row, scheme=scheme)
     warnings += checked.warnings
     return Built(path, "openvino", scheme, checked.inputs, checked.outputs, checked.batch, warnings=warnings)

@@ -140,7 +140,10 @@ def _tflite_operators(path: Path) -> list[tuple[str, str]]:
 
 
 def _openvino_operators(path: Path) -> list[tuple[str, str]]:
-    """Return the kernels (``brgemm_avx512_I8``) and names of the operators with INT8 weights, tables left out."""
+    """Return the kernels (``brgemm_avx512_I8``) and names of the operators with signed INT8 weights, no tables.
+
+    Those are what static INT8 has; compressed weights, of which OpenVINO quantizes the activations itself, are not.
+    """
     from edgeglm_agent.engines.openvino import settings, silenced_openvino
 
     from edgeglm.measure.openvino_census import OpenVinoGraph
@@ -153,5 +156,5 @@ def _openvino_operators(path: Path) -> list[tuple[str, str]]:
         for name in notes["originalLayersNames"].split(","):
             kernels.setdefault(name.partition("/Dequantization")[0], notes["primitiveType"])
     weighted = OpenVinoGraph(path).weighted(tables=False)
-    found = [name for name, kind in weighted.items() if kind in ("i8", "u8") and name in kernels]
+    found = [name for name, kind in weighted.items() if kind == "i8" and name in kernels]
     return [(kernels[name], name.removesuffix("/WithoutBiases")) for name in found]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgeglm.recipe.types import ArtifactConfig
     from edgeglm.recipe.walk import Walker
 
+_NO_INT8_BLOCKS = {"tflite": "TFLite", "openvino": "OpenVINO"}
 _CONFLICT = "recipe-conflict"
 
 
@@ -25,7 +26,7 @@ def check_scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
         )
     scheme = artifact.quantization
     if artifact.format == "openvino":
-        _openvino(walker, key, artifact.scheme)
+        _openvino(walker, key, artifact.scheme, scheme.layers if isinstance(scheme, Quantize) else [])
     if isinstance(scheme, Quantize):
         _quantization(walker, f"{key}.quantize", scheme, artifact.format)
     elif artifact.format not in ("auto", *scheme.formats):
@@ -37,7 +38,7 @@ def check_scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
         )
 
 
-def _openvino(walker: Walker, key: str, scheme: str) -> None:
+def _openvino(walker: Walker, key: str, scheme: str, layers: list[LayerRule]) -> None:
     """OpenVINO is for x86 gateways, and has no dynamic scheme of its own."""
     target = walker.built.get("target", "x86-64")
     if target != "x86-64":
@@ -47,13 +48,17 @@ def _openvino(walker: Walker, key: str, scheme: str) -> None:
             "write `format: onnx` or `format: tflite`, or `target: x86-64`",
             code=_CONFLICT,
         )
-    if scheme == "dynamic-int8" or scheme.startswith("weight-only-"):
-        walker.report(
-            f"{key}.quantize",
-            f"openvino has no {scheme}",
-            "write static-int8: its ranges come from the calibration split, and it runs as INT8",
-            code=_CONFLICT,
-        )
+    for place, name in (
+        ("", scheme),
+        *((f".layers[{index}].scheme", rule.scheme) for index, rule in enumerate(layers)),
+    ):
+        if name == "dynamic-int8":
+            walker.report(
+                f"{key}.quantize{place}",
+                "openvino has no dynamic-int8",
+                "write weight-only-int8, whose activations OpenVINO quantizes as it runs, or static-int8",
+                code=_CONFLICT,
+            )
 
 
 def _quantization(walker: Walker, key: str, quantization: Quantize, made: str) -> None:
@@ -68,9 +73,6 @@ def _quantization(walker: Walker, key: str, quantization: Quantize, made: str) -
             "write a scheme that quantizes, and `scheme: none` for the layers that stay in float",
             code=_CONFLICT,
         )
-    elif quantization.layers and made == "openvino":
-        message = "openvino has no layers of another scheme"
-        walker.report(f"{key}.layers", message, "name layers that stay in float under `ignore`", code=_CONFLICT)
     for index, rule in enumerate(quantization.layers):
         _pattern(walker, f"{key}.layers[{index}].match", rule.match)
         _block_size(walker, f"{key}.layers[{index}].block_size", rule, made)
@@ -83,8 +85,8 @@ def _block_size(walker: Walker, key: str, settings: Quantize | LayerRule, made: 
     if not settings.scheme.startswith("weight-only-"):
         message = f"`{settings.scheme}` has no blocks: weights of one channel share a scale"
         walker.report(key, message, hint, code=_CONFLICT)
-    elif made == "tflite" and settings.scheme == "weight-only-int8":
-        message = "TFLite has no blocks of 8-bit weights: those of one channel share a scale"
+    elif made in _NO_INT8_BLOCKS and settings.scheme == "weight-only-int8":
+        message = f"{_NO_INT8_BLOCKS[made]} has no blocks of 8-bit weights: those of one channel share a scale"
         walker.report(key, message, hint, code=_CONFLICT)
 
 

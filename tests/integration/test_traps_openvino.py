@@ -17,7 +17,7 @@ from edgeglm.formats import companions, digest, size_bytes
 from edgeglm.measure.census import count_file_macs, count_file_params, weight_dtypes
 from edgeglm.measure.parity import compare
 from edgeglm.measure.worker import Runner
-from edgeglm.recipe.types import Quantize
+from edgeglm.recipe.types import LayerRule, Quantize
 from tests.support import export_nets as nets
 from tests.support.tiny_models import INPUTS, tiny_images, tiny_logits, write_tiny_onnx
 
@@ -98,6 +98,45 @@ def test_fp16_halves_the_weights_and_keeps_float32_outside(folder: Path, name: s
         outputs = runner.run(inputs)
     assert {value.dtype for value in outputs.values()} == {np.dtype(np.float32)}
     assert compare(nets.torch_outputs(model, inputs), outputs, quantized=True).passed
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind", "bits"), [("weight-only-int8", "uint8", 8), ("weight-only-int4", "uint4", 4)]
+)
+def test_weights_alone_are_small_tables_included(folder: Path, scheme: str, kind: str, bits: int) -> None:
+    model, built = quantized(folder, "words", scheme)
+    assert built.warnings == []
+    assert weight_dtypes(built.path, "openvino")[kind] >= (200 * 32 + 32 * 32 + 5 * 32) * bits // 8
+    with Runner(built.path, format="openvino") as runner:
+        inputs = nets.rows(model, 32, seed=7)
+        together = runner.run(inputs)
+        alone = runner.run({name: values[3:4] for name, values in inputs.items()})
+    assert np.array_equal(together["logits"][3:4], alone["logits"])
+    assert compare(nets.torch_outputs(model, inputs), together, quantized=True).cosine > 0.98
+
+
+def test_four_bits_are_for_products_and_what_has_eight_instead_is_named(folder: Path) -> None:
+    _, built = quantized(folder, "vit", "weight-only-int4")
+    assert [warning.endswith("no 4-bit form of the layer: patch/Conv") for warning in built.warnings] == [True]
+    with pytest.raises(ExportError, match="gave no weight 4 bits") as raised:
+        quantized(folder, "cnn", "weight-only-int4")
+    assert raised.value.code == "quantized-nothing"
+    _, built = quantized(folder, "lstm", "weight-only-int8")
+    assert built.warnings == ["weights still float32 after weight-only-int8: lstm/LSTMSequence"]
+
+
+def test_layers_have_schemes_of_their_own(folder: Path) -> None:
+    rules = [LayerRule(match="table", scheme="weight-only-int4"), LayerRule(match="head", scheme="none")]
+    model, built = quantized(folder, "words", "static-int8", layers=rules)
+    sizes = weight_dtypes(built.path, "openvino")
+    assert sizes["int8"] == 32 * 32
+    assert sizes["uint4"] >= 200 * 32 // 2
+    assert sizes["float32"] >= 4 * 5 * 32
+    with Runner(built.path, format="openvino") as runner:
+        inputs = nets.rows(model, 32, seed=7)
+        assert compare(nets.torch_outputs(model, inputs), runner.run(inputs), quantized=True).cosine > 0.97
+    with pytest.raises(ExportError, match="quantized nothing that `lstm` matches"):
+        quantized(folder, "lstm", "static-int8", layers=[LayerRule(match="lstm", scheme="weight-only-int8")])
 
 
 @pytest.mark.parametrize("scheme", ["fp16", "static-int8"])

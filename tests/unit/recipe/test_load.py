@@ -203,9 +203,18 @@ def test_openvino_is_refused_for_any_target_but_x86_with_the_reason(target: str)
     assert f"not {target}: on ARM it computes INT8 in float16" in problem.message
 
 
-def test_openvino_has_no_dynamic_int8() -> None:
-    problem = fault(MINIMAL.replace("format: onnx", "format: openvino, quantize: dynamic-int8"))
-    assert (problem.code, problem.where.endswith("artifacts[0].quantize")) == ("recipe-conflict", True)
+@pytest.mark.parametrize(
+    ("quantize", "place"),
+    [
+        ("dynamic-int8", "quantize"),
+        ("{scheme: static-int8, layers: [{match: a, scheme: dynamic-int8}]}", "quantize.layers[0].scheme"),
+        ("{scheme: weight-only-int8, block_size: 32}", "quantize.block_size"),
+    ],
+)
+def test_what_openvino_does_not_have_is_refused_where_it_stands(quantize: str, place: str) -> None:
+    problem = fault(MINIMAL.replace("format: onnx", f"format: openvino, quantize: {quantize}"))
+    assert problem.code == "recipe-conflict"
+    assert problem.where.endswith(f"artifacts[0].{place}")
 
 
 def test_rules_between_keys_hold_beside_other_faults() -> None:
