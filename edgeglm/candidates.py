@@ -139,7 +139,7 @@ def propose(recipe: Recipe, board: Board, traits: Traits | None, *, source: str)
         found: list[Candidate] = []
         formats = list(PACKAGES) if config.format == "auto" else [config.format]
         for file_format in formats:
-            if reason := _obstacle(file_format, board, source):
+            if reason := obstacle(file_format, board, source):
                 skipped.append(Skipped(format=file_format, scheme="", reason=reason))
                 continue
             for scheme, why in _schemes(config, file_format, board, traits, small=recipe.budget.size_mb is not None):
@@ -184,16 +184,22 @@ def rank(config: ArtifactConfig, board: Board, traits: Traits) -> tuple[int, ...
     )
 
 
-def _obstacle(file_format: str, board: Board, source: str) -> str:
+def obstacle(file_format: str, board: Board, source: str) -> str:
     """Return why a format is left out altogether, or nothing."""
+    if reason := unsuitable(file_format, board, source):
+        return reason
+    missing = capability(file_format)
+    return f"extra `{file_format}` not installed ({', '.join(missing)})" if missing else ""
+
+
+def unsuitable(file_format: str, board: Board, source: str) -> str:
+    """Return why a format does not go with a board or a model, whatever is installed here, or nothing."""
     if source == "tflite" and file_format != "tflite":
         return "the model is a TFLite file, which gives tflite alone"
     if source == "onnx" and file_format == "tflite":
         return "the model is an ONNX file, which does not give tflite"
     if file_format == "openvino" and board.arch != "x86_64":
         return f"OpenVINO's INT8 runs as such on x86-64 alone, not on {board.name}"
-    if missing := capability(file_format):
-        return f"extra `{file_format}` not installed ({', '.join(missing)})"
     return ""
 
 

@@ -6,12 +6,15 @@ Neither torch nor anything of the user's is imported.
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeglm.artifacts.capability import capability
+import msgspec
+
+from edgeglm.artifacts.capability import PACKAGES, capability
 from edgeglm.boards import BOARDS, LEAST_RUNTIMES, Board
+from edgeglm.candidates import unsuitable
 from edgeglm.errors import RecipeError
 from edgeglm.host import available_memory_bytes, free_disk_bytes
 from edgeglm.recipe import LoadedRecipe, load_recipe
@@ -22,7 +25,7 @@ from edgeglm.steps import step_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.recipe import ArtifactConfig
+    from edgeglm.recipe import ArtifactConfig, Recipe
 
 LOW_MEMORY_BYTES = 3 * 10**9  # torch, the TFLite converter and a small network together
 LOW_DISK_BYTES = 10**9
@@ -37,6 +40,7 @@ class ArtifactCheck:
     scheme: str
     missing: tuple[str, ...]  # packages that are not installed; empty: it can be built
     hint: str = ""
+    optional: bool = False  # one of the formats that `format: auto` tries: without it, the others are
 
     @property
     def buildable(self) -> bool:
@@ -65,8 +69,10 @@ class CheckResult:
 
     @property
     def buildable(self) -> bool:
-        """Whether this host can build every artifact."""
-        return all(artifact.buildable for artifact in self.artifacts)
+        """Whether this host can build every artifact, and for `format: auto` one at least."""
+        several = [artifact.buildable for artifact in self.artifacts if artifact.optional]
+        one = not several or any(several)
+        return one and all(artifact.buildable for artifact in self.artifacts if not artifact.optional)
 
     def text(self) -> str:
         """Return what the command prints."""
@@ -113,9 +119,22 @@ def check_recipe(path: Path | str, overrides: Sequence[str] = ()) -> CheckResult
         raise RecipeError.of(problems)
     folder = Path("build") / loaded.recipe.name
     memory, disk = available_memory_bytes(), free_disk_bytes(folder)
-    artifacts = tuple(check_artifact(artifact) for artifact in loaded.recipe.artifacts)
+    recipe = loaded.recipe
+    artifacts = tuple(found for artifact in recipe.artifacts for found in _check_formats(artifact, recipe))
     warnings = (*_recipe_warnings(loaded), *_host_warnings(memory, disk, folder))
     return CheckResult(loaded, artifacts, warnings, memory, disk)
+
+
+def _check_formats(artifact: ArtifactConfig, recipe: Recipe) -> list[ArtifactCheck]:
+    """Return the check of one artifact; of `format: auto` one for each format that board and model leave."""
+    if artifact.format != "auto":
+        return [check_artifact(artifact)]
+    board = BOARDS[recipe.target]
+    formats = [name for name in PACKAGES if not unsuitable(name, board, recipe.model.gives)]
+    return [
+        replace(check_artifact(msgspec.structs.replace(artifact, format=name)), optional=True)  # type: ignore[arg-type]
+        for name in formats
+    ]
 
 
 def check_artifact(artifact: ArtifactConfig) -> ArtifactCheck:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from edgeglm.errors import UserError
 from edgeglm.report.figures import MISSING, format_bytes, format_metric, format_points, format_ratio
-from edgeglm.report.findings import artifact_name, by_class, chosen
+from edgeglm.report.findings import artifact_name, by_class, written_artifacts
 from edgeglm.report.markup import clean
 from edgeglm.report.types import COUNTED
 
@@ -134,7 +134,7 @@ def render_comparison(comparison: Comparison) -> RenderableType:
 
 def _by_kind(report: Report) -> dict[tuple[str, str, bool], ArtifactSide]:
     """What is written, by format, scheme and whether a scan left layers in float: no recipe makes two that agree."""
-    return {(a.format, a.scheme, any(part.kept for part in a.sensitivity)): a for a in chosen(report)}
+    return {(a.format, a.scheme, any(part.kept for part in a.sensitivity)): a for a in written_artifacts(report)}
 
 
 def _change(a: ArtifactSide, b: ArtifactSide, threshold: float) -> ArtifactChange:

@@ -205,11 +205,6 @@ def artifact_name(artifact: ArtifactSide) -> str:
     return f"{family} {'float32' if artifact.scheme == 'none' else artifact.scheme}{mixed}"
 
 
-def chosen(report: Report) -> list[ArtifactSide]:
-    """Return the artifacts that make up the result, without candidates of `auto` that only have a row in it."""
-    return [artifact for artifact in report.artifacts if artifact.chosen]
-
-
 def left_in_float(artifact: ArtifactSide) -> str:
     """Return which layers a scan of sensitivity left in float, in words; nothing where there was none."""
     kept = [layer for part in artifact.sensitivity if part.kept for layer in part.layers]
@@ -341,7 +336,7 @@ def _float_rival(report: Report, artifact: ArtifactSide) -> tuple[str, float] | 
 
 
 def _who_costs(paths: list[str], report: Report) -> str:
-    if len(chosen(report)) > 1 and set(paths) >= {artifact.path for artifact in chosen(report)}:
+    if len(written_artifacts(report)) > 1 and set(paths) >= {artifact.path for artifact in written_artifacts(report)}:
         return "All artifacts cost"
     if len(paths) == 1:
         return f"{paths[0]} costs"

@@ -24,7 +24,6 @@ from edgeglm.report.findings import (
     artifact_name,
     best_artifact,
     best_word,
-    chosen,
     headline,
     host_note,
     is_rejected,
@@ -37,6 +36,7 @@ from edgeglm.report.findings import (
     step_name,
     warnings_of,
     why_best,
+    written_artifacts,
 )
 from edgeglm.report.markup import clean
 
@@ -100,7 +100,7 @@ def print_summary(report: Report, console: Console, folder: Path | None = None) 
 
 def _warnings(report: Report) -> list[str]:
     found = warnings_of(report)
-    for artifact in chosen(report):
+    for artifact in written_artifacts(report):
         found += [f"{artifact.path}: {text}" for text in (left_in_float(artifact),) if text]
         found += [f"{artifact.path}: {text}" for text in notes_on(report, artifact)]
     return found
@@ -126,7 +126,7 @@ def _table(report: Report) -> Table:
         last = report.steps[-1]
         table.add_row(Text(clean(f"after {step_name(last)}")), *_figures(last, None))
     best = best_artifact(report)
-    written = chosen(report)
+    written = written_artifacts(report)
     for artifact in report.artifacts:
         if not artifact.chosen and written and report.artifacts[len(written)] is artifact:
             table.add_row(Text("passed over", style="dim"))
@@ -149,7 +149,7 @@ def _splits(report: Report) -> list[RenderableType]:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for split, before in report.baseline.splits.items():
-        sides = [("baseline", before), *((artifact_name(a), a.splits.get(split)) for a in chosen(report))]
+        sides = [("baseline", before), *((artifact_name(a), a.splits.get(split)) for a in written_artifacts(report))]
         for number, (name, result) in enumerate(sides):
             value = MISSING if result is None else format_metric(result.metric.name, result.metric.value)
             change = "" if result is None else _change(result.drop, result.metric)

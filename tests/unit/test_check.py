@@ -223,6 +223,19 @@ def test_packages_that_are_missing_are_named_for_each_artifact(folder: Path, mon
     assert "no wheel for this platform" in text
 
 
+def test_auto_lists_the_formats_that_go_with_board_and_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def formats(*overrides: str) -> list[str]:
+        result = check_recipe(folder / "recipe.yaml", ["artifacts=auto", *overrides])
+        assert result.buildable
+        return [artifact.format for artifact in result.artifacts]
+
+    assert formats() == ["onnx", "tflite", "openvino"]
+    assert formats("target=rpi5") == ["onnx", "tflite"]
+    monkeypatch.setattr(check, "capability", lambda kind: ["litert-torch"] if kind == "tflite" else [])
+    assert formats("target=rpi5") == ["onnx", "tflite"]  # without one, the other is still made
+    assert "tflite   auto          no: litert-torch" in check_recipe(folder / "recipe.yaml", ["artifacts=auto"]).text()
+
+
 @pytest.mark.parametrize(
     ("override", "where", "message"),
     [
