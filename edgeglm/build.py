@@ -127,12 +127,13 @@ class Builder:
         entry_key = make_key(
             source=project.weights_sha256,
             format=model.format,
+            **({"constants": model.constants} if model.constants else {}),
             board=_board_key(project.board),
             versions=project.versions,
         )
 
         def take(path: Path) -> Built:
-            batch, warnings = take_source(model.path, path, format=model.format, board=project.board)
+            batch, warnings = take_source(model, path, board=project.board)
             return Built(path, model.format, "none", model.inputs, model.outputs, batch, "", warnings)
 
         return self._made(entry_key, file_name(model.format), take)

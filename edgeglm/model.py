@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeglm_agent.wire import TensorSpec
@@ -39,3 +40,4 @@ class ModelFile:
     format: str  # onnx | tflite
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    constants: Mapping[str, Any] = field(default_factory=dict)  # inputs of an ONNX file that become constants

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from edgeglm.artifacts.onnx_conv_scales import scale_convolutions_by_channel
 from edgeglm.artifacts.quiet import silenced
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _HIDDEN_GEMM = "EdgeglmGemm"
 def to_dynamic_int8(model: onnx.ModelProto, ignore: set[str], path: Path) -> onnx.ModelProto:
     """Return the model with signed INT8 weights, one scale a channel, whose activations are quantized as it runs."""
     quantized = dynamic(model, ignore, path, DYNAMIC_OPERATORS)
+    scale_convolutions_by_channel(quantized, model)
     unsigned_convolutions(quantized)
     return quantized
 

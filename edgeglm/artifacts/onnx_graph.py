@@ -107,7 +107,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     if not any((function.domain, function.name) in called for function in model.functions):
         del model.functions[:]
     del graph.quantization_annotation[:]
-    if any(_subgraphs(node) for node in graph.node):
+    if any(subgraphs(node) for node in graph.node):
         rename: dict[str, str] = {name: name for name in _values(graph)}  # inner graphs see outer names: keep them
     else:
         rename = _short_names(graph, public, shared)
@@ -182,7 +182,7 @@ def packed_constants(graph: onnx.GraphProto) -> set[str]:
 
 def remove_unused_constants(graph: onnx.GraphProto) -> None:
     """Remove constants that no node reads, and no output is."""
-    used = {name for node in graph.node for name in _reads(node)} | {value.name for value in graph.output}
+    used = {name for node in graph.node for name in reads(node)} | {value.name for value in graph.output}
     kept = [onnx.TensorProto.FromString(t.SerializeToString()) for t in graph.initializer if t.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
@@ -221,12 +221,13 @@ def pool_means(model: onnx.ModelProto, ranks: Mapping[str, int]) -> None:
         model.graph.node.extend(nodes)
 
 
-def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Return the graphs that a node holds itself: the branches of an If, the body of a Loop."""
     return [g for a in node.attribute for g in ([a.g] if a.HasField("g") else []) + list(a.graphs)]
 
 
 def _subgraphs_present(graph: onnx.GraphProto) -> bool:
-    return any(_subgraphs(node) for node in graph.node)
+    return any(subgraphs(node) for node in graph.node)
 
 
 def _values(graph: onnx.GraphProto) -> Iterable[str]:
@@ -248,7 +249,7 @@ def _sort(graph: onnx.GraphProto) -> None:
         while stack:
             index = stack[-1]
             entered.add(index)
-            before = {maker[name] for name in _reads(nodes[index]) if name in maker} - entered
+            before = {maker[name] for name in reads(nodes[index]) if name in maker} - entered
             if before:
                 stack.append(min(before))
                 continue
@@ -262,12 +263,12 @@ def _sort(graph: onnx.GraphProto) -> None:
         graph.node.extend(copies)
 
 
-def _reads(node: onnx.NodeProto) -> Iterable[str]:
+def reads(node: onnx.NodeProto) -> Iterable[str]:
     """Yield the values a node reads, those of its inner graphs included."""
     yield from node.input
-    for inner in _subgraphs(node):
+    for inner in subgraphs(node):
         for part in inner.node:
-            yield from _reads(part)
+            yield from reads(part)
 
 
 def _share_constants(graph: onnx.GraphProto, public: set[str]) -> dict[str, str]:

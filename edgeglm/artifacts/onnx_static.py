@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from edgeglm.artifacts.calibration import Finite, not_finite
 from edgeglm.artifacts.masking import INFINITE, masking_operators
 from edgeglm.artifacts.onnx_dynamic import dynamic
+from edgeglm.artifacts.onnx_islands import islands, read_inside
 from edgeglm.artifacts.onnx_ranges import largest_beyond
 from edgeglm.artifacts.quiet import silenced
 
@@ -84,7 +85,7 @@ def to_static_int8(
                 reduce_range=reduce_range,
                 activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=sorted(ignore),
+                nodes_to_exclude=sorted(ignore | islands(model, ignore) | read_inside(model)),
                 calibrate_method=CalibrationMethod.MinMax,
                 extra_options={"ActivationSymmetric": signed, "WeightSymmetric": True},
             )
@@ -138,7 +139,10 @@ def integer_relu(model: onnx.ModelProto) -> int:
         for name in node.input:
             users.setdefault(name, []).append(node)
     dropped: list[onnx.NodeProto] = []
+    kept = read_inside(model)
     for node in graph.node:
+        if node.name in kept:
+            continue
         if node.op_type != "Relu" and not (node.op_type == "Clip" and _is_zero(node, makers, constants)):
             continue
         before = makers.get(node.input[0])

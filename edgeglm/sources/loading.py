@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import EntryError, ModelError, UserError
 from edgeglm.files import tidied
@@ -11,6 +11,7 @@ from edgeglm.model import ModelFile
 from edgeglm.sources.lfs import refuse_lfs_pointer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edgeglm.data import Arrays
@@ -41,13 +42,19 @@ def load_network(config: PythonModel, entries: Entries, sample: Arrays) -> Model
         raise _of_weights(error, weights, f"model.weights {config.weights}") from error.__cause__
 
 
-def load_file(name: str, file_format: str, entries: Entries) -> ModelFile:
+def load_file(name: str, file_format: str, entries: Entries, constants: Mapping[str, Any] | None = None) -> ModelFile:
     """Return a model file after a look at its inputs and outputs.
 
+    Args:
+        name: Path, relative to the recipe.
+        file_format: onnx | tflite.
+        entries: Knows the recipe's folder.
+        constants: Inputs of an ONNX file that become constants.
+
     Raises:
-        ModelError: It is missing or damaged.
+        ModelError: It is missing or damaged, or a constant does not fit.
     """
-    from edgeglm.measure.census import describe
+    from edgeglm.artifacts.source import describe_source
 
     path = tidied(entries.folder / name)
     if not path.is_file():
@@ -58,8 +65,8 @@ def load_file(name: str, file_format: str, entries: Entries) -> ModelFile:
             code="model-file-missing",
         )
     refuse_lfs_pointer(path, str(path))
-    inputs, outputs = describe(path, file_format)
-    return ModelFile(path, file_format, inputs, outputs)
+    inputs, outputs = describe_source(path, file_format, constants or {})
+    return ModelFile(path, file_format, inputs, outputs, constants or {})
 
 
 def _of_weights(error: UserError, weights: Path, where: str) -> UserError:

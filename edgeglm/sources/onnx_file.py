@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeglm.sources._base import ModelSource
 
@@ -18,10 +18,11 @@ class OnnxModel(ModelSource, tag="onnx", frozen=True, kw_only=True):
     gives = "onnx"
 
     path: str  # the file, relative to the recipe
+    constants: dict[str, Any] = {}  # inputs that become constants, such as a sampling rate: name -> number or lists
 
     def load(self, entries: Entries, sample: Arrays) -> ModelFile:
         """Return the file after a look at its inputs and outputs."""
         from edgeglm.sources.loading import load_file  # heavy: only when it runs
 
         del sample  # a file says itself what it takes
-        return load_file(self.path, self.gives, entries)
+        return load_file(self.path, self.gives, entries, self.constants)

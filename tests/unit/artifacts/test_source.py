@@ -17,6 +17,7 @@ from edgeglm.artifacts.source import take_source
 from edgeglm.boards import BOARDS
 from edgeglm.errors import ExportError
 from edgeglm.measure.worker import Runner
+from edgeglm.model import ModelFile
 from tests.support.tiny_models import tiny_images, tiny_logits, write_tiny_onnx, write_tiny_tflite
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ def of_versions(path: Path, *, opset: int, ir: int, domains: dict[str, int] | No
 def test_a_file_of_a_newer_opset_than_the_board_takes_is_refused(tmp_path: Path, board) -> None:
     source = of_versions(tmp_path / "new.onnx", opset=24, ir=10)
     with pytest.raises(ExportError, match=f"opset 24; {board.name} takes opset 20") as caught:
-        take_source(source, tmp_path / "s.onnx", format="onnx", board=board)
+        take_source(ModelFile(source, "onnx", (), ()), tmp_path / "s.onnx", board=board)
     assert (caught.value.code, caught.value.problems[0].where) == ("opset-too-new", str(source))
     assert not (tmp_path / "s.onnx").exists()
 
 
 def test_an_ir_version_that_is_too_new_is_lowered_where_the_opset_allows_it(tmp_path: Path) -> None:
     source = of_versions(tmp_path / "new.onnx", opset=20, ir=12)
-    take_source(source, tmp_path / "s.onnx", format="onnx", board=BOARD)
+    take_source(ModelFile(source, "onnx", (), ()), tmp_path / "s.onnx", board=BOARD)
     assert onnx.load(str(tmp_path / "s.onnx")).ir_version == BOARD.ir_version
     onnx.checker.check_model(str(tmp_path / "s.onnx"))
     images = tiny_images(2)
@@ -57,7 +58,7 @@ def test_an_ir_version_that_is_too_new_is_lowered_where_the_opset_allows_it(tmp_
 def test_an_ir_version_that_the_opset_needs_is_refused_when_it_is_too_new(tmp_path: Path) -> None:
     source = of_versions(tmp_path / "new.onnx", opset=20, ir=10)
     with pytest.raises(ExportError, match="IR version 9; jetson-jp6 takes IR version 8") as caught:
-        take_source(source, tmp_path / "s.onnx", format="onnx", board=replace(BOARD, ir_version=8))
+        take_source(ModelFile(source, "onnx", (), ()), tmp_path / "s.onnx", board=replace(BOARD, ir_version=8))
     assert caught.value.code == "opset-too-new"
 
 
@@ -87,7 +88,7 @@ def test_stripping_removes_what_no_runtime_reads_and_nothing_else(tmp_path: Path
     model.graph.value_info.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, ["N", 4, 8, 8]))
     onnx.save(model, str(source))
     assert source.stat().st_size > plain + 1500
-    assert take_source(source, tmp_path / "s.onnx", format="onnx", board=BOARD) == (None, [])
+    assert take_source(ModelFile(source, "onnx", (), ()), tmp_path / "s.onnx", board=BOARD) == (None, [])
     assert (tmp_path / "s.onnx").stat().st_size <= plain
     stripped = onnx.load(str(tmp_path / "s.onnx"))
     assert [node.name for node in stripped.graph.node] == ["conv", "relu", "pool", "flatten", "head"]
@@ -102,7 +103,7 @@ def test_stripping_tflite_removes_metadata_and_keeps_names(tmp_path: Path) -> No
 
     source = write_tiny_tflite(tmp_path / "t.tflite")
     plain = source.read_bytes()
-    assert take_source(source, tmp_path / "same.tflite", format="tflite", board=BOARD) == (1, [])
+    assert take_source(ModelFile(source, "tflite", (), ()), tmp_path / "same.tflite", board=BOARD) == (1, [])
     assert (tmp_path / "same.tflite").read_bytes() == plain
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(plain, 0))
     note, notes = schema.MetadataT(), schema.BufferT()
@@ -113,7 +114,7 @@ def test_stripping_tflite_removes_metadata_and_keeps_names(tmp_path: Path) -> No
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     source.write_bytes(bytes(builder.Output()))
-    assert take_source(source, tmp_path / "s.tflite", format="tflite", board=BOARD) == (1, [])
+    assert take_source(ModelFile(source, "tflite", (), ()), tmp_path / "s.tflite", board=BOARD) == (1, [])
     assert (tmp_path / "s.tflite").stat().st_size < len(plain) + 100
     images = tiny_images(2)
     with Runner(tmp_path / "s.tflite", format="tflite") as runner:
@@ -130,7 +131,7 @@ def test_a_description_goes_even_where_that_saves_nothing(tmp_path: Path) -> Non
     model = flatbuffer.read(source)
     model.description = b"edgeglm image"  # that of a float file of edgeglm's: rows would be turned for it
     source.write_bytes(flatbuffer.to_bytes(model))
-    take_source(source, tmp_path / "s.tflite", format="tflite", board=BOARD)
+    take_source(ModelFile(source, "tflite", (), ()), tmp_path / "s.tflite", board=BOARD)
     assert b"edgeglm" not in (tmp_path / "s.tflite").read_bytes()
 
 
@@ -143,7 +144,7 @@ def test_equal_constants_are_stored_once_in_a_stripped_tflite_file(tmp_path: Pat
     twin.name, twin.buffer = b"twin", len(model.buffers) - 1
     model.subgraphs[0].tensors.append(twin)
     source.write_bytes(flatbuffer.to_bytes(model))
-    assert take_source(source, tmp_path / "s.tflite", format="tflite", board=BOARD) == (1, [])
+    assert take_source(ModelFile(source, "tflite", (), ()), tmp_path / "s.tflite", board=BOARD) == (1, [])
     stripped = flatbuffer.read(tmp_path / "s.tflite")
     buffers = {tensor.name: tensor.buffer for tensor in stripped.subgraphs[0].tensors}
     assert buffers[b"twin"] == buffers[b"kernel"] != buffers[b"head"]
