@@ -48,7 +48,7 @@ def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, 
         return  # nothing long comes before the exports themselves
     key = make_key(
         base=project.key,
-        steps=[step_parts(step) for step in recipe.steps],
+        steps=[step_parts(step, index, project) for index, step in enumerate(recipe.steps)],
         artifacts=msgspec.to_builtins(recipe.artifacts),
         target=recipe.target,
         device=project.device,

@@ -225,13 +225,22 @@ def _try_postprocess(postprocess: Postprocess, original: Model | ModelFile) -> N
 
 
 def step_entries(step: StepConfig) -> list[tuple[str, str]]:
-    """Return ``(field, entry)`` of every setting that names a function: `augment`, and any `path.py:function`."""
+    """Return ``(field, entry)`` of every setting that names a function: `augment`, and any `path.py:function`.
+
+    The entry of a source (a teacher from elsewhere) is one, too.
+    """
+    settings = step.as_settings()
+    sources = {
+        f"{field}.entry": value["entry"]
+        for field, value in settings.items()
+        if isinstance(value, dict) and {"source", "entry"} <= set(value)
+    }
     return [
         (field, value)
-        for field, value in step.as_settings().items()
+        for field, value in (settings | sources).items()
         if isinstance(value, str)
         and _ENTRY.fullmatch(value)
-        and (field == "augment" or value.rpartition(":")[0].endswith(".py"))
+        and (field == "augment" or field in sources or value.rpartition(":")[0].endswith(".py"))
     ]
 
 

@@ -45,11 +45,14 @@ def step_key(index: int, config: StepConfig) -> str:
     return f"steps[{index}].{step_name(config)}"
 
 
-def step_parts(config: StepConfig) -> dict[str, Any]:
+def step_parts(config: StepConfig, index: int, project: Project) -> dict[str, Any]:
     """Return what of a step alone belongs into a key; of a plug-in's, the packages that offer it too."""
     parts: dict[str, Any] = {"step": step_name(config), "settings": config.as_settings()}
     if not is_own(type(config)):
         parts["packages"] = entry_point_packages("edgeglm.steps", parts["step"])
+    original = cast("Model", project.original)
+    if said := config.fingerprint(original, project.entries, project.data, where=step_key(index, config)):
+        parts["fingerprint"] = said
     return parts
 
 
@@ -106,7 +109,7 @@ def run_steps(project: Project, cache: Cache, log: Log) -> list[StepRun]:
     model, key = cast("Model", project.original), make_key(base=project.key, precision=precision, device=project.device)
     for index, config in enumerate(project.recipe.steps):
         log.stage(step_key(index, config))
-        key = make_key(before=key, **step_parts(config))
+        key = make_key(before=key, **step_parts(config, index, project))
         with cache.entry("step", key) as entry:
             found = _cached_step(project, index, config, key, entry)
             if found is None and (entry.damaged or entry.result is not None):

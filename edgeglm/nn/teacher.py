@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from copy import deepcopy
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
+import msgspec
 import numpy as np
 import torch
 
 from edgeglm.data import ArraySplit
+from edgeglm.errors import EdgeglmError, StepError
+from edgeglm.model import Model, ModelFile
 from edgeglm.nn.calling import call, to_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgeglm_agent.wire import TensorSpec
     from torch import Tensor, nn
 
-    from edgeglm.data import Split
-    from edgeglm.model import Model
+    from edgeglm.data import Data, Split
     from edgeglm.nn.objectives import Objective
+    from edgeglm.sources import ModelSource
+    from edgeglm.sources.entry import Entries
 
 _KEPT_BYTES = 256e6
 _ROWS = 256
@@ -33,6 +39,7 @@ class Teacher:
 
     def __init__(self, model: Model, objective: Objective, device: torch.device) -> None:
         self.model, self.objective, self.device = model, objective, device
+        self.output = objective.output if objective.output in {spec.name for spec in model.outputs} else None
         self.module: nn.Module = deepcopy(model.module).to(device).eval().requires_grad_(False)
         self.kept: Tensor | None = None
 
@@ -57,4 +64,72 @@ class Teacher:
     def answer(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return the answers to a batch, (B, ...) float32 on the device, outside of autocast."""
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-            return self.objective.pick(call(self.module, inputs))
+            outputs = call(self.module, named_for(self.model, inputs))
+        if self.output is None:  # a network from elsewhere calls it by another name
+            outputs = {**outputs, self.objective.output: outputs[self.model.outputs[0].name]}
+        return self.objective.pick(outputs)
+
+
+def named_for(model: Model, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the model's own names: those of a single input are only names."""
+    names = [spec.name for spec in model.inputs]
+    if len(names) == 1 and len(inputs) == 1:
+        return {names[0]: next(iter(inputs.values()))}
+    return {name: inputs[name] for name in names}
+
+
+_loaded: WeakKeyDictionary[Entries, dict[bytes, Model]] = WeakKeyDictionary()
+
+
+def load_teacher(source: ModelSource, student: Model, entries: Entries, data: Data, *, where: str) -> Model:
+    """Return a network from elsewhere that takes and gives what the student does; loaded once for each run.
+
+    Args:
+        source: Where it comes from.
+        student: What its inputs and outputs are held against.
+        entries: The recipe's functions and folder.
+        data: Gives a few rows to run it on.
+        where: For errors.
+
+    Raises:
+        ModelError: It cannot be loaded, or refuses the rows.
+        StepError: ``distill-teacher``: it is a file, or takes or gives something else.
+    """
+    known = _loaded.setdefault(entries, {})
+    key = msgspec.json.encode(source)
+    if key not in known:
+        train = data.splits["train"]
+        try:
+            found = source.load(entries, train.rows(np.arange(min(2, len(train)))))
+        except EdgeglmError as error:
+            raise error.at(f"{where}.teacher") from error
+        if isinstance(found, ModelFile):
+            raise _unfit("it is a file, and cannot be run by torch", where)
+        known[key] = found
+    teacher = known[key]
+    given = [sorted((spec.name, spec.dtype, spec.shape) for spec in model.inputs) for model in (student, teacher)]
+    single = len(given[0]) == len(given[1]) == 1
+    if [spec[single:] for spec in given[0]] != [spec[single:] for spec in given[1]]:
+        raise _unfit(f"it takes {_specs(teacher.inputs)}, and the student takes {_specs(student.inputs)}", where)
+    return teacher
+
+
+def require_same_output(teacher: Model, student: Model, output: str, *, where: str) -> None:
+    """Refuse a teacher whose answers have another shape. Raises: StepError (``distill-teacher``)."""
+    wanted = next(spec.shape for spec in student.outputs if spec.name == output)
+    found = next((spec for spec in teacher.outputs if spec.name == output), teacher.outputs[0])
+    if found.shape != wanted:
+        raise _unfit(f"its output `{found.name}` is {found.shape}, and the student's `{output}` is {wanted}", where)
+
+
+def _unfit(reason: str, where: str) -> StepError:
+    return StepError(
+        f"this network cannot be the teacher: {reason}",
+        where=f"{where}.teacher",
+        code="distill-teacher",
+        hint="a teacher takes the same inputs (for texts, of the same tokenizer) and gives answers of the same shape",
+    )
+
+
+def _specs(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"`{spec.name}` {spec.dtype} {spec.shape}" for spec in specs)

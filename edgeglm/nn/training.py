@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -17,14 +18,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgeglm.errors import StepError
 from edgeglm.nn.augmentation import augmentation
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.checkpoint import full_state, load_full_state, read_checkpoint, write_checkpoint
 from edgeglm.nn.determinism import reproducible, seed_all
+from edgeglm.nn.freezing import frozen
+from edgeglm.nn.hidden import HiddenMatch, pairs_of
 from edgeglm.nn.holdout import Best, hold_out, validate
+from edgeglm.nn.layout import arranged, best_layout
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.objectives import Classes, Weights, make_objective
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
@@ -48,6 +52,8 @@ def train(
     teacher: Model | None = None,
     temperature: float = 1.0,
     alpha: float = 0.0,
+    hidden: dict[str, str] | str | None = None,
+    hidden_weight: float = 1.0,
 ) -> Model:
     """Return the network with the best weights that training found, judged on a held-out part of the training data.
 
@@ -59,10 +65,13 @@ def train(
         teacher: Network whose answers are learnt; None for labels alone.
         temperature: Softens both answers in the teacher's part of the loss.
         alpha: Weight of the teacher; 1 - alpha is that of the labels.
+        hidden: Pairs of layers whose features are matched, or "even" (see ``edgeglm.nn.hidden``).
+        hidden_weight: What their difference counts beside the rest of the loss.
 
     Raises:
         StepError: ``training-needs-logits``, ``training-needs-targets``, ``training-needs-teacher``,
             ``training-needs-reconstruction``, ``data-targets``, ``training-data-too-small``, ``augment-wrong-shape``;
+            ``training-nothing-to-learn``, ``distill-hidden-unknown``, ``distill-hidden-mismatch``;
             ``training-diverged``, naming step and rate.
         EntryError: The user's augmentation raised.
         StorageError: The checkpoint cannot be written.
@@ -85,20 +94,27 @@ def train(
     augment = augmentation(config, ctx)
     checkpoint = None if ctx.dry_run else ctx.checkpoint
 
-    with reproducible(ctx.threads):
+    with reproducible(ctx.threads), ExitStack() as around:
         seed_all(ctx.seed)
         student = deepcopy(model.module).to(device)
-        layout = _memory_format(student, to_tensors(model, data.rows(rows_learnt[:2]), device))
-        student = _arranged(student, layout)
-        if not any(parameter.requires_grad for parameter in student.parameters()):
-            student.requires_grad_(True)  # it came frozen, for inference
-        optimizer = make_optimizer(student, config)
-        guide = None if teacher is None or alpha == 0 else Teacher(teacher, objective, device)
+        probe = to_tensors(model, data.rows(rows_learnt[:2]), device)
+        layout = best_layout(student, probe)
+        student = arranged(student, layout)
+        resting = around.enter_context(frozen(student, config.freeze, where=ctx.key))
+        guide = None if teacher is None or (alpha == 0 and hidden is None) else Teacher(teacher, objective, device)
+        match = None
+        if guide is not None and hidden is not None:
+            pairs = pairs_of(hidden, student, guide.module, probe, where=ctx.key)
+            match = around.enter_context(HiddenMatch(student, guide.module, pairs, probe, where=ctx.key))
+        learning = nn.ModuleList([student] if match is None else [student, match.maps])
+        optimizer = make_optimizer(learning, config)
         key = _run_key(model, config, ctx, precision=precision, teacher=teacher, temperature=temperature, alpha=alpha)
         best, best_weights, first_step = Best(), full_state(student), 0
         if (saved := read_checkpoint(checkpoint, key)) is not None:
             load_full_state(student, saved["weights"])
             optimizer.load_state_dict(saved["optimizer"])
+            if match is not None:
+                match.maps.load_state_dict(saved["maps"])
             best, best_weights, first_step = Best(**saved["best"]), saved["best_weights"], saved["step"]
         if first_step < total and not ctx.dry_run:
             ctx.progress(first_step, total)
@@ -126,19 +142,23 @@ def train(
                 wanted = None if targets is None else targets[rows].to(device)  # (B, ...)
                 soft = None  # (B, ...) float32
                 if guide is not None:
-                    soft = guide.answer(inputs) if guide.kept is None else guide.kept[rows].to(device)
+                    soft = guide.answer(inputs) if guide.kept is None or match else guide.kept[rows].to(device)
 
                 rate = learning_rate(step, total=total, warmup=warmup, peak=config.learning_rate)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 student.train()
+                for layer in resting:
+                    layer.eval()
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
                     answers = objective.pick(call(student, inputs))  # (B, ...) float32
                 loss = objective.loss(answers, soft, wanted, inputs, by)
+                if match is not None:
+                    loss = loss + hidden_weight * match.loss(inputs)
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 if config.clip_norm is not None:
-                    nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm)
+                    nn.utils.clip_grad_norm_(learning.parameters(), config.clip_norm)
                 optimizer.step()
 
                 ends_epoch = step == (epoch + 1) * per_epoch - 1
@@ -160,6 +180,7 @@ def train(
                         "step": step + 1,
                         "weights": full_state(student),
                         "optimizer": optimizer.state_dict(),
+                        "maps": {} if match is None else match.maps.state_dict(),
                         "best": asdict(best),
                         "best_weights": best_weights,
                     }
@@ -170,6 +191,8 @@ def train(
         by_teacher = objective.labelled and targets is None
         name = "agreement with the teacher" if by_teacher else objective.score_name
         _say(best, name, len(rows_held), per_epoch, precision, config, ctx)
+        if match is not None:
+            ctx.notes.append(f"features learnt: {', '.join(f'{a} from {b}' for a, b in match.pairs.items())}")
         return _finished(model, student)
 
 
@@ -195,30 +218,7 @@ def _say(
 
 def _finished(model: Model, student: nn.Module) -> Model:
     student.zero_grad(set_to_none=True)
-    return model.with_module(_arranged(student.to("cpu"), torch.contiguous_format).eval())
-
-
-def _arranged(module: nn.Module, layout: torch.memory_format) -> nn.Module:
-    return module.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
-
-
-@torch.no_grad()
-def _memory_format(student: nn.Module, inputs: dict[str, Tensor]) -> torch.memory_format:
-    """Return channels last where the network takes it: convolutions train 10 to 20 % faster on CPUs with it.
-
-    A forward() that calls ``view`` on feature maps does not take it.
-    """
-    images = any(tensor.ndim == 4 for tensor in inputs.values())
-    if not images or not any(isinstance(layer, nn.Conv2d) for layer in student.modules()):
-        return torch.contiguous_format
-    probe = _arranged(deepcopy(student), torch.channels_last).eval()
-    try:
-        call(
-            probe, {n: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in inputs.items()}
-        )
-    except RuntimeError:
-        return torch.contiguous_format
-    return torch.channels_last
+    return model.with_module(arranged(student.to("cpu"), torch.contiguous_format).eval())
 
 
 def _require_finite(loss: float, step: int, total: int, rate: float, config: TrainingConfig, ctx: Context) -> None:

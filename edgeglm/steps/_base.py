@@ -64,6 +64,11 @@ class StepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """
         return []
 
+    def fingerprint(self, original: Model, entries: Entries, data: Data, *, where: str) -> str:
+        """Return what decides the result beside settings, model, data and user code: files that settings name."""
+        del original, entries, data, where
+        return ""
+
     def as_settings(self) -> dict[str, Any]:
         """Return the settings as plain data, defaults included (for keys and reports)."""
         return dict(msgspec.to_builtins(self, str_keys=True))

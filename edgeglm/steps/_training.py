@@ -24,4 +24,5 @@ class TrainingConfig(StepConfig, frozen=True, kw_only=True):
     early_stop_epochs: Annotated[int, Meta(ge=1)] | None = None  # stop after this many epochs without a better metric
     validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1  # of train, held out to choose the best weights
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: the faster, measured once and stored
+    freeze: list[str] = []  # layers that do not learn: names, or "re:" patterns such as "re:.*embeddings"
     augment: str | None = None  # path.py:function taking (inputs, generator), a batch at a time

@@ -80,7 +80,11 @@ def run_killable(folder: Path, kill_at: str) -> subprocess.CompletedProcess[str]
             str(folder / "weights.safetensors"),
             kill_at,
         ],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            "OMP_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
