@@ -14,6 +14,7 @@ from edgeglm_agent.wire import Manifest, encode_manifest
 from edgeglm.build import Builder, File
 from edgeglm.cache import Cache, cache_folder
 from edgeglm.candidates import propose_for
+from edgeglm.changed import with_changes
 from edgeglm.choosing import settle
 from edgeglm.doubts import doubt_original
 from edgeglm.errors import BudgetMissedError
@@ -105,6 +106,7 @@ def run_recipe(
             for index, made in enumerate(artifacts)
         ]
         settled = settle(project, artifacts, sides, baseline=baseline, host=host, cache=cache)
+        sides, samples = with_changes(project, evaluator.baseline, settled.artifacts, settled.sides)
         recipe_text = dump_recipe(project.recipe)
         report = Report(
             name=project.recipe.name,
@@ -112,11 +114,12 @@ def run_recipe(
             target=project.recipe.target,
             baseline=baseline,
             steps=step_sides,
-            artifacts=settled.sides,
+            artifacts=sides,
             budget=settled.budget,
             host=host,
             warnings=[*doubts, *project.data.warnings],
             skipped=maker.skipped,
+            samples=samples,
             lineage=msgspec.to_builtins(make_lineage(project, recipe_text)),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - clock, 3),

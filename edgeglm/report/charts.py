@@ -24,7 +24,13 @@ _LABEL_ROOM = 140.0  # for the names of classes beside their line
 _MOST_REACH = 1.4  # how far past the longest bar a line may stretch the axis
 _MOST_AWAY = 3.0  # how many widths of the others a step may lie away and still be on the axis
 REST = "graph, names, rest"  # what is left of a stacked bar: last, and grey
-_PARTS = 5  # colours of a stacked chart
+_TONES = {
+    **dict.fromkeys(("int8",), 0),
+    **dict.fromkeys(("int4", "uint4", "float16", "bfloat16"), 1),
+    **dict.fromkeys(("int32", "int64"), 2),
+    **dict.fromkeys(("uint8",), 3),
+    **dict.fromkeys(("float32",), 4),
+}
 _EDGE = 6  # keeps dots and line ends inside the frame
 
 
@@ -237,6 +243,8 @@ def _change_class(pair: Pair) -> str:
         return "few"
     if pair.after == pair.before:
         return "same"
+    if pair.after < pair.before and pair.interval is not None and pair.interval[1] >= pair.before:
+        return "unsure"
     return "lost" if pair.after < pair.before else "kept"
 
 
@@ -274,11 +282,16 @@ def _range(dots: Sequence[Dot]) -> tuple[float, float]:
     def ends(dot: Dot) -> tuple[float, ...]:
         return (dot.value or 0.0, *(dot.interval or ()))
 
-    near = [end for dot in dots if dot.kind != "step" for end in ends(dot)]
+    near = [end for dot in dots if dot.kind not in ("step", "few") for end in ends(dot)]
     if near:
         room = _MOST_AWAY * (max(near) - min(near))
         low, high = min(near) - room, max(near) + room
-        near += [end for dot in dots if dot.value is not None and low <= dot.value <= high for end in ends(dot)]
+        near += [
+            end
+            for dot in dots
+            if dot.kind != "few" and dot.value is not None and low <= dot.value <= high
+            for end in ends(dot)
+        ]
     else:
         near = [end for dot in dots for end in ends(dot)]
     return _padded(min(near, default=0.0), max(near, default=1.0))
@@ -337,16 +350,17 @@ def stacked_chart(
         for part in parts:
             width = part.value / top * WIDTH
             told = element("title", f"{part.name}: {write(part.value)}")
-            class_ = _part_class(kinds, part.name)
+            class_ = _part_class(part.name)
             drawn.append(element("rect", told, class_=class_, x=left, y=y + 21, width=max(0.0, width), height=9))
             left += width
         y += _ROW
     for number, kind in enumerate(kinds):
         x, down = (number % 2) * WIDTH / 2, y + 12 + (number // 2) * 18
-        drawn.append(element("rect", class_=_part_class(kinds, kind), x=x, y=down - 9, width=10, height=10))
+        drawn.append(element("rect", class_=_part_class(kind), x=x, y=down - 9, width=10, height=10))
         drawn.append(element("text", shorten(kind, WIDTH / 2 - 24), class_="tick", x=x + 15, y=down))
     return _frame(key, title, description, y + 18 * -(-len(kinds) // 2) + 4, drawn)
 
 
-def _part_class(kinds: Sequence[str], name: str) -> str:
-    return "part partrest" if name == REST else f"part part{kinds.index(name) % _PARTS}"
+def _part_class(name: str) -> str:
+    """Return the class of a part: each type of weight has its colour on every chart."""
+    return "part partrest" if name == REST else f"part part{_TONES.get(name, 5)}"

@@ -49,11 +49,13 @@ def class_section(report: Report) -> Child:
         if least and figure_name == "recall":
             note = join(note, " " if note else None, f"One answer more or less of {least} is {100 / least:.1f} pt.")
         figures.append(figure(artifact_name(artifact), chart, note))
+    has_intervals = any(pair.interval is not None for pairs in shown.values() for pair in pairs)
     few = sum(result.n < COUNTED for result in before.values())
     legend = element(
         "ul",
         element("li", _mark("ring kept"), "baseline"),
         element("li", _mark("dot lost"), "artifact, lower"),
+        element("li", _mark("dot unsure"), "lower, within chance; thin line: 95 % interval") if has_intervals else None,
         element("li", _mark("dot kept"), "artifact, same or higher"),
         element("li", _mark("dot few"), f"fewer than {COUNTED} samples: not judged") if few else None,
         class_="legend",

@@ -24,7 +24,8 @@ def costs_section(report: Report) -> Child:
     sides: list[tuple[str, Side]] = [("baseline", report.baseline), (artifact_name(best), best)]
     figures = [_types(report)]
     figures += [_layers(number, name, side) for number, (name, side) in enumerate(sides)]
-    figures += [_operators(number, name, side) for number, (name, side) in enumerate(sides)]
+    timed = next((side for side in (best, *written_artifacts(report)) if side.operator_ms), best)
+    figures += [_operators(0, "baseline", report.baseline), _operators(1, artifact_name(timed), timed)]
     drawn = [chart for chart in figures if chart is not None]
     if not drawn:
         return None

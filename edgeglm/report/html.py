@@ -13,6 +13,7 @@ from edgeglm.report.choice import choice_section
 from edgeglm.report.classes import class_section
 from edgeglm.report.confusion import confusion_section
 from edgeglm.report.costs import costs_section
+from edgeglm.report.examples import example_section, has_pictures
 from edgeglm.report.figures import format_seconds
 from edgeglm.report.findings import headline, warnings_of, written_artifacts
 from edgeglm.report.markup import Child, Markup, element, join
@@ -36,7 +37,8 @@ def render_html(report: Report) -> str:
     """
     style = files("edgeglm.report").joinpath("page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    pictures = " img-src data:;" if has_pictures(report) else ""
+    policy = f"default-src 'none'; style-src 'sha256-{digest}';{pictures} base-uri 'none'; form-action 'none'"
     sections = [
         _section("choice", "Which file", choice_section(report)),
         _section("artifacts", "Artifacts", _artifacts(report)),
@@ -45,6 +47,7 @@ def render_html(report: Report) -> str:
         _section("classes", "Change by class", class_section(report)),
         _section("slices", "Change by slice", slice_section(report)),
         _section("robustness", "Under disturbance", robustness_section(report)),
+        _section("examples", "Answers that changed", example_section(report)),
         _section("confusion", "Confusion", confusion_section(report)),
         _section("steps", "Steps", steps_section(report)),
         _section("warnings", "Warnings", _warnings(report)),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # Characters that no document may hold, and those that turn the direction of the text around them.
 _UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-_VOID = {"meta", "br", "link"}
+_VOID = {"meta", "br", "link", "img"}
 
 
 class Markup(str):

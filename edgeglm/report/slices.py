@@ -51,9 +51,8 @@ def robustness_section(report: Report) -> Child:
                 (label, typeset("-") if after is None else _value(after.metric.value, after.drop, after.metric))
             )
         rows.append(row(element("bdi", before.name), cells))
-    caption = (
-        f"{name.replace('_', ' ').capitalize()} on disturbed samples; changes are against the baseline on the same"
-    )
+    title = name.replace("_", " ").capitalize()
+    caption = f"{title} on disturbed samples, and the change against the baseline on those same samples"
     head = ("Disturbance", "Undisturbed", "Baseline", *names)
     return scrolling(caption, table(caption, head, rows, class_="cards"))
 

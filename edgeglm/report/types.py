@@ -126,6 +126,28 @@ class OperatorTime(msgspec.Struct, frozen=True, kw_only=True):
     ms: float  # a run, all of them together
 
 
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One sample of the evaluation data, small enough to be looked at."""
+
+    kind: str  # image | text | series
+    image: str = ""  # data:image/png;base64,...
+    text: str = ""
+    series: list[list[float]] = []  # a line a channel
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One sample that an artifact answers otherwise than the original."""
+
+    row: int  # of the split that decides
+    expected: str = ""  # "": not known
+    before: str
+    after: str
+    sure_before: float | None = None  # probability of the answer, 0 to 1
+    sure_after: float | None = None
+    right_before: bool | None = None
+    right_after: bool | None = None
+
+
 class Side(msgspec.Struct, frozen=True, kw_only=True):
     """One measured side: the baseline, the network after a step, an artifact."""
 
@@ -181,6 +203,8 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     speedup: float | None = None  # baseline p50 / artifact p50, 1 thread, this host
     speedup_ci95: tuple[float, float] | None = None  # of ``speedup``, over the rounds in which both were timed
     speedup_extra: dict[str, float] = {}  # "threads=2" -> ratio
+    changed: list[Change] = []  # the most telling first; not all of them
+    changed_count: int | None = None  # all of them; None: not looked for, or the task has no answers to show
     ignored: list[str] = []  # layers left in float: by the recipe, or by a scan of sensitivity
     candidate: bool = False  # whether `auto` proposed it
     chosen: bool = True  # written to the result; False: a candidate that has a row here alone
@@ -250,6 +274,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     host: Host
     warnings: list[str] = []
     skipped: list[Skipped] = []  # candidates of `auto` that were not made
+    samples: dict[str, Sample] = {}  # row of the split that decides -> what it looks like
     lineage: dict[str, Any] = {}  # ``edgeglm_agent.wire.Lineage`` as plain data
     started: str = ""  # RFC 3339, UTC
     seconds: float = 0.0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.wire import TensorSpec
 
     from edgeglm.data import Arrays, Data, Split
-    from edgeglm.report.types import SplitResult
+    from edgeglm.report.types import Change, SplitResult
     from edgeglm.sources.entry import Entries
 
 
@@ -140,6 +140,20 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
             ModelError: The outputs cannot be.
         """
         raise NotImplementedError
+
+    def changes(
+        self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]
+    ) -> list[Change] | None:
+        """Return the samples whose answer changed, the most telling first; None: the task has no answers to show.
+
+        Args:
+            before: The original's outputs by name, (N, ...), over a whole split.
+            after: The artifact's, on the same samples.
+            targets: (N, ...), or None where the data has none.
+            labels: Names of the classes; empty: not known.
+        """
+        del before, after, targets, labels
+        return None
 
     def predicted(self, outputs: Arrays, labels: Sequence[str]) -> dict[str, float]:
         """Return answer -> its share of all answers, which a board's are compared with; by default nothing."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgeglm.errors import DataError, ModelError
-from edgeglm.report.types import Metric, SplitResult
+from edgeglm.report.types import Change, Metric, SplitResult
 from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
+from edgeglm.tasks.changes import value_changes
 from edgeglm.tasks.statistics import bootstrap_drop, bootstrap_interval
 
 if TYPE_CHECKING:
@@ -115,6 +116,13 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
             higher_is_better=False,
         )
         return SplitResult(metric=metric, metrics_extra=extra, drop=drop)
+
+    def changes(
+        self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]
+    ) -> list[Change] | None:
+        """Return the samples whose error grew: see ``value_changes``."""
+        del labels
+        return value_changes(finite_output(before, self.output), finite_output(after, self.output), targets)
 
     def _by_number(self, errors: np.ndarray, labels: Sequence[str], shape: tuple[int, ...]) -> dict[str, float]:
         """Return the error of each number of the output that has a name."""

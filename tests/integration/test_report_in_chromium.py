@@ -105,7 +105,7 @@ def test_every_chart_is_there_and_no_word_of_it_is_cut_off_or_covered(
 ) -> None:
     show(chrome, pages[name], width=width, height=height)
     charts = chrome.execute_script(_CHARTS)
-    of_files = {"cifar": 2 + 1 + 4, "digits": 1 + 1, "bare": 0, "wide": 1, "hostile": 1}  # choice, types, classes
+    of_files = {"cifar": 2 + 1 + 4, "digits": 1 + 1, "bare": 0, "wide": 1, "hostile": 6, "rich": 2 + 1 + 5 + 2 + 2}
     assert len(charts) == 3 + of_files[name]
     for chart in charts:
         assert chart["width"] > 250
@@ -115,9 +115,11 @@ def test_every_chart_is_there_and_no_word_of_it_is_cut_off_or_covered(
 
 
 def test_nothing_a_user_wrote_runs(chrome: Chrome, pages: dict[str, Path]) -> None:
+    requests(chrome)
     show(chrome, pages["hostile"], width=1280, height=900)
     chrome.execute_script(_OPEN_ALL)
     assert chrome.execute_script("return document.querySelectorAll('script, img, [onerror]').length") == 0
+    assert requests(chrome) == [pages["hostile"].as_uri()]
     assert "<script>alert(1)</script>" in chrome.title  # an alert would have raised here
 
 
@@ -130,7 +132,7 @@ def test_a_request_that_got_into_the_page_would_be_refused(chrome: Chrome, pages
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", ["cifar", "digits", "bare"])
+@pytest.mark.parametrize("name", ["rich", "cifar", "digits", "bare"])
 def test_every_text_stands_out_from_its_ground(chrome: Chrome, pages: dict[str, Path], name: str, dark: bool) -> None:
     show(chrome, pages[name], width=1280, height=900, dark=dark)
     chrome.execute_script(_OPEN_ALL)
@@ -159,3 +161,29 @@ def test_on_paper_the_folded_parts_are_open_and_the_ground_is_white(chrome: Chro
         assert chrome.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     finally:
         chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_mark_of_the_plot_is_reached_by_keyboard_shows_it_and_leads_to_its_row(
+    chrome: Chrome, pages: dict[str, Path]
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    show(chrome, pages["rich"], width=1280, height=900)
+    chrome.execute_script("document.querySelector('.scatter a[href=\"#file-3\"]').focus()")
+    mark = chrome.switch_to.active_element
+    assert mark.get_attribute("aria-label") == "3. ONNX float32: 93.2 %, 1.59 MB"
+    mark.send_keys(Keys.TAB)
+    assert chrome.switch_to.active_element.get_attribute("class").startswith("point")
+    chrome.execute_script("document.querySelector('.scatter a[href=\"#file-3\"]').focus()")
+    chrome.switch_to.active_element.send_keys(Keys.ENTER)
+    assert chrome.execute_script("return document.querySelector(':target').id") == "file-3"
+
+
+def test_pictures_inside_the_page_are_shown_and_others_refused(chrome: Chrome, pages: dict[str, Path]) -> None:
+    show(chrome, pages["rich"], width=360, height=800)
+    chrome.execute_script(_OPEN_ALL)
+    sizes = chrome.execute_script("return [...document.images].map(image => image.naturalWidth)")
+    assert sizes == [24, 24]
+    chrome.get_log("browser")
+    chrome.execute_script("const i = new Image(); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i)")
+    assert "Content Security Policy" in " ".join(entry["message"] for entry in chrome.get_log("browser"))

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+from edgeglm_agent.wire import TensorSpec
 
 from edgeglm.report.types import (
     ArtifactSide,
     BudgetResult,
+    Change,
     ClassResult,
     Drop,
     Host,
     Latency,
+    LayerBytes,
+    LayerLoss,
     Metric,
+    OperatorTime,
     Parity,
     Report,
+    RobustnessResult,
+    Sample,
     Side,
+    Skipped,
+    SliceResult,
     SplitResult,
     StepSide,
     Verdict,
 )
+from edgeglm.samples import show_sample
 
 HOST = Host(
     machine="x86_64",
@@ -436,6 +448,8 @@ def hostile_report() -> Report:
         per_class=[ClassResult(label=HOSTILE, n=40, recall=0.9), ClassResult(label="b", n=40, recall=0.9)],
         confusion=[[36, 4], [4, 36]],
         warnings=[HOSTILE],
+        slices=[SliceResult(name=HOSTILE, n=40, value=0.9)],
+        robustness=[RobustnessResult(name=HOSTILE, metric=accuracy(9, 10), unchanged=0.9)],
     )
     artifact = ArtifactSide(
         format="onnx",
@@ -451,6 +465,15 @@ def hostile_report() -> Report:
         confusion=[[32, 8], [4, 36]],
         warnings=[HOSTILE],
         dtypes={HOSTILE: 4},
+        size_bytes=9,
+        layer_bytes=[LayerBytes(layer=HOSTILE, dtypes={HOSTILE: 4})],
+        operator_ms=[OperatorTime(operator=HOSTILE, count=1, ms=1.0)],
+        slices=[SliceResult(name=HOSTILE, n=40, value=0.8, drop=paired(1, 0, 40))],
+        robustness=[RobustnessResult(name=HOSTILE, metric=accuracy(8, 10), unchanged=0.9, drop=paired(1, 0, 10))],
+        changed=[Change(row=number, expected=HOSTILE, before=HOSTILE, after=HOSTILE) for number in range(3)],
+        changed_count=3,
+        reason=HOSTILE,
+        sensitivity=[LayerLoss(layers=[HOSTILE], loss=0.5)],
         speedup_extra={HOSTILE: 2.0},
         metrics_extra={HOSTILE: 0.5},
         splits={HOSTILE: SplitResult(metric=accuracy(8, 10))},
@@ -477,12 +500,137 @@ def hostile_report() -> Report:
             versions={HOSTILE: HOSTILE},
         ),
         warnings=[HOSTILE],
-        lineage={HOSTILE: HOSTILE},
+        skipped=[Skipped(format=HOSTILE, scheme=HOSTILE, reason=HOSTILE)],
+        samples={
+            "0": Sample(kind="image", image=HOSTILE),
+            "1": Sample(kind="text", text=HOSTILE),
+            "2": Sample(kind="image", image="https://example.org/x.png"),
+        },
+        lineage={HOSTILE: HOSTILE, "provenance": {HOSTILE: HOSTILE}, "data_sha256": HOSTILE},
         started=HOSTILE,
     )
 
 
+def rich_report(**changes: Any) -> Report:
+    """The CIFAR run by `auto`: candidates that were not chosen, slices, disturbances, bytes, times, changed answers."""
+    found = cifar_report()
+    n = 500
+    names = ("camera=north", "camera=south", "light=day", "light=night", "weather=fog")
+    sizes = (260, 240, 350, 150, 12)
+
+    def slices(lost: list[int] | None) -> list[SliceResult]:
+        results = []
+        for place, (name, size) in enumerate(zip(names, sizes, strict=True)):
+            drop = None if lost is None else paired(lost[place] + 2, 2, size)
+            results.append(SliceResult(name=name, n=size, value=0.936 - (lost[place] / size if lost else 0), drop=drop))
+        return results
+
+    def disturbed(wrong: list[int], drop: bool) -> list[RobustnessResult]:
+        return [
+            RobustnessResult(
+                name=name,
+                metric=accuracy(n - missed, n),
+                unchanged=0.936,
+                drop=paired(9 + place, 6, n) if drop else None,
+            )
+            for place, (name, missed) in enumerate(zip(("noise std=0.1", "blur sigma=1"), wrong, strict=True))
+        ]
+
+    layers = [
+        LayerBytes(layer=f"layer{stage}.{block}.conv", dtypes={"float32": 300_000 // block})
+        for stage in (3, 2, 1)
+        for block in (1, 2, 3)
+    ]
+    layers.append(LayerBytes(layer="", dtypes={"float32": 40_000}, layers=31))
+    times = [
+        OperatorTime(operator=kind, count=count, ms=ms)
+        for kind, count, ms in (("Conv", 55, 3.6), ("Relu", 55, 0.4), ("Add", 27, 0.2), ("Gemm", 1, 0.01))
+    ]
+    baseline = msgspec.structs.replace(
+        found.baseline,
+        slices=slices(None),
+        robustness=disturbed([60, 80], drop=False),
+        layer_bytes=layers,
+        operator_ms=times,
+    )
+    small = [msgspec.structs.replace(row, dtypes={"int8": sum(row.dtypes.values()) // 8}) for row in layers]
+    grey = np.add.outer(np.arange(24), np.arange(24)).astype(np.float32)[None]
+    picture = show_sample({"x": grey}, [TensorSpec("x", "float32", (1, 24, 24), "NCHW")], [], Path())
+    samples = {
+        "17": picture,
+        "204": Sample(kind="text", text="The pump is hot, and the valve that was loud yesterday is quiet."),
+        "318": Sample(kind="series", series=[[math.sin(place / 6) for place in range(90)], [0.1] * 90]),
+    }
+    changed = [
+        Change(
+            row=17,
+            expected="cat",
+            before="cat",
+            after="dog",
+            sure_before=0.61,
+            sure_after=0.93,
+            right_before=True,
+            right_after=False,
+        ),
+        Change(
+            row=204,
+            expected="ship",
+            before="truck",
+            after="airplane",
+            sure_before=0.4,
+            sure_after=0.5,
+            right_before=False,
+            right_after=False,
+        ),
+        Change(
+            row=318,
+            expected="bird",
+            before="frog",
+            after="bird",
+            sure_before=0.5,
+            sure_after=0.6,
+            right_before=False,
+            right_after=True,
+        ),
+    ]
+    artifacts = []
+    for place, side in enumerate(found.artifacts):
+        artifacts.append(
+            msgspec.structs.replace(
+                side,
+                candidate=True,
+                chosen=place < 2,
+                pareto=place != 3,
+                dominated_by=found.artifacts[0].path if place == 3 else "",
+                reason="dynamic-int8 is quick to make" if place == 3 else "static-int8 is the fastest on this target",
+                slices=slices([1, 4, 0, 9, 3]),
+                robustness=disturbed([70, 99], drop=True),
+                layer_bytes=small,
+                operator_ms=times if side.format == "onnx" else [],
+                changed=changed if place < 2 else [],
+                changed_count=18 if place < 2 else None,
+            )
+        )
+    artifacts[0] = msgspec.structs.replace(
+        artifacts[0],
+        sensitivity=[
+            LayerLoss(layers=["fc"], loss=0.31, kept=True),
+            LayerLoss(layers=["layer1.0.conv1", "layer1.0.conv2"], loss=0.04),
+        ],
+    )
+    missed, open_ = found.budget.violations, found.budget.undecided
+    fields: dict[str, Any] = {
+        "baseline": baseline,
+        "artifacts": artifacts,
+        "budget": BudgetResult(met=None, undecided=open_, passed_over=missed),
+        "samples": samples,
+        "skipped": [Skipped(format="openvino", scheme="static-int8", reason="`edgeglm[openvino]` is not installed")],
+    }
+    return msgspec.structs.replace(found, **(fields | changes))
+
+
 SAMPLES = {
+    "rich": rich_report,
     "cifar": cifar_report,
     "digits": digits_report,
     "bare": bare_report,

@@ -20,10 +20,11 @@ from tests.support.reports import (
     digits_report,
     hostile_report,
     rejected_report,
+    rich_report,
     wide_report,
 )
 
-VOID = {"meta", "br", "link"}
+VOID = {"meta", "br", "link", "img"}
 
 
 class Page(HTMLParser):
@@ -61,9 +62,11 @@ class Page(HTMLParser):
 def test_the_page_is_well_formed_fetches_nothing_and_runs_nothing(name: str) -> None:
     page = Page(render_html(SAMPLES[name]()))
     used = {tag for tag, _ in page.tags}
-    assert not used & {"script", "img", "link", "iframe", "object", "embed", "form", "base", "audio", "video", "image"}
+    assert not used & {"script", "link", "iframe", "object", "embed", "form", "base", "audio", "video", "image"}
     for tag, attributes in page.tags:
-        assert not [key for key in attributes if key.startswith("on") or key in {"src", "style", "srcset"}], tag
+        assert not [key for key in attributes if key.startswith("on") or key in {"style", "srcset"}], tag
+        assert attributes.get("src", "data:image/").startswith("data:image/"), tag
+        assert tag == "img" or "src" not in attributes
         assert attributes.get("href", "#").startswith("#")
     assert "url(" not in page.style
     assert "@import" not in page.style
@@ -248,3 +251,84 @@ def test_two_classes_of_one_name_stay_two() -> None:
     text = Page(render_html(msgspec.structs.replace(report, baseline=baseline, artifacts=[artifact]))).text
     assert "All 2 classes" in text
     assert "crane: \u221210.0 pt; crane: 0.0 pt" in text
+
+
+def test_candidates_are_plotted_with_links_to_their_rows_and_only_those_written_are_told_at_length() -> None:
+    made = render_html(rich_report())
+    page = Page(made)
+    plots = [svg for svg in page.named("svg") if svg.get("class") == "chart scatter"]
+    assert len(plots) == 2
+    assert all(plot["role"] == "group" for plot in plots)  # an image would hide its links from those who see nothing
+    links = [link for link in page.named("a") if link.get("class", "").startswith("point")]
+    assert len(links) == 2 * 5
+    assert {link["href"] for link in links} == {f"#file-{number}" for number in range(5)}
+    assert links[0]["aria-label"]
+    kinds = [link["class"] for link in links]
+    assert kinds.count("point chosen") == kinds.count("point dominated") == 2
+    text = re.sub(r"\s+", " ", page.text)
+    assert "4. ONNX dynamic-int8 474 kB 9.62" in text
+    assert "not written missed beaten by 1 dynamic-int8 is quick to make" in text
+    assert "1 candidate not made OpenVINO static-int8: edgeglm[openvino] is not installed" in text
+    assert "fc 0.31 kept in float" in text
+    assert text.count("model.none.onnx") == 0
+
+
+def test_bytes_by_type_and_layer_and_time_by_operator_are_told() -> None:
+    text = re.sub(r"\s+", " ", Page(render_html(rich_report())).text)
+    assert "layer3.1.conv 300 kB float32" in text
+    assert "32 more layers 140 kB" in text
+    assert "Conv (55) 3.6 ms, 86 %" in text
+    silent = rich_report()
+    tflite = [msgspec.structs.replace(side, operator_ms=[]) for side in silent.artifacts]
+    text = Page(render_html(msgspec.structs.replace(silent, artifacts=tflite))).text
+    assert "The runtime of ONNX static-int8 does not tell operators apart." in text
+
+
+def test_slices_are_shown_worst_first_and_those_of_few_samples_are_not_judged() -> None:
+    made = render_html(rich_report())
+    text = re.sub(r"\s+", " ", Page(made).text)
+    assert "1 of 5 have fewer than 30 samples and are not judged" in text
+    chart = made.split('id="slices0-desc">')[1].split("<")[0]
+    order = [part.split(" (")[0] for part in chart.split("; ")]
+    assert order == ["light=night", "camera=south", "camera=north", "light=day", "weather=fog"]
+    assert made.split('id="slices0-desc">')[1].split("</svg>")[0].count('class="dot lost"') == 1
+    assert "noise std=0.1 93.6 % 88.0 % 86.0 % \u22120.6 pt \u22122.1 to +0.9 pt" in text
+
+
+def test_answers_that_changed_are_shown_as_they_look() -> None:
+    made = render_html(rich_report())
+    page = Page(made)
+    assert "ONNX static-int8: 18 answers of 500 changed" in page.text
+    assert "The pump is hot, and the valve" in page.text
+    pictures = page.named("img")
+    assert len(pictures) == 2
+    assert all(picture["src"].startswith("data:image/png;base64,") and picture["alt"] for picture in pictures)
+    assert made.count('class="series"') == 2
+    (policy,) = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert "img-src data:" in policy
+    assert "img-src" not in render_html(cifar_report())
+    text = re.sub(r"\s+", " ", page.text)
+    assert "Should be cat Before cat 61 % Now \u2717 dog 93 %" in text
+
+
+def test_private_samples_are_not_shown_and_the_page_says_so() -> None:
+    found = rich_report()
+    private = msgspec.structs.replace(
+        found,
+        recipe=found.recipe | {"golden": {"source": "synthetic"}},
+        samples={},
+        artifacts=[msgspec.structs.replace(side, changed=[], changed_count=None) for side in found.artifacts],
+    )
+    page = Page(render_html(private))
+    assert "No samples are shown" in page.text
+    assert not page.named("img")
+
+
+def test_warnings_say_what_to_do() -> None:
+    text = re.sub(r"\s+", " ", Page(render_html(cifar_report())).text)
+    assert "they were left out of training Nothing: they were taken out." in text
+
+
+def test_a_page_stays_small() -> None:
+    assert len(render_html(rich_report())) < 200_000
+    assert len(render_html(wide_report(1000))) < 1_000_000

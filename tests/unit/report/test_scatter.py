@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from edgeglm.report.scatter import Axis, Point, scatter_chart
+
+
+def point(tag: str, cost: float, quality: float, kind: str = "front") -> Point:
+    interval = (quality - 0.1, quality + 0.1) if kind in ("baseline", "chosen") else None
+    return Point(tag, f"file {tag}", kind, "circle", cost, quality, interval, f"file {tag}: told", f"#file-{tag}")
+
+
+def drawn(*points: Point, **settings: object) -> str:
+    axis = Axis("cost", lambda value: f"{value:g}")
+    return str(scatter_chart("k", "t", "d", points, cost=axis, quality=axis, **settings))  # type: ignore[arg-type]
+
+
+def places(chart: str) -> dict[str, tuple[float, float]]:
+    """Return file -> where its mark lies."""
+    found = re.findall(r'href="#file-(\w*)".*?class="shape" cx="([\d.]+)" cy="([\d.]+)"', chart)
+    return {tag: (float(x), float(y)) for tag, x, y in found}
+
+
+@pytest.mark.parametrize("higher", [True, False], ids=["high is good", "low is good"])
+def test_better_is_up_and_cheaper_is_left_and_the_line_joins_what_none_beats(higher: bool) -> None:
+    sign = 1 if higher else -1
+    points = [point("1", 2, 3 * sign), point("2", 1, 2 * sign), point("3", 3, 1 * sign), point("4", 4, 4 * sign)]
+    chart = drawn(*points, higher_is_better=higher)
+    at = places(chart)
+    assert at["4"][1] < at["1"][1] < at["2"][1] < at["3"][1]
+    assert at["2"][0] < at["1"][0] < at["3"][0] < at["4"][0]
+    (line,) = re.findall(r'class="front" d="M([^"]+)"', chart)
+    assert [tuple(map(float, spot.split())) for spot in line.split("L")] == [
+        pytest.approx(at[tag], abs=0.06) for tag in "214"
+    ]
+
+
+def test_costs_far_apart_get_a_logarithmic_axis_and_near_ones_start_at_zero() -> None:
+    assert "logarithmic" in drawn(point("1", 1, 1), point("2", 100, 2))
+    near = drawn(point("1", 3, 1), point("2", 4, 2))
+    assert "logarithmic" not in near
+    assert ">0<" in near
+
+
+def test_limits_are_drawn_inside_the_plot_alone() -> None:
+    points = [point("1", 3, 1), point("2", 4, 2)]
+    assert drawn(*points, limits=(3.5, 1.5)).count('class="limit"') == 2
+    assert drawn(*points, limits=(35, 15)).count('class="limit"') == 0
+
+
+def test_every_mark_is_told_and_can_be_reached_and_crowded_numbers_do_not_cover_each_other() -> None:
+    chart = drawn(*(point(str(number), 1 + number / 1000, 1 + number / 1000) for number in range(30)))
+    assert chart.count('aria-label="file') == chart.count('href="#file-') == 30
+    tags = re.findall(r'class="tag" x="([\d.]+)" y="([\d.]+)"[^>]*>(\d+)<', chart)
+    spots = [(float(x), float(y)) for x, y, _ in tags]
+    assert 1 <= len(spots) < 30
+    assert all(abs(a[0] - b[0]) > 7 or abs(a[1] - b[1]) > 9 for i, a in enumerate(spots) for b in spots[:i])
+
+
+def test_only_the_baseline_and_the_best_are_drawn_with_their_intervals() -> None:
+    chart = drawn(
+        point("", 5, 1, "baseline"), point("1", 1, 1, "chosen"), point("2", 2, 1), point("3", 3, 1, "dominated")
+    )
+    assert chart.count('class="range"') == 2
+    assert chart.count('class="halo"') == 1
