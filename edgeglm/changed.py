@@ -38,15 +38,11 @@ def with_changes(
     split = project.data.splits[chief]
     shown: dict[str, Sample] = {}
     found: list[ArtifactSide] = []
-    given = 0
-    for artifact, side in zip(artifacts, sides, strict=False):  # sides of candidates that were passed over follow
-        if given >= _ARTIFACTS:
-            break
+    for place, (artifact, side) in enumerate(zip(artifacts[:_ARTIFACTS], sides, strict=False)):
         changes = task.changes(before[chief], artifact.outputs[chief], split.targets, project.data.labels)
         if changes is None:
             return list(sides), {}
-        kept = changes[: _OF_BEST if given == 0 else _OF_OTHERS]
-        given += 1
+        kept = changes[: _OF_BEST if place == 0 else _OF_OTHERS]
         for change in kept:
             if str(change.row) not in shown:
                 row = {name: values[0] for name, values in split.rows(np.array([change.row])).items()}
