@@ -281,7 +281,7 @@ def test_bytes_by_type_and_layer_and_time_by_operator_are_told() -> None:
     silent = rich_report()
     tflite = [msgspec.structs.replace(side, operator_ms=[]) for side in silent.artifacts]
     text = Page(render_html(msgspec.structs.replace(silent, artifacts=tflite))).text
-    assert "The runtime of ONNX static-int8 does not tell operators apart." in text
+    assert "The runtime of ONNX static-int8 mixed does not tell operators apart." in text
 
 
 def test_slices_are_shown_worst_first_and_those_of_few_samples_are_not_judged() -> None:
@@ -298,7 +298,7 @@ def test_slices_are_shown_worst_first_and_those_of_few_samples_are_not_judged() 
 def test_answers_that_changed_are_shown_as_they_look() -> None:
     made = render_html(rich_report())
     page = Page(made)
-    assert "ONNX static-int8: 18 answers of 500 changed" in page.text
+    assert "ONNX static-int8 mixed: 18 answers of 500 changed" in page.text
     assert "The pump is hot, and the valve" in page.text
     pictures = page.named("img")
     assert len(pictures) == 2
