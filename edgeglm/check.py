@@ -131,10 +131,7 @@ def _check_formats(artifact: ArtifactConfig, recipe: Recipe) -> list[ArtifactChe
         return [check_artifact(artifact)]
     board = BOARDS[recipe.target]
     formats = [name for name in PACKAGES if not unsuitable(name, board, recipe.model.gives)]
-    return [
-        replace(check_artifact(msgspec.structs.replace(artifact, format=name)), optional=True)  # type: ignore[arg-type]
-        for name in formats
-    ]
+    return [replace(check_artifact(msgspec.structs.replace(artifact, format=name)), optional=True) for name in formats]
 
 
 def check_artifact(artifact: ArtifactConfig) -> ArtifactCheck:
