@@ -160,7 +160,7 @@ class Builder:
         )
 
         def quantize(path: Path) -> Built:
-            calibration = project.data.splits["calibration"]
+            calibration = project.data.calibration
             limit = quantization.calibration_samples
             samples = calibration_batches(calibration, limit, seed=project.recipe.seed)
             built = quantize_file(source.built.path, path, file_format, quantization, samples, board=project.board)

@@ -92,7 +92,7 @@ class RenamedSplit:
 
 @dataclass(frozen=True)
 class Data:
-    """All splits of one recipe: ``train``, ``calibration``, and one or more to evaluate on."""
+    """All splits of one recipe: one or more to evaluate on, and ``train`` and ``calibration`` where they are needed."""
 
     splits: Mapping[str, Split]
     eval_splits: tuple[str, ...]  # the first decides the budget's metric; all are reported and gated
@@ -105,6 +105,12 @@ class Data:
     def evaluation(self) -> Split:
         """The split that decides."""
         return self.splits[self.eval_splits[0]]
+
+    @property
+    def calibration(self) -> Split:
+        """The samples that ranges are measured on; none where nothing measures any (``project.open_project``)."""
+        found = self.splits.get("calibration")
+        return self.evaluation.take(np.arange(0)) if found is None else found
 
     def for_inputs(self, names: tuple[str, ...]) -> Data:
         """Return the same data, its one input under the model's name for it; several inputs keep their names."""

@@ -115,7 +115,7 @@ def _try_artifacts(project: Project, proposal: Proposal, model: Model, folder: P
         try:
             source = float_file(artifact.format)
             if artifact.scheme != "none":
-                calibration = project.data.splits["calibration"]
+                calibration = project.data.calibration
                 samples = calibration_batches(calibration, CALIBRATION_SAMPLES, seed=project.recipe.seed)
                 target = folder / f"{index}.{file_name(artifact.format)}"
                 quantize_file(source, target, artifact.format, artifact.quantization, samples, board=project.board)

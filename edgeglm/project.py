@@ -19,6 +19,7 @@ from edgeglm.cache import make_key
 from edgeglm.errors import ModelError, RecipeError, UserError
 from edgeglm.host import entry_point_versions, module_versions, package_versions, usable_cores
 from edgeglm.model import Model, ModelFile
+from edgeglm.needed_splits import require_splits
 from edgeglm.plugins import tag
 from edgeglm.schemes import GROUP as SCHEME_GROUP
 from edgeglm.slices import column_slices, with_entry_slices
@@ -98,6 +99,7 @@ def open_project(
         from edgeglm.sources import data_from_objects
 
         loaded_data = data_from_objects(data, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed)
+    require_splits(recipe, loaded_data, where=loaded.where("data"))
     loaded_data = with_entry_slices(loaded_data, recipe.slices, entries)
     for warning in loaded_data.warnings:
         log.warn(warning)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeglm.sources.entry import Entries
 
 MOST_VALUES = 50  # of one column: more are no groups, but a measurement
-_ROWS = 256  # at a time, of data that does not lie in memory
+_ROWS = 32  # at a time, of data that does not lie in memory
 
 
 def is_entry(name: str) -> bool:

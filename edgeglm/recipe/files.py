@@ -31,6 +31,7 @@ from edgeglm.sources.csv_file import SUFFIXES as CSV_SUFFIXES
 from edgeglm.sources.hf_folder import check_folder
 from edgeglm.sources.image_folders import missing_split
 from edgeglm.sources.lfs import refuse_lfs_pointer
+from edgeglm.sources.npz import has_own_splits, usual_splits
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 from edgeglm.sources.split_files import find_files
 from edgeglm.sources.text import SUFFIXES as TEXT_SUFFIXES
@@ -221,11 +222,15 @@ def _npz(loaded: LoadedRecipe, data: NpzData) -> Problem | None:
         message = f"`{path}` is no npz archive: {error}"
         return Problem(message, "write it with numpy.savez", loaded.where("data.path"), code="data-file-corrupt")
     inputs = data.inputs if isinstance(data.inputs, list) else [data.inputs]
-    by_split = f"{inputs[0]}_train" in names
-    for key, name in (*(("inputs", name) for name in inputs), ("targets", data.targets)):
-        for array in [f"{name}_{split}" for split in ("train", *data.eval_splits)] if by_split else [name]:
+    by_split = has_own_splits(inputs[0], names)
+    train = ["train"] if f"{inputs[0]}_train" in names else []
+    named = [("inputs", name) for name in inputs] + ([] if data.targets is None else [("targets", data.targets)])
+    for key, name in named:
+        for array in [f"{name}_{split}" for split in (*train, *data.eval_splits)] if by_split else [name]:
             if array not in names:
+                there = usual_splits(inputs[0], names) if by_split and not array.endswith("_train") else []
                 hint = suggestion(array, names, what="it holds")
+                hint = f"write `eval_splits: [{', '.join(there)}]` under `data`" if there else hint
                 where = loaded.where(f"data.{key}")
                 return Problem(f"`{path}` holds no array `{array}`", hint, where, code="data-array-missing")
     return None

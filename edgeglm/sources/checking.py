@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Signature = dict[str, tuple[tuple[int, ...], str]]  # input -> shape of a sample, dtype
 
 MOST_OVERLAP = 0.01  # share of an evaluation split that may be found in training data before that is an error
-_BATCH = 256
+_ROWS = 256  # read at a time of what lies in memory
+_ROWS_READ = 32  # of what is read as it is needed: samples may be large
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def assemble(
     """Return splits as data that may be trusted, or refuse them.
 
     Args:
-        splits: ``train``, ``calibration`` (None: a part of train is taken), and every evaluation split.
+        splits: Every evaluation split, ``train`` and ``calibration`` (None: a part of train is taken). The last two may
+            be missing where nothing trains and nothing is calibrated, which is for ``needed_splits`` to say.
         eval_splits: Names of those to evaluate on.
         task: Says what targets are.
         labels: Names of the classes; empty when they are not known.
@@ -87,11 +89,10 @@ def assemble(
             checked[name] = checked[name].with_targets(targets)
             if isinstance(split, DatasetSplit):
                 said.extend(_check_repeats(split, name, where[name]))
-        elif name != "calibration":
+        elif name in eval_splits:
             raise DataError(
                 f"there is no split `{name}`",
-                hint="give samples of their own to train (calibration may be taken from them) and to every evaluation "
-                "split",
+                hint="give samples of their own to every evaluation split",
                 where=where[name],
                 code="data-split-missing",
             )
@@ -101,7 +102,7 @@ def assemble(
     targets_of = {name: part.targets for name, part in checked.items() if part.targets is not None}
     places = {name: part.where for name, part in checked.items()}
     said += task.check_splits(targets_of, chief=eval_splits[0], labels=labels, where=places)
-    ordered = {name: checked[name] for name in ("train", "calibration", *eval_splits)}
+    ordered = {name: checked[name] for name in ("train", "calibration", *eval_splits) if name in checked}
     return Data(
         splits={name: part.split for name, part in ordered.items()},
         eval_splits=tuple(eval_splits),
@@ -127,7 +128,7 @@ def check_split(split: ArraySplit | DatasetSplit, name: str, *, seed: int, where
         from edgeglm.nn.determinism import seed_all
 
         seed_all(seed)  # one that augments at random has the same fingerprint in every run
-    for indices in _parts(len(split)):
+    for indices in _parts(len(split), _ROWS_READ if isinstance(split, DatasetSplit) else _ROWS):
         if isinstance(split, DatasetSplit):
             samples = split.samples(indices)
             inputs = split.inputs_of(samples)
@@ -145,8 +146,8 @@ def check_split(split: ArraySplit | DatasetSplit, name: str, *, seed: int, where
     return Checked(split, digests, signature, where)
 
 
-def _parts(count: int) -> list[np.ndarray]:
-    return [np.arange(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH)]
+def _parts(count: int, rows: int) -> list[np.ndarray]:
+    return [np.arange(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
 def _target_array(targets: list[Any], where: str) -> np.ndarray | None:
@@ -242,6 +243,8 @@ def _part_from_evaluation(checked: dict[str, Checked], eval_splits: Sequence[str
 
 def _part_calibration(checked: dict[str, Checked], seed: int, said: list[str]) -> None:
     """Make calibration disjoint from train, and where it has no samples of its own take some of train."""
+    if "train" not in checked:
+        return
     train = checked["train"]
     if "calibration" in checked:
         seen = set(train.digests)

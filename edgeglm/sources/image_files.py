@@ -74,8 +74,9 @@ def load_images(
             code="data-file-missing",
         )
     warnings: list[str] = []
-    in_splits = is_divided(root)
-    names = labels or tuple(path.name for path in class_folders(root / "train" if in_splits else root))
+    in_splits = is_divided(root, config.eval_splits)
+    chief = next((root / name for name in ("train", config.eval_splits[0]) if (root / name).is_dir()), root)
+    names = labels or tuple(path.name for path in class_folders(chief if in_splits else root))
     own = _own_splits(root, config, names, warnings) if in_splits else None
     photos = own or _divided(root, config, names, warnings, seed)
     where = {name: f"{root}, split `{name}`" for name in ("train", "calibration", *config.eval_splits)}
@@ -201,7 +202,7 @@ def _own_splits(
     photos: dict[str, Photos | None] = {}
     for name in ("train", "calibration", *config.eval_splits):
         if not (root / name).is_dir():
-            photos[name] = None  # calibration
+            photos[name] = None  # calibration, or train where nothing trains
             continue
         photos[name] = _photos(root / name, config, labels, warnings)
     return photos

@@ -17,9 +17,13 @@ def class_folders(root: Path) -> list[Path]:
     return sorted((path for path in root.iterdir() if path.is_dir() and path.name[0] != "."), key=lambda p: p.name)
 
 
-def is_divided(root: Path) -> bool:
-    """Tell whether a folder holds splits: a folder `train` with a folder per class in it."""
-    return (root / "train").is_dir() and bool(class_folders(root / "train"))
+def is_divided(root: Path, eval_splits: Sequence[str] = ()) -> bool:
+    """Tell whether a folder holds splits: `train`, or all that are evaluated on, with a folder per class in each."""
+
+    def holds(*names: str) -> bool:
+        return all((root / name).is_dir() and class_folders(root / name) for name in names)
+
+    return holds("train") or (bool(eval_splits) and holds(*eval_splits))
 
 
 def eval_folders(root: Path) -> tuple[list[str], list[str]]:

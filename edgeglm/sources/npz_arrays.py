@@ -13,6 +13,7 @@ from edgeglm.files import tidied
 from edgeglm.sources.arrays import INPUT
 from edgeglm.sources.checking import assemble
 from edgeglm.sources.lfs import refuse_lfs_pointer
+from edgeglm.sources.npz import has_own_splits, usual_splits
 from edgeglm.sources.python_data import array_split
 from edgeglm.sources.splitting import divide
 
@@ -44,7 +45,7 @@ def load_npz(
     """
     with _Archive(tidied(folder / config.path)) as archive:
         inputs = [config.inputs] if isinstance(config.inputs, str) else config.inputs
-        if f"{inputs[0]}_train" in archive.names:
+        if has_own_splits(inputs[0], archive.names):
             return _own_splits(config, inputs, archive, preprocess, task, labels, seed, slices)
         return _divided(config, inputs, archive, preprocess, task, labels, seed, slices)
 
@@ -70,12 +71,15 @@ def _own_splits(
     where = {}
     for name in ("train", "calibration", *config.eval_splits):
         where[name] = f"{archive.path}, split `{name}`"
-        if name == "calibration" and f"{inputs[0]}_{name}" not in archive.names:
+        if name not in config.eval_splits and f"{inputs[0]}_{name}" not in archive.names:
             splits[name] = None
             continue
+        if f"{inputs[0]}_{name}" not in archive.names:
+            raise _no_eval_split(archive, inputs[0], name)
         arrays = {_input_name(config, key): archive.read(f"{key}_{name}") for key in inputs}
         key = f"{config.targets}_{name}"
-        targets = None if name == "calibration" and key not in archive.names else archive.read(key)
+        unlabelled = config.targets is None or (name == "calibration" and key not in archive.names)
+        targets = None if unlabelled else archive.read(key)
         splits[name] = array_split(arrays, targets, preprocess, where[name])
     columns = {
         name: {key: archive.column(f"{key}_{name}", len(split)) for key in slices}
@@ -106,11 +110,10 @@ def _divided(
             code="data-split-missing",
         )
     arrays = {_input_name(config, key): archive.read(key) for key in inputs}
-    whole = array_split(arrays, archive.read(config.targets), preprocess, place)
-    assert whole.targets is not None  # read
+    targets = None if config.targets is None else archive.read(config.targets)
+    whole = array_split(arrays, targets, preprocess, place)
     units: Sequence[Hashable] = sample_digests(whole)
-    by_class = task.objective == "classes" and whole.targets.dtype.kind in "iu" and whole.targets.ndim == 1
-    stratify = whole.targets if by_class else None
+    stratify = targets if task.objective == "classes" and targets is not None and targets.ndim == 1 else None
     if config.group is not None:
         groups = archive.read(config.group, text=True)
         if groups.shape != (len(whole),):
@@ -133,6 +136,18 @@ def _divided(
         seed=seed,
         where={name: f"{place}, split `{name}`" for name in chosen},
         columns={name: {key: values[rows] for key, values in columns.items()} for name, rows in chosen.items()},
+    )
+
+
+def _no_eval_split(archive: _Archive, inputs: str, split: str) -> DataError:
+    there = usual_splits(inputs, archive.names)
+    return DataError(
+        f"there is no array `{inputs}_{split}`; there are {', '.join(sorted(archive.names))}",
+        where=str(archive.path),
+        hint=f"write `eval_splits: [{', '.join(there)}]` under `data`"
+        if there
+        else f"save the samples to judge by as `{inputs}_{split}`",
+        code="data-array-missing",
     )
 
 

@@ -18,7 +18,7 @@ from edgeglm.boards import BOARDS
 from edgeglm.build import Builder
 from edgeglm.cache import Cache
 from edgeglm.check import check_recipe
-from edgeglm.errors import ExportError, RecipeError
+from edgeglm.errors import DataError, ExportError, RecipeError
 from edgeglm.log import SilentLog
 from edgeglm.measure.worker import Runner
 from edgeglm.pipeline import run_recipe
@@ -49,6 +49,38 @@ target: TARGET
 artifacts:
   - {format: FORMAT, quantize: SCHEME}
 """
+
+
+EVAL_ALONE = """\
+import numpy as np
+
+
+def load(split: str):
+    if split != "eval":
+        return None
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(70, 3, 8, 8)).astype(np.float32), rng.integers(0, 5, 70)
+"""
+
+
+@pytest.mark.parametrize("scheme", ["none", "fp16", "dynamic-int8"])
+def test_a_file_is_made_with_nothing_but_samples_to_judge_it_by(tmp_path: Path, scheme: str) -> None:
+    write_tiny_onnx(tmp_path / "m.onnx")
+    path = recipe(tmp_path, scheme)
+    (tmp_path / "data.py").write_text(EVAL_ALONE)
+    result = run_recipe(load_recipe(path), output=tmp_path / "out", log=SilentLog(), cache=Cache(tmp_path / "cache"))
+    assert result.manifest is not None
+    assert result.report.artifacts[0].metric is not None
+    assert result.report.artifacts[0].metric.n == 70
+
+
+def test_what_is_calibrated_needs_samples_for_it(tmp_path: Path) -> None:
+    write_tiny_onnx(tmp_path / "m.onnx")
+    path = recipe(tmp_path, "static-int8")
+    (tmp_path / "data.py").write_text(EVAL_ALONE)
+    with pytest.raises(DataError, match=r"no split `calibration`, and artifacts\[0\] needs one") as caught:
+        open_project(load_recipe(path), log=SilentLog())
+    assert caught.value.code == "data-split-missing"
 
 
 def recipe(folder: Path, scheme: str, *, file_format: str = "onnx", target: str = "x86-64") -> Path:

@@ -20,7 +20,7 @@ from edgeglm.sources import NpzData, PythonData, data_from_objects
 from edgeglm.sources.entry import Entries
 from edgeglm.sources.npz import Fractions
 from edgeglm.sources.splitting import divide
-from edgeglm.tasks import Classification
+from edgeglm.tasks import Classification, Regression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -466,6 +466,29 @@ def own_splits() -> dict[str, np.ndarray]:
 
 def test_an_archive_with_splits_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
     assert load_npz(npz(tmp_path, **own_splits())).sha256 == objects(three()).sha256
+
+
+def test_an_archive_may_hold_nothing_but_what_is_evaluated(tmp_path: Path) -> None:
+    data = load_npz(npz(tmp_path, **{name: part for name, part in own_splits().items() if name.endswith("_eval")}))
+    assert list(data.splits) == ["eval"]
+    assert len(data.calibration) == 0
+
+
+def test_an_archive_without_targets_is_read_where_the_task_needs_none(tmp_path: Path) -> None:
+    x = own_splits()["x_train"]
+    npz(tmp_path, x=x)
+    data = NpzData(path="data.npz", targets=None).load(
+        Entries(tmp_path), preprocess=NONE, task=Regression(), labels=(), seed=0
+    )
+    assert data.evaluation.targets is None
+    assert sum(len(split) for split in data.splits.values()) == len(x)
+
+
+def test_splits_of_another_name_are_proposed(tmp_path: Path) -> None:
+    arrays = {name.replace("_eval", "_val"): part for name, part in own_splits().items()}
+    error = refused_npz("data-array-missing", npz(tmp_path, **arrays), "no array `x_eval`")
+    assert error.problems[0].hint == "write `eval_splits: [val]` under `data`"
+    assert len(load_npz(tmp_path, eval_splits=["val"]).splits["val"]) == len(arrays["x_val"])
 
 
 def test_an_archive_may_leave_calibration_to_train(tmp_path: Path) -> None:

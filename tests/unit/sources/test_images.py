@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from edgeglm.errors import DataError
 from edgeglm.files import tidied
+from edgeglm.slices import with_entry_slices
 from edgeglm.sources import ImagesData, image_files
 from edgeglm.sources.entry import Entries
 from edgeglm.sources.image_files import read_image
@@ -178,6 +180,39 @@ def test_more_images_than_fit_in_memory_are_decoded_when_read(tmp_path: Path, mo
     assert any("decoded each time" in warning for warning in lazy.warnings)
     rows = np.array([3, 0])
     np.testing.assert_array_equal(lazy.evaluation.rows(rows)["input"], in_memory.evaluation.rows(rows)["input"])
+
+
+def test_a_large_set_is_never_in_memory_as_a_whole_and_its_slices_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder_of_classes(tmp_path / "photos", each=300)
+    preprocess = [{"resize": {"height": 64, "width": 64}}]
+    (tmp_path / "slices.py").write_text(
+        "def light(inputs, targets, split):\n"
+        "    assert len(inputs) <= 32 and len(targets) == len(inputs)\n"
+        "    return ['dark' if image.mean() < 127 else 'light' for image in inputs]\n"
+    )
+    monkeypatch.setattr(image_files, "MOST_BYTES_IN_MEMORY", 2_000_000)
+    load(root, preprocess=preprocess)  # what is imported on the way does not count
+    entries = Entries(tmp_path)
+    tracemalloc.start()
+    data = with_entry_slices(load(root, preprocess=preprocess), ["./slices.py:light"], entries)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    entries.close()
+    one = 64 * 64 * 3 * 4
+    assert all(len(split) * one > 2_000_000 for split in data.splits.values())
+    assert most < 600 * one / 4  # a few parts of 32 at a time, of 600 images
+    rows = data.evaluation.rows(np.arange(len(data.evaluation)))["input"]
+    assert data.slices["eval"]["light=dark"].tolist() == [bool(image.mean() < 127) for image in rows]
+
+
+def test_without_training_images_there_is_no_split_train(tmp_path: Path) -> None:
+    root = folder_of_classes(tmp_path / "photos" / "eval").parent
+    data = load(root)
+    assert list(data.splits) == ["eval"]
+    assert data.labels == ("cat", "dog")
+    assert len(data.calibration) == 0
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
