@@ -106,7 +106,7 @@ def test_two_packages_cannot_add_one_name(installed: Any, monkeypatch: pytest.Mo
     [
         ("broken", "no_such_module_of_test:Engine", "an engine for `broken` cannot be imported"),
         ("onnx", f"{__name__}:Nothing", "claims the format `onnx`"),
-        ("another", f"{__name__}:Nothing", "no runtime is known for format `broken`; there are onnx, tflite, openvino, another"),
+        ("another", f"{__name__}:Nothing", "for format `broken`; there are onnx, tflite, openvino, another"),
     ],
 )
 def test_an_engine_that_cannot_be_had_says_why(installed: Any, name: str, value: str, message: str) -> None:
