@@ -19,7 +19,8 @@ from typing import Any
 import msgspec
 from common import HERE, RESULTS, WORK, commit, write_result
 
-from edgeglm.report.figures import change_of, format_bytes, format_metric, format_points, format_ratio
+from edgeglm.cache import Cache
+from edgeglm.report.figures import change_of, format_bytes, format_metric, format_points, format_ratio, format_seconds
 from edgeglm.report.types import Drop, Metric
 from edgeglm.shipped import shipped_recipes
 
@@ -27,6 +28,13 @@ RUNS = 3
 RECIPES = HERE.parent / "recipes"
 INDEX = HERE.parent / "docs" / "shipped-recipes.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+ALSO = {  # of metrics_extra, what the tables tell beside the metric
+    "cosine_min": lambda value: f"least {value:.3f}",
+    "neighbour_agreement_1": lambda value: f"same neighbour {value:.1%}",
+    "spearman": lambda value: f"Spearman {value:.3f}",
+    "detection_rate": lambda value: f"found {value:.1%}",
+    "lead_time_s": lambda value: f"lead {format_seconds(value)}",
+}
 FORMATS = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO"}
 
 
@@ -34,13 +42,16 @@ def main() -> None:
     """Run, or only write or compare the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument(
+        "--cached", action="store_true", help="take what your cache has; times of whole runs are left out"
+    )
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--check", action="store_true")
     chosen = parser.parse_args()
     if not (chosen.tables or chosen.check):
         measured = known()
         for name in chosen.names or [name for name, _, _ in shipped_recipes()]:
-            measured[name] = measure(name)
+            measured[name] = measure(name, cached=chosen.cached)
             write_result("recipes", recipes=dict(sorted(measured.items())))
     stale = [path for path, text in pages(known()).items() if path.read_text() != text]
     if chosen.check:
@@ -56,11 +67,12 @@ def known() -> dict[str, Any]:
     return dict(json.loads(path.read_text())["recipes"]) if path.is_file() else {}
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(name: str, *, cached: bool) -> dict[str, Any]:
     """Return the figures of one recipe; the first run says how long it takes with an empty cache."""
     print(f"== {name}", flush=True)
-    cache = WORK / "recipes-cache"
-    shutil.rmtree(cache, ignore_errors=True)
+    cache = Cache().folder if cached else WORK / "recipes-cache"
+    if not cached:
+        shutil.rmtree(cache, ignore_errors=True)
     reports = []
     for _ in range(RUNS):
         command = [sys.executable, "-m", "edgeglm", "compress", str(RECIPES / name / "recipe.yaml"), "--json"]
@@ -79,7 +91,7 @@ def measure(name: str) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
         "cpu": f"{host['machine']}, {host['cpu']}",
-        "seconds": round(first["seconds"]),
+        "seconds": None if cached else round(first["seconds"]),
         "budget": first["budget"],
         "baseline": side(first["baseline"]),
         "compressed": {"step": first["steps"][-1]["step"], **side(first["steps"][-1])} if first["steps"] else None,
@@ -131,8 +143,10 @@ def table(result: dict[str, Any]) -> str:
     base = result["baseline"]
     metric = base["metric"]["name"]
     lines = [
-        row("", "size", "faster, 1 thread", "peak memory", f"{metric} (n = {base['metric']['n']})", "change [95 %]"),
-        row(*["---"] * 6),
+        row(
+            "", "size", "faster, 1 thread", "peak memory", f"{metric} (n = {base['metric']['n']})", "change [95 %]", ""
+        ),
+        row(*["---"] * 7),
         row("original, FP32 ONNX", format_bytes(base["size_bytes"]), "1x", *quality(base)),
     ]
     if (left := result["compressed"]) is not None:
@@ -141,8 +155,10 @@ def table(result: dict[str, Any]) -> str:
     for artifact in result["artifacts"]:
         name = f"{FORMATS[artifact['format']]}, {artifact['scheme']}"
         lines.append(row(name, smaller(artifact, base), spread(artifact["speedup"]), *quality(artifact)))
-    cpu, seconds = result["cpu"], result["seconds"]
-    lines += ["", f"{cpu}; {seconds} s in all; {result['date']}, commit {result['commit']}. {verdict(result)}"]
+    took = f"{result['seconds']} s in all; " if result["seconds"] else ""
+    lines += ["", f"{result['cpu']}; {took}{result['date']}, commit {result['commit']}. {verdict(result)}"]
+    if all(line.endswith("|  |") for line in lines[2:-2]):  # nothing else is told of any: no column for it
+        lines = [line.removesuffix("  |").removesuffix(" --- |") for line in lines[:-2]] + lines[-2:]
     return "\n".join(lines)
 
 
@@ -155,8 +171,8 @@ def verdict(result: dict[str, Any]) -> str:
     return "Undecided: " + "; ".join(undecided) if undecided else "Every line of the budget is met."
 
 
-def quality(side: dict[str, Any]) -> tuple[str, str, str]:
-    """Return memory, metric and its change against the original."""
+def quality(side: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return memory, metric, its change against the original, and what else is worth telling."""
     metric = msgspec.convert(side["metric"], Metric)
     memory = format_bytes(side["peak_rss_bytes"]) if side["peak_rss_bytes"] else ""
     change = ""
@@ -164,7 +180,8 @@ def quality(side: dict[str, Any]) -> tuple[str, str, str]:
         value, (low, high) = change_of(msgspec.convert(side["drop"], Drop), metric)
         ends = [format_points(metric.name, end, unit=False) for end in (low, high)]
         change = f"{format_points(metric.name, value)} [{ends[0]}, {ends[1]}]"
-    return memory, format_metric(metric.name, metric.value), change
+    also = ", ".join(tell(side["metrics_extra"][name]) for name, tell in ALSO.items() if name in side["metrics_extra"])
+    return memory, format_metric(metric.name, metric.value), change, also
 
 
 def smaller(side: dict[str, Any], base: dict[str, Any]) -> str:

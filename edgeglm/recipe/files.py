@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from edgeglm.sources import (
     TfliteModel,
 )
 from edgeglm.sources.csv_file import SUFFIXES as CSV_SUFFIXES
-from edgeglm.sources.hf_folder import check_folder
+from edgeglm.sources.hf_folder import check_folder, checkpoint_folder
 from edgeglm.sources.image_folders import missing_split
 from edgeglm.sources.lfs import refuse_lfs_pointer
 from edgeglm.sources.npz import has_own_splits, usual_splits
@@ -194,9 +195,9 @@ def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel) -> Problem
 
 def _hf(loaded: LoadedRecipe, model: HfModel) -> Problem | None:
     try:
-        check_folder(tidied(loaded.folder / model.path), where=loaded.where("model.path"))
+        check_folder(checkpoint_folder(loaded.folder, model.path), where=loaded.where("model.path"))
     except EdgeglmError as error:
-        return error.problems[0]
+        return replace(error.problems[0], where=loaded.where("model.path"))
     return None
 
 

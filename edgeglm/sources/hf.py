@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class HfModel(ModelSource, tag="hf", frozen=True, kw_only=True):
     """A text encoder of transformers: a folder with config.json and model.safetensors."""
 
-    path: str  # the folder, relative to the recipe
+    path: str  # the folder, relative to the recipe, or `package:name/folder` in an installed package
     task: Literal["classification", "embedding"]  # what it puts out: `logits`, or one vector `embedding` a text
     pooling: Literal["mean", "cls", "max"] = "mean"  # of an embedding: how tokens become one vector; in the graph
     normalise: bool = True  # of an embedding: length 1, so that a dot product is the cosine; in the graph
@@ -29,5 +29,6 @@ class HfModel(ModelSource, tag="hf", frozen=True, kw_only=True):
     def fingerprint(self, entries: Entries) -> str:
         """Return the digest of config.json: weights alone do not say how many heads there are."""
         from edgeglm.files import sha256_file
+        from edgeglm.sources.hf_folder import checkpoint_folder
 
-        return sha256_file(entries.folder / self.path / "config.json")
+        return sha256_file(checkpoint_folder(entries.folder, self.path) / "config.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import MissingExtraError, ModelError
@@ -11,8 +12,6 @@ from edgeglm.files import tidied
 from edgeglm.sources.lfs import refuse_lfs_pointer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edgeglm.data import Arrays
     from edgeglm.model import Model
     from edgeglm.sources.entry import Entries
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+PACKAGE = "package:"  # a path that starts so lies in an installed package: package:name/folder
 _KEY = "model.path"
 
 
@@ -30,7 +30,7 @@ def load_encoder(config: HfModel, entries: Entries, sample: Arrays) -> Model:
         ModelError: The folder lacks a file, holds no encoder, its weights do not fit, or it refuses the batch.
         MissingExtraError: transformers is not installed.
     """
-    folder = tidied(entries.folder / config.path)
+    folder = checkpoint_folder(entries.folder, config.path)
     check_folder(folder, where=str(folder))
     if find_spec("transformers") is None:
         raise MissingExtraError("`source: hf` needs transformers, not installed here", hint="pip install 'edgeglm[hf]'")
@@ -40,6 +40,29 @@ def load_encoder(config: HfModel, entries: Entries, sample: Arrays) -> Model:
     pooling = config.pooling if config.task == "embedding" else None
     encoder = build_encoder(folder, pooling=pooling, normalise=config.normalise, where=str(folder))
     return build_python_model(encoder, None, sample, where=_KEY)
+
+
+def checkpoint_folder(base: Path, path: str) -> Path:
+    """Return the folder that `model.path` names.
+
+    Args:
+        base: The recipe's folder.
+        path: Relative to it, or ``package:name/folder`` of an installed package, of which no code is run.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+    """
+    if not path.startswith(PACKAGE):
+        return tidied(base / path)
+    name, _, below = path.removeprefix(PACKAGE).partition("/")
+    found = find_spec(name) if name.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise MissingExtraError(
+            f"the package `{name}`, whose folder `{below}` holds the model, is not installed here",
+            where=_KEY,
+            hint=f"pip install {name.replace('_', '-')}",
+        )
+    return Path(next(iter(found.submodule_search_locations))) / below
 
 
 def check_folder(folder: Path, *, where: str) -> dict[str, Any]:

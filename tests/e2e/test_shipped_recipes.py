@@ -19,6 +19,7 @@ SHORT: dict[str, list[str]] = {
     "digits-dscnn": ["steps[1].distill.epochs=3"],
     "tabular-mlp": ["steps[1].distill.epochs=5"],
     "tabular-tabnet": [],
+    "vibration-lstm": ["steps[1].distill.epochs=1"],
 }
 UNHURRIED = "budget.min_speedup=0.01"  # a busy machine is no fault of the recipe
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgeglm.data import ArraySplit
-from edgeglm.errors import ModelError, UserError
+from edgeglm.errors import MissingExtraError, ModelError, UserError
 from edgeglm.model import Model
 from edgeglm.nn.inference import predict
 from edgeglm.sources import HfModel
@@ -48,6 +48,26 @@ def test_tokens_that_are_no_padding_are_pooled(tmp_path: Path, pooling: str) -> 
             hidden = network(input_ids=torch.tensor(ids[None, :count])).last_hidden_state[0]
         wanted.append({"mean": hidden.mean(0), "cls": hidden[0], "max": hidden.amax(0)}[pooling].numpy())
     np.testing.assert_allclose(answer(model), np.stack(wanted), atol=2e-6)
+
+
+def test_a_folder_may_lie_in_an_installed_package_of_which_no_code_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site" / "my_encoder").mkdir(parents=True)
+    (tmp_path / "site" / "my_encoder" / "__init__.py").write_text("raise RuntimeError('imported')")
+    save_tiny(tmp_path / "site" / "my_encoder" / "model")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    source = HfModel(path="package:my_encoder/model", task="embedding")
+    model = source.load(Entries(tmp_path), SAMPLE)
+    assert isinstance(model, Model)
+    assert len(source.fingerprint(Entries(tmp_path))) == 64
+
+
+@pytest.mark.parametrize("path", ["package:not_there/model", "package:../model", "package:json.decoder/model"])
+def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it(tmp_path: Path, path: str) -> None:
+    with pytest.raises(MissingExtraError, match="is not installed here") as caught:
+        HfModel(path=path, task="embedding").load(Entries(tmp_path), SAMPLE)
+    assert "pip install" in caught.value.problems[0].hint
 
 
 def test_normalised_embeddings_have_length_one_and_differ_from_row_to_row(tmp_path: Path) -> None:
