@@ -17,9 +17,10 @@ from edgeglm.host import cpu_features
 from edgeglm.report.types import SliceResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from edgeglm.build import File
     from edgeglm.data import Arrays, Split
     from edgeglm.model import Model
     from edgeglm.project import Project
@@ -44,11 +45,19 @@ class Evaluator:
 
         return self._predict(key, lambda split: predict(model, split, batch=TORCH_BATCH, threads=self.project.threads))
 
-    def predict_file(self, path: Path, *, file_format: str, sha256: str) -> dict[str, Arrays]:
+    def predict_file(
+        self,
+        path: Path,
+        *,
+        file_format: str,
+        sha256: str,
+        splits: Mapping[str, Split] | None = None,
+        **parts: Any,
+    ) -> dict[str, Arrays]:
         """Return split -> outputs of a file in its runtime, as many rows at a time as will be served."""
         # INT8 kernels round differently from processor to processor
-        parts = {"cpu_features": cpu_features(), "batch": self.project.recipe.serve.batch}
-        return self._predict(sha256, lambda split: self.answers(path, file_format, split), **parts)
+        parts |= {"cpu_features": cpu_features(), "batch": self.project.recipe.serve.batch}
+        return self._predict(sha256, lambda split: self.answers(path, file_format, split), splits, **parts)
 
     def answers(self, path: Path, file_format: str, split: Split) -> Arrays:
         """Return what a file answers on one split, whichever, in batches as served; nothing is kept."""
@@ -62,6 +71,14 @@ class Evaluator:
             batch=self.project.recipe.serve.batch,
             threads=self.project.threads,
         )
+
+    def predict_changed(self, file: File, split: Split, **parts: Any) -> Arrays:
+        """Return the outputs of a file on changed samples of the split that decides; ``parts`` say how they changed."""
+        built = file.built
+        outputs = self.predict_file(
+            built.path, file_format=built.format, sha256=file.digest, splits={"changed": split}, **parts
+        )
+        return outputs["changed"]
 
     def results(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, SplitResult]:
         """Return split -> result, paired with the baseline unless this is it."""
@@ -116,11 +133,14 @@ class Evaluator:
             "splits": {name: results[name] for name in others},
         }
 
-    def _predict(self, key: str, run: Callable[[Split], Arrays], **parts: Any) -> dict[str, Arrays]:
-        """Return the outputs of every evaluation split, from the cache where they are."""
+    def _predict(
+        self, key: str, run: Callable[[Split], Arrays], splits: Mapping[str, Split] | None = None, **parts: Any
+    ) -> dict[str, Arrays]:
+        """Return the outputs of every evaluation split (or of those given), from the cache where they are."""
         project = self.project
         found: dict[str, Arrays] = {}
-        for name in project.data.eval_splits:
+        data = project.data
+        for name, split in (splits or {name: data.splits[name] for name in data.eval_splits}).items():
             entry_key = make_key(
                 model=key,
                 data=project.data.sha256,
@@ -132,10 +152,10 @@ class Evaluator:
             with self.cache.entry("predictions", entry_key) as entry:
                 outputs = _stored(entry)
                 if outputs is None:
-                    outputs = run(project.data.splits[name])
+                    outputs = run(split)
                     content = save({key: np.ascontiguousarray(value) for key, value in outputs.items()})
                     write_bytes(entry.folder / OUTPUTS, content)
-                    entry.finish(OUTPUTS, samples=len(project.data.splits[name]))
+                    entry.finish(OUTPUTS, samples=len(split))
                 found[name] = outputs
         return found
 

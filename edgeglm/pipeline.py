@@ -28,6 +28,7 @@ from edgeglm.preflight import preflight
 from edgeglm.project import open_project
 from edgeglm.recipe import dump_recipe, resolved
 from edgeglm.report.types import Report
+from edgeglm.robustness import Robustness
 from edgeglm.sides import MadeArtifact, artifact_side, baseline_side, measure_files, step_side
 from edgeglm.step_runs import StepRun, run_steps
 
@@ -84,6 +85,7 @@ def run_recipe(
             reference.built.path, file_format=reference.built.format, sha256=reference.digest
         )
         doubts = doubt_original(project, evaluator, log)
+        robustness = Robustness.of(project, evaluator, log)
 
         steps = run_steps(project, cache, log)
         final, key = (steps[-1].model, steps[-1].key) if steps else (project.original, project.key)
@@ -107,6 +109,7 @@ def run_recipe(
         ]
         settled = settle(project, artifacts, sides, baseline=baseline, host=host, cache=cache)
         sides, samples = with_changes(project, evaluator.baseline, settled.artifacts, settled.sides)
+        baseline, sides = robustness.added(reference, baseline, settled.artifacts, sides, log)
         recipe_text = dump_recipe(project.recipe)
         report = Report(
             name=project.recipe.name,

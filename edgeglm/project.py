@@ -22,6 +22,7 @@ from edgeglm.model import Model, ModelFile
 from edgeglm.needed_splits import require_splits
 from edgeglm.plugins import tag
 from edgeglm.schemes import GROUP as SCHEME_GROUP
+from edgeglm.shifts import OwnShift
 from edgeglm.slices import column_slices, with_entry_slices
 from edgeglm.sources import DATA_GROUP, MODEL_GROUP, GivenData, GivenModel, PythonData, PythonModel
 from edgeglm.sources.entry import Entries
@@ -259,6 +260,10 @@ def _import_entries(loaded: LoadedRecipe, entries: Entries, *, own_model: bool, 
     named = [recipe.model.entry] if own_model and isinstance(recipe.model, PythonModel) else []
     named += [recipe.data.entry] if own_data and isinstance(recipe.data, PythonData) else []
     named += [recipe.task.entry] if isinstance(recipe.task, OwnMetric) else []
+    for index, shift in enumerate(recipe.robustness):
+        if isinstance(shift, OwnShift):
+            entries.resolve(shift.function, key=f"robustness[{index}].entry")
+            named.append(shift.function)
     for index, step in enumerate(recipe.steps):
         for field, entry in step_entries(step):
             entries.resolve(entry, key=f"steps[{index}].{step_name(step)}.{field}")

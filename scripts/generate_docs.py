@@ -19,6 +19,7 @@ from edgeglm.recipe.schema import default_of, own, schema_text
 from edgeglm.recipe.source_comments import doc_line, field_comments
 from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Search, Serve
 from edgeglm.recipe.wording import describe_range, describe_type
+from edgeglm.shifts import SHIFTS
 from edgeglm.sources import (
     CsvData,
     GivenData,
@@ -46,6 +47,7 @@ SECTIONS: dict[str, str] = {  # keys of the recipe whose values have a section o
     "postprocess": "postprocess",
     "provenance": "provenance",
     "steps": "steps",
+    "robustness": "robustness",
     "serve": "serve",
     "golden": "golden",
     "budget": "budget",
@@ -128,6 +130,11 @@ def reference() -> str:
         " it made.\n"
     )
     parts += [_section(name, cls) for name, cls in own(step_types()).items()]
+    parts.append(
+        "## robustness\n\nA list; each item is `- name: {settings}`. The samples of the split that decides are changed,"
+        " one change at a time; see [Tasks](tasks.md#robustness).\n"
+    )
+    parts += [_section(_tag(cls), cls) for cls in SHIFTS]
     parts += [_section("artifacts", ArtifactConfig, level=2), _section("quantize", Quantize)]
     parts.append(_section("search", Search))
     note = "A list; each item is `- name: {settings}`, or `- name` where every setting has a default."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgeglm.plugins import tag
 from edgeglm.recipe.scalars import resolve
 from edgeglm.steps import step_name
 
@@ -23,6 +24,7 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as plain data in the form of a recipe file, every default spelt out."""
     plain: dict[str, Any] = msgspec.to_builtins(recipe, str_keys=True)
     plain["steps"] = [{step_name(step): _without_tag(step)} for step in recipe.steps]
+    plain["robustness"] = [{tag(shift): _without_tag(shift)} for shift in recipe.robustness]
     for place in ("preprocess", "postprocess"):
         plain[place] = [{step.op: step.settings} for step in getattr(recipe, place)]
     plain["artifacts"] = [_artifact(artifact) for artifact in recipe.artifacts]

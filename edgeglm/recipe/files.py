@@ -15,6 +15,7 @@ from edgeglm.files import tidied
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
 from edgeglm.recipe.wording import ENTRY_PATTERN
+from edgeglm.shifts import OwnShift
 from edgeglm.sources import (
     CsvData,
     GivenData,
@@ -81,6 +82,10 @@ def file_problems(loaded: LoadedRecipe) -> list[Problem]:
         if re.search(ENTRY_PATTERN, name):
             given = dict.fromkeys(("inputs", "targets", "split"), "")
             found.append(entry_problem(name, loaded, f"slices[{index}]", given=given))
+    for index, shift in enumerate(recipe.robustness):
+        if isinstance(shift, OwnShift):
+            given = dict.fromkeys(("inputs", "generator"), "")
+            found.append(entry_problem(shift.function, loaded, f"robustness[{index}].entry.function", given=given))
     if isinstance(recipe.task, OwnMetric):
         given = dict.fromkeys(("outputs", "targets", "labels"), "")
         found.append(entry_problem(recipe.task.entry, loaded, "task.entry", given=given))

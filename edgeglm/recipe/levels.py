@@ -20,6 +20,7 @@ from edgeglm.recipe.types import (
     Serve,
 )
 from edgeglm.schemes import scheme_types
+from edgeglm.shifts import shift_types
 from edgeglm.sources.npz import Fractions
 from edgeglm.steps import step_types
 
@@ -57,6 +58,8 @@ def _all_levels() -> Iterator[tuple[str, type[Any]]]:
             yield f"under `{_TAG_OWNERS[base.__name__]}`, with `{cls.__struct_config__.tag_field}: {tag}`", cls
     for scheme, cls in scheme_types().items():
         yield f"under `quantize` of an artifact, with `scheme: {scheme}`", cls
+    for shift, kind in shift_types().items():
+        yield f"in the change `{shift}`", kind
     for step, cls in step_types().items():
         yield f"in the step `{step}`", cls
 

@@ -17,6 +17,7 @@ from edgeglm.recipe.short import SHORT_LISTS
 from edgeglm.recipe.source_comments import doc_line, field_comments
 from edgeglm.recipe.types import TAGGED, ProcessStep, Quantize, Recipe
 from edgeglm.schemes import SchemeConfig
+from edgeglm.shifts import ShiftConfig, shift_types
 from edgeglm.steps import StepConfig, step_types
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def _type(kind: types.Type, definitions: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kind, types.StructType):
         if kind.cls is StepConfig:
             return _named(own(step_types()), definitions)
+        if kind.cls is ShiftConfig:
+            return _named(dict(shift_types()), definitions)
         if kind.cls is SchemeConfig:
             return _reference(_info(Quantize), definitions)  # ours share one struct
         if kind.cls in TAGGED:
@@ -158,6 +161,9 @@ def _named(table: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
     for name, cls in table.items():
         kind = _info(cls)
         properties[name] = _reference(kind, definitions, tagged=False)
+        if (shorthand := getattr(cls, "shorthand", None)) is not None:
+            short = next(field.type for field in kind.fields if field.name == shorthand)
+            properties[name] = {"anyOf": [properties[name], _type(short, definitions)]}
         if not any(field.required for field in kind.fields):
             bare.append(name)
             properties[name] = {"anyOf": [properties[name], {"type": "null"}]}

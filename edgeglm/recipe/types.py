@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from edgeglm.plugins import tag
 from edgeglm.schemes import SchemeConfig
+from edgeglm.shifts import ShiftConfig
 from edgeglm.sources import DataSource, ModelSource, data_types, model_types
 from edgeglm.steps import StepConfig
 from edgeglm.tasks import TaskConfig, task_types
@@ -154,6 +155,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     steps: list[StepConfig] = []  # done to the network, in this order
     slices: list[str] = []  # parts of the evaluation data: a column, or a function `path.py:function` of the samples
     serve: Serve = Serve()  # how the board will call the model
+    robustness: list[ShiftConfig] = []  # changes of evaluation samples, under which the metric is measured again
     golden: Golden = Golden()  # samples that travel with the artifacts
     budget: Budget = Budget()  # what the result may cost
     on_violation: Literal["fail", "best-effort"] = "fail"  # fail: the result goes to rejected/; both exit 3

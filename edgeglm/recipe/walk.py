@@ -33,6 +33,7 @@ from edgeglm.recipe.wording import (
     walkable,
 )
 from edgeglm.schemes import SchemeConfig, scheme_types
+from edgeglm.shifts import ShiftConfig, shift_types
 from edgeglm.steps import StepConfig, step_types
 
 
@@ -65,6 +66,8 @@ class Walker(Faults):
     def _read(self, node: Node, kind: types.Type, key: str) -> Any:
         if isinstance(kind, types.StructType) and kind.cls is StepConfig:
             return self._step(node, key)
+        if isinstance(kind, types.StructType) and kind.cls is ShiftConfig:
+            return self._named(node, key, dict(shift_types()), what="change")
         if isinstance(kind, types.StructType) and kind.cls is ProcessStep:
             return self._operation(node, key)
         if isinstance(kind, types.StructType) and kind.cls in TAGGED and isinstance(node, Mapping):
@@ -314,6 +317,9 @@ class Walker(Faults):
             settings = Mapping({}, node.line, overridden=node.overridden)
         inner = join(key, name)
         kind = _struct_type(known[name])
+        shorthand = getattr(known[name], "shorthand", None)
+        if shorthand is not None and isinstance(settings, Scalar):
+            settings = Mapping({shorthand: settings}, node.line, overridden=node.overridden)
         if not isinstance(settings, Mapping):
             message = f"expected {describe_type(kind)}, found {found(settings)}"
             hint = f"write `- {name}: {settings_form(kind, settings)}`"

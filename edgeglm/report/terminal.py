@@ -70,6 +70,7 @@ def render_summary(report: Report, folder: Path | None = None) -> RenderableType
         _table(report),
         *_splits(report),
         *_slices(report),
+        *_robustness(report),
         Text(""),
         Text(clean(host_note(report)), style="dim"),
     ]
@@ -179,6 +180,27 @@ def _slices(report: Report) -> list[RenderableType]:
         table.add_row(Text(clean(after.name + where)), str(after.n), *values, _change(after.drop, best.metric))
     more = len(rows) - _SLICES_SHOWN
     return [Text(""), table, *([Text(f"and {more} more slices in report.json", style="dim")] if more > 0 else [])]
+
+
+def _robustness(report: Report) -> list[RenderableType]:
+    """Return a table of the best artifact's metric on changed samples, where the recipe asks for that."""
+    best = best_artifact(report)
+    if best is None or not best.robustness:
+        return []
+    metric = metric_of(report)
+    before = {result.name: result for result in report.baseline.robustness}
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column(f"{artifact_name(best)} under", overflow="fold")
+    change = "change, pt [95 %]" if as_percent(metric) else "change [95 %]"
+    for heading in ("n", "baseline", clean(metric), change):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in best.robustness:
+        values = [
+            MISSING if one is None else format_metric(metric, one.metric.value)
+            for one in (before.get(result.name), result)
+        ]
+        table.add_row(Text(clean(result.name)), f"{result.metric.n:,}", *values, _change(result.drop, result.metric))
+    return [Text(""), table]
 
 
 def _paired(before: list[SliceResult], after: list[SliceResult]) -> list[tuple[SliceResult, SliceResult]]:

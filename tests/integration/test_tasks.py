@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from edgeglm_agent.processing import Postprocess
+from rich.console import Console
 from torch import nn
 
 from edgeglm import compress
 from edgeglm.cache import Cache
-from edgeglm.errors import EntryError
+from edgeglm.errors import EntryError, RecipeError
 from edgeglm.report.json import decode_report
+from edgeglm.report.terminal import render_summary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -306,3 +309,43 @@ def test_a_metric_that_cannot_judge_is_the_users_fault_at_its_line(
         run_beside(tmp_path, METRIC, adder(), SUMS, task=task, **OWN)
     assert raised.value.code == code
     assert says in str(raised.value.problems[0])
+
+
+def test_the_metric_is_measured_again_on_changed_samples_for_every_file(tmp_path: Path) -> None:
+    code = "def dim(inputs, generator):\n    return inputs * generator.uniform(0.5, 0.9)\n"
+    inputs, targets = sums(400, 5)
+    labels = (targets[:, 0] < targets[:, 1]).astype(int)
+    data = {"train": (sums(64, 1)[0], None), "calibration": (sums(64, 2)[0], None), "eval": (inputs, labels)}
+    changes = [{"noise": {"std": 1.0}}, {"blur": {"sigma": 3.0, "axes": [0]}}, {"entry": "./own.py:dim"}]
+    keys: dict[str, Any] = {"task": {"kind": "classification"}, "robustness": changes}
+    result = run_beside(tmp_path, code, adder(), data, **keys)
+    report = result.report
+    assert report.baseline.metric is not None
+    names = ["noise std=1", "blur sigma=3 axes=[0]", "entry ./own.py:dim"]
+    (side,) = report.artifacts
+    for found in (report.baseline, side):
+        assert [one.name for one in found.robustness] == names
+        assert {one.metric.n for one in found.robustness} == {400}
+    noisy, blurred, dimmed = report.baseline.robustness
+    assert noisy.unchanged == report.baseline.metric.value > 0.99
+    assert (noisy.metric.value < 0.85, blurred.metric.value < 0.9) == (True, True)
+    assert dimmed.metric.value > 0.99  # half of both sums is as large as the other half
+    assert noisy.drop is None
+    for before, after in zip(report.baseline.robustness, side.robustness, strict=True):
+        assert after.drop is not None
+        assert after.drop.value == pytest.approx(before.metric.value - after.metric.value)
+    again = run_beside(tmp_path, code, adder(), data, **keys).report
+    assert again.artifacts[0].robustness == side.robustness
+    decoded = decode_report((tmp_path / "out" / "report.json").read_bytes(), where="")
+    assert decoded.baseline.robustness == report.baseline.robustness
+    shown = Console(width=120, record=True, file=StringIO())
+    shown.print(render_summary(report))
+    assert "under" in (text := shown.export_text())
+    assert all(name in text for name in names)
+
+
+def test_a_change_that_does_not_suit_the_inputs_is_refused_before_anything_long(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"task": {"kind": "regression"}, "robustness": [{"blur": {"sigma": 1.0}}]}
+    with pytest.raises(RecipeError, match="is no image") as raised:
+        run(tmp_path, adder(), SUMS, steps=[{"finetune": {"epochs": 10000}}], **keys)
+    assert raised.value.problems[0].where == "robustness[0].blur"

@@ -471,6 +471,7 @@ postprocess: [softmax, {top-k: {k: 2}}, labels]
 steps:
   - prune: {channel_ratio: 0.1, iterations: 3}
   - distill: {epochs: 12, learning_rate: 1e-30, clip_norm: null}
+robustness: [{noise: {std: 0.1}}, {blur: {sigma: 2, axes: [-1]}}, {entry: ./shifts.py:fog}]
 budget: {metric_drop: 0.01, size_mb: 1e+22}
 threads: 2
 """
