@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import ModelError, UserError
-from edgeglm.scaffold import fill, recipe_name, tflite_line
+from edgeglm.scaffold import fill, recipe_name
 from edgeglm.scaffold.architecture import (
     Architecture,
     image_channels,
@@ -94,7 +94,7 @@ def own_files(
             "preprocess": _preprocess(photos, found),
             "target": target,
             "steps": "" if found.file_format else _STEPS,
-            "artifacts": _artifacts(found.file_format),
+            "artifacts": _ARTIFACTS,
         },
     )
     return {name: files[name] for name in sorted(files, key=lambda name: (name != "recipe.yaml", name))}, to_do
@@ -108,11 +108,9 @@ steps:
 """
 
 
-def _artifacts(file_format: str | None) -> str:
-    lines = [] if file_format == "tflite" else ["  - {format: onnx, quantize: static-int8}"]
-    if file_format != "onnx":
-        lines.append(tflite_line() if lines else "  - {format: tflite, quantize: static-int8}")
-    return "\n".join(["artifacts:", *lines])
+_ARTIFACTS = """# auto: the best file of each format that can be made here. Or a list of them:
+#   - {format: onnx, quantize: static-int8}   # suits CNNs; dynamic-int8 suits transformers
+artifacts: auto"""
 
 
 def _relative(path: Path, directory: Path) -> str:

@@ -541,7 +541,7 @@ def test_an_onnx_file_gives_a_recipe_without_steps_in_its_own_size() -> None:
     init(Path("mine"), model=Path("m.onnx"), images=photos(Path("photos")))
     loaded = valid(Path("mine"))
     recipe = loaded.recipe
-    assert (recipe.model.path, recipe.steps, [a.format for a in recipe.artifacts]) == ("../m.onnx", [], ["onnx"])
+    assert (recipe.model.path, recipe.steps, [a.format for a in recipe.artifacts]) == ("../m.onnx", [], ["auto"])
     assert recipe.preprocess[0].settings["height"] == 24
     assert opened(loaded)[1].evaluation.rows(np.arange(1))["input"].shape == (1, 3, 24, 24)
 
