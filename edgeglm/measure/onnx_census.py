@@ -227,8 +227,10 @@ def _node_macs(node: onnx.NodeProto, shapes: dict[str, _Shape]) -> int:
     if node.op_type == "MatMulNBits":
         return math.prod(shape(node.output[0])) * _integers(node)["K"]
     if node.op_type in _RECURRENT:
-        steps, batch = shape(node.input[0])[:2]  # (T, B, features)
-        return steps * batch * (math.prod(shape(node.input[1])) + math.prod(shape(node.input[2])))
+        values = shape(node.input[0])  # (T, B, features)
+        if len(values) != 3:  # behind an If whose branches differ, no rank is inferred
+            raise _UnknownShapeError
+        return values[0] * values[1] * (math.prod(shape(node.input[1])) + math.prod(shape(node.input[2])))
     return 0
 
 
