@@ -54,6 +54,33 @@ def test_a_model_and_data_given_as_objects_are_compressed_and_left_as_they_were(
     assert net.training
 
 
+def test_the_report_says_where_bytes_and_time_are_and_shows_answers_that_changed(tmp_path: Path) -> None:
+    made = [{"format": "onnx", "quantize": scheme} for scheme in ("none", "weight-only-int4")]
+    recipe = RECIPE | {"artifacts": made, "golden": {"source": "eval"}}
+    cache = Cache(tmp_path / "cache")
+    report = compress(recipe, model=network(), data=DATA, output=tmp_path / "out", cache=cache).report
+    for side in (report.baseline, *report.artifacts):
+        assert sum(sum(row.dtypes.values()) for row in side.layer_bytes) <= (side.size_bytes or 0)
+        assert {row.layer for row in side.layer_bytes} >= {"0", "4"}  # the two layers with weights
+        assert any("Conv" in row.operator for row in side.operator_ms)
+    trained = report.artifacts[0]  # against the untrained original: many answers changed, most for the better
+    assert trained.changed_count is not None
+    assert 12 <= trained.changed_count <= 200
+    assert len(trained.changed) == 12
+    assert all(change.before != change.after for change in trained.changed)
+    assert set(report.samples) == {str(change.row) for side in report.artifacts for change in side.changed}
+    assert all(sample.kind == "image" and sample.image.startswith("data:image/") for sample in report.samples.values())
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "<img " in page
+    private = recipe | {"golden": {"source": "synthetic"}}
+    hidden = compress(private, model=network(), data=DATA, output=tmp_path / "private", cache=cache).report
+    assert hidden.samples == {}
+    assert all(side.changed == [] for side in hidden.artifacts)
+    page = (tmp_path / "private" / "report.html").read_text("utf-8")
+    assert "<img " not in page
+    assert "No samples are shown" in page
+
+
 def test_other_weights_of_the_same_network_are_another_run(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     compress(RECIPE, model=network(), data=DATA, output=tmp_path / "a", cache=cache)
