@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Bar, axis_text, bar_chart, figure
 from edgeglm.report.figures import drop_text, format_bytes, format_metric, format_ms, significant
-from edgeglm.report.findings import artifact_name, best_artifact, budget_limits, front_of, metric_of, state_of, why_best
+from edgeglm.report.findings import (
+    artifact_name,
+    best_artifact,
+    budget_limits,
+    front_of,
+    metric_of,
+    state_of,
+    why_best,
+    why_not,
+)
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.scatter import Axis, Point, scatter_chart, shape_mark
 from edgeglm.report.typesetting import chip, prose, row, scrolling, small, table, typeset
@@ -142,7 +151,9 @@ def _candidates(report: Report) -> Markup:
         if not front[id(side)]:
             by = next((f"{n}" for n, s in enumerate(report.artifacts, 1) if s.path == side.dominated_by), "")
             marks.append(element("span", f"beaten by {by}" if by else "beaten", class_="chip"))
-        standing = join(element("span", *marks, class_="chips"), small(prose(side.reason)) if side.reason else None)
+        told = [f"tried because: {side.reason}"] if side.reason else []
+        told += [] if side.chosen else [f"not taken because: {why_not(report, side)}"]
+        standing = join(element("span", *marks, class_="chips"), *(small(prose(text)) for text in told))
         title = f"{number}. {artifact_name(side)}"
         rows.append(_candidate_row(report, side, head, title, standing, f"file-{number}"))
     caption = "Every candidate, the best first"

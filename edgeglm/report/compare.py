@@ -17,7 +17,7 @@ from rich.text import Text
 
 from edgeglm.errors import UserError
 from edgeglm.report.figures import MISSING, format_bytes, format_metric, format_points, format_ratio
-from edgeglm.report.findings import artifact_name, by_class, written_artifacts
+from edgeglm.report.findings import artifact_name, by_class, slices_of, written_artifacts
 from edgeglm.report.markup import clean
 from edgeglm.report.types import COUNTED
 
@@ -51,12 +51,23 @@ class ClassChange(msgspec.Struct, frozen=True, kw_only=True):
     after: float
 
 
+class PartChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The metric on a part of the data, or on disturbed data, in both reports."""
+
+    name: str  # `in light=night`, `under noise std=0.1`
+    metric: str
+    before: float
+    after: float
+    loss: float  # in the bad direction
+
+
 class ArtifactChange(msgspec.Struct, frozen=True, kw_only=True):
     """One artifact found in both reports."""
 
     name: str
     metrics: list[MetricChange]
     classes: list[ClassChange]  # those that changed, greatest loss first
+    parts: list[PartChange] = []  # slices and disturbances that changed, greatest loss first
     size_bytes: tuple[int | None, int | None]
     speedup: tuple[float | None, float | None]  # each against its own run's baseline
 
@@ -149,6 +160,7 @@ def _change(a: ArtifactSide, b: ArtifactSide, threshold: float) -> ArtifactChang
         name=artifact_name(a),
         metrics=[metric for metric in metrics if metric is not None],
         classes=classes,
+        parts=_part_changes(a, b),
         size_bytes=(a.size_bytes, b.size_bytes),
         speedup=(a.speedup, b.speedup),
     )
@@ -184,6 +196,24 @@ def _class_changes(split: str, a: list[ClassResult], b: list[ClassResult]) -> li
         if old.n >= COUNTED and new.n >= COUNTED and old.value is not None and new.value is not None
         if old.value != new.value
     ]
+
+
+def _part_changes(a: ArtifactSide, b: ArtifactSide) -> list[PartChange]:
+    """Return slices of enough samples and disturbances whose metric differs."""
+    metric = b.metric
+    if metric is None:
+        return []
+    before = {f"in {one.name}": one.value for one in slices_of(a) if one.n >= COUNTED}
+    before |= {f"under {one.name}": one.metric.value for one in a.robustness}
+    after = {f"in {one.name}": one.value for one in slices_of(b) if one.n >= COUNTED}
+    after |= {f"under {one.name}": one.metric.value for one in b.robustness}
+    sign = 1 if metric.higher_is_better else -1
+    found = [
+        PartChange(name=name, metric=metric.name, before=old, after=new, loss=sign * (old - new))
+        for name, old in before.items()
+        if old is not None and (new := after.get(name)) is not None and old != new
+    ]
+    return sorted(found, key=lambda part: -part.loss)
 
 
 def _reason(name: str, metric: MetricChange, threshold: float) -> str:
@@ -241,4 +271,13 @@ def _table(found: ArtifactChange) -> Table:
         )
     if len(found.classes) > _CLASSES_SHOWN:
         table.add_row(f"{len(found.classes) - _CLASSES_SHOWN} more classes changed", "", "", "")
+    for part in found.parts[:_CLASSES_SHOWN]:
+        table.add_row(
+            Text(clean(f"{part.metric} {part.name}")),
+            format_metric(part.metric, part.before),
+            format_metric(part.metric, part.after),
+            format_points(part.metric, part.after - part.before),
+        )
+    if len(found.parts) > _CLASSES_SHOWN:
+        table.add_row(f"{len(found.parts) - _CLASSES_SHOWN} more slices and disturbances changed", "", "", "")
     return table

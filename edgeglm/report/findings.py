@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from edgeglm.boards import BOARDS
 from edgeglm.preference import why_first
 from edgeglm.report.figures import format_interval, format_metric, format_ms, format_ratio
@@ -13,7 +15,7 @@ from edgeglm.report.figures import format_interval, format_metric, format_ms, fo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.report.types import ArtifactSide, ClassResult, Report, Side, StepSide
+    from edgeglm.report.types import ArtifactSide, ClassResult, Report, Side, SliceResult, StepSide
 
 State = Literal["met", "missed", "undecided", "none"]
 
@@ -198,6 +200,14 @@ def by_class(results: Sequence[ClassResult]) -> dict[tuple[str, int], ClassResul
     return found
 
 
+def slices_of(side: Side) -> list[SliceResult]:
+    """Return the slices of every split, those of further splits under `camera=a on night`."""
+    found = list(side.slices)
+    for split, result in side.splits.items():
+        found += [msgspec.structs.replace(one, name=f"{one.name} on {split}") for one in result.slices]
+    return found
+
+
 def artifact_name(artifact: ArtifactSide) -> str:
     """Return `ONNX static-int8`, `TFLite float32`; `mixed` says that a scan left layers in float."""
     family = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO"}.get(artifact.format, artifact.format)
@@ -219,23 +229,21 @@ def left_in_float(artifact: ArtifactSide) -> str:
 
 def passed_over(report: Report) -> list[str]:
     """Return a sentence for each candidate of `auto` that is no part of the result or was not made, and why."""
-    best = best_artifact(report)
-    found = []
-    for artifact in report.artifacts:
-        if artifact.chosen or best is None:
-            continue
-        missed = [v.key.removeprefix("budget.") for v in report.budget.passed_over if v.artifact == artifact.path]
-        open_ = [v.key for v in report.budget.passed_over_undecided if v.artifact == artifact.path]
-        if missed:
-            why = f"misses {', '.join(missed)}"
-        elif artifact.parity is not None and not artifact.parity.passed:
-            why = "its answers are not the network's"
-        elif artifact.dominated_by:
-            why = f"{artifact.dominated_by} is no worse in anything and better in something"
-        else:
-            why = f"undecided by {len(open_)} lines" if open_ else "slower, or behind by the rule for this board"
-        found.append(f"{artifact_name(artifact)}: {why}")
+    found = [f"{artifact_name(side)}: {why_not(report, side)}" for side in report.artifacts if not side.chosen]
     return [*found, *(f"{s.format} {s.scheme}".rstrip() + f" was not made: {s.reason}" for s in report.skipped)]
+
+
+def why_not(report: Report, artifact: ArtifactSide) -> str:
+    """Return why a candidate of `auto` is no part of the result."""
+    missed = [v.key.removeprefix("budget.") for v in report.budget.passed_over if v.artifact == artifact.path]
+    if missed:
+        return f"misses {', '.join(missed)}"
+    if artifact.parity is not None and not artifact.parity.passed:
+        return "its answers are not the network's"
+    if artifact.dominated_by:
+        return f"{artifact.dominated_by} is no worse in anything and better in something"
+    open_ = [v.key for v in report.budget.passed_over_undecided if v.artifact == artifact.path]
+    return f"undecided by {len(open_)} lines" if open_ else "slower, or behind by the rule for this board"
 
 
 def step_name(step: StepSide) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Dot, figure, interval_chart
 from edgeglm.report.figures import as_percent, change_of, drop_text, format_metric, format_points, significant
-from edgeglm.report.findings import artifact_name, metric_of, written_artifacts
+from edgeglm.report.findings import artifact_name, metric_of, slices_of, written_artifacts
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.tables import distinct_names
 from edgeglm.report.types import COUNTED
@@ -20,7 +20,7 @@ _SHOWN = 16  # slices of a chart, the worst
 
 def slice_section(report: Report) -> Child:
     """Return a chart of the change by slice for each artifact, and a table; nothing where no slice is named."""
-    before = report.baseline.slices
+    before = slices_of(report.baseline)
     if not before:
         return None
     charts = [_chart(number, side) for number, side in enumerate(written_artifacts(report))]
@@ -59,7 +59,7 @@ def robustness_section(report: Report) -> Child:
 
 def _chart(number: int, side: ArtifactSide) -> Markup | None:
     metric = side.metric
-    judged = [found for found in side.slices if found.drop is not None and found.value is not None]
+    judged = [found for found in slices_of(side) if found.drop is not None and found.value is not None]
     if metric is None or not judged:
         return None
     judged.sort(key=lambda found: (found.n < COUNTED, -(found.drop.value if found.drop else 0.0)))
@@ -92,13 +92,13 @@ def _dot(found: SliceResult, metric: Metric) -> Dot:
 def _slice_table(report: Report) -> Markup:
     names, name = distinct_names(report), metric_of(report)
     rows: list[Markup] = []
-    for before in report.baseline.slices:
+    for before in slices_of(report.baseline):
         cells: list[tuple[str, Child]] = [
             ("Samples", f"{before.n:,}"),
             ("Baseline", typeset(format_metric(name, before.value))),
         ]
         for label, side in zip(names, written_artifacts(report), strict=True):
-            after = next((found for found in side.slices if found.name == before.name), None)
+            after = next((found for found in slices_of(side) if found.name == before.name), None)
             known = after is not None and after.value is not None and side.metric is not None
             cells.append((label, _value(after.value, after.drop, side.metric) if known and after else typeset("-")))
         rows.append(row(element("bdi", before.name), cells, class_="few" if before.n < COUNTED else None))

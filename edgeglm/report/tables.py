@@ -21,6 +21,7 @@ from edgeglm.report.findings import (
     best_artifact,
     best_word,
     budget_limits,
+    left_in_float,
     metric_of,
     notes_on,
     speedup_range,
@@ -74,7 +75,7 @@ def artifact_table(report: Report) -> Markup:
             ),
         )
         rows.append(row(head, _cells(columns, report, artifact), id_=f"file-{number}" if numbered else None))
-        notes = notes_on(report, artifact)
+        notes = [*filter(None, [left_in_float(artifact)]), *notes_on(report, artifact)]
         if notes:
             listed = element("ul", *(element("li", prose(note)) for note in notes))
             cell = element("td", listed, colspan=len(columns) + 1, role="cell")

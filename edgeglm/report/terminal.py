@@ -31,6 +31,7 @@ from edgeglm.report.findings import (
     metric_of,
     notes_on,
     passed_over,
+    slices_of,
     speedup_range,
     state_of,
     step_name,
@@ -163,21 +164,18 @@ def _slices(report: Report) -> list[RenderableType]:
     best = best_artifact(report)
     if best is None:
         return []
-    rows = [("", before, after) for before, after in _paired(report.baseline.slices, best.slices)]
-    for split, result in report.baseline.splits.items():
-        there = best.splits[split].slices if split in best.splits else []
-        rows += [(f" on {split}", *pair) for pair in _paired(result.slices, there)]
+    rows = _paired(slices_of(report.baseline), slices_of(best))
     if not rows:
         return []
-    rows.sort(key=lambda row: 0.0 if row[2].drop is None else -row[2].drop.value)
+    rows.sort(key=lambda row: 0.0 if row[1].drop is None else -row[1].drop.value)
     metric = metric_of(report)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column(f"{artifact_name(best)} in", overflow="fold")
     for heading in ("n", "baseline", clean(metric), "change, pt [95 %]" if as_percent(metric) else "change [95 %]"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for where, before, after in rows[:_SLICES_SHOWN]:
+    for before, after in rows[:_SLICES_SHOWN]:
         values = [MISSING if one.value is None else format_metric(metric, one.value) for one in (before, after)]
-        table.add_row(Text(clean(after.name + where)), str(after.n), *values, _change(after.drop, best.metric))
+        table.add_row(Text(clean(after.name)), str(after.n), *values, _change(after.drop, best.metric))
     more = len(rows) - _SLICES_SHOWN
     return [Text(""), table, *([Text(f"and {more} more slices in report.json", style="dim")] if more > 0 else [])]
 

@@ -9,7 +9,18 @@ from rich.console import Console
 
 from edgeglm.errors import UserError
 from edgeglm.report.compare import Comparison, compare, render_comparison
-from edgeglm.report.types import ArtifactSide, BudgetResult, ClassResult, Host, Metric, Report, Side, SplitResult
+from edgeglm.report.types import (
+    ArtifactSide,
+    BudgetResult,
+    ClassResult,
+    Host,
+    Metric,
+    Report,
+    RobustnessResult,
+    Side,
+    SliceResult,
+    SplitResult,
+)
 from tests.support.reports import HOST, accuracy, bare_report, cifar_report, digits_report, hostile_report
 
 
@@ -159,3 +170,21 @@ def test_reports_with_nothing_measured_compare_without_a_fault() -> None:
     assert "nothing to compare" in shown(compare(empty, empty, 0.01))
     shown(compare(hostile_report(), hostile_report(), 0.01))
     shown(compare(digits_report(), cifar_report(), 0.01))
+
+
+def test_slices_and_disturbances_that_changed_are_told_greatest_loss_first() -> None:
+    def made(day: float, night: float, noisy: int) -> Report:
+        slices = [
+            SliceResult(name=name, n=n, value=value) for name, n, value in (("day", 90, day), ("night", 90, night))
+        ]
+        slices.append(SliceResult(name="fog", n=3, value=night))  # too few to tell
+        noise = RobustnessResult(name="noise std=0.1", metric=accuracy(noisy, 1000), unchanged=0.95)
+        return report(artifact(950, slices=slices, robustness=[noise]))
+
+    found = compare(made(0.95, 0.94, 900), made(0.96, 0.80, 880), 0.1)
+    (changed,) = found.artifacts
+    assert [part.name for part in changed.parts] == ["in night", "under noise std=0.1", "in day"]
+    assert not found.worse  # they inform; the metric of a split decides
+    text = shown(found)
+    assert "accuracy in night 94.0 % 80.0 % -14.0 pt" in text
+    assert "accuracy under noise std=0.1 90.0 % 88.0 % -2.0 pt" in text

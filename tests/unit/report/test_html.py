@@ -267,7 +267,9 @@ def test_candidates_are_plotted_with_links_to_their_rows_and_only_those_written_
     assert kinds.count("point chosen") == kinds.count("point dominated") == 2
     text = re.sub(r"\s+", " ", page.text)
     assert "4. ONNX dynamic-int8 474 kB 9.62" in text
-    assert "not written missed beaten by 1 dynamic-int8 is quick to make" in text
+    assert "not written missed beaten by 1 tried because: dynamic-int8 is quick to make" in text
+    assert "not taken because: misses host_latency_p95_ms" in text
+    assert "1 of 3 layers stay in float, where static-int8 costs most: fc" in text
     assert "1 candidate not made OpenVINO static-int8: edgeglm[openvino] is not installed" in text
     assert "fc 0.31 kept in float" in text
     assert text.count("model.none.onnx") == 0
