@@ -28,6 +28,7 @@ class Board:
     # would compute each one in float; TensorRT reads a Relu between Quantize and Dequantize alone.
     integer_relu: bool = False
     note: str = ""
+    sparse_runtime: str = ""  # what gains by 2:4 sparsity there, and when; empty: nothing
 
 
 # the oldest that load whatever is written here; tests run every scheme in these very versions
@@ -36,6 +37,11 @@ LEAST_RUNTIMES = {
     "tflite": Runtime("litert", "2.1.0"),
     "openvino": Runtime("openvino", "2025.0.0"),
 }
+
+_SPARSE_TENSORRT = (
+    "its CPU does not skip them; its GPU does (Ampere and later), in a TensorRT engine of your own that is built with "
+    "sparse weights (`trtexec --sparsity=enable`)"
+)
 
 BOARDS: dict[str, Board] = {
     board.name: board
@@ -71,6 +77,7 @@ BOARDS: dict[str, Board] = {
             8192,
             "int8",
             note="TensorRT refuses zero points: activations are symmetric",
+            sparse_runtime=_SPARSE_TENSORRT,
         ),
         Board(
             "jetson-jp7",
@@ -84,6 +91,7 @@ BOARDS: dict[str, Board] = {
             65536,
             "int8",
             note="TensorRT refuses zero points: activations are symmetric",
+            sparse_runtime=_SPARSE_TENSORRT,
         ),
         Board("x86-64", "x86_64", "Linux", "1.31.1", "2.3.0", 20, 10, 2, 8192, "uint8"),
     )

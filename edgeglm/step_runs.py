@@ -64,6 +64,7 @@ def make_context(
         original=cast("Model", project.original),
         data=project.data,
         task=project.recipe.task,
+        target=project.recipe.target,
         seed=project.recipe.seed,
         threads=project.threads,
         device=project.device,

@@ -11,7 +11,8 @@ The indexes of one edit all count the channels as they were before that edit. A 
 ``hidden`` of a recurrent layer, or an axis of a parameter that stands alone. ``counts``, where an edit has it, lists
 attributes and the share of them that is left (``["encoder.0.attention", "num_heads", 3, 4]``: three of four),
 ``scaled`` layers and the number that they are multiplied by. The other edits are
-``unpack-attention``, which lists layers (``edgeglm.nn.attention``), and ``drop-layers`` (``edgeglm.nn.blocks``).
+``unpack-attention``, which lists layers (``edgeglm.nn.attention``), ``drop-layers`` (``edgeglm.nn.blocks``),
+and ``sparsify``, which lists layers whose zeros stay zero (``edgeglm.nn.sparsity``).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def replay(original: Model, edits: Iterable[Edit]) -> Model:
 
 def apply_edit(module: nn.Module, edit: Edit) -> None:
     """Change the network in place as one edit says."""
-    kinds = {"prune": _prune, "unpack-attention": _unpack, "drop-layers": leave_out}
+    kinds = {"prune": _prune, "unpack-attention": _unpack, "drop-layers": leave_out, "sparsify": _require_layers}
     kind = edit.get("edit")
     if kind not in kinds:
         raise ValueError(f"unknown edit {kind!r}")
@@ -96,6 +97,12 @@ def _prune(module: nn.Module, edit: Edit) -> None:
         if not isinstance(value, int) or value * kept % units:
             raise ValueError(f"`{attribute}` of `{name}` is {value}: {kept} of {units} parts of it are no whole number")
         setattr(owner, attribute, value * kept // units)
+
+
+def _require_layers(module: nn.Module, edit: Edit) -> None:
+    """Look for the layers: which of their weights are zero, the weights themselves say."""
+    for name in edit["layers"]:
+        module.get_submodule(name)
 
 
 def _unpack(module: nn.Module, edit: Edit) -> None:

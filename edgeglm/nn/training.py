@@ -32,6 +32,7 @@ from edgeglm.nn.layout import arranged, best_layout
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.objectives import Classes, Weights, make_objective
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
+from edgeglm.nn.sparsity import HeldZeros
 from edgeglm.nn.teacher import Teacher
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def train(
             pairs = pairs_of(hidden, student, guide.module, probe, where=ctx.key)
             match = around.enter_context(HiddenMatch(student, guide.module, pairs, probe, where=ctx.key))
         learning = nn.ModuleList([student] if match is None else [student, match.maps])
-        optimizer = make_optimizer(learning, config)
+        optimizer, zeros = make_optimizer(learning, config), HeldZeros(student, model.edits)
         key = _run_key(model, config, ctx, precision=precision, teacher=teacher, temperature=temperature, alpha=alpha)
         best, best_weights, first_step = Best(), full_state(student), 0
         if (saved := read_checkpoint(checkpoint, key)) is not None:
@@ -160,6 +161,7 @@ def train(
                 if config.clip_norm is not None:
                     nn.utils.clip_grad_norm_(learning.parameters(), config.clip_norm)
                 optimizer.step()
+                zeros.restore()
 
                 ends_epoch = step == (epoch + 1) * per_epoch - 1
                 if ends_epoch or device.type == "cpu" or step % _CUDA_CHECK_STEPS == 0:

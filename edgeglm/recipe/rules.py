@@ -11,7 +11,7 @@ from edgeglm.recipe.scheme_rules import check_scheme
 from edgeglm.recipe.types import ArtifactConfig
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
 from edgeglm.sources import ModelSource
-from edgeglm.steps import step_name
+from edgeglm.steps import Prune, Sparsify, step_name
 from edgeglm.steps._training import TrainingConfig
 from edgeglm.tasks import TaskConfig
 
@@ -30,6 +30,7 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     _labels(walker)
     _shares(walker)
     _processing(walker)
+    _sparse_last(walker, steps)
     for key, value in list(walker.built.items()):
         augment = value.augment if isinstance(value, TrainingConfig) else None
         if augment is not None and re.search(ENTRY_PATTERN, augment) is None:
@@ -39,6 +40,22 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
             )
         if isinstance(value, ArtifactConfig):
             check_scheme(walker, key, value)
+
+
+def _sparse_last(walker: Walker, steps: int) -> None:
+    """Channels that go afterwards would tear fours apart, and train back what is zero."""
+    sparse = None
+    for index in range(steps):
+        step = walker.built.get(f"steps[{index}]")
+        if isinstance(step, Prune) and sparse is not None:
+            walker.report(
+                f"steps[{index}]",
+                f"`prune` after `sparsify` (steps[{sparse}]) breaks its pattern",
+                "put `prune` before `sparsify`",
+                code=_CONFLICT,
+            )
+        if isinstance(step, Sparsify):
+            sparse = index
 
 
 def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:

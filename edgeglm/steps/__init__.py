@@ -14,9 +14,10 @@ from edgeglm.steps.distill import Distill
 from edgeglm.steps.drop_layers import DropLayers
 from edgeglm.steps.finetune import Finetune
 from edgeglm.steps.prune import Prune
+from edgeglm.steps.sparsify import Sparsify
 
 GROUP = "edgeglm.steps"
-STEPS: tuple[type[StepConfig], ...] = (Prune, DropLayers, Distill, Finetune)
+STEPS: tuple[type[StepConfig], ...] = (Prune, DropLayers, Sparsify, Distill, Finetune)
 
 
 @cache
@@ -39,6 +40,7 @@ __all__ = [
     "Finetune",
     "Progress",
     "Prune",
+    "Sparsify",
     "StepConfig",
     "step_name",
     "step_types",

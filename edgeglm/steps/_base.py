@@ -40,6 +40,7 @@ class Context:
     progress: Progress
     checkpoint: Path | None  # where a step keeps what it needs to go on after a kill; None: nowhere
     key: str  # "steps[1].distill", for errors
+    target: str = "x86-64"  # the board, by its name in a recipe
     dry_run: bool = False  # preflight: one batch, one optimizer step, then return
     notes: list[str] = field(default_factory=list)  # a step appends what the report should say
     warnings: list[str] = field(default_factory=list)  # and what nobody may overlook

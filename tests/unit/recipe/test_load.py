@@ -119,6 +119,13 @@ sed: 3
             "path.py:function",
         ),
         (
+            "steps: [{sparsify: {pattern: 2:4}}, {prune: {channel_ratio: 0.5}}]",
+            "steps[1]",
+            "recipe-conflict",
+            "breaks its pattern",
+            "put `prune` before",
+        ),
+        (
             "steps: [{prune: {channel_ratio: 0.5, macs_ratio: 0.5}}]",
             "steps[0].prune.macs_ratio",
             "recipe-conflict",

@@ -13,7 +13,7 @@ from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.macs import count_params
 from edgeglm.schemes import SchemeConfig, scheme_types
 from edgeglm.sources import DataSource, ModelSource, data_types, model_types
-from edgeglm.steps import Distill, DropLayers, Finetune, Prune, StepConfig, step_name, step_types
+from edgeglm.steps import Distill, DropLayers, Finetune, Prune, Sparsify, StepConfig, step_name, step_types
 from edgeglm.steps._training import TrainingConfig
 from edgeglm.tasks import TaskConfig, task_types
 from tests.support.nets import Plain, make_context, make_model
@@ -68,7 +68,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_our_steps_are_known_by_the_name_a_recipe_writes(installed: Any) -> None:
     installed()
-    assert list(step_types()) == ["prune", "drop-layers", "distill", "finetune"]
+    assert list(step_types()) == ["prune", "drop-layers", "sparsify", "distill", "finetune"]
     assert step_types()["drop-layers"] is DropLayers
     assert step_name(Prune(channel_ratio=0.5)) == step_name(Prune) == "prune"
 
@@ -126,6 +126,7 @@ def test_our_engines_are_known_by_their_formats(installed: Any) -> None:
     [
         Prune(macs_ratio=0.5, ignore=["re:.*head"]),
         Distill(epochs=3),
+        Sparsify(pattern="unstructured", ratio=0.5),
         DropLayers(keep=3, ignore=["re:.*0"]),
         Finetune(epochs=3, optimizer="sgd", augment="a.py:b"),
     ],
