@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,7 +12,6 @@ from torch.nn import functional as F
 from edgeglm.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 Pooling = Literal["mean", "cls", "max"]
@@ -101,23 +99,22 @@ def build_encoder(folder: Path, *, pooling: Pooling | None, normalise: bool, whe
     import transformers
     from transformers.models.auto import modeling_auto
 
-    with _quiet(transformers):
-        config = _config(transformers, modeling_auto, folder, where)
-        auto: Any = transformers.AutoModel if pooling else transformers.AutoModelForSequenceClassification
-        try:
-            backbone, loading = auto.from_pretrained(
-                folder,
-                config=config,
-                attn_implementation=ATTENTION,
-                dtype=torch.float32,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are told apart below, by name
-            )
-        except Exception as error:  # the folder's content: whatever transformers makes of it
-            raise _unloadable(error, where) from error
+    config = _config(transformers, modeling_auto, folder, where)
+    auto: Any = transformers.AutoModel if pooling else transformers.AutoModelForSequenceClassification
+    try:
+        backbone, loading = auto.from_pretrained(
+            folder,
+            config=config,
+            attn_implementation=ATTENTION,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told apart below, by name
+        )
+    except Exception as error:  # the folder's content: whatever transformers makes of it
+        raise _unloadable(error, where) from error
     missing = sorted(name for name in loading["missing_keys"] if not _unused(name, pooling))
     mismatched = sorted(str(entry[0]) for entry in loading["mismatched_keys"])
     if missing or mismatched:
@@ -204,18 +201,3 @@ def _unloadable(error: Exception, where: str) -> ModelError:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep progress bars and reports of transformers off the terminal; what matters in them is looked at here."""
-    logging = transformers.utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -34,11 +34,13 @@ def load_encoder(config: HfModel, entries: Entries, sample: Arrays) -> Model:
     check_folder(folder, where=str(folder))
     if find_spec("transformers") is None:
         raise MissingExtraError("`source: hf` needs transformers, not installed here", hint="pip install 'edgeglm[hf]'")
+    from edgeglm.artifacts.quiet import silenced
     from edgeglm.nn.encoders import build_encoder
     from edgeglm.nn.loading import build_python_model
 
     pooling = config.pooling if config.task == "embedding" else None
-    encoder = build_encoder(folder, pooling=pooling, normalise=config.normalise, where=str(folder))
+    with silenced():  # transformers shows progress and reports, and warns of packages that it does without
+        encoder = build_encoder(folder, pooling=pooling, normalise=config.normalise, where=str(folder))
     return build_python_model(encoder, None, sample, where=_KEY)
 
 
