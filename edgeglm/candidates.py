@@ -42,7 +42,7 @@ _SCHEMES: dict[str, dict[str, tuple[str, ...]]] = {
     "recurrent": {
         "onnx": ("dynamic-int8", "none"),
         "tflite": ("dynamic-int8", "static-int8", "fp16", "none"),
-        "openvino": ("weight-only-int8", "none"),
+        "openvino": ("static-int8", "none"),  # OpenVINO computes recurrent cells in float, whatever their weights are
     },
     "dense": {
         "onnx": ("dynamic-int8", "static-int8", "none"),
@@ -64,7 +64,7 @@ _FAST: dict[str, dict[str, tuple[str, ...]]] = {
             "openvino none",
             "tflite none",
         ),
-        "recurrent": ("onnx dynamic-int8", "tflite dynamic-int8", "openvino weight-only-int8", "onnx none"),
+        "recurrent": ("onnx dynamic-int8", "tflite dynamic-int8", "openvino none", "onnx none"),
         "dense": ("tflite static-int8", "tflite dynamic-int8", "openvino static-int8", "onnx static-int8"),
     },
     "rpi": {
@@ -225,7 +225,7 @@ def _schemes(
                 yield scheme, "convolutions and products both count in this network"
     if "fp16" not in listed and file_format == "onnx" and (small or board.name.startswith("jetson")):
         yield "fp16", "halves the file" + ("; TensorRT computes in float16" if board.name.startswith("jetson") else "")
-    if "weight-only-int4" in known and file_format != "openvino" and (small or traits.table_share > _LARGE_TABLES):
+    if "weight-only-int4" in known and (small or traits.table_share > _LARGE_TABLES):
         yield "weight-only-int4", "tables are much of the file" if traits.table_share > _LARGE_TABLES else "smallest"
 
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from edgeglm.accuracy_control import HeldOut, control_accuracy
 from edgeglm.budget import judge
 from edgeglm.errors import EdgeglmError, StorageError
 from edgeglm.formats import file_name
 from edgeglm.preference import faults
-from edgeglm.report.types import ArtifactSide, LayerLoss, Side, Skipped
-from edgeglm.sensitivity import FORMATS, Scored, Trials, rungs, scan_candidate
+from edgeglm.recipe.types import Quantize
+from edgeglm.report.types import ArtifactSide, Side, Skipped
+from edgeglm.sensitivity import FORMATS, Trials, layer_losses, rungs, scan_candidate
 from edgeglm.sides import MadeArtifact, parity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgeglm.build import Builder, File
     from edgeglm.candidates import Candidate, Proposal
     from edgeglm.data import Arrays, Split
@@ -66,8 +66,30 @@ class Maker:
         made: list[MadeArtifact] = []
         for where in dict.fromkeys(candidate.where for candidate in proposal.candidates):
             group = [candidate for candidate in proposal.candidates if candidate.where == where]
-            made += self._searched(group) if group[0].is_auto else [self._made(group[0], where)]
+            made += self._searched(group) if group[0].is_auto else [self._named(group[0])]
         return made
+
+    def _named(self, candidate: Candidate) -> MadeArtifact:
+        made = self._made(candidate, candidate.where)
+        quantization = candidate.config.quantization
+        limit = self.project.recipe.budget.metric_drop
+        if not isinstance(quantization, Quantize) or not quantization.accuracy_control or limit is None:
+            return made
+        source = self.builder.source(self.final, self.key, candidate.config.format)
+        held_out = HeldOut(
+            self.evaluator,
+            self.builder.baseline(),
+            calibration=quantization.calibration_samples,
+            where=candidate.where,
+        )
+        return control_accuracy(
+            made,
+            limit=limit,
+            held_out=held_out,
+            scan=lambda: scan_candidate(Trials(self.evaluator, source, candidate), self.log),
+            make=lambda changed: self._made(changed, candidate.where, variant=MIXED),
+            log=self.log,
+        )
 
     def _searched(self, group: list[Candidate]) -> list[MadeArtifact]:
         made: list[MadeArtifact] = []
@@ -146,7 +168,7 @@ class Maker:
             if self._proves_loss(left):
                 continue
             made = self._made(left, f"{candidate.where}: {rung} of {len(scored)} parts in float,", variant=MIXED)
-            last = replace(made, sensitivity=_layer_losses(scored, rung))
+            last = replace(made, sensitivity=layer_losses(scored, rung))
             if self._is_good(last):
                 break
         if last is None:
@@ -206,10 +228,3 @@ class Maker:
 
     def _answers(self, file: File, split: Split) -> Arrays:
         return self.evaluator.answers(file.built.path, file.built.format, split)
-
-
-def _layer_losses(scored: Sequence[Scored], kept: int) -> list[LayerLoss]:
-    return [
-        LayerLoss(layers=[group.layer for group in part.groups], loss=part.loss, kept=index < kept)
-        for index, part in enumerate(scored)
-    ]

@@ -22,6 +22,7 @@ from edgeglm.errors import ExportError
 from edgeglm.formats import file_name
 from edgeglm.host import cpu_features
 from edgeglm.recipe.types import Quantize
+from edgeglm.report.types import LayerLoss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from edgeglm.log import Log
 
 WORST = 1e6  # the loss of answers that are not finite, or of a group that cannot be quantized
-FORMATS = ("onnx", "tflite")  # whose operators can be left in float one by one
+FORMATS = ("onnx", "tflite", "openvino")  # whose operators can be left in float one by one
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,14 @@ def rungs(count: int) -> Iterator[int]:
     """Yield how many of ``count`` groups are left in float, step by step: 1, 2, 3, 4, 6, 8, 12, ... below ``count``."""
     steps = (base * 2**power for power in range(20) for base in (2, 3))
     yield from (rung for rung in (1, *steps) if rung < count)
+
+
+def layer_losses(scored: Sequence[Scored], kept: int) -> list[LayerLoss]:
+    """Return what a report says of a scan of which the first ``kept`` parts were left in float."""
+    return [
+        LayerLoss(layers=[group.layer for group in part.groups], loss=part.loss, kept=index < kept)
+        for index, part in enumerate(scored)
+    ]
 
 
 def _neighbours(groups: Sequence[Group], count: int) -> list[tuple[Group, ...]]:

@@ -37,12 +37,15 @@ def groups_of(path: Path, file_format: str, *, board: Board) -> list[Group]:
 
     Args:
         path: The file.
-        file_format: onnx or tflite.
+        file_format: onnx, tflite or openvino.
         board: An ONNX file is looked at as it will be quantized for this board.
 
     Raises:
         ExportError: The file cannot be read.
     """
+    if file_format == "openvino":
+        found = _grouped(_openvino(path))
+        return [Group(group.layer, tuple(key for key in group.operators if not _unnamed(key))) for group in found]
     return _grouped(_tflite(path) if file_format == "tflite" else _onnx(path, board))
 
 
@@ -111,3 +114,23 @@ def _tflite(path: Path) -> list[_Operator]:
         named = tuple(layers[key]) if ours else (key.partition(";")[0],)
         found.append(_Operator(key, named, key in weighted, names(operator.inputs), names(operator.outputs)))
     return found
+
+
+def _openvino(path: Path) -> list[_Operator]:
+    from edgeglm.artifacts.openvino_ir import NAME, node_name
+    from edgeglm.measure.openvino_census import OpenVinoGraph
+
+    graph = OpenVinoGraph(path)
+    weighted = graph.weighted()
+    ours = graph.name == NAME
+    return [
+        _Operator(name, (name.partition("/")[0] if ours else node_name(name),), name in weighted, read, (number,))
+        for number, name, read in graph.operators()
+    ]
+
+
+def _unnamed(key: str) -> bool:
+    """Return whether OpenVINO made an operator by itself, so that no name stands for it in every file."""
+    from edgeglm.artifacts.openvino_ir import is_numbered
+
+    return is_numbered(key.removeprefix(OPERATOR))

@@ -100,11 +100,16 @@ def layers_of(model: Any) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for operator in model.get_ordered_ops():
         name = operator.get_friendly_name()
-        if operator.get_type_name() in ("Constant", "Parameter", "Result") or _NUMBERED.fullmatch(name):
+        if operator.get_type_name() in ("Constant", "Parameter", "Result") or is_numbered(name):
             continue
         head, slash, _ = name.partition("/")
         found[name] = ([head] if slash and head else []) if ours else [node_name(name)]
     return found
+
+
+def is_numbered(operator: str) -> bool:
+    """Return whether an operator has no name but its number."""
+    return _NUMBERED.fullmatch(operator) is not None
 
 
 def node_name(operator: str) -> str:

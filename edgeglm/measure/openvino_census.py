@@ -44,6 +44,7 @@ class OpenVinoGraph:
         root = ET.fromstring(path.read_bytes())  # noqa: S314 - expat bounds what entities may grow to
         if root.tag != "net" or root.find("layers/layer") is None:
             raise ValueError("it holds no graph")
+        self._name = root.get("name", "")
         self._bodies = [_Body(root)]
         self._bodies += [_Body(inner) for kind in ("body", "then_body", "else_body") for inner in root.iter(kind)]
 
@@ -89,6 +90,18 @@ class OpenVinoGraph:
                     found[body.names[layer]] = body.data[source]["element_type"]
         return found
 
+    def operators(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """Return id, name and the ids of what it reads, of every operator of the outer graph, in its order."""
+        main = self._bodies[0]
+        kinds = main.kinds.items()
+        found = [layer for layer, kind in kinds if kind not in ("Const", "Parameter", "Result")]
+        return [(layer, main.names[layer], main.sources(layer)) for layer in found]
+
+    @property
+    def name(self) -> str:
+        """What the graph is called."""
+        return self._name
+
 
 class _UnknownShapeError(Exception):
     """A shape that a count needs is free."""
@@ -128,6 +141,11 @@ class _Body:
         """Return the layer and port that an input is connected with; None: it has no such input."""
         ports = self._ports[layer]
         return self._read.get((layer, ports[position])) if position < len(ports) else None
+
+    def sources(self, layer: str) -> tuple[str, ...]:
+        """Return the layers that one reads."""
+        ends = (self.source(layer, position) for position in range(len(self._ports[layer])))
+        return tuple(end[0] for end in ends if end is not None)
 
     def shape_of(self, end: tuple[str, str]) -> _Shape:
         """Return the shape of an output. Raises: _UnknownShapeError."""

@@ -17,14 +17,15 @@ _CONFLICT = "recipe-conflict"
 
 def check_scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
     """What a scheme takes is its own: ours layers to leave alone, those of packages only some formats."""
-    if f"{key}.search" in walker.lines and not artifact.is_auto:
+    scheme = artifact.quantization
+    controlled = isinstance(scheme, Quantize) and scheme.accuracy_control
+    if f"{key}.search" in walker.lines and not artifact.is_auto and not controlled:
         walker.report(
             f"{key}.search",
-            "nothing is searched for: neither format nor scheme is `auto`",
+            "nothing is searched for: neither format nor scheme is `auto`, and `accuracy_control` is off",
             "remove it, or write `quantize: auto`",
             code=_CONFLICT,
         )
-    scheme = artifact.quantization
     if artifact.format == "openvino":
         _openvino(walker, key, artifact.scheme, scheme.layers if isinstance(scheme, Quantize) else [])
     if isinstance(scheme, Quantize):
@@ -73,9 +74,23 @@ def _quantization(walker: Walker, key: str, quantization: Quantize, made: str) -
             "write a scheme that quantizes, and `scheme: none` for the layers that stay in float",
             code=_CONFLICT,
         )
+    if quantization.accuracy_control:
+        _control(walker, f"{key}.accuracy_control", quantization.scheme)
     for index, rule in enumerate(quantization.layers):
         _pattern(walker, f"{key}.layers[{index}].match", rule.match)
         _block_size(walker, f"{key}.layers[{index}].block_size", rule, made)
+
+
+def _control(walker: Walker, key: str, scheme: str) -> None:
+    """Accuracy control has layers to choose from, and a limit."""
+    if scheme == "auto":
+        walker.report(key, "`auto` leaves sensitive layers in float by itself", "remove it", code=_CONFLICT)
+    elif scheme in ("none", "fp16"):
+        message = f"`scheme: {scheme}` quantizes no layer that could be left in float"
+        walker.report(key, message, "remove it, or write a scheme that quantizes", code=_CONFLICT)
+    elif walker.built.get("budget.metric_drop") is None:
+        message = "there is no limit to keep: `budget.metric_drop` is not given"
+        walker.report(key, message, "write `budget: {metric_drop: 0.01}`, or what may be lost", code=_CONFLICT)
 
 
 def _block_size(walker: Walker, key: str, settings: Quantize | LayerRule, made: str) -> None:

@@ -46,6 +46,7 @@ class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
     ignore: list[str] = []  # layer names, or "re:" patterns, that stay in float
     block_size: BlockSize | None = None  # weights that share a scale, of weight-only schemes; null: 32, ONNX INT8 64
     layers: list[LayerRule] = []  # layers with a scheme of their own; where several match, the last one counts
+    accuracy_control: bool = False  # leave in float the layers that cost more than `budget.metric_drop`
 
     @property
     def schemes(self) -> frozenset[str]:
@@ -64,7 +65,7 @@ class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far `auto` looks; of no meaning elsewhere."""
+    """How far `auto`, and `accuracy_control`, look; of no meaning elsewhere."""
 
     trials: Annotated[int, Meta(ge=0, le=1000)] = 32  # groups of layers quantized alone, where a scheme loses too much
     samples: Annotated[int, Meta(ge=1)] = 64  # calibration samples of each such trial
@@ -76,7 +77,7 @@ class ArtifactConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     format: Literal["onnx", "tflite", "openvino", "auto"]  # tflite: LiteRT; openvino: x86-64 alone; auto: all that go
     quantize: Scheme | SchemeConfig = "none"  # a scheme, or its settings; with `format: auto` the default is auto
-    search: Search = Search()  # how far `auto` looks
+    search: Search = Search()  # how far `auto`, and `accuracy_control`, look
 
     @property
     def is_auto(self) -> bool:

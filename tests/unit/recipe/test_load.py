@@ -224,6 +224,20 @@ def test_what_openvino_does_not_have_is_refused_where_it_stands(quantize: str, p
     assert problem.where.endswith(f"artifacts[0].{place}")
 
 
+@pytest.mark.parametrize(
+    ("quantize", "budget", "says"),
+    [
+        ("{scheme: static-int8, accuracy_control: true}", "", "there is no limit to keep"),
+        ("{scheme: fp16, accuracy_control: true}", "budget: {metric_drop: 0.1}", "quantizes no layer"),
+        ("{scheme: auto, accuracy_control: true}", "budget: {metric_drop: 0.1}", "by itself"),
+    ],
+)
+def test_accuracy_control_has_layers_to_choose_from_and_a_limit(quantize: str, budget: str, says: str) -> None:
+    problem = fault(MINIMAL.replace("format: onnx", f"format: onnx, quantize: {quantize}") + budget)
+    assert (problem.code, says in problem.message) == ("recipe-conflict", True)
+    assert problem.where.endswith("artifacts[0].quantize.accuracy_control")
+
+
 def test_rules_between_keys_hold_beside_other_faults() -> None:
     text = (
         MINIMAL.replace("format: onnx", "format: onnx, quantize: stattic") + "  - {format: tflite}\n" * 2 + "sed: 1\n"

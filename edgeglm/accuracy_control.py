@@ -1,0 +1,145 @@
+"""`accuracy_control`: leave in float what costs more than the budget, judged on samples held out for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from edgeglm.cache import make_key
+from edgeglm.errors import DataError
+from edgeglm.host import cpu_features
+from edgeglm.sensitivity import layer_losses, rungs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edgeglm.build import File
+    from edgeglm.candidates import Candidate
+    from edgeglm.evaluation import Evaluator
+    from edgeglm.log import Log
+    from edgeglm.sensitivity import Scored
+    from edgeglm.sides import MadeArtifact
+
+LEAST = 30  # samples to judge by
+MOST = 1000
+
+
+class HeldOut:
+    """The calibration samples behind those that ranges are measured on, and what a file loses on them.
+
+    The evaluation data is never looked at: it is to judge the result.
+
+    Args:
+        evaluator: Runs and judges files.
+        baseline: The original's file: what is lost is lost against it.
+        calibration: How many samples ranges are measured on.
+        where: The artifact, for errors.
+
+    Raises:
+        DataError: There are too few such samples (``control-samples``).
+    """
+
+    def __init__(self, evaluator: Evaluator, baseline: File, *, calibration: int, where: str) -> None:
+        self._evaluator = evaluator
+        self._baseline = baseline
+        self._where = where
+        project = evaluator.project
+        split = project.data.splits["calibration"]
+        drawn = np.random.default_rng(project.recipe.seed).permutation(len(split))  # as those for ranges are
+        held = np.sort(drawn[calibration:][:MOST])
+        if len(held) < LEAST:
+            raise DataError(
+                f"accuracy_control needs {LEAST} samples of the calibration split that ranges are not measured on, and "
+                f"{len(held)} of {len(split)} are left",
+                where=where,
+                hint="give the split more samples, or write a smaller `calibration` beside it",
+                code="control-samples",
+            )
+        self.split = split.take(held)
+
+    def lost(self, file: File) -> float:
+        """Return what the task's metric lost on these samples against the original, in the bad direction.
+
+        Raises:
+            DataError: The split has no targets that the task could judge by.
+        """
+        project = self._evaluator.project
+        key = make_key(
+            control=file.digest,
+            baseline=self._baseline.digest,
+            data=project.data.sha256,
+            samples=len(self.split),
+            seed=project.recipe.seed,
+            task=msgspec.to_builtins(project.recipe.task),
+            postprocess=msgspec.to_builtins(project.recipe.postprocess),
+            code=project.entries.sha256(),
+            batch=project.recipe.serve.batch,
+            cpu_features=cpu_features(),
+            versions=project.versions,
+        )
+        with self._evaluator.cache.entry("sensitivity", key) as entry:
+            if entry.result is None:
+                entry.finish(loss=self._measured(file))
+            return float((entry.result or {})["loss"])
+
+    def _measured(self, file: File) -> float:
+        judge, data = self._evaluator.project.judge, self._evaluator.project.data
+        before, after = (
+            judge.prepared(self._evaluator.answers(one.built.path, one.built.format, self.split), self.split)
+            for one in (self._baseline, file)
+        )
+        try:
+            drop = judge.evaluate(after, self.split.targets, data.labels, before).drop
+        except DataError as error:
+            raise error.at(f"{self._where}.quantize.accuracy_control: the calibration split") from error
+        assert drop is not None, "a task that gives none has no `metric_drop` in its budget"
+        return drop.value
+
+
+def control_accuracy(
+    made: MadeArtifact,
+    *,
+    limit: float,
+    held_out: HeldOut,
+    scan: Callable[[], Sequence[Scored]],
+    make: Callable[[Candidate], MadeArtifact],
+    log: Log,
+) -> MadeArtifact:
+    """Return an artifact whose most sensitive layers are in float, as many as it takes.
+
+    Args:
+        made: All its layers quantized.
+        limit: What the metric may lose.
+        held_out: Judges.
+        scan: Ranks the layers; called when some must be left in float.
+        make: Makes another one, by its settings.
+        log: Told how it goes.
+
+    Returns:
+        The one given where it loses no more than the limit; else the first of a series, with ever more layers in float,
+        that does not; else, with a warning, the one that lost least.
+    """
+    samples = f"{len(held_out.split)} held-out calibration samples"
+    lost = held_out.lost(made.file)
+    log.note(f"loses {lost:.4f} on {samples}; it may lose {limit:g}")
+    if lost <= limit:
+        return made
+    least, best = lost, made
+    scored = scan()
+    for rung in rungs(len(scored)):
+        operators = [operator for part in scored[:rung] for operator in part.operators]
+        tried = replace(
+            make(made.candidate.leaving(operators, "")), name=made.name, sensitivity=layer_losses(scored, rung)
+        )
+        lost = held_out.lost(tried.file)
+        log.note(f"with {rung} of {len(scored)} parts in float it loses {lost:.4f}")
+        if lost <= limit:
+            return tried
+        if lost < least:
+            least, best = lost, tried
+    said = f"accuracy_control found no mixture that loses {limit:g} or less on {samples}: this one loses {least:.4f}"
+    built = replace(best.file.built, warnings=[*best.file.built.warnings, said])
+    return replace(best, file=replace(best.file, built=built))
