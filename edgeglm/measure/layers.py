@@ -27,6 +27,8 @@ def layer_bytes(path: Path, format: str) -> list[LayerBytes]:  # noqa: A002 - th
         found = _onnx(path)
     elif format == "tflite":
         found = _tflite(path)
+    elif format == "openvino":
+        found = _openvino(path)
     else:
         return []
     rows = sorted(found.items(), key=lambda item: (-sum(item[1].values()), item[0]))
@@ -96,4 +98,19 @@ def _tflite(path: Path) -> dict[str, dict[str, int]]:
                     continue
                 seen.add(tensor.buffer)
                 found[layer or unnamed][flatbuffer.type_name(tensor).lower()] += len(data)
+    return found
+
+
+def _openvino(path: Path) -> dict[str, dict[str, int]]:
+    """Return layer -> type -> bytes."""
+    from edgeglm.artifacts.openvino_ir import NAME, node_name
+    from edgeglm.measure.openvino_census import OpenVinoGraph
+
+    graph = OpenVinoGraph(path)
+    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for name, sizes in graph.constants_of():
+        head, slash, _ = name.partition("/")
+        layer = (head if graph.name == NAME and slash else "") or node_name(name)
+        for kind, count in sizes.items():
+            found[layer][kind] += count
     return found

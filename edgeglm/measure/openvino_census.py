@@ -97,6 +97,31 @@ class OpenVinoGraph:
         found = [layer for layer, kind in kinds if kind not in ("Const", "Parameter", "Result")]
         return [(layer, main.names[layer], main.sources(layer)) for layer in found]
 
+    def constants_of(self) -> list[tuple[str, dict[str, int]]]:
+        """Return name and type -> bytes of constants of every operator of the outer graph that reads some.
+
+        What only unpacks a weight belongs to the operator that uses it; what several use counts for the first.
+        """
+        main = self._bodies[0]
+        seen: set[str] = set()
+        found = []
+        for layer, kind in main.kinds.items():
+            if kind in ("Const", "Parameter", "Result") or main.only_unpacks(layer):
+                continue
+            sizes: dict[str, int] = {}
+            waiting = list(main.sources(layer))
+            while waiting:
+                source = waiting.pop()
+                if main.kinds[source] == "Const" and main.data[source]["offset"] not in seen:
+                    seen.add(main.data[source]["offset"])
+                    name = _TYPES.get(main.data[source]["element_type"], main.data[source]["element_type"])
+                    sizes[name] = sizes.get(name, 0) + int(main.data[source]["size"])
+                elif main.only_unpacks(source):
+                    waiting += main.sources(source)
+            if sizes:
+                found.append((main.names[layer], sizes))
+        return found
+
     @property
     def name(self) -> str:
         """What the graph is called."""
@@ -146,6 +171,10 @@ class _Body:
         """Return the layers that one reads."""
         ends = (self.source(layer, position) for position in range(len(self._ports[layer])))
         return tuple(end[0] for end in ends if end is not None)
+
+    def only_unpacks(self, layer: str) -> bool:
+        """Return whether a layer computes from constants alone."""
+        return self.kinds[layer] in _UNPACKING and self.constant_behind(layer, 0) is not None
 
     def shape_of(self, end: tuple[str, str]) -> _Shape:
         """Return the shape of an output. Raises: _UnknownShapeError."""

@@ -10,6 +10,7 @@ import pytest
 
 from edgeglm.boards import BOARDS
 from edgeglm.errors import ExportError
+from edgeglm.formats import SUFFIXES
 from edgeglm.measure.census import weight_dtypes
 from edgeglm.measure.layers import SHOWN, layer_bytes
 from edgeglm.measure.profile import operator_times
@@ -35,13 +36,14 @@ WRITERS: dict[str, Any] = {
     "onnx dynamic-int8": lambda path: write_quantized_onnx(path, scheme="dynamic-int8"),
     "tflite": write_tiny_tflite,
     "tflite static-int8": write_int8_tflite,
+    "openvino": write_tiny_openvino,
 }
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_the_bytes_of_all_layers_are_the_bytes_of_the_file(tmp_path: Path, name: str) -> None:
     kind = name.split()[0]
-    path = WRITERS[name](tmp_path / f"model.{kind}")
+    path = WRITERS[name](tmp_path / f"model{SUFFIXES[kind]}")
     rows = layer_bytes(path, kind)
     total: Counter[str] = Counter()
     for row in rows:
