@@ -97,7 +97,7 @@ def _profile_onnx(path: Path, inputs: Mapping[str, np.ndarray], runs: int, warmu
     for event in events:
         if event.get("cat") == "Node" and str(event.get("name", "")).endswith("_kernel_time"):
             times[event["args"]["op_name"], event["name"]].append(float(event["dur"]))
-    return _by_type([(kind, sum(took[warmup:]) / max(1, len(took) - warmup)) for (kind, _), took in times.items()])
+    return _by_type([(kind, took[warmup:] or took) for (kind, _), took in times.items()])
 
 
 def _profile_openvino(
@@ -117,15 +117,15 @@ def _profile_openvino(
                     times[node.node_type, node.node_name].append(node.real_time.total_seconds() * 1e6)
     except RuntimeError as error:
         raise EngineError(str(error), fault="run-failed") from error
-    return _by_type([(kind, sum(took) / runs) for (kind, _), took in times.items()])
+    return _by_type([(kind, took) for (kind, _), took in times.items()])
 
 
-def _by_type(nodes: Sequence[tuple[str, float]]) -> list[tuple[str, int, float]]:
-    """Return type, number and milliseconds, of type and microseconds a node."""
+def _by_type(nodes: Sequence[tuple[str, Sequence[float]]]) -> list[tuple[str, int, float]]:
+    """Return type, number and milliseconds, of type and microseconds of each run of a node: their median counts."""
     found: dict[str, tuple[int, float]] = {}
-    for kind, microseconds in nodes:
+    for kind, took in nodes:
         count, before = found.get(kind, (0, 0.0))
-        found[kind] = count + 1, before + microseconds / 1e3
+        found[kind] = count + 1, before + float(np.median(took)) / 1e3
     return [(kind, count, ms) for kind, (count, ms) in found.items()]
 
 

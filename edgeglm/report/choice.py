@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Bar, axis_text, bar_chart, figure
-from edgeglm.report.figures import drop_text, format_bytes, format_metric, format_ms, significant
+from edgeglm.report.figures import drop_text, format_bytes, format_metric, format_ms, metric_title, significant
 from edgeglm.report.findings import (
     artifact_name,
     best_artifact,
     budget_limits,
     front_of,
+    is_targets,
     metric_of,
     state_of,
     why_best,
@@ -52,19 +53,26 @@ def has_candidates(report: Report) -> bool:
 def _reading(report: Report) -> Markup:
     """Say how to read the plots, and why the best comes first."""
     beaten = sum(not kept for kept in front_of(report).values())
-    name = metric_of(report).replace("_", " ")
+    name = metric_title(metric_of(report))
+    better = name if _higher_is_better(report) else f"lower {name}"
     said = (
-        f"Up is better ({name}), left is cheaper; a line joins the files that no other beats in both. Each mark leads "
-        "to its row below."
+        f"Up is better ({better}), left is cheaper; a line joins the files that no other beats in both. Each mark "
+        "leads to its row below."
     )
     if beaten:
-        said += f" Hollow and grey: beaten in {name}, size and speed at once."
+        speed = "speed" if is_targets(report) else f"by the {report.target}'s rule speed"
+        said += f" Hollow and grey: beaten in {name}, size and {speed} at once."
     first = f"1, {artifact_name(report.artifacts[0])}, comes first because of this: {why_best(report)}."
     order = (
         "The order: fewest budget lines missed, then undecided; outputs that agree, no proven loss; then speed, where "
         "the target is this kind of machine, else the recipe's."
     )
     return join(element("p", said), element("p", element("b", first), " ", order, class_="quiet"))
+
+
+def _higher_is_better(report: Report) -> bool:
+    sides = (report.baseline, *report.artifacts)
+    return all(side.metric is None or side.metric.higher_is_better for side in sides)
 
 
 def _plot(report: Report, what: str) -> Markup | None:
@@ -89,7 +97,7 @@ def _plot(report: Report, what: str) -> Markup | None:
         "; ".join(point.text for point in points),
         points,
         cost=Axis("size" if what == "size" else "p50 on this host", label),
-        quality=Axis(name.replace("_", " "), lambda value: axis_text(name, value)),
+        quality=Axis(metric_title(name), lambda value: axis_text(name, value)),
         limits=(None if cost is None else cost * 1e6, quality),
         higher_is_better=metric.higher_is_better,
     )
@@ -138,7 +146,7 @@ def _key(kind: str, shape: str) -> Markup:
 def _candidates(report: Report) -> Markup:
     """Return every file in a row of its own, with what became of it."""
     name, front, best = metric_of(report), front_of(report), best_artifact(report)
-    head = ("Size", "p50, ms", name.replace("_", " ").capitalize(), "Change", "Standing")
+    head = ("Size", "p50, ms", metric_title(name, begins=True), "Change", "Standing")
     rows = [_candidate_row(report, report.baseline, head, "Baseline", None, "file-0")]
     for number, side in enumerate(report.artifacts, start=1):
         marks: list[Child] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Pair, axis_text, dumbbell_chart, figure
-from edgeglm.report.figures import format_metric, format_points
+from edgeglm.report.figures import format_metric, format_points, metric_title
 from edgeglm.report.findings import artifact_name, by_class, written_artifacts
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.tables import distinct_names
@@ -38,7 +38,7 @@ def class_section(report: Report) -> Child:
         pairs = shown[id(artifact)]
         if not pairs:
             continue
-        title = f"{_name(figure_name).capitalize()} by class, baseline to {artifact_name(artifact)}"
+        title = f"{metric_title(figure_name, begins=True)} by class, baseline to {artifact_name(artifact)}"
         spoken = "; ".join(f"{pair.label}: {pair.text}" for pair in pairs)
         chart = dumbbell_chart(
             f"classes{number}", title, spoken, pairs, low=low, label=lambda v: axis_text(figure_name, v)
@@ -66,7 +66,7 @@ def class_section(report: Report) -> Child:
         else ""
     )
     return join(
-        element("p", f"{_MEANING.get(figure_name, _name(figure_name))}, worst change first.{grey}"),
+        element("p", f"{_MEANING.get(figure_name, metric_title(figure_name))}, worst change first.{grey}"),
         legend if figures else None,
         element("div", *figures, class_="figures") if figures else None,
         element("details", element("summary", f"All {len(before)} classes as a table"), _class_table(report)),
@@ -137,7 +137,3 @@ def _interval(result: ClassResult) -> str:
     low, high = result.ci95 or (0.0, 0.0)
     ends = format_points(result.metric, 0.0 - high, unit=False), format_points(result.metric, 0.0 - low)
     return f"{ends[0]} to {ends[1]}"
-
-
-def _name(metric: str) -> str:
-    return metric.replace("_", " ")

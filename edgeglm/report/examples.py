@@ -34,7 +34,9 @@ def example_section(report: Report) -> Child:
 def _block(report: Report, side: ArtifactSide, *, is_open: bool) -> Markup:
     n = side.metric.n if side.metric is not None else 0
     count = side.changed_count or 0
-    said = f"{artifact_name(side)}: {count:,} answer{'s' * (count != 1)} of {n:,} changed"
+    counted = any(change.sure_after is not None for change in side.changed) or not count
+    what = "changed" if counted else "lie further from what they should be"
+    said = f"{artifact_name(side)}: {count:,} answer{'s' * (count != 1)} of {n:,} {what}"
     if not count:
         return element("p", f"{artifact_name(side)}: no answer of {n:,} changed." if n else said)
     cards = [_card(report.samples.get(str(change.row)), change) for change in side.changed]

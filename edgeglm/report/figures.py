@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edgeglm.report.types import Drop, Metric
 
 MISSING = "-"
+_ACRONYMS = {"rmse", "mae", "auc", "roc", "iou", "map", "f1", "r2"}
 _SHARES = ("accuracy", "recall", "precision", "f1", "top", "iou", "map", "rate")
 
 
@@ -76,6 +77,13 @@ def format_seconds(seconds: float) -> str:
 def as_percent(name: str) -> bool:
     """Tell whether a metric of this name is a share of samples, shown in percent."""
     return any(word in _SHARES for word in name.lower().replace("-", "_").split("_"))
+
+
+def metric_title(name: str, *, begins: bool = False) -> str:
+    """Return `macro recall`, `RMSE` for the name of a metric; with ``begins`` as the first word of a line."""
+    words = [word.upper() if word in _ACRONYMS else word for word in name.split("_")]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:] if begins else text
 
 
 def format_metric(name: str, value: float | None) -> str:

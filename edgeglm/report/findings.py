@@ -178,7 +178,7 @@ def why_best(report: Report) -> str:
         report.artifacts[1],
         report.budget,
         metric_judged="metric_drop" in budget_limits(report),
-        same_machine=_is_targets(report),
+        same_machine=is_targets(report),
     )
 
 
@@ -314,21 +314,21 @@ def host_note(report: Report) -> str:
     host = report.host
     whose = f"this host ({host.machine}, {host.cpu})" if host.cpu else "this host"
     batch = 1 if report.baseline.latency_ms is None else report.baseline.latency_ms.batch
-    one = "the one that will serve it" if _is_targets(report) else f"the {report.target} itself"
+    one = "the one that will serve it" if is_targets(report) else f"the {report.target} itself"
     return (
         f"Latency, speed-up and memory are those of {whose}, batch {batch}. "
         f"Another machine gives other figures: measure on {one}."
     )
 
 
-def _is_targets(report: Report) -> bool:
+def is_targets(report: Report) -> bool:
     """Return whether this host is a machine of the target's architecture."""
     board = BOARDS.get(report.target)
     return board is not None and board.arch == report.host.machine
 
 
 def _elsewhere(report: Report) -> str:
-    if report.target not in BOARDS or _is_targets(report):
+    if report.target not in BOARDS or is_targets(report):
         return ""
     return f" The {report.target} runs integers differently: measure there before you choose."
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Dot, figure, interval_chart
-from edgeglm.report.figures import as_percent, change_of, drop_text, format_metric, format_points, significant
+from edgeglm.report.figures import (
+    as_percent,
+    change_of,
+    drop_text,
+    format_metric,
+    format_points,
+    metric_title,
+    significant,
+)
 from edgeglm.report.findings import artifact_name, metric_of, slices_of, written_artifacts
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.tables import distinct_names
@@ -51,7 +59,7 @@ def robustness_section(report: Report) -> Child:
                 (label, typeset("-") if after is None else _value(after.metric.value, after.drop, after.metric))
             )
         rows.append(row(element("bdi", before.name), cells))
-    title = name.replace("_", " ").capitalize()
+    title = metric_title(name, begins=True)
     caption = f"{title} on disturbed samples, and the change against the baseline on those same samples"
     head = ("Disturbance", "Undisturbed", "Baseline", *names)
     return scrolling(caption, table(caption, head, rows, class_="cards"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Bar, Dot, axis_text, bar_chart, figure, interval_chart
-from edgeglm.report.figures import format_bytes, format_metric, format_ms
+from edgeglm.report.figures import format_bytes, format_metric, format_ms, metric_title
 from edgeglm.report.findings import artifact_name, metric_of, step_name, written_artifacts
 from edgeglm.report.markup import Child, Markup, element
 
@@ -54,7 +54,7 @@ def stage_section(report: Report) -> Child:
             f"Bar: p50, line: p95{_beyond(latency)}. Batch {_batch(report)}, 1 thread.",
         ),
         figure(
-            name.capitalize(),
+            metric_title(name, begins=True),
             metric,
             "Line: 95 % interval of each figure alone; changes are judged on the same samples, which tells more. "
             f"The axis does not start at zero{_beyond(metric)}.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeglm.report.figures import drop_text, format_bytes, format_count, format_metric, format_seconds
+from edgeglm.report.figures import drop_text, format_bytes, format_count, format_metric, format_seconds, metric_title
 from edgeglm.report.findings import step_name
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.typesetting import prose, small, typeset
@@ -43,7 +43,7 @@ def _step_card(step: StepSide, before: Side) -> Markup:
         if step.drop is not None:
             value, interval = drop_text(step.drop, step.metric)
             shown = join(shown, small(typeset(value), " against the baseline (", typeset(interval), ")"))
-        facts.append((step.metric.name.capitalize(), shown))
+        facts.append((metric_title(step.metric.name, begins=True), shown))
     took = (
         f"from the cache; took {format_seconds(step.seconds)} when it ran"
         if step.cached

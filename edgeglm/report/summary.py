@@ -11,6 +11,7 @@ from edgeglm.report.figures import (
     format_metric,
     format_ms,
     format_ratio,
+    metric_title,
 )
 from edgeglm.report.findings import (
     artifact_name,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from edgeglm.report.types import ArtifactSide, Report, Verdict
 
 _SERVING = "of a process that serves it here"
+_SAME = 1.005  # a ratio below this shows as 1.00: no gain
 _LINES = 4  # of the budget that stand at the top; more are folded
 _SIGNS = {"met": "\u2713", "missed": "\u2717", "undecided": "?", "none": "\u2013"}
 
@@ -62,25 +64,32 @@ def _sentence(report: Report, best: ArtifactSide) -> Child:
     """Say in one sentence what was made and what that changed."""
     gains: list[Child] = []
     if best.size_ratio is not None:
-        smaller = best.size_ratio > 1
+        smaller = best.size_ratio >= _SAME
         gains.append(join(typeset(format_ratio(best.size_ratio)), " smaller") if smaller else "no smaller")
     if best.speedup is not None:
-        faster = best.speedup > 1
+        faster = best.speedup >= _SAME
         gains.append(join(typeset(format_ratio(best.speedup)), " faster") if faster else "no faster")
     where = " on this host" if best.speedup is not None else ""
     made = join(element("b", artifact_name(best)), f" for {report.target}")
     said = join(made, " is ", _listed(gains), where, " than the original" if gains else "") if gains else made
     name = metric_of(report)
     if best.metric is None:
-        return join(said, f". Its {name} was not measured.")
+        return join(said, f". Its {metric_title(name)} was not measured.")
     after = typeset(format_metric(name, best.metric.value))
     if best.drop is None:
-        return join(said, f"; its {name} is ", after, ".")
+        return join(said, f"; its {metric_title(name)} is ", after, ".")
     value, interval = drop_text(best.drop, best.metric)
     low, high = change_of(best.drop, best.metric)[1]
     proof = "a change that these samples do not prove" if low <= 0 <= high else "a proven change"
     return join(
-        said, f"; its {name} is ", after, ", ", typeset(value), " (95 % interval ", typeset(interval), f"), {proof}."
+        said,
+        f"; its {metric_title(name)} is ",
+        after,
+        ", ",
+        typeset(value),
+        " (95 % interval ",
+        typeset(interval),
+        f"), {proof}.",
     )
 
 
@@ -111,7 +120,7 @@ def _size_tile(report: Report, best: ArtifactSide) -> Markup:
     if best.size_ratio is None:
         return _tile("Size", "not measured", tone="none")
     before, after = format_bytes(report.baseline.size_bytes), format_bytes(best.size_bytes)
-    word, tone = ("smaller", "good") if best.size_ratio > 1 else ("no smaller", "bad")
+    word, tone = ("smaller", "good") if best.size_ratio >= _SAME else ("no smaller", "bad")
     return _tile("Size", _figure(format_ratio(best.size_ratio), word), _change(before, after), tone=tone)
 
 
@@ -119,7 +128,7 @@ def _speed_tile(report: Report, best: ArtifactSide) -> Markup:
     if best.speedup is None or best.latency_ms is None or report.baseline.latency_ms is None:
         return _tile("Speed on this host", "not measured", tone="none")
     before, after = format_ms(report.baseline.latency_ms.p50), format_ms(best.latency_ms.p50)
-    word, tone = ("faster", "good") if best.speedup > 1 else ("no faster", "bad")
+    word, tone = ("faster", "good") if best.speedup >= _SAME else ("no faster", "bad")
     interval = speedup_range(best)
     extra = [
         join(typeset(format_ratio(ratio)), f" on {threads_text(key)}") for key, ratio in best.speedup_extra.items()
@@ -136,7 +145,7 @@ def _speed_tile(report: Report, best: ArtifactSide) -> Markup:
 
 def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
     name = metric_of(report)
-    label = name.replace("_", " ").capitalize()
+    label = metric_title(name, begins=True)
     if best.metric is None:
         return _tile(label, "not measured", tone="none")
     after = format_metric(name, best.metric.value)

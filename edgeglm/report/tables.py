@@ -13,6 +13,7 @@ from edgeglm.report.figures import (
     format_ms,
     format_points,
     format_ratio,
+    metric_title,
     significant,
 )
 from edgeglm.report.findings import (
@@ -48,7 +49,7 @@ def artifact_table(report: Report) -> Markup:
         "Latency p50 / p95, ms",
         "Speed-up",
         "Peak memory",
-        metric_name.capitalize(),
+        metric_title(metric_name, begins=True),
         "Change",
         "Agreement",
         "Weights",
@@ -155,7 +156,7 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
             weights = join(weights, small(f"activations {artifact.activation_type}"))
     metric = _metric_cell(side.metric, None, interval=True)
     extra = [
-        small(f"{name.replace('_', ' ')} ", typeset(format_metric(name, value)))
+        small(f"{metric_title(name)} ", typeset(format_metric(name, value)))
         for name, value in side.metrics_extra.items()
     ]
     values = (
