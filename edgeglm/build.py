@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgeglm.artifacts.built import Built
+from edgeglm.artifacts.built import ONE_ROW, Built, Calls
 from edgeglm.cache import Cache, Entry, make_key
 from edgeglm.errors import ExportError
 from edgeglm.files import sha256_file
@@ -74,17 +74,23 @@ class Builder:
         self.project = project
         self.cache = cache
 
-    def float_file(self, model: Model, key: str, file_format: str) -> File:
-        """Return the network as a stripped FP32 file. Raises: ExportError."""
+    def float_file(self, model: Model, key: str, file_format: str, calls: Calls = ONE_ROW) -> File:
+        """Return the network as a stripped FP32 file that can be called so. Raises: ExportError."""
         if file_format == "openvino":
             return self._converted(self.float_file(model, key, "onnx"))
         entry_key = make_key(
-            model=key, base=self.project.key, format=file_format, scheme="none", board=_board_key(self.project.board)
+            model=key,
+            base=self.project.key,
+            format=file_format,
+            scheme="none",
+            board=_board_key(self.project.board),
+            **({"calls": msgspec.to_builtins(calls)} if calls != ONE_ROW else {}),
         )
+        sample, board = self.project.sample, self.project.board
         return self._made(
             entry_key,
             file_name(file_format),
-            lambda path: export_float(model, self.project.sample, path, file_format, board=self.project.board),
+            lambda path: export_float(model, sample, path, file_format, board=board, calls=calls),
         )
 
     def baseline(self) -> File:
@@ -103,15 +109,27 @@ class Builder:
 
     def artifact(self, model: Model | ModelFile, key: str, config: ArtifactConfig, *, where: str) -> File:
         """Return one artifact of a recipe. Raises: ExportError, with ``where`` as its place when it has none."""
-        source = self.source(model, key, config.format)
+        calls = self.calls(model, config) if isinstance(model, Model) else ONE_ROW
+        source = self.source(model, key, config.format, calls)
         if config.scheme == "none":
             return source
         return self._quantized(source, config, where=where)
 
-    def source(self, model: Model | ModelFile, key: str, file_format: str) -> File:
+    def calls(self, model: Model, config: ArtifactConfig) -> Calls:
+        """Return how an artifact shall be callable. Raises: ExportError (``buckets-unusable``)."""
+        batches = tuple(sorted(set(config.signatures.batch)))
+        if not config.buckets:
+            return Calls(batches)
+        from edgeglm.artifacts.sequences import make_buckets
+
+        tokenizing = (step.settings for step in self.project.recipe.preprocess if step.op == "tokenize")
+        mask = next(tokenizing, {}).get("attention_mask") or "attention_mask"
+        return Calls(batches, make_buckets(model, config.buckets, mask=mask))
+
+    def source(self, model: Model | ModelFile, key: str, file_format: str, calls: Calls = ONE_ROW) -> File:
         """Return the float file that the artifacts of one format are made from. Raises: ExportError."""
         if isinstance(model, Model):
-            return self.float_file(model, key, file_format)
+            return self.float_file(model, key, file_format, calls)
         source = self.source_file(model)
         return self._converted(source) if file_format == "openvino" else source
 
@@ -171,7 +189,7 @@ class Builder:
                     hint="remove entries from `ignore`, or ask for another scheme",
                     code="quantized-nothing",
                 )
-            return built
+            return replace(built, buckets=source.built.buckets)
 
         return self._made(entry_key, file_name(file_format, config.scheme), quantize)
 
@@ -181,13 +199,15 @@ class Builder:
             return _stored(entry) or _finish(entry, make(entry.folder / name))
 
 
-def export_float(model: Model, sample: Arrays, path: Path, file_format: str, *, board: Board) -> Built:
+def export_float(
+    model: Model, sample: Arrays, path: Path, file_format: str, *, board: Board, calls: Calls = ONE_ROW
+) -> Built:
     """Write the network as an FP32 file of this format. Raises: ExportError, MissingExtraError."""
     if file_format == "onnx":
         from edgeglm.artifacts import onnx as artifacts
     else:
         from edgeglm.artifacts import tflite as artifacts  # type: ignore[no-redef]
-    return artifacts.export_float(model, sample, path, board=board)
+    return artifacts.export_float(model, sample, path, board=board, calls=calls)
 
 
 def convert_file(source: Built, path: Path, project: Project, *, batch: int) -> Built:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from edgeglm_agent.wire import Buckets
+
     from edgeglm.build import File
     from edgeglm.data import Arrays, Split
     from edgeglm.model import Model
@@ -51,16 +53,20 @@ class Evaluator:
         *,
         file_format: str,
         sha256: str,
+        buckets: Buckets | None = None,
         splits: Mapping[str, Split] | None = None,
         **parts: Any,
     ) -> dict[str, Arrays]:
-        """Return split -> outputs of a file in its runtime, as many rows at a time as will be served."""
+        """Return split -> outputs of a file in its runtime, called as it will be served."""
         # INT8 kernels round differently from processor to processor
         parts |= {"cpu_features": cpu_features(), "batch": self.project.recipe.serve.batch}
-        return self._predict(sha256, lambda split: self.answers(path, file_format, split), splits, **parts)
+        parts |= {"buckets": msgspec.to_builtins(buckets)} if buckets is not None else {}
+        return self._predict(
+            sha256, lambda split: self.answers(path, file_format, split, buckets=buckets), splits, **parts
+        )
 
-    def answers(self, path: Path, file_format: str, split: Split) -> Arrays:
-        """Return what a file answers on one split, whichever, in batches as served; nothing is kept."""
+    def answers(self, path: Path, file_format: str, split: Split, *, buckets: Buckets | None = None) -> Arrays:
+        """Return what a file answers on one split, whichever, called as it will be served; nothing is kept."""
         from edgeglm.measure.evaluate import predict_file
 
         return predict_file(
@@ -70,13 +76,19 @@ class Evaluator:
             inputs=self.project.original.inputs,
             batch=self.project.recipe.serve.batch,
             threads=self.project.threads,
+            buckets=buckets,
         )
 
     def predict_changed(self, file: File, split: Split, **parts: Any) -> Arrays:
         """Return the outputs of a file on changed samples of the split that decides; ``parts`` say how they changed."""
         built = file.built
         outputs = self.predict_file(
-            built.path, file_format=built.format, sha256=file.digest, splits={"changed": split}, **parts
+            built.path,
+            file_format=built.format,
+            sha256=file.digest,
+            buckets=built.buckets,
+            splits={"changed": split},
+            **parts,
         )
         return outputs["changed"]
 

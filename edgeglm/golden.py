@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from edgeglm_agent.processing import cut_to_bucket
 
 from edgeglm.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeglm_agent.wire import Buckets
 
     from edgeglm.data import Arrays
 
@@ -41,7 +44,9 @@ def read_golden(path: Path) -> dict[str, Arrays]:
     return golden
 
 
-def golden_outputs(inputs: Arrays, file: Path, file_format: str, *, batch: int = 1) -> Arrays:
+def golden_outputs(
+    inputs: Arrays, file: Path, file_format: str, *, batch: int = 1, buckets: Buckets | None = None
+) -> Arrays:
     """Return what a file answers to golden inputs, in its own layout, on one thread, as on a board.
 
     Args:
@@ -49,28 +54,37 @@ def golden_outputs(inputs: Arrays, file: Path, file_format: str, *, batch: int =
         file: The model file.
         file_format: onnx | tflite | ...
         batch: Rows a run, as they are served: answers of a dynamic-INT8 file depend on it. The last run may have fewer.
+        buckets: Lengths that each run's sequences are cut to; None: they stay.
     """
     from edgeglm.measure.worker import Runner
 
     rows: dict[str, list[np.ndarray]] = {}
     with Runner(file, format=file_format, threads=1) as runner:
         for row in range(0, len(next(iter(inputs.values()))), batch):
-            for name, value in runner.run({key: values[row : row + batch] for key, values in inputs.items()}).items():
+            part = {key: values[row : row + batch] for key, values in inputs.items()}
+            for name, value in runner.run(cut_to_bucket(part, buckets)).items():
                 rows.setdefault(name, []).append(value)
     return {name: np.concatenate(values) for name, values in rows.items()}
 
 
-def check_golden(golden: dict[str, Arrays], file: Path, file_format: str, *, quantized: bool, batch: int = 1) -> None:
-    """Run a model file on its golden samples, ``batch`` rows at a time.
+def check_golden(
+    golden: dict[str, Arrays],
+    file: Path,
+    file_format: str,
+    *,
+    quantized: bool,
+    batch: int = 1,
+    buckets: Buckets | None = None,
+) -> None:
+    """Run a model file on its golden samples, ``batch`` rows at a time, cut to its buckets.
 
     Raises:
         ModelError: It does not give their outputs on this host.
     """
     from edgeglm.measure.parity import compare
 
-    parity = compare(
-        golden["output"], golden_outputs(golden["input"], file, file_format, batch=batch), quantized=quantized
-    )
+    outputs = golden_outputs(golden["input"], file, file_format, batch=batch, buckets=buckets)
+    parity = compare(golden["output"], outputs, quantized=quantized)
     if not parity.passed:
         if parity.cosine is None or parity.max_abs is None:
             said = "what it gives, or should give, is not finite (NaN or infinity)"

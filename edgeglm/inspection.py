@@ -118,6 +118,7 @@ def inspect_path(path: Path) -> list[FileFacts]:
             artifact.format,
             quantized=artifact.scheme != "none",
             batch=manifest.serve_batch,
+            buckets=artifact.buckets,
         )
         facts.append(msgspec.structs.replace(_facts(file, artifact.format), golden="passed"))
     return facts

@@ -118,7 +118,9 @@ class Maker:
         self.log.stage(f"{stage} {candidate.word}{f' {variant}' * bool(variant)}")
         try:
             file = self.builder.artifact(self.final, self.key, config, where=candidate.where)
-            outputs = self.evaluator.predict_file(file.built.path, file_format=config.format, sha256=file.digest)
+            outputs = self.evaluator.predict_file(
+                file.built.path, file_format=config.format, sha256=file.digest, buckets=file.built.buckets
+            )
         except EdgeglmError as error:
             raise error.at(candidate.where) from error
         self.log.note(f"{file.size_bytes / 1e3:.1f} kB")

@@ -68,14 +68,17 @@ def golden_file(project: Project, file: File, rows: Arrays) -> bytes:
     built = file.built
     inputs = to_file_inputs(rows, project.original.inputs, built.inputs)
     batch = project.recipe.serve.batch
-    outputs = golden_outputs(inputs, built.path, built.format, batch=batch)
+    buckets = built.buckets
+    outputs = golden_outputs(inputs, built.path, built.format, batch=batch, buckets=buckets)
     tensors = {f"input.{name}": np.ascontiguousarray(values) for name, values in inputs.items()}
     tensors |= {f"output.{name}": values for name, values in outputs.items()}
     rows_kept = len(next(iter(tensors.values())))
     while len(data := save(tensors)) > GOLDEN_BYTES and rows_kept > 1:
         rows_kept -= 1
         kept = {name: np.ascontiguousarray(values[:rows_kept]) for name, values in inputs.items()}
-        outputs = outputs if batch == 1 else golden_outputs(kept, built.path, built.format, batch=batch)
+        outputs = (
+            outputs if batch == 1 else golden_outputs(kept, built.path, built.format, batch=batch, buckets=buckets)
+        )
         tensors = {f"input.{name}": values for name, values in kept.items()}
         tensors |= {f"output.{name}": np.ascontiguousarray(values[:rows_kept]) for name, values in outputs.items()}
     return data
@@ -118,6 +121,7 @@ def make_manifest(
                 outputs=file.built.outputs,
                 golden=golden,
                 batch=file.built.batch,
+                buckets=file.built.buckets,
             )
             for path, file, golden in artifacts
         ),

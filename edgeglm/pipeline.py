@@ -29,7 +29,7 @@ from edgeglm.project import open_project
 from edgeglm.recipe import dump_recipe, resolved
 from edgeglm.report.types import Report
 from edgeglm.robustness import Robustness
-from edgeglm.sides import MadeArtifact, artifact_side, baseline_side, measure_files, step_side
+from edgeglm.sides import MadeArtifact, artifact_side, baseline_side, cut_figures, measure_files, step_side
 from edgeglm.step_runs import StepRun, run_steps
 
 if TYPE_CHECKING:
@@ -103,7 +103,15 @@ def run_recipe(
         step_sides = [step_side(run, structures, evaluator, figures) for run in steps]
         sides = [
             artifact_side(
-                project, made, final, key, evaluator, baseline, figures["baseline"], figures[f"artifact {index}"]
+                project,
+                made,
+                final,
+                key,
+                evaluator,
+                baseline,
+                figures["baseline"],
+                figures[f"artifact {index}"],
+                cut_figures(figures, f"artifact {index}", made.file),
             )
             for index, made in enumerate(artifacts)
         ]

@@ -7,10 +7,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from edgeglm_agent.processing import bucket_of, cut
 
+from edgeglm.data import batches
 from edgeglm.model import Model, ModelFile
 from edgeglm.recipe.types import Quantize
-from edgeglm.report.types import ArtifactSide, Latency, LayerLoss, Parity, Side, StepSide
+from edgeglm.report.types import ArtifactSide, BucketLatency, Latency, LayerLoss, Parity, Side, StepSide
 from edgeglm.step_runs import StepRun, step_key
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from edgeglm.recipe import ArtifactConfig
 
 LATENCY_RUNS = 200
+_ROWS = 256  # of the evaluation split, read at a time
 PARITY_SAMPLES = 64
 
 
@@ -56,25 +59,50 @@ def served_rows(project: Project) -> Arrays:
     return evaluation.rows(np.arange(project.recipe.serve.batch) % len(evaluation))
 
 
+def cut_name(name: str, length: int) -> str:
+    """Return what a file's figures with sequences of another length are called."""
+    return f"{name} cut to {length}"
+
+
 def measure_files(project: Project, files: dict[str, File], log: Log) -> dict[str, dict[int, Measured]]:
-    """Return name -> threads -> figures; everything of one thread count is interleaved in one run."""
+    """Return name -> threads -> figures; everything of one thread count is interleaved in one run.
+
+    A file with buckets has figures of each length below the full one too, on one thread (``cut_name``).
+    """
     from edgeglm.measure.latency import measure_latency
 
     rows = served_rows(project)
+    shorter: dict[str, Arrays] = {}
+    for name, file in list(files.items()):
+        buckets = file.built.buckets
+        if buckets is None:
+            continue
+        for length in buckets.lengths[:-1]:
+            shorter[cut_name(name, length)] = cut(rows, length, buckets)
+            files = files | {cut_name(name, length): file}
     figures: dict[str, dict[int, Measured]] = {name: {} for name in files}
     for threads in (1, 2):
-        chosen = files if threads == 1 else {n: f for n, f in files.items() if not n.startswith("step")}
+        chosen = files
+        if threads > 1:
+            chosen = {n: f for n, f in files.items() if not n.startswith("step") and n not in shorter}
         measured = measure_latency(
             {name: (file.built.path, file.built.format) for name, file in chosen.items()},
             rows,
             model_inputs=project.original.inputs,
             threads=threads,
             runs=LATENCY_RUNS,
+            others=shorter,
         )
         for name, value in measured.items():
             figures[name][threads] = value
         log.note(f"{len(chosen)} files interleaved on {threads} thread{'s' * (threads > 1)}")
     return figures
+
+
+def cut_figures(figures: dict[str, dict[int, Measured]], name: str, file: File) -> dict[int, Measured]:
+    """Return length -> one file's figures on one thread, of the lengths below the full one."""
+    lengths = file.built.buckets.lengths[:-1] if file.built.buckets else ()
+    return {length: figures[cut_name(name, length)][1] for length in lengths}
 
 
 def _extra(figures: dict[int, Measured]) -> list[Latency]:
@@ -126,8 +154,12 @@ def artifact_side(
     baseline: Side,
     baseline_figures: dict[int, Measured],
     figures: dict[int, Measured],
+    cut_figures: dict[int, Measured],
 ) -> ArtifactSide:
-    """Return an artifact's side, compared with the network it was made from and with the baseline."""
+    """Return an artifact's side, compared with the network it was made from and with the baseline.
+
+    ``cut_figures`` is length -> figures, of those below the full one.
+    """
     from edgeglm.measure.census import weight_dtypes
     from edgeglm.measure.latency import speedup_interval
 
@@ -161,6 +193,7 @@ def artifact_side(
         latency_ms=latency,
         latency_ms_extra=_extra(figures),
         peak_rss_bytes=figures[1].peak_rss_bytes,
+        buckets=_buckets(project, file, cast("Latency", baseline.latency_ms), cut_figures),
         **_costs(project, file),
         warnings=[*file.built.warnings, *_warnings(project, artifact, size_ratio, speedup, passed=parity.passed)],
         **evaluator.side(artifact.outputs),
@@ -188,6 +221,25 @@ def left_in_float(artifact: MadeArtifact) -> list[str]:
     named = quantization.ignore if isinstance(quantization, Quantize) else []
     scanned = [layer for part in artifact.sensitivity if part.kept for layer in part.layers]
     return [*(name for name in named if not (scanned and name.startswith("op:"))), *scanned]
+
+
+def _buckets(project: Project, file: File, baseline: Latency, figures: dict[int, Measured]) -> list[BucketLatency]:
+    """Return latency and share of the evaluation samples of each length below the full one."""
+    buckets = file.built.buckets
+    if buckets is None:
+        return []
+    lengths = np.concatenate(
+        [bucket_of(rows[buckets.mask], buckets) for _, rows in batches(project.data.evaluation, _ROWS)]
+    )
+    return [
+        BucketLatency(
+            length=length,
+            share=float(np.mean(lengths == length)),
+            latency_ms=measured.latency,
+            speedup=baseline.p50 / measured.latency.p50,
+        )
+        for length, measured in figures.items()
+    ]
 
 
 def _warnings(

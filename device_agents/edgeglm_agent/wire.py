@@ -38,6 +38,14 @@ class Runtime(msgspec.Struct, frozen=True):
     least_version: str
 
 
+class Buckets(msgspec.Struct, frozen=True):
+    """Lengths that padded sequences may be cut to before they go in (``processing.cut_to_bucket``)."""
+
+    lengths: tuple[int, ...]  # rising; the last one is the full length
+    mask: str  # input that is 1 for tokens and 0 for padding
+    inputs: tuple[str, ...]  # those that are cut, the mask among them
+
+
 class Artifact(msgspec.Struct, frozen=True):
     """One model file, and how to know that it still works."""
 
@@ -51,6 +59,7 @@ class Artifact(msgspec.Struct, frozen=True):
     outputs: tuple[TensorSpec, ...]
     golden: str  # safetensors beside the manifest: input.<name>, output.<name>
     batch: int | None = None  # the one batch size the file takes; None: any
+    buckets: Buckets | None = None  # None: sequences go in as long as they are padded
 
 
 class Histogram(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - a cache entry is converted to Built, which looks the types up
 
-from edgeglm_agent.wire import TensorSpec  # noqa: TC002
+from edgeglm_agent.wire import Buckets, TensorSpec  # noqa: TC002
 
 SLOW_CONVOLUTIONS = "dynamic-int8 makes convolutions slower than float on most CPUs; static-int8 suits them"
 SLOW_DEPTHWISE = "dynamic-int8 makes depthwise convolutions slower than float in LiteRT; static-int8 suits them"
@@ -23,6 +23,18 @@ class Built:
     batch: int | None  # the one batch size the file takes; None: any
     activation_type: str = ""  # of static-int8: uint8 | int8
     warnings: list[str] = field(default_factory=list)
+    buckets: Buckets | None = None  # lengths that sequences may be cut to
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What a float file shall be callable with, besides one row of full length."""
+
+    batches: tuple[int, ...] = (1,)  # rows at a time, of a TFLite file; an ONNX file takes any
+    buckets: Buckets | None = None
+
+
+ONE_ROW = Calls()
 
 
 def layout(shape: tuple[int, ...], *, channels_last: bool) -> str:

@@ -92,7 +92,7 @@ def _compare(outputs: Arrays, reference: Arrays) -> None:
 
 
 def check_runs(
-    path: Path, file_format: str, inputs: Arrays | None, *, scheme: str, layers: Sequence[str] = ()
+    path: Path, file_format: str, inputs: Arrays | None, *more: Arrays | None, scheme: str, layers: Sequence[str] = ()
 ) -> Checked:
     """Load a quantized file, or with scheme none a user's own, and run it on real inputs (none: noise).
 
@@ -100,6 +100,7 @@ def check_runs(
         path: The file.
         file_format: onnx | tflite | openvino.
         inputs: Rows in the file's layout, by name.
+        more: The same for its other signatures.
         scheme: How it was quantized.
         layers: See ``refusals``.
 
@@ -109,16 +110,22 @@ def check_runs(
     """
     written = nullcontext() if scheme == "none" else refusals(file_format, scheme, layers)
     with written, Runner(path, format=file_format, threads=1) as runner:
-        outputs = runner.run(inputs if inputs is not None else _noise(runner.inputs))
-        for name, values in outputs.items():
-            if not np.isfinite(values).all():
-                reason = "a value left float16's range (65504)" if scheme == "fp16" else "a range is not finite"
-                raise ExportError(
-                    f"after {scheme} output {name} is not finite: {reason}",
-                    hint="name the layer under `ignore`, or choose another scheme",
-                    code="quantized-not-finite",
-                )
+        _check_finite(runner.run(inputs if inputs is not None else _noise(runner.inputs)), scheme)
+        for others in more:
+            if others is not None:
+                _check_finite(runner.run(others), scheme)
         return _checked(runner, scheme)
+
+
+def _check_finite(outputs: Arrays, scheme: str) -> None:
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            reason = "a value left float16's range (65504)" if scheme == "fp16" else "a range is not finite"
+            raise ExportError(
+                f"after {scheme} output {name} is not finite: {reason}",
+                hint="name the layer under `ignore`, or choose another scheme",
+                code="quantized-not-finite",
+            )
 
 
 def check_weights(scheme: str, *, small_bytes: int, left: Sequence[str], wide: Sequence[str] = ()) -> list[str]:

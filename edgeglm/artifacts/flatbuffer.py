@@ -79,11 +79,16 @@ def to_bytes(model: Any) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def batch_size(model: Any) -> int:
-    """Return how many rows the file takes at a time, as it is written; an engine resizes no input."""
-    graph = model.subgraphs[0]
-    shapes = [graph.tensors[index].shape for index in graph.inputs]
-    return min((int(shape[0]) for shape in shapes if shape is not None and len(shape)), default=1)
+def signatures(model: Any) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return signature -> input -> shape with the batch axis, as they are written; an engine resizes no input."""
+    found = {}
+    for signature in model.signatureDefs or []:
+        graph = model.subgraphs[signature.subgraphIndex]
+        shapes = {entry.name.decode(): graph.tensors[entry.tensorIndex].shape for entry in signature.inputs}
+        found[signature.signatureKey.decode()] = {
+            name: () if shape is None else tuple(int(length) for length in shape) for name, shape in shapes.items()
+        }
+    return found
 
 
 def operator_name(model: Any, operator: Any) -> str:
@@ -104,18 +109,18 @@ def scope(graph: Any, operator: Any) -> str:
 
 def layers_of(model: Any) -> dict[str, list[str]]:
     """Return operator scope -> names of the layers it computes; of a file of others, names of its tensors."""
-    graph = model.subgraphs[0]
     ours = (model.description or b"").startswith(MARK.encode())
-    constants = {i for i, t in enumerate(graph.tensors) if data_of(model, t) is not None}
     found: dict[str, list[str]] = {}
-    for operator in graph.operators:
-        outputs = [graph.tensors[index].name.decode() for index in operator.outputs if index != -1]
-        if ours:
-            layers = [name.rpartition("/")[0] for name in outputs]
-            found[scope(graph, operator)] = [part for layer in layers for part in layer.split("+") if part]
-        else:
-            weights = [graph.tensors[index].name.decode() for index in operator.inputs if index in constants]
-            found[scope(graph, operator)] = [*outputs, *weights]
+    for graph in model.subgraphs:
+        constants = {i for i, t in enumerate(graph.tensors) if data_of(model, t) is not None}
+        for operator in graph.operators:
+            outputs = [graph.tensors[index].name.decode() for index in operator.outputs if index != -1]
+            if ours:
+                layers = [name.rpartition("/")[0] for name in outputs]
+                found[scope(graph, operator)] = [part for layer in layers for part in layer.split("+") if part]
+            else:
+                named = [graph.tensors[index].name.decode() for index in operator.inputs if index in constants]
+                found[scope(graph, operator)] = [*outputs, *named]
     return found
 
 
@@ -132,35 +137,36 @@ def name_tensors(
     """Give tensors short names that say which layer they come from, and strip what no runtime reads.
 
     Args:
-        model: Changed in place; one graph, one signature.
+        model: Changed in place.
         layer_names: Converter's tensor name -> torch layers in it, outermost first.
         weighted: Layers that have weights of their own: they own an operator that others were folded into.
         channels_last: Inputs in NHWC, by name.
     """
-    graph = model.subgraphs[0]
-    owners: dict[int, str] = {}
-    for operator in graph.operators:
-        position = _WEIGHTED.get(operator_name(model, operator))
-        for index in operator.outputs:
-            layers = layer_names(graph.tensors[index].name.decode())
-            if position is not None and len(operator.inputs) > position:
-                weights = layer_names(graph.tensors[operator.inputs[position]].name.decode())
-                layers = [name for name in [*weights, *layers] if name in weighted][-1:] or layers
-            inner = [name for name in layers if not any(other.startswith(f"{name}.") for other in layers)]
-            owners[index] = "+".join(dict.fromkeys(inner))
-    for index, tensor in enumerate(graph.tensors):
-        tensor.name = f"{owners.get(index, '')}/{index}".encode()
+    for number, graph in enumerate(model.subgraphs):
+        owners: dict[int, str] = {}
+        for operator in graph.operators:
+            position = _WEIGHTED.get(operator_name(model, operator))
+            for index in operator.outputs:
+                layers = layer_names(graph.tensors[index].name.decode())
+                if position is not None and len(operator.inputs) > position:
+                    named = layer_names(graph.tensors[operator.inputs[position]].name.decode())
+                    layers = [name for name in [*named, *layers] if name in weighted][-1:] or layers
+                inner = [name for name in layers if not any(other.startswith(f"{name}.") for other in layers)]
+                owners[index] = "+".join(dict.fromkeys(inner))
+        among = f"{number}." if number else ""  # the quantizer tells tensors of all graphs by their names
+        for index, tensor in enumerate(graph.tensors):
+            tensor.name = f"{owners.get(index, '')}/{among}{index}".encode()
     model.description = " ".join([MARK, *channels_last]).encode()
     strip(model)
 
 
 def name_outputs(model: Any, inputs: list[str], outputs: list[str]) -> None:
-    """Name the signature's inputs and outputs as the network does; both are in the network's order."""
-    signature = model.signatureDefs[0]
-    for entries, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
-        ordered = sorted(entries, key=lambda entry: int(entry.name.rpartition(b"_")[2]))
-        for entry, name in zip(ordered, names, strict=True):
-            entry.name = name.encode()
+    """Name every signature's inputs and outputs as the network does; both are in the network's order."""
+    for signature in model.signatureDefs:
+        for entries, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
+            ordered = sorted(entries, key=lambda entry: int(entry.name.rpartition(b"_")[2]))
+            for entry, name in zip(ordered, names, strict=True):
+                entry.name = name.encode()
 
 
 def drop_names(model: Any) -> None:
@@ -179,7 +185,7 @@ def strip(model: Any) -> None:
     used = {entry.buffer for entry in kept}
     first: dict[bytes, int] = {}
     for graph in model.subgraphs:
-        graph.name = b"main"
+        graph.name = b"main" if graph is model.subgraphs[0] else b""
         for tensor in graph.tensors:
             data = data_of(model, tensor)
             if data is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm_agent.wire import TensorSpec
 
-from edgeglm.artifacts.built import Built, layout
+from edgeglm.artifacts.built import ONE_ROW, Built, Calls, layout
 from edgeglm.artifacts.calibration import in_batches_of, peek
 from edgeglm.artifacts.capability import require
 from edgeglm.artifacts.onnx_versions import check_opset, lower_ir_version, read_versions
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgeglm.recipe.types import Quantize
 
 
-def export_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> Built:
+def export_float(model: Model, sample: Arrays, path: Path, *, board: Board, calls: Calls = ONE_ROW) -> Built:
     """Write a torch network as a stripped FP32 ONNX file with a dynamic batch axis.
 
     Args:
@@ -33,6 +33,7 @@ def export_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> B
         sample: Some preprocessed rows, (N, ...) each, by input name.
         path: Where the file goes; renamed into place once it has been loaded and run.
         board: Caps the opset and the IR version.
+        calls: With buckets, the length of sequences is dynamic too.
 
     Raises:
         ExportError: The network cannot be written, or the file does not compute what the network does.
@@ -42,9 +43,9 @@ def export_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> B
     require("onnx")
     from edgeglm.artifacts.onnx_export import write_float
 
-    checked = write_float(model, sample, path, board=board)
-    inputs, outputs = _in_model_layout(model.inputs), _in_model_layout(model.outputs)
-    return Built(path, "onnx", "none", inputs, outputs, None, warnings=checked.warnings)
+    checked = write_float(model, sample, path, board=board, buckets=calls.buckets)
+    inputs, outputs = _in_model_layout(_free_lengths(model.inputs, calls)), _in_model_layout(model.outputs)
+    return Built(path, "onnx", "none", inputs, outputs, None, warnings=checked.warnings, buckets=calls.buckets)
 
 
 def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iterable[Arrays], *, board: Board) -> Built:
@@ -154,6 +155,11 @@ def load_float(source: Path, board: Board) -> onnx.ModelProto:  # type: ignore[n
         model.ir_version = max(model.ir_version, 7)  # the least that opset 14 goes with
     lower_ir_version(model, board, where=str(source))
     return model
+
+
+def _free_lengths(specs: tuple[TensorSpec, ...], calls: Calls) -> tuple[TensorSpec, ...]:
+    cut = calls.buckets.inputs if calls.buckets else ()
+    return tuple(TensorSpec(s.name, s.dtype, (-1,), s.layout) if s.name in cut else s for s in specs)
 
 
 def _in_model_layout(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
+from edgeglm_agent.processing import cut
 from onnx import shape_inference
 
 from edgeglm.artifacts.checking import check_parity, named
@@ -13,11 +14,14 @@ from edgeglm.artifacts.failures import find_failure
 from edgeglm.artifacts.network import PREFIX, Flat, example_inputs, run_torch, trace_error
 from edgeglm.artifacts.onnx_graph import PRODUCER, compact, ensure_node_names, name_nodes, pool_means, to_bytes
 from edgeglm.artifacts.quiet import silenced
+from edgeglm.artifacts.sequences import check_cuts
 from edgeglm.errors import ExportError
 from edgeglm.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgeglm_agent.wire import Buckets
 
     from edgeglm.artifacts.checking import Checked
     from edgeglm.boards import Board
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 BATCHES = (1, 3)  # an LSTM traced at batch 1 keeps batch 1: both are run
 
 
-def write_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> Checked:
+def write_float(model: Model, sample: Arrays, path: Path, *, board: Board, buckets: Buckets | None = None) -> Checked:
     """Write the network and prove that the file computes what the network does.
 
     Args:
@@ -35,26 +39,33 @@ def write_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> Ch
         sample: Some preprocessed rows, (N, ...) each, by input name.
         path: Where the file goes.
         board: Caps the opset and the IR version.
+        buckets: Lengths that sequences may have; None: they have one.
 
     Raises:
         ExportError: ``onnx-operator`` when ONNX lacks an operator, ``export-trace`` when the network cannot be traced,
             ``input-unused`` when the outputs do not depend on an input, ``export-differs`` when the file computes
             something else.
     """
-    program = _trace(model, example_inputs(model, sample, 2))
+    if buckets is not None:
+        check_cuts(model, sample, buckets)
+    program = _trace(model, example_inputs(model, sample, 2), buckets)
     proto = _convert(model, program, board)
-    _name_interface(proto, model)
+    _name_interface(proto, model, buckets)
     with replacing(path) as temporary, named(path, temporary):
         temporary.write_bytes(to_bytes(proto))
         onnx.checker.check_model(str(temporary), full_check=True)
-        cases = [(i, run_torch(model, i)) for i in (example_inputs(model, sample, rows) for rows in BATCHES)]
-        return check_parity(temporary, "onnx", cases)
+        given = [example_inputs(model, sample, rows) for rows in BATCHES]
+        if buckets is not None:
+            given += [cut(given[0], length, buckets) for length in buckets.lengths[:-1]]
+        return check_parity(temporary, "onnx", [(inputs, run_torch(model, inputs)) for inputs in given])
 
 
-def _trace(model: Model, inputs: Arrays) -> torch.export.ExportedProgram:
+def _trace(model: Model, inputs: Arrays, buckets: Buckets | None) -> torch.export.ExportedProgram:
     wrapper = Flat(model).eval()
     arguments = tuple(torch.from_numpy(values) for values in inputs.values())
-    dynamic = (tuple({0: torch.export.Dim.AUTO} for _ in arguments),)
+    free = torch.export.Dim.AUTO
+    cut_inputs = buckets.inputs if buckets else ()
+    dynamic = (tuple({0: free, 1: free} if name in cut_inputs else {0: free} for name in inputs),)
     try:
         with silenced(), torch.no_grad():
             return torch.export.export(wrapper, arguments, dynamic_shapes=dynamic, strict=False)
@@ -116,7 +127,7 @@ def _check_inputs(model: Model, given: list[str], kept: set[str]) -> None:
         )
 
 
-def _name_interface(proto: onnx.ModelProto, model: Model) -> None:
+def _name_interface(proto: onnx.ModelProto, model: Model, buckets: Buckets | None) -> None:
     """Give inputs and outputs their public names; inner values get numbers, which no public name can equal."""
     graph = proto.graph
     for values, specs, side in ((graph.input, model.inputs, "i"), (graph.output, model.outputs, "o")):
@@ -128,6 +139,8 @@ def _name_interface(proto: onnx.ModelProto, model: Model) -> None:
             _free(graph, spec.name)
             _rename(graph, value.name, spec.name)
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
+            if buckets is not None and spec.name in buckets.inputs:
+                value.type.tensor_type.shape.dim[1].dim_param = "length"
 
 
 def _free(graph: onnx.GraphProto, name: str) -> None:

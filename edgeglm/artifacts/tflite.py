@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm_agent.wire import TensorSpec
 
-from edgeglm.artifacts.built import SLOW_DEPTHWISE, Built, layout
+from edgeglm.artifacts.built import ONE_ROW, SLOW_DEPTHWISE, Built, Calls, layout
 from edgeglm.artifacts.calibration import peek
 from edgeglm.artifacts.capability import require
 from edgeglm.errors import ExportError
@@ -22,14 +22,22 @@ if TYPE_CHECKING:
     from edgeglm.recipe.types import Quantize
 
 
-def export_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> Built:  # noqa: ARG001 - one file suits all
-    """Write a torch network as an FP32 TFLite file: batch 1, NHWC for inputs of four axes, one signature.
+def export_float(
+    model: Model,
+    sample: Arrays,
+    path: Path,
+    *,
+    board: Board,  # noqa: ARG001 - one file suits all
+    calls: Calls = ONE_ROW,
+) -> Built:
+    """Write a torch network as an FP32 TFLite file: NHWC for inputs of four axes, a signature for each way to call it.
 
     Args:
         model: In eval mode, on the CPU.
         sample: Some preprocessed rows, (N, ...) each, by input name, in the network's layout.
         path: Where the file goes; renamed into place once it has been loaded and run.
         board: Not looked at: every board runs the same LiteRT.
+        calls: Batch sizes and lengths; their signatures share the weights.
 
     Raises:
         ExportError: The network cannot be written, or the file does not compute what the network does.
@@ -39,10 +47,12 @@ def export_float(model: Model, sample: Arrays, path: Path, *, board: Board) -> B
     require("tflite")
     from edgeglm.artifacts.tflite_export import write_float
 
-    checked = write_float(model, sample, path)
+    checked = write_float(model, sample, path, calls)
     last = [spec.name for spec in model.inputs if len(spec.shape) == 3]
     inputs, outputs = _with_layout(checked.inputs, last), _with_layout(checked.outputs, [])
-    return Built(path, "tflite", "none", inputs, outputs, checked.batch, warnings=checked.warnings)
+    return Built(
+        path, "tflite", "none", inputs, outputs, checked.batch, warnings=checked.warnings, buckets=calls.buckets
+    )
 
 
 def quantize(
@@ -71,7 +81,7 @@ def quantize(
     require("tflite")
     from edgeglm.artifacts import flatbuffer
     from edgeglm.artifacts.checking import check_runs, named
-    from edgeglm.artifacts.tflite_layout import to_file_layout
+    from edgeglm.artifacts.tflite_layout import fitted, to_file_layout
 
     first, batches = peek(calibration)
     graph = flatbuffer.read(source)
@@ -85,7 +95,8 @@ def quantize(
             copy_file(source, temporary)
         else:
             warnings, layers = _write(source, temporary, quantization, batches, last)
-        checked = check_runs(temporary, "tflite", row, scheme=quantization.scheme, layers=layers)
+        given = [None if row is None else fitted(row, shapes) for shapes in flatbuffer.signatures(graph).values()]
+        checked = check_runs(temporary, "tflite", *(given or [row]), scheme=quantization.scheme, layers=layers)
     activation = "int8" if quantization.calibrated else ""
     inputs, outputs = checked.inputs, checked.outputs
     if words[:1] == [flatbuffer.MARK]:  # else what the shapes tell is all that is known
@@ -128,7 +139,7 @@ def _write(
             masks,
             batches,
             channels_last=channels_last,
-            batch_size=flatbuffer.batch_size(graph),
+            signatures=flatbuffer.signatures(graph),
         )
     path.write_bytes(data)
     quantized = flatbuffer.read(path)

@@ -14,10 +14,10 @@ from edgeglm.artifacts.checking import check_weights
 from edgeglm.artifacts.masking import INFINITE, masking_operators
 from edgeglm.artifacts.plan import DEFAULT_BLOCK
 from edgeglm.artifacts.quiet import silenced
-from edgeglm.artifacts.tflite_layout import to_file_layout
+from edgeglm.artifacts.tflite_layout import fitted, to_file_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from edgeglm.artifacts.plan import Plan
     from edgeglm.data import Arrays
@@ -35,7 +35,7 @@ def quantized_bytes(
     calibration: Iterable[Arrays],
     *,
     channels_last: list[str],
-    batch_size: int,
+    signatures: Mapping[str, Mapping[str, tuple[int, ...]]],
 ) -> bytes:
     """Return the file, quantized.
 
@@ -46,7 +46,7 @@ def quantized_bytes(
         masks: Operators whose values are no range to be measured (see ``masking``).
         calibration: Batches by input name, in the network's layout; read for static INT8 alone, one at a time.
         channels_last: Inputs that the file takes as NHWC.
-        batch_size: Rows that the file takes at a time.
+        signatures: Of the file, each with the shapes of its inputs; each is calibrated.
 
     Raises:
         ExportError: Calibration data or a range is not finite, or there is none.
@@ -67,7 +67,7 @@ def quantized_bytes(
         calibrated = job.need_calibration
     ranges = None
     if calibrated:
-        ranges = _ranges(data, job.get_quantization_recipe(), calibration, channels_last, batch_size)
+        ranges = _ranges(data, job.get_quantization_recipe(), calibration, channels_last, signatures)
     with silenced():
         return bytes(job.quantize(ranges).quantized_model)
 
@@ -181,7 +181,11 @@ def narrow_operators(model: Any, plan: Plan) -> tuple[dict[str, int], set[str]]:
 
 
 def _ranges(
-    data: bytes, settings: Any, calibration: Iterable[Arrays], channels_last: list[str], batch_size: int
+    data: bytes,
+    settings: Any,
+    calibration: Iterable[Arrays],
+    channels_last: list[str],
+    signatures: Mapping[str, Mapping[str, tuple[int, ...]]],
 ) -> Any:
     """Return smallest and largest value of every tensor over all samples.
 
@@ -194,12 +198,15 @@ def _ranges(
         manager = recipe_manager.RecipeManager()
         manager.load_quantization_recipe(settings)
         watcher = calibrator.Calibrator(data, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
-        signature = watcher.get_signature_list()
-    key = next(iter(signature))
-    fed = (to_file_layout(batch, channels_last) for batch in in_batches_of(batch_size, Finite(calibration)))
-    while some := list(islice(fed, _AT_ONCE)):
-        with silenced():
-            watcher.calibrate({key: some}, manager)
+    batches: Iterable[Arrays] = Finite(calibration)
+    if len(signatures) > 1:  # they are read once for each
+        batches = list(batches)
+    for key, shapes in signatures.items():
+        rows = min((shape[0] for shape in shapes.values() if shape), default=1)
+        fed = (fitted(to_file_layout(batch, channels_last), shapes) for batch in in_batches_of(rows, batches))
+        while some := list(islice(fed, _AT_ONCE)):
+            with silenced():
+                watcher.calibrate({key: some}, manager)
     ranges = watcher.get_model_qsvs()
     for tensor, values in ranges.items():
         if not all(np.isfinite(values[side]).all() for side in ("min", "max") if side in values):
@@ -228,8 +235,8 @@ def weight_warnings(model: Any, plan: Plan, weighted: set[str], wide: set[str]) 
     return check_weights(
         scheme,
         small_bytes=sum(weights.size_bytes for weights in found if weights.type == wanted),
-        left=[_layer(scope) for scope in sorted(left)],
-        wide=[_layer(scope) for scope in sorted(wide)],
+        left=list(dict.fromkeys(_layer(scope) for scope in sorted(left))),  # once, of however many signatures
+        wide=list(dict.fromkeys(_layer(scope) for scope in sorted(wide))),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from edgeglm_agent.processing import ProcessingError, to_layout
+from edgeglm_agent.processing import ProcessingError, cut_to_bucket, to_layout
 
 from edgeglm.data import batches
 from edgeglm.errors import ExportError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from edgeglm_agent.wire import TensorSpec
+    from edgeglm_agent.wire import Buckets, TensorSpec
 
     from edgeglm.data import Arrays, Split
 
@@ -31,6 +31,7 @@ def predict_file(
     inputs: Sequence[TensorSpec],
     batch: int | None,
     threads: int,
+    buckets: Buckets | None = None,
 ) -> Arrays:
     """Run a file over a whole split.
 
@@ -42,6 +43,7 @@ def predict_file(
         batch: Rows at a time. Answers of a dynamic-INT8 file depend on it (one activation scale a tensor), so judge
             at the size that will be served. None: whatever is convenient.
         threads: Threads of the runtime.
+        buckets: Each batch is cut to the smallest of these that holds its longest row; None: none is cut.
 
     Returns:
         Outputs by name, float32, first axis as long as the split.
@@ -56,7 +58,8 @@ def predict_file(
         for _, rows in batches(split, max(step, _ROWS)):
             given = to_file_inputs(rows, inputs, runner.inputs, where=str(path))
             for start in range(0, len(next(iter(given.values()))), step):
-                outputs = runner.run({name: values[start : start + step] for name, values in given.items()})
+                part = {name: values[start : start + step] for name, values in given.items()}
+                outputs = runner.run(cut_to_bucket(part, buckets))
                 for name, values in outputs.items():
                     parts.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}

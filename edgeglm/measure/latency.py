@@ -13,7 +13,7 @@ from edgeglm.measure.worker import Runner
 from edgeglm.report.types import Latency
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from edgeglm_agent.wire import TensorSpec
@@ -43,6 +43,7 @@ def measure_latency(
     model_inputs: Sequence[TensorSpec],
     threads: int,
     runs: int = 200,
+    others: Mapping[str, Arrays] | None = None,
 ) -> dict[str, Measured]:
     """Time files against each other, each in a process of its own that is alive throughout.
 
@@ -56,6 +57,7 @@ def measure_latency(
         model_inputs: The model's inputs, for the layout of ``sample``.
         threads: Threads of each runtime; they do not spin.
         runs: Timed runs of each file, at least.
+        others: Name -> what it is called with instead of ``sample``, as the same rows with their sequences cut.
 
     Raises:
         ExportError: A file does not load, or takes other inputs.
@@ -72,7 +74,7 @@ def measure_latency(
         for runner in runners.values():
             stack.enter_context(runner)
         given = {
-            name: to_file_inputs(sample, model_inputs, runner.inputs, where=str(runner.path))
+            name: to_file_inputs((others or {}).get(name, sample), model_inputs, runner.inputs, where=str(runner.path))
             for name, runner in runners.items()
         }
         for name, runner in runners.items():

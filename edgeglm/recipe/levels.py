@@ -18,6 +18,7 @@ from edgeglm.recipe.types import (
     Recipe,
     Search,
     Serve,
+    Signatures,
 )
 from edgeglm.schemes import scheme_types
 from edgeglm.shifts import shift_types
@@ -48,6 +49,7 @@ def _all_levels() -> Iterator[tuple[str, type[Any]]]:
     yield "in an item of `artifacts`", ArtifactConfig
     yield "under `quantize` of an artifact", Quantize
     yield "in an item of `quantize.layers`", LayerRule
+    yield "under `signatures` of an artifact", Signatures
     yield "under `search` of an artifact", Search
     yield "under `serve`", Serve
     yield "under `golden`", Golden

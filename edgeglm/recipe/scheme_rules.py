@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeglm.recipe.types import LayerRule, Quantize
+from edgeglm.sources import ModelSource
 
 if TYPE_CHECKING:
     from edgeglm.recipe.types import ArtifactConfig
@@ -26,6 +27,7 @@ def check_scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
             "remove it, or write `quantize: auto`",
             code=_CONFLICT,
         )
+    _calls(walker, key, artifact)
     if artifact.format == "openvino":
         _openvino(walker, key, artifact.scheme, scheme.layers if isinstance(scheme, Quantize) else [])
     if isinstance(scheme, Quantize):
@@ -37,6 +39,30 @@ def check_scheme(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
             f"write `format: {scheme.formats[0]}`, or choose another scheme",
             code=_CONFLICT,
         )
+
+
+def _calls(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
+    """Batch sizes and lengths are of a network that is exported here; not every format needs both."""
+    model = walker.built.get("model")
+    is_file = isinstance(model, ModelSource) and model.gives != "network"
+    for name, given, formats in (
+        ("buckets", bool(artifact.buckets), ("onnx", "tflite")),
+        ("signatures", set(artifact.signatures.batch) != {1}, ("tflite",)),
+    ):
+        if not given:
+            continue
+        if artifact.is_auto or artifact.format not in formats:
+            what = "an artifact of `auto`" if artifact.is_auto else f"{artifact.format}, which takes any batch,"
+            what = "openvino" if artifact.format == "openvino" else what
+            walker.report(
+                f"{key}.{name}",
+                f"{what} has no {name}",
+                f"remove it, or write `format: {formats[-1]}` and a scheme",
+                code=_CONFLICT,
+            )
+        elif is_file:
+            message = f"a model that is a file already keeps the shapes it has: it gets no {name}"
+            walker.report(f"{key}.{name}", message, "remove it, or start from the PyTorch network", code=_CONFLICT)
 
 
 def _openvino(walker: Walker, key: str, scheme: str, layers: list[LayerRule]) -> None:

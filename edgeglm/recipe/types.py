@@ -72,12 +72,22 @@ class Search(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep: Literal["chosen", "pareto"] = "chosen"  # files to write: the best of each format, or all that none dominates
 
 
+class Signatures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a TFLite file can be called with, besides one row."""
+
+    batch: Annotated[list[Annotated[int, Meta(ge=1, le=256)]], Meta(min_length=1)] = msgspec.field(
+        default_factory=lambda: [1]
+    )  # rows at a time
+
+
 class ArtifactConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file to make."""
 
     format: Literal["onnx", "tflite", "openvino", "auto"]  # tflite: LiteRT; openvino: x86-64 alone; auto: all that go
     quantize: Scheme | SchemeConfig = "none"  # a scheme, or its settings; with `format: auto` the default is auto
     search: Search = Search()  # how far `auto`, and `accuracy_control`, look
+    buckets: list[Annotated[int, Meta(ge=1)]] = []  # lengths that padded sequences are cut to, besides the full one
+    signatures: Signatures = Signatures()  # of a TFLite file
 
     @property
     def is_auto(self) -> bool:

@@ -30,13 +30,13 @@ from edgeglm.report.findings import (
     written_artifacts,
 )
 from edgeglm.report.markup import Child, Markup, element, join
-from edgeglm.report.types import COUNTED
+from edgeglm.report.types import COUNTED, ArtifactSide
 from edgeglm.report.typesetting import chip, prose, row, scrolling, small, table, threads_text, typeset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.report.types import ArtifactSide, Drop, Latency, Metric, Parity, Report, Side
+    from edgeglm.report.types import Drop, Latency, Metric, Parity, Report, Side
 
 
 def artifact_table(report: Report) -> Markup:
@@ -180,12 +180,15 @@ def _latency_cell(side: Side) -> Child:
     if side.latency_ms is None:
         return typeset("-")
 
+    buckets = side.buckets if isinstance(side, ArtifactSide) else []
+
     def pair(latency: Latency) -> Markup:
         return typeset(f"{format_ms(latency.p50)} / {format_ms(latency.p95)}")
 
     return join(
         pair(side.latency_ms),
         *(small(f"{latency.threads} threads: ", pair(latency)) for latency in side.latency_ms_extra),
+        *(small(f"cut to {cut.length} ({cut.share:.0%} of samples): ", pair(cut.latency_ms)) for cut in buckets),
         small(side.latency_ms.runtime),
     )
 

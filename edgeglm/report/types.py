@@ -189,6 +189,15 @@ class LayerLoss(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool = False  # left in higher precision because of it
 
 
+class BucketLatency(msgspec.Struct, frozen=True, kw_only=True):
+    """Latency with sequences cut to one length, 1 thread, timed beside the full one."""
+
+    length: int
+    share: float  # of the evaluation samples that go in cut to it, one at a time
+    latency_ms: Latency
+    speedup: float  # baseline p50, at full length, / this p50
+
+
 class ArtifactSide(Side, frozen=True, kw_only=True):
     """One file that was made."""
 
@@ -205,6 +214,7 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     speedup_extra: dict[str, float] = {}  # "threads=2" -> ratio
     changed: list[Change] = []  # the most telling first; not all of them
     changed_count: int | None = None  # all of them; None: not looked for, or the task has no answers to show
+    buckets: list[BucketLatency] = []  # lengths below the full one; empty: sequences are not cut
     ignored: list[str] = []  # layers left in float: by the recipe, or by a scan of sensitivity
     candidate: bool = False  # whether `auto` proposed it
     chosen: bool = True  # written to the result; False: a candidate that has a row here alone

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 from edgeglm_agent.engines import load_engine
-from edgeglm_agent.processing import Preprocess
-from edgeglm_agent.wire import Manifest, decode_manifest
+from edgeglm_agent.processing import Preprocess, cut_to_bucket
+from edgeglm_agent.wire import Buckets, Manifest, decode_manifest
 
 from tests.support.checkpoints import save_tiny
 from tests.support.projects import Project
@@ -23,7 +23,8 @@ task: {kind: embedding}
 preprocess:
   - tokenize: {tokenizer: encoder/tokenizer.json, length: 8}
 artifacts:
-  - {format: onnx, quantize: dynamic-int8}
+  - {format: onnx, quantize: dynamic-int8, buckets: [4]}
+  - {format: tflite, quantize: dynamic-int8, buckets: [4]}
 slices: [site, "./slices.py:length"]
 budget: {per_slice_drop: 0.5}
 """
@@ -69,14 +70,30 @@ def test_the_tokenizer_travels_and_is_named_where_it_lies(project: Project, mani
 def test_a_board_answers_a_text_with_what_lies_in_the_folder_alone(project: Project, manifest: Manifest) -> None:
     out = project.folder / "out"
     preprocess = Preprocess(manifest.preprocess, folder=out)
-    engine = load_engine(out / manifest.artifacts[0].path, format="onnx", threads=1)
+    artifact = manifest.artifacts[0]
+    engine = load_engine(out / artifact.path, format=artifact.format, threads=1)
     answers = []
     for text in ("the pump is hot", "the pump is hot", "leaks"):
         inputs = {name: values[None] for name, values in preprocess.one(text).items()}
-        answers.append(engine.run(inputs)["embedding"][0])
+        answers.append(engine.run(cut_to_bucket(inputs, artifact.buckets))["embedding"][0])
     assert np.array_equal(answers[0], answers[1])
     assert not np.allclose(answers[0], answers[2], atol=1e-3)
     assert np.linalg.norm(answers[0]) == pytest.approx(1, abs=1e-5)
+
+
+def test_short_texts_are_cut_to_a_bucket_where_they_are_judged_timed_and_proved(
+    project: Project, manifest: Manifest
+) -> None:
+    report = json.loads((project.folder / "out" / "report.json").read_text())
+    assert {artifact.format for artifact in manifest.artifacts} == {"onnx", "tflite"}
+    for artifact, side in zip(manifest.artifacts, report["artifacts"], strict=True):
+        assert artifact.buckets == Buckets((4, 8), "attention_mask", ("input_ids", "attention_mask"))
+        (bucket,) = side["buckets"]
+        assert (bucket["length"], bucket["latency_ms"]["batch"]) == (4, 1)
+        assert 0 < bucket["share"] < 1
+    assert "cut to 4" in (project.folder / "out" / "report.html").read_text()
+    done = project.run("inspect", "out")  # golden samples lie there as they are padded, and were run cut
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_slice_is_reported_and_judged(project: Project) -> None:

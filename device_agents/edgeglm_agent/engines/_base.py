@@ -84,19 +84,28 @@ def check_inputs(inputs: Mapping[str, np.ndarray], specs: tuple[TensorSpec, ...]
 
 
 def run_in_batches(
-    run: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]], inputs: dict[str, np.ndarray], rows: int, batch: int
+    run: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
+    inputs: dict[str, np.ndarray],
+    rows: int,
+    *sizes: int,
 ) -> dict[str, np.ndarray]:
-    """Run a file that takes one batch size on any number of rows; the last batch is filled up with its last row."""
-    if rows == batch:
+    """Run a file that takes certain batch sizes on any number of rows.
+
+    As many rows as possible go in at a time; the last batch is filled up with its last row where it must be.
+    """
+    if rows in sizes:
         return run(inputs)
     parts: list[dict[str, np.ndarray]] = []
-    for start in range(0, rows, batch):
+    start = 0
+    while start < rows:
+        batch = max((size for size in sizes if size <= rows - start), default=min(sizes))
         part = {name: values[start : start + batch] for name, values in inputs.items()}
         missing = batch - min(batch, rows - start)
         if missing:
             part = {name: np.concatenate([v, np.repeat(v[-1:], missing, axis=0)]) for name, v in part.items()}
         outputs = run(part)
         parts.append({name: values[: batch - missing] for name, values in outputs.items()})
+        start += batch
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

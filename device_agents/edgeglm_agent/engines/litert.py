@@ -16,13 +16,49 @@ from edgeglm_agent.engines._base import EngineError, check_inputs, input_layout,
 from edgeglm_agent.wire import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _stderr_lock = threading.Lock()
 
 
+class _Signature:
+    """One way to call a file: a batch size and lengths; of a file older than signatures the bare graph."""
+
+    def __init__(self, interpreter: Any, name: str | None) -> None:
+        self._interpreter = interpreter
+        self._runner = None if name is None else interpreter.get_signature_runner(name)
+        if self._runner is not None:
+            self.takes: dict[str, Any] = self._runner.get_input_details()
+            self._gives: dict[str, Any] = self._runner.get_output_details()
+        else:
+            self.takes = {detail["name"]: detail for detail in interpreter.get_input_details()}
+            self._gives = {detail["name"]: detail for detail in interpreter.get_output_details()}
+        self.inputs = tuple(_input_spec(name, detail) for name, detail in self.takes.items())
+        self.outputs = tuple(_spec(name, detail) for name, detail in self._gives.items())
+        self.batch = min((int(d["shape"][0]) for d in self.takes.values() if len(d["shape"])), default=1)
+
+    def fits(self, inputs: Mapping[str, np.ndarray]) -> bool:
+        """Return whether inputs have this signature's shapes, whatever their number of rows."""
+        return all(inputs[spec.name].shape[1:] == spec.shape for spec in self.inputs)
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run as many rows as the batch size says. Raises: ValueError, RuntimeError."""
+        if self._runner is not None:
+            values = self._runner(**inputs)
+        else:
+            for name, detail in self.takes.items():
+                self._interpreter.set_tensor(detail["index"], inputs[name])
+            self._interpreter.invoke()
+            values = {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._gives.items()}
+        return {name: _from_file(values[name], detail) for name, detail in self._gives.items()}
+
+
 class LiteRtEngine:
-    """One TFLite file in an interpreter: its signature ``serving_default``, else its first, else the bare graph."""
+    """One TFLite file in an interpreter; of several signatures, the one that fits the inputs is run.
+
+    Signatures belong together when they have the inputs and outputs of ``serving_default``, else of the first one, by
+    name and number of axes; others are not looked at.
+    """
 
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
         try:
@@ -38,40 +74,60 @@ class LiteRtEngine:
                 # from a path it is verified and mapped; from bytes it would be copied
                 self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
-                signatures = self._interpreter.get_signature_list()
+                names = list(self._interpreter.get_signature_list())
+                names.sort(key=lambda name: name != "serving_default")
+                found = [_Signature(self._interpreter, name) for name in names or [None]]
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"{self.runtime} does not load it: {plain(error)}", fault="bad-file") from error
-        if signatures:
-            name = "serving_default" if "serving_default" in signatures else next(iter(signatures))
-            self._runner = self._interpreter.get_signature_runner(name)
-            self._takes = self._runner.get_input_details()
-            self._gives = self._runner.get_output_details()
-        else:  # files older than signatures
-            self._runner = None
-            self._takes = {detail["name"]: detail for detail in self._interpreter.get_input_details()}
-            self._gives = {detail["name"]: detail for detail in self._interpreter.get_output_details()}
-        self.inputs = tuple(_input_spec(name, detail) for name, detail in self._takes.items())
-        self.outputs = tuple(_spec(name, detail) for name, detail in self._gives.items())
-        self.batch: int | None = min((int(d["shape"][0]) for d in self._takes.values() if len(d["shape"])), default=1)
+        chief = found[0]
+        self._signatures = [signature for signature in found if _alike(signature, chief)]
+        self.inputs = tuple(_common(spec, (s.inputs for s in self._signatures)) for spec in chief.inputs)
+        self.outputs = tuple(_common(spec, (s.outputs for s in self._signatures)) for spec in chief.outputs)
+        batches = {signature.batch for signature in self._signatures}
+        self.batch: int | None = chief.batch if len(batches) == 1 else None
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the model on any number of rows (see ``Engine.run``)."""
         rows = check_inputs(inputs, self.inputs)
-        typed = {name: _to_file(inputs[name], detail) for name, detail in self._takes.items()}
-        return run_in_batches(self._run, typed, rows, self.batch or rows)
+        fitting = {s.batch: s for s in self._signatures if s.fits(inputs)}
+        if not fitting:
+            raise EngineError(
+                f"no signature takes inputs of these lengths: {_lengths({k: v.shape[1:] for k, v in inputs.items()})}; "
+                f"there are {', or '.join(_lengths({i.name: i.shape for i in s.inputs}) for s in self._signatures)}",
+                fault="bad-input",
+            )
+        takes = next(iter(fitting.values())).takes
+        typed = {name: _to_file(inputs[name], detail) for name, detail in takes.items()}
 
-    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        def run(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return fitting[len(next(iter(part.values())))].run(part)
+
         try:
-            if self._runner is not None:
-                values = self._runner(**inputs)
-            else:
-                for name, detail in self._takes.items():
-                    self._interpreter.set_tensor(detail["index"], inputs[name])
-                self._interpreter.invoke()
-                values = {name: self._interpreter.get_tensor(detail["index"]) for name, detail in self._gives.items()}
+            return run_in_batches(run, typed, rows, *fitting)
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"{self.runtime} failed: {plain(error)}", fault="run-failed") from error
-        return {name: _from_file(values[name], detail) for name, detail in self._gives.items()}
+
+
+def _alike(signature: _Signature, chief: _Signature) -> bool:
+    def form(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str, int]]:
+        return sorted((spec.name, spec.dtype, len(spec.shape)) for spec in specs)
+
+    same = form(signature.inputs) == form(chief.inputs) and form(signature.outputs) == form(chief.outputs)
+    # a scale is read from the signature that runs, but inputs are typed once for all that fit
+    return same and all(
+        signature.takes[name]["quantization"] == detail["quantization"] for name, detail in chief.takes.items()
+    )
+
+
+def _common(chief: TensorSpec, signatures: Iterable[tuple[TensorSpec, ...]]) -> TensorSpec:
+    """Return one spec for all of this name: a length that they differ in is -1."""
+    shapes = [spec.shape for specs in signatures for spec in specs if spec.name == chief.name]
+    shape = tuple(lengths[0] if len(set(lengths)) == 1 else -1 for lengths in zip(*shapes, strict=True))
+    return msgspec.structs.replace(chief, shape=shape)
+
+
+def _lengths(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"`{name}` {'x'.join(map(str, shape))}" for name, shape in sorted(shapes.items()))
 
 
 def _quantized(detail: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from edgeglm_agent.processing._base import (
     ProcessingError,
 )
 from edgeglm_agent.processing.arrays import to_layout
+from edgeglm_agent.processing.buckets import bucket_of, cut, cut_to_bucket
 from edgeglm_agent.processing.pipeline import OPERATIONS, POST_OPERATIONS, PRE_OPERATIONS, Preprocess, Sample
 from edgeglm_agent.processing.postprocess import Postprocess, Result
 
@@ -30,5 +31,8 @@ __all__ = [
     "ProcessingError",
     "Result",
     "Sample",
+    "bucket_of",
+    "cut",
+    "cut_to_bucket",
     "to_layout",
 ]
