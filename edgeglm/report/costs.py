@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeglm.report.charts import REST, Bar, Part, bar_chart, figure, stacked_chart
+from edgeglm.report.charts import REST, Bar, Part, bar_chart, figure, shorten, stacked_chart
 from edgeglm.report.figures import format_bytes, significant
 from edgeglm.report.findings import artifact_name, best_artifact, written_artifacts
 from edgeglm.report.markup import Child, Markup, element, join
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgeglm.report.types import Report, Side
 
 _ROWS = 8  # of a chart; the rest is one more row
+_TYPE_ROOM = 80.0  # units of a chart
 _FEW_BYTES = 0.005  # of a file: a type of less is not worth a colour
 
 
@@ -76,7 +77,7 @@ def _layers(number: int, name: str, side: Side) -> Markup | None:
 
 def _bytes_text(dtypes: dict[str, int]) -> str:
     largest = max(dtypes, key=lambda kind: dtypes[kind])
-    return f"{format_bytes(sum(dtypes.values()))} {largest}"
+    return f"{format_bytes(sum(dtypes.values()))} {shorten(largest, _TYPE_ROOM)}"
 
 
 def _operators(number: int, name: str, side: Side) -> Markup | None:
