@@ -1,0 +1,129 @@
+"""Real input for networks that others trained, read from EDGEGLM_BENCH_DATA: functions that recipes name as entries."""
+
+from __future__ import annotations
+
+import os
+import wave
+from pathlib import Path
+
+import numpy as np
+
+DATA = Path(os.environ.get("EDGEGLM_BENCH_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+CONTEXT, CHUNK = 64, 512  # samples of silero's window at 16 kHz
+
+
+def photos(
+    split: str, *, size: int, low: float, high: float, layout: str = "NCHW", original: str = "", labelled: bool = False
+) -> tuple:
+    """Return CIFAR-10 images from ``low`` to ``high``, scaled up to a size.
+
+    Targets are the true classes, or else the original's own answers: what is lost is then what is answered differently.
+    """
+    from PIL import Image
+
+    images, classes = _loader().cifar10("test" if split == "eval" else "train")
+    chosen = {"train": slice(0, 400), "calibration": slice(400, 900), "eval": slice(0, 500)}[split]
+    images, classes = images[chosen], classes[chosen]
+    if size != images.shape[1]:
+        bicubic = Image.Resampling.BICUBIC
+        images = np.stack([np.asarray(Image.fromarray(image).resize((size, size), bicubic)) for image in images])
+    values = (images / 255 * (high - low) + low).astype(np.float32)
+    values = values.transpose(0, 3, 1, 2) if layout == "NCHW" else values
+    return values, classes if labelled else _answers(original, values)
+
+
+def scenes(split: str) -> tuple:
+    """Return crops of one street scene, NCHW 0 to 1: no split shares a crop; there is nothing to be right about."""
+    from PIL import Image
+
+    picture = Image.open(DATA / "onnx" / "FastestDet_3.jpg").convert("RGB")
+    width, height = picture.size
+    rng = np.random.default_rng({"train": 1, "calibration": 2, "eval": 3}[split])
+    crops = []
+    for _ in range(48):
+        share = rng.uniform(0.5, 1.0)
+        left, top = rng.uniform(0, width * (1 - share)), rng.uniform(0, height * (1 - share))
+        crop = picture.crop((int(left), int(top), int(left + width * share), int(top + height * share)))
+        crops.append(np.asarray(crop.resize((352, 352), Image.Resampling.BILINEAR)))
+    return (np.stack(crops).transpose(0, 3, 1, 2) / 255).astype(np.float32), None
+
+
+def speech(split: str) -> tuple:
+    """Return windows of speech with the state that the network itself reached there, as silero-vad is used."""
+    import onnxruntime
+
+    audio = _audio()
+    session = onnxruntime.InferenceSession(str(DATA / "onnx" / "silero_vad_16k_op15.onnx"))
+    state, context = np.zeros((2, 1, 128), np.float32), np.zeros(CONTEXT, np.float32)
+    windows, states = [], []
+    for start in range(0, len(audio) - CHUNK, CHUNK):
+        window = np.concatenate([context, audio[start : start + CHUNK]])
+        windows.append(window)
+        states.append(state[:, 0])
+        _, state = session.run(None, {"input": window[None], "state": state, "sr": np.array(16000)})
+        context = window[-CONTEXT:]
+    rows = _part(len(windows), split)
+    return {"input": np.stack(windows)[rows], "state": np.stack(states)[rows]}, None
+
+
+def mels(split: str, *, original: str = "") -> tuple:
+    """Return log-mel patches (1, 64, 96) of speech; targets are the original's own answers."""
+    audio = _audio()
+    frames = np.lib.stride_tricks.sliding_window_view(audio, 400)[::160] * np.hanning(400)
+    power = np.abs(np.fft.rfft(frames, 512)) ** 2 @ _mel_filters(64, 512, 16000)
+    log = np.log(power + 1e-3).astype(np.float32)
+    patches = np.stack([log[start : start + 96].T for start in range(0, len(log) - 96, 24)])[:, None]
+    patches = patches[_part(len(patches), split)]
+    return patches, _answers(original, patches)
+
+
+def machine_sounds(split: str) -> tuple:
+    """Return five frames of 128 log-mel bands each, 640 numbers in dB, as the anomaly detector of MLPerf Tiny takes them."""
+    frames = np.lib.stride_tricks.sliding_window_view(_audio(), 1024)[::512] * np.hanning(1024)
+    power = np.abs(np.fft.rfft(frames, 1024)) ** 2 @ _mel_filters(128, 1024, 16000, lowest=0.0)
+    log = (10 * np.log10(power + np.finfo(np.float64).eps)).astype(np.float32)
+    windows = np.stack([log[start : start + 5].reshape(-1) for start in range(len(log) - 5)])
+    return windows[_part(len(windows), split)], None
+
+
+def _part(count: int, split: str) -> slice:
+    """Return a third of a recording: parts that do not overlap, the last for judging."""
+    third = count // 3
+    return {"train": slice(0, third - 4), "calibration": slice(third, 2 * third - 4), "eval": slice(2 * third, count)}[
+        split
+    ]
+
+
+def _audio() -> np.ndarray:
+    with wave.open(str(DATA / "onnx" / "silero_test_16k.wav")) as file:
+        return np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / 32768
+
+
+def _mel_filters(bands: int, size: int, rate: int, *, lowest: float = 125.0) -> np.ndarray:
+    """Return triangular filters (size / 2 + 1, bands) up to half the rate (O'Shaughnessy's mel scale)."""
+    edges = np.linspace(*(2595 * np.log10(1 + np.array([lowest, rate / 2]) / 700)), bands + 2)
+    hertz = 700 * (10 ** (edges / 2595) - 1)
+    bins = np.fft.rfftfreq(size, 1 / rate)[:, None]
+    rising = (bins - hertz[:-2]) / (hertz[1:-1] - hertz[:-2])
+    falling = (hertz[2:] - bins) / (hertz[2:] - hertz[1:-1])
+    return np.clip(np.minimum(rising, falling), 0, None)
+
+
+def _answers(original: str, values: np.ndarray) -> np.ndarray | None:
+    """Return the class that a network names for each sample: what is lost is then what it answers differently."""
+    if not original:
+        return None
+    from edgeglm_agent.engines import load_engine
+
+    engine = load_engine(original, format=Path(original).suffix[1:], threads=1)
+    name = engine.inputs[0].name
+    return np.concatenate([next(iter(engine.run({name: row[None]}).values())).argmax(-1) for row in values])
+
+
+def _loader():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("bench_load", DATA / "load.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
