@@ -19,7 +19,9 @@ Overrides = Annotated[
 
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; made when missing.")],
-    model: Annotated[Path | None, typer.Option(help="Your weights, ONNX or TFLite file.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Your weights, ONNX or TFLite file, or folder of a text encoder.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Your images: a folder per class.")] = None,
     entry: Annotated[
         str | None,

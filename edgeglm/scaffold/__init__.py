@@ -42,7 +42,8 @@ def init(
 
     Args:
         directory: Where to write; made when missing.
-        model: The user's weights (safetensors, or a state_dict), or an ONNX or TFLite file.
+        model: The user's weights (safetensors, or a state_dict), an ONNX or TFLite file, or the folder of a text
+            encoder of transformers.
         images: The user's images: a folder per class, or a folder per split with a folder per class in each.
         entry: The user's function that builds the network, ``path.py:function`` as seen from here, or
             ``module:function``.
@@ -70,6 +71,11 @@ def init(
         return Started(_write(directory, _shipped(recipe, target)), [])
     if model is None and images is None and entry is None:
         return Started(_write(directory, _example(directory, target)), [])
+    if model is not None and model.is_dir():
+        from edgeglm.scaffold.encoder import encoder_files
+
+        files, to_do = encoder_files(directory, model, images=images, entry=entry, target=target)
+        return Started(_write(directory, files), to_do)
     from edgeglm.scaffold.own import own_files
 
     files, to_do = own_files(directory, model=model, images=images, entry=entry, target=target)

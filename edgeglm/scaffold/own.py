@@ -87,14 +87,14 @@ def own_files(
             "name": recipe_name(directory),
             "model": found.line,
             "data": _data_line(directory, images, photos, found),
-            "task": "kind: classification" + (f", output: {_quoted(found.output)}" if found.output else ""),
+            "task": "kind: classification" + (f", output: {quoted(found.output)}" if found.output else ""),
             "labels": "labels: labels.txt"
             if photos
             else "# labels: [first, second, ...]   # in the order of the outputs",
             "preprocess": _preprocess(photos, found),
             "target": target,
             "steps": "" if found.file_format else _STEPS,
-            "artifacts": _ARTIFACTS,
+            "artifacts": ARTIFACTS,
         },
     )
     return {name: files[name] for name in sorted(files, key=lambda name: (name != "recipe.yaml", name))}, to_do
@@ -108,16 +108,18 @@ steps:
 """
 
 
-_ARTIFACTS = """# auto: the best file of each format that can be made here. Or a list of them:
+ARTIFACTS = """# auto: the best file of each format that can be made here. Or a list of them:
 #   - {format: onnx, quantize: static-int8}   # suits CNNs; dynamic-int8 suits transformers
 artifacts: auto"""
 
 
-def _relative(path: Path, directory: Path) -> str:
+def relative(path: Path, directory: Path) -> str:
+    """Return a path as a recipe in this directory names it."""
     return Path(os.path.relpath(path, directory)).as_posix()
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text in quotes, as YAML reads it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -132,7 +134,7 @@ def _file_model(directory: Path, model: Path, file_format: str, entry: str | Non
     from edgeglm.scaffold.model_files import look
 
     facts = look(model, file_format)
-    line = f"model: {{source: {file_format}, path: {_quoted(_relative(model, directory))}}}"
+    line = f"model: {{source: {file_format}, path: {quoted(relative(model, directory))}}}"
     classes = facts.classes if facts.classes > 0 else None
     return _Model(line, {}, file_format, input=facts.input, classes=classes, output=facts.output)
 
@@ -144,7 +146,7 @@ def _network(directory: Path, model: Path | None, entry: str | None, photos: Pho
 
         shapes = {name: tuple(tensor.shape) for name, tensor in read_weights(model, str(model)).items()}
     channels = image_channels(shapes)
-    weights = "" if model is None else f", weights: {_quoted(_relative(model, directory))}"
+    weights = "" if model is None else f", weights: {quoted(relative(model, directory))}"
     if entry is not None:
         from edgeglm.sources.entry import Entries
 
@@ -155,9 +157,9 @@ def _network(directory: Path, model: Path | None, entry: str | None, photos: Pho
             entries.close()
         place, _, function = entry.rpartition(":")
         if place.endswith(".py"):
-            place = _relative(Path(place), directory)
+            place = relative(Path(place), directory)
         return _Model(
-            f"model: {{source: python, entry: {_quoted(f'{place}:{function}')}{weights}}}", {}, channels=channels
+            f"model: {{source: python, entry: {quoted(f'{place}:{function}')}{weights}}}", {}, channels=channels
         )
     line = f'model: {{source: python, entry: "./model.py:build"{weights}}}'
     architecture = recognise(shapes, image_channels=(1 if photos.grey else 3) if photos else None)
@@ -238,7 +240,7 @@ def _data_line(directory: Path, images: Path | None, photos: Photos | None, foun
     if photos.eval_splits != ("eval",):
         more += f", eval_splits: [{', '.join(photos.eval_splits)}]"
     return (
-        f"data: {{source: images, path: {_quoted(_relative(images, directory))}{more}}}"
+        f"data: {{source: images, path: {quoted(relative(images, directory))}{more}}}"
         f"   # {photos.count} images of {len(photos.classes)} classes"
     )
 
