@@ -91,9 +91,9 @@ class CheckResult:
         ]
         for artifact in self.artifacts:
             state = "yes" if artifact.buildable else f"no: {', '.join(artifact.missing)} not installed"
-            lines.append(f"  {artifact.format:<8} {artifact.scheme:<13} {state}")
+            lines.append(f"  {artifact.format:<8} {artifact.scheme:<16} {state}")
             if artifact.hint:
-                lines.append(f"  {'':<22} hint: {artifact.hint}")
+                lines.append(f"  {'':<25} hint: {artifact.hint}")
         lines.append(f"  memory {self.memory_bytes / 1e9:.1f} GB available, disk {self.disk_bytes / 1e9:.1f} GB free")
         for warning in self.warnings:
             place = f"{warning.where}: " if warning.where else ""

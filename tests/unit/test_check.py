@@ -233,7 +233,9 @@ def test_auto_lists_the_formats_that_go_with_board_and_model(folder: Path, monke
     assert formats("target=rpi5") == ["onnx", "tflite"]
     monkeypatch.setattr(check, "capability", lambda kind: ["litert-torch"] if kind == "tflite" else [])
     assert formats("target=rpi5") == ["onnx", "tflite"]  # without one, the other is still made
-    assert "tflite   auto          no: litert-torch" in check_recipe(folder / "recipe.yaml", ["artifacts=auto"]).text()
+    assert (
+        "tflite   auto             no: litert-torch" in check_recipe(folder / "recipe.yaml", ["artifacts=auto"]).text()
+    )
 
 
 @pytest.mark.parametrize(
