@@ -8,7 +8,6 @@ spotting holds weights that are INT8 already, so there is nothing to quantize, a
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
 from typing import Any
 

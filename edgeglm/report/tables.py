@@ -25,6 +25,7 @@ from edgeglm.report.findings import (
     left_in_float,
     metric_of,
     notes_on,
+    slices_of,
     speedup_range,
     state_of,
     written_artifacts,
@@ -225,8 +226,8 @@ def distinct_names(report: Report) -> list[str]:
 
 
 def _limit_text(report: Report, line: str, limit: float) -> str:
-    if line in ("metric_drop", "per_class_drop"):
-        name = metric_of(report) if line == "metric_drop" else "recall"
+    if line in ("metric_drop", "per_class_drop", "per_slice_drop"):
+        name = "recall" if line == "per_class_drop" else metric_of(report)
         return f"{round(100 * limit, 6):g} pt" if as_percent(name) else f"{limit:g}"
     if line == "min_speedup":
         return f"{limit:g}x"
@@ -247,6 +248,11 @@ def _measured(line: str, artifact: ArtifactSide) -> str:
     if line == "per_class_drop":
         drops = [result.drop for result in artifact.per_class if result.drop is not None and result.n >= COUNTED]
         return format_points("recall", 0.0 - max(drops)) if drops else "-"
+    if line == "per_slice_drop":
+        lost = [one.drop for one in slices_of(artifact) if one.drop is not None and one.n >= COUNTED]
+        if not lost or artifact.metric is None:
+            return "-"
+        return drop_text(max(lost, key=lambda drop: drop.value), artifact.metric)[0]
     if line == "min_speedup":
         return format_ratio(artifact.speedup)
     if line == "host_latency_p95_ms":

@@ -4,7 +4,9 @@ from typing import Any
 
 import msgspec
 
+from edgeglm.recipe import Budget
 from edgeglm.report.findings import (
+    BUDGET_LINES,
     artifact_name,
     best_artifact,
     did_not_pay,
@@ -154,3 +156,7 @@ def test_quantizing_is_judged_for_this_host_alone_when_the_target_is_another() -
     slower = artifact(latency_ms=latency(1.5))
     assert "measure there" in did_not_pay(report(slower, steps=[step]), slower)[0]
     assert "measure there" not in did_not_pay(report(slower, steps=[step], target="x86-64"), slower)[0]
+
+
+def test_every_line_that_a_recipe_may_set_has_words_of_its_own() -> None:
+    assert list(BUDGET_LINES) == [field.name for field in msgspec.structs.fields(Budget)]

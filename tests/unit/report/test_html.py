@@ -334,3 +334,12 @@ def test_warnings_say_what_to_do() -> None:
 def test_a_page_stays_small() -> None:
     assert len(render_html(rich_report())) < 200_000
     assert len(render_html(wide_report(1000))) < 1_000_000
+
+
+def test_a_budget_of_slices_alone_is_shown_with_the_slice_that_lost_most() -> None:
+    found = rich_report()
+    only = msgspec.structs.replace(found, recipe=found.recipe | {"budget": {"per_slice_drop": 0.05}})
+    text = re.sub(r"\s+", " ", Page(render_html(only)).text)
+    assert "loss of the metric, any slice budget.per_slice_drop 5 pt" in text
+    assert "\u22126.0 pt" in text
+    assert "No budget set" not in text
