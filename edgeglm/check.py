@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from edgeglm.host import available_memory_bytes, free_disk_bytes
 from edgeglm.recipe import LoadedRecipe, load_recipe
 from edgeglm.recipe.files import file_problems
 from edgeglm.recipe.types import Quantize
+from edgeglm.sources import HfModel
 from edgeglm.steps import step_name
 
 if TYPE_CHECKING:
@@ -199,6 +201,17 @@ def _recipe_warnings(loaded: LoadedRecipe) -> list[Advice]:
                     loaded.where(f"artifacts[{index}].quantize.calibration"),
                 )
             )
+    needed = [("transformers", "model.source", "hf")] if isinstance(recipe.model, HfModel) else []
+    needed += [
+        ("tokenizers", f"preprocess[{index}].tokenize", "hf")
+        for index, operation in enumerate(recipe.preprocess)
+        if operation.op == "tokenize"
+    ]
+    found += [
+        Advice(f"{package} is not installed here", f"pip install 'edgeglm[{extra}]'", loaded.where(key))
+        for package, key, extra in needed
+        if find_spec(package) is None
+    ]
     trains = [index for index, step in enumerate(recipe.steps) if step_name(step) in ("distill", "finetune")]
     prunes = [index for index, step in enumerate(recipe.steps) if step_name(step) == "prune"]
     if prunes and not any(index > prunes[-1] for index in trains):

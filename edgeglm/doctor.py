@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Status = Literal["ok", "warn", "fail"]
-EXTRAS = ("onnx", "tflite", "openvino")
+EXTRAS = {
+    "onnx": "onnx artifacts",
+    "tflite": "tflite artifacts",
+    "openvino": "openvino artifacts",
+    "hf": "text models",
+}  # extra -> what it is for
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?\s*([^;]*?)\s*(?:;(.*))?$")
 _CLAUSE = re.compile(r"(==|>=|<=|!=|<|>)\s*([0-9][0-9.]*)")
 _FAILING_MEMORY_BYTES = 10**9
@@ -137,12 +142,13 @@ def _package(item: Requirement) -> Finding:
 
 
 def _extra(extra: str, items: list[Requirement]) -> Finding:
-    name = f"{extra} artifacts"
+    name = EXTRAS[extra]
     missing = [item.name for item in items if not package_version(item.name)]
     listed = ", ".join(f"{item.name} {package_version(item.name)}" for item in items if item.name not in missing)
     hint = f"pip install 'edgeglm[{extra}]'"
     if missing or not items:
-        return Finding(name, "warn", f"cannot be built: {', '.join(missing) or 'edgeglm'} not installed", hint)
+        cannot = "read" if extra == "hf" else "built"
+        return Finding(name, "warn", f"cannot be {cannot}: {', '.join(missing) or 'edgeglm'} not installed", hint)
     untested = [item for item in items if not in_range(package_version(item.name), item.versions)]
     if untested:
         wanted = ", ".join(f"{item.name} {item.versions}" for item in untested)

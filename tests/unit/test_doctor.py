@@ -170,3 +170,14 @@ def test_a_gpu_that_torch_cannot_use_is_warned_of(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(doctor, "nvidia_devices", lambda: ["/dev/nvidia0", "/dev/nvidia1"])
     assert finding("gpu").status == status
     assert "2 NVIDIA devices" in finding("gpu").detail
+
+
+def test_text_models_are_named_with_what_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ['transformers<6,>=5.23; extra == "hf"', 'tokenizers>=0.22; extra == "hf"']
+    monkeypatch.setattr(doctor, "requirements", lambda real=doctor.requirements: real(lines))
+    (found,) = [finding for finding in doctor.diagnose() if finding.name == "text models"]
+    assert (found.status, found.detail.split()[0]) == ("ok", "transformers")
+    versions(monkeypatch, tokenizers="")
+    (found,) = [finding for finding in doctor.diagnose() if finding.name == "text models"]
+    assert (found.status, found.detail) == ("warn", "cannot be read: tokenizers not installed")
+    assert found.hint == "pip install 'edgeglm[hf]'"

@@ -95,3 +95,16 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeglmError, match=r"no config\.json") as caught:
         init(tmp_path / "mine", model=tmp_path / "other")
     assert caught.value.code == "model-file-missing"
+
+
+def test_what_a_text_model_needs_is_warned_of_where_it_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = init(tmp_path / "mine", model=checkpoint(tmp_path / "encoder", "BertModel"))
+    texts(tmp_path / "mine", "txt", "{text}")
+    assert not check_recipe(started.files[0]).warnings
+    monkeypatch.setattr("edgeglm.check.find_spec", lambda _: None)
+    said = [(warning.message, warning.hint) for warning in check_recipe(started.files[0]).warnings]
+    assert said == [
+        (f"{name} is not installed here", "pip install 'edgeglm[hf]'") for name in ("transformers", "tokenizers")
+    ]
