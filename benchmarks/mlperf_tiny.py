@@ -44,7 +44,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "task": "regression",
         "entry": "machine_sounds",
         "args": {},
-        "schemes": ["static-int8", "dynamic-int8"],
+        # scales of channels make the file larger than the reference's, which has one scale a layer: the last layer in
+        # 4 bits makes it smaller again, and closer to FP32 than the reference still
+        "schemes": [
+            {
+                "scheme": "dynamic-int8",
+                "layers": [{"match": "Identity", "scheme": "weight-only-int4", "block_size": 32}],
+            }
+        ],
     },
     "kws_dscnn": {"task": "classification", "entry": "photos", "args": VWW, "schemes": ["static-int8"]},
 }
@@ -73,6 +80,7 @@ def measure(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     project = open_project(load_recipe(recipe), log=SilentLog())
     files = {"FP32": fp32, "reference INT8": reference}
     files |= {f"edgeglm {a.scheme}": result.folder / a.path for a in result.report.artifacts}
+    assert len(files) == 2 + len(result.report.artifacts)
     kinds = {file: (path, "tflite") for file, path in files.items()}
     split, inputs = project.data.evaluation, project.original.inputs
     # the reference files name their inputs and outputs otherwise: what matters is their order

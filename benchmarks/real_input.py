@@ -32,8 +32,14 @@ def photos(
     return values, classes if labelled else _answers(original, values)
 
 
-def scenes(split: str) -> tuple:
-    """Return crops of one street scene, NCHW 0 to 1: no split shares a crop; there is nothing to be right about."""
+DETECTOR = [
+    {"boxes": {"format": "grid-tanh", "columns": ["objectness", "box", "scores"], "axis": 0, "strides": [16]}},
+    "nms",
+]
+
+
+def scenes(split: str, *, original: str) -> tuple:
+    """Return crops of one street scene, NCHW 0 to 1; what the original finds with a score above 0.4 are the targets."""
     from PIL import Image
 
     picture = Image.open(DATA / "onnx" / "FastestDet_3.jpg").convert("RGB")
@@ -45,7 +51,8 @@ def scenes(split: str) -> tuple:
         left, top = rng.uniform(0, width * (1 - share)), rng.uniform(0, height * (1 - share))
         crop = picture.crop((int(left), int(top), int(left + width * share), int(top + height * share)))
         crops.append(np.asarray(crop.resize((352, 352), Image.Resampling.BILINEAR)))
-    return (np.stack(crops).transpose(0, 3, 1, 2) / 255).astype(np.float32), None
+    images = (np.stack(crops).transpose(0, 3, 1, 2) / 255).astype(np.float32)
+    return images, _detections(original, images)
 
 
 def speech(split: str) -> tuple:
@@ -118,6 +125,24 @@ def _answers(original: str, values: np.ndarray) -> np.ndarray | None:
     engine = load_engine(original, format=Path(original).suffix[1:], threads=1)
     name = engine.inputs[0].name
     return np.concatenate([next(iter(engine.run({name: row[None]}).values())).argmax(-1) for row in values])
+
+
+def _detections(original: str, images: np.ndarray) -> np.ndarray:
+    """Return what a detector finds, (N, M, 5): class and box in pixels of its input; rows of -1 where there is less."""
+    from edgeglm_agent.engines import load_engine
+    from edgeglm_agent.processing import Postprocess
+
+    engine = load_engine(original, format="onnx", threads=1)
+    name, postprocess = engine.inputs[0].name, Postprocess.of(DETECTOR)
+    found = [
+        [(one.index, *one.box) for one in postprocess.one(engine.run({name: image[None]})) if one.score > 0.4]
+        for image in images
+    ]
+    targets = np.full((len(images), max(map(len, found)), 5), -1, np.float32)
+    for row, things in zip(targets, found, strict=True):
+        if things:
+            row[: len(things)] = things
+    return targets
 
 
 def _loader():
