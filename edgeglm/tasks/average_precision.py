@@ -114,21 +114,34 @@ def _class_matches(per_image: dict[tuple[int, int], Any], number: int, images: i
 
 def _mean_precision(found: _ClassMatches, weights: np.ndarray, meant: np.ndarray) -> np.ndarray:
     """Return the mean over thresholds of average precision, (B,); precision is read at 101 recalls, as COCO does."""
-    drawn = weights[:, found.image].astype(np.float64)  # (B, D)
-    if not drawn.shape[1]:
-        return np.zeros(len(weights))
-    total = np.maximum(np.cumsum(drawn, axis=1), 1e-12)
-    wanted = np.linspace(0, 1, _RECALLS)
-    sums = np.zeros(len(weights))
+    drawn = weights[:, found.image]  # (B, D) how often each detection is drawn
+    draws = len(drawn)
+    total = np.maximum(np.cumsum(drawn, axis=1), 1)
+    wanted = _hits_wanted(meant)  # (B, R)
+    rows = np.arange(draws)[:, None]
+    sums = np.zeros(draws)
     for right in found.right:
-        hits = np.cumsum(drawn * right, axis=1)
+        (columns,) = np.nonzero(right)  # precision is largest, and recall rises, where a detection is right
+        places = len(columns)
+        if not places:
+            continue
+        hits = np.cumsum(drawn[:, columns], axis=1)
+        # one search for all draws: each draw's counts lie above those of the draw before it
+        above = (int(max(hits.max(), wanted.max())) + 1) * rows
         # from here on the best: what precision a recall at least this large is worth
-        precision = np.maximum.accumulate((hits / total)[:, ::-1], axis=1)[:, ::-1]
-        recall = hits / meant[:, None]
-        for row in range(len(weights)):
-            places = np.searchsorted(recall[row], wanted, side="left")
-            sums[row] += precision[row, places[places < precision.shape[1]]].sum()
+        precision = np.zeros((draws, places + 1))  # the last place: a recall that is never reached
+        precision[:, :-1] = np.maximum.accumulate((hits / total[:, columns])[:, ::-1], axis=1)[:, ::-1]
+        first = np.searchsorted((hits + above).ravel(), (wanted + above).ravel()).reshape(wanted.shape)
+        sums += precision[rows, np.minimum(first - rows * places, places)].sum(axis=1)
     return sums / (_RECALLS * len(found.right))
+
+
+def _hits_wanted(meant: np.ndarray) -> np.ndarray:
+    """Return how many things must be found for a recall of 0, .01, ... 1, (B, R), by COCO's comparison of doubles."""
+    recalls = np.linspace(0, 1, _RECALLS)
+    wanted = np.ceil(recalls * meant[:, None]).astype(np.int64)
+    wanted -= (wanted > 0) & ((wanted - 1) / meant[:, None] >= recalls)
+    return np.asarray(wanted + (wanted / meant[:, None] < recalls))
 
 
 def _coco(annotations: list[dict[str, Any]], images: int, numbers: list[int]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _FOUND = "detections"  # (N, M, 6): class, score, x1, y1, x2, y2; class -1: nothing
 _MOST_FOUND = 1000  # detections of one image that are looked at, the best
 _ROWS = 64  # images at a time
+_MOST_KNOWN = 4  # baselines that are kept: one for each evaluation split, as a rule
 _FOR_PEOPLE = ("threshold", "labels")  # operations that a metric does without
 
 
@@ -128,6 +129,9 @@ class Detector:
 
     task: ObjectDetection
     postprocess: Postprocess
+    _known: list[_Counted] = field(
+        default_factory=list
+    )  # baselines that were counted: every file is compared with them
 
     def prepared(self, outputs: Arrays, split: Split) -> Arrays:
         """Return the detections of each image, best first: (N, M, 6) class, score, x1, y1, x2, y2; rows of -1 after.
@@ -161,11 +165,11 @@ class Detector:
         assert targets is not None  # read_targets saw to it
         if not (targets[..., 0] >= 0).any():
             raise DataError("no image holds anything", where="data", hint="judge images of things", code="data-targets")
-        found = match(_detections(outputs[_FOUND]), targets)
-        before = None if baseline is None else match(_detections(baseline[_FOUND]), targets)
-        draws = bootstrap_weights(len(targets))
-        drawn = found.resampled(draws)
-        drawn_before = None if before is None else before.resampled(draws)
+        after = _Counted.of(outputs[_FOUND], targets)
+        found, drawn = after.matches, after.drawn
+        known = None if baseline is None else self._counted(baseline[_FOUND], targets)
+        before = None if known is None else known.matches
+        drawn_before = None if known is None else known.drawn
         drop = None
         if before is not None and drawn_before is not None:
             value = before.mean - found.mean
@@ -187,6 +191,29 @@ class Detector:
             ],
             drop=drop,
         )
+
+    def _counted(self, baseline: np.ndarray, targets: np.ndarray) -> _Counted:
+        for one in self._known:
+            if one.rows is baseline and one.targets is targets:
+                return one
+        self._known.append(_Counted.of(baseline, targets))
+        del self._known[:-_MOST_KNOWN]
+        return self._known[-1]
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Detections matched with what was meant, and average precision by class in each draw of a bootstrap, (B, K)."""
+
+    rows: np.ndarray
+    targets: np.ndarray
+    matches: Matches
+    drawn: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, targets: np.ndarray) -> _Counted:
+        matches = match(_detections(rows), targets)
+        return cls(rows, targets, matches, matches.resampled(bootstrap_weights(len(targets))))
 
 
 def _class_result(
