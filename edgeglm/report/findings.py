@@ -21,7 +21,7 @@ State = Literal["met", "missed", "undecided", "none"]
 
 BUDGET_LINES = {
     "metric_drop": "loss of the metric",
-    "per_class_drop": "loss of recall, any class",
+    "per_class_drop": "loss of any class",
     "per_slice_drop": "loss of the metric, any slice",
     "size_mb": "size of the file",
     "peak_rss_mb": "peak memory on this host",

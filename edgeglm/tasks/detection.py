@@ -176,7 +176,7 @@ class Detector:
             lost = _over_classes(drawn_before) - _over_classes(drawn)
             interval = percentile_interval(lost) or (value, value)
             drop = Drop(value=value, ci95=interval, n=len(targets), worse=0, better=0, method="bootstrap")
-        names = list(labels) or [str(number) for number in range(max(found.classes, default=-1) + 1)]
+        names = dict(enumerate(labels)) or {number: str(number) for number in found.classes}
         return SplitResult(
             metric=Metric(
                 name="map",
@@ -187,7 +187,7 @@ class Detector:
             ),
             metrics_extra={"map_50": found.mean_50},
             per_class=[
-                _class_result(number, name, found, before, drawn, drawn_before) for number, name in enumerate(names)
+                _class_result(number, name, found, before, drawn, drawn_before) for number, name in names.items()
             ],
             drop=drop,
         )

@@ -77,6 +77,9 @@ def test_classes_without_a_thing_have_no_figure() -> None:
     assert [(one.n > 0, one.value is None) for one in result.per_class] == [(True, False), (True, False), (False, True)]
     unnamed = task.evaluate(judged, targets, ())
     assert [one.label for one in unnamed.per_class] == ["0", "1"]
+    targets[..., 0] += 5
+    assert [one.label for one in task.evaluate(judged, targets, ()).per_class] == ["5", "6"]
+    targets[..., 0] -= 5
     assert ObjectDetection().classes_in(targets) == {0, 1}
 
 
