@@ -110,9 +110,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What the result may cost; every artifact is judged by every line."""
 
     metric_drop: Annotated[float, Meta(ge=0)] | None = None  # a fraction: 0.01 is one point lost; rmse in its unit
-    per_class_drop: Annotated[float, Meta(ge=0, le=1)] | None = (
-        None  # of recall (overlap, precision): 0.01 is one point; n >= 30
-    )
+    per_class_drop: Annotated[float, Meta(ge=0, le=1)] | None = None  # recall's or overlap's, 0.01 is a point; n >= 30
     per_slice_drop: Annotated[float, Meta(ge=0)] | None = None  # the metric's, in every slice; n >= 30
     size_mb: Annotated[float, Meta(gt=0)] | None = None  # 10^6 bytes, the artifact's file
     peak_rss_mb: Annotated[float, Meta(gt=0)] | None = None  # 10^6 bytes, a process that serves it on this host
