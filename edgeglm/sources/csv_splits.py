@@ -85,7 +85,14 @@ def load_csv(
     splits: dict[str, ArraySplit | DatasetSplit | None] = {}
     columns: dict[str, dict[str, np.ndarray]] = {}
     for name, table in tables.items():
-        windows = _windows(table, filled[name], rows[name], targets.get(name), config, where[name])
+        try:
+            windows = _windows(table, filled[name], rows[name], targets.get(name), config, where[name])
+        except DataError:
+            if name != "calibration":
+                raise
+            warnings.append(f"{where[name]}: too short for a window; a part of train is used instead")
+            splits[name] = None
+            continue
         splits[name] = _split(windows, config, preprocess, where[name], warnings)
         last = windows.starts + windows.length - 1
         columns[name] = {key: values[last] for key, values in table.extra.items()}

@@ -242,8 +242,8 @@ def test_each_split_may_have_a_file(tmp_path: Path) -> None:
         ),
         pytest.param(["a,y", "1,2", "2,"], {"target": "y"}, "data-missing", ":3", "`y` is empty", id="no target"),
         pytest.param(
-            series({"a": 20}), {"features": ["x"], "window": 9, "split": "time"}, "data-too-few", "`calibration`",
-            "longest series of this split has 4", id="window",
+            series({"a": 20}), {"features": ["x"], "window": 9, "split": "time"}, "data-too-few", "`eval`",
+            "longest series of this split has 6", id="window",
         ),
     ],
 )  # fmt: skip
