@@ -23,6 +23,7 @@ from edgeglm.recipe.files import file_problems
 from edgeglm.recipe.types import Quantize
 from edgeglm.sources import HfModel
 from edgeglm.steps import step_name
+from edgeglm.tasks import ObjectDetection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -202,6 +203,7 @@ def _recipe_warnings(loaded: LoadedRecipe) -> list[Advice]:
                 )
             )
     needed = [("transformers", "model.source", "hf")] if isinstance(recipe.model, HfModel) else []
+    needed += [("pycocotools", "task.kind", "detection")] if isinstance(recipe.task, ObjectDetection) else []
     needed += [
         ("tokenizers", f"preprocess[{index}].tokenize", "hf")
         for index, operation in enumerate(recipe.preprocess)

@@ -33,6 +33,7 @@ EXTRAS = {
     "tflite": "tflite artifacts",
     "openvino": "openvino artifacts",
     "hf": "text models",
+    "detection": "detectors",
 }  # extra -> what it is for
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?\s*([^;]*?)\s*(?:;(.*))?$")
 _CLAUSE = re.compile(r"(==|>=|<=|!=|<|>)\s*([0-9][0-9.]*)")
@@ -147,7 +148,7 @@ def _extra(extra: str, items: list[Requirement]) -> Finding:
     listed = ", ".join(f"{item.name} {package_version(item.name)}" for item in items if item.name not in missing)
     hint = f"pip install 'edgeglm[{extra}]'"
     if missing or not items:
-        cannot = "read" if extra == "hf" else "built"
+        cannot = {"hf": "read", "detection": "judged"}.get(extra, "built")
         return Finding(name, "warn", f"cannot be {cannot}: {', '.join(missing) or 'edgeglm'} not installed", hint)
     untested = [item for item in items if not in_range(package_version(item.name), item.versions)]
     if untested:

@@ -181,3 +181,13 @@ def test_text_models_are_named_with_what_they_need(monkeypatch: pytest.MonkeyPat
     (found,) = [finding for finding in doctor.diagnose() if finding.name == "text models"]
     assert (found.status, found.detail) == ("warn", "cannot be read: tokenizers not installed")
     assert found.hint == "pip install 'edgeglm[hf]'"
+
+
+def test_detectors_are_judged_by_an_extra_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ['pycocotools>=2.0.10; extra == "detection"']
+    monkeypatch.setattr(doctor, "requirements", lambda real=doctor.requirements: real(lines))
+    assert (finding("detectors").status, finding("detectors").detail.split()[0]) == ("ok", "pycocotools")
+    versions(monkeypatch, pycocotools="")
+    found = finding("detectors")
+    assert (found.status, found.detail) == ("warn", "cannot be judged: pycocotools not installed")
+    assert found.hint == "pip install 'edgeglm[detection]'"
