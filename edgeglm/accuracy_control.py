@@ -130,12 +130,12 @@ def control_accuracy(
     least, best = lost, made
     scored = scan()
     for rung in rungs(len(scored)):
-        operators = [operator for part in scored[:rung] for operator in part.operators]
-        tried = replace(
-            make(made.candidate.leaving(operators, "")), name=made.name, sensitivity=layer_losses(scored, rung)
-        )
+        candidate = made.candidate
+        groups = [group for part in scored[:rung] for group in part.groups]
+        losses = layer_losses(scored, rung, candidate.wider)
+        tried = replace(make(candidate.sparing(groups, "")), name=made.name, sensitivity=losses)
         lost = held_out.lost(tried.file)
-        log.note(f"with {rung} of {len(scored)} parts in float it loses {lost:.4f}")
+        log.note(f"with {rung} of {len(scored)} parts in {candidate.wider_word} it loses {lost:.4f}")
         if lost <= limit:
             return tried
         if lost < least:

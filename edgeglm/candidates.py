@@ -6,18 +6,19 @@ The rules are those of docs/artifacts.md; the tables below are their text in cod
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import msgspec
 
 from edgeglm.artifacts.capability import PACKAGES, capability
 from edgeglm.model import ModelFile
-from edgeglm.recipe.types import Quantize, Scheme
+from edgeglm.recipe.types import LayerRule, Quantize, Scheme
 from edgeglm.report.types import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from edgeglm.artifacts.groups import Group
     from edgeglm.boards import Board
     from edgeglm.build import Builder
     from edgeglm.log import Log
@@ -80,6 +81,13 @@ _FAST: dict[str, dict[str, tuple[str, ...]]] = {
         "dense": ("onnx fp16", "onnx static-int8", "onnx dynamic-int8", "onnx none"),
     },
 }
+# Where a wider scheme costs no more time than float, it spares the bytes: LiteRT makes 8-bit weights float as it loads
+# them, and of weights alone 8 bits are as near to float as it takes.
+_WIDER = {
+    "onnx weight-only-int4": "weight-only-int8",
+    "tflite weight-only-int4": "weight-only-int8",
+    "tflite dynamic-int8": "weight-only-int8",
+}
 _FORMATS = ("tflite", "onnx", "openvino")  # among those that the table does not name
 _REST = ("static-int8", "dynamic-int8", "weight-only-int4", "weight-only-int8", "fp16", "none")
 
@@ -102,11 +110,26 @@ class Candidate:
         """What logs call it: ``onnx static-int8``."""
         return f"{self.config.format} {self.config.scheme}"
 
-    def leaving(self, operators: Sequence[str], reason: str) -> Candidate:
-        """Return the same candidate with these operators left in float besides those that are already."""
+    @property
+    def wider(self) -> str:
+        """What layers get that the scheme hurts too much: a scheme that keeps more of them, or ``none``, float."""
+        return _WIDER.get(self.word, "none")
+
+    @property
+    def wider_word(self) -> str:
+        """The same for people: ``float`` for ``none``."""
+        return "float" if self.wider == "none" else self.wider
+
+    def sparing(self, groups: Sequence[Group], reason: str) -> Candidate:
+        """Return the same candidate with these groups of operators in the wider scheme."""
         quantization = self.config.quantization
         assert isinstance(quantization, Quantize)
-        mixed = msgspec.structs.replace(quantization, ignore=[*quantization.ignore, *operators])
+        if self.wider == "none":
+            operators = [operator for group in groups for operator in group.operators]
+            mixed = msgspec.structs.replace(quantization, ignore=[*quantization.ignore, *operators])
+        else:
+            rules = [LayerRule(match=group.head, scheme=cast("Any", self.wider)) for group in groups]
+            mixed = msgspec.structs.replace(quantization, layers=[*quantization.layers, *rules])
         return replace(self, config=msgspec.structs.replace(self.config, quantize=mixed), reason=reason)
 
 
@@ -163,7 +186,7 @@ def propose_for(project: Project, builder: Builder, log: Log) -> Proposal:
         log.stage("auto: looking at the network")
         original = builder.baseline().built
         traits = traits_of(original.path, original.format)
-        macs = "" if traits.macs is None else f", {traits.macs / 1e6:.3g} million multiply-accumulates"
+        macs = "" if traits.macs is None else f", {traits.macs:,} multiply-accumulates"
         log.note(f"a {traits.family} network{macs}")
     source = project.original.format if isinstance(project.original, ModelFile) else "network"
     return propose(project.recipe, project.board, traits, source=source)

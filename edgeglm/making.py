@@ -51,6 +51,7 @@ class Maker:
         self.host = host
         self.log = log
         self.skipped: list[Skipped] = []
+        self._good: dict[str, bool] = {}  # by the file's digest
         self._before: Arrays | None = None  # the original's answers to the calibration samples
 
     def make(self, proposal: Proposal) -> list[MadeArtifact]:
@@ -104,8 +105,12 @@ class Maker:
                 self._skip(candidate, error.problems[0].message)
         if failure is not None and not made:
             raise failure
-        for file_format in dict.fromkeys(artifact.config.format for artifact in made):
-            made += self._rescued([artifact for artifact in made if artifact.config.format == file_format])
+        whole = [artifact for artifact in made if artifact.config.scheme not in ("none", "fp16")]
+        good = [self._is_good(artifact) for artifact in whole]
+        behind = {artifact.name for artifact in whole[good.index(True) + 1 :]} if any(good) else set()
+        for file_format in dict.fromkeys(artifact.config.format for artifact in whole):
+            of_format = [artifact for artifact in whole if artifact.config.format == file_format]
+            made += self._rescued(of_format, behind)
         places = {candidate.word: place for place, candidate in enumerate(group)}
         return sorted(made, key=lambda artifact: places[artifact.candidate.word])
 
@@ -127,18 +132,21 @@ class Maker:
         name = file_name(config.format, "-".join(word for word in (config.scheme, variant) if word))
         return MadeArtifact(name, file, outputs, candidate)
 
-    def _rescued(self, artifacts: list[MadeArtifact]) -> list[MadeArtifact]:
+    def _rescued(self, artifacts: list[MadeArtifact], behind: set[str]) -> list[MadeArtifact]:
         """Return mixed forms of the quantized ones of one format that lose too much, where they may be the fastest.
 
         Artifacts come with the fastest by the rule first: behind the first that is good enough, none is worth a scan.
+        Nor is one that comes ``behind`` the first good one of all formats, where this format has something good to fall
+        back on.
         """
         found: list[MadeArtifact] = []
+        falls_back = any(self._is_good(artifact) for artifact in artifacts)
         for artifact in artifacts:
             config = artifact.config
-            if config.scheme in ("none", "fp16"):
-                continue
             if self._is_good(artifact):
                 break
+            if falls_back and artifact.name in behind:
+                continue
             if config.format not in FORMATS or not config.search.trials or not self._can_be_rescued(artifact):
                 continue
             try:
@@ -153,24 +161,27 @@ class Maker:
         return found
 
     def _mixed(self, artifact: MadeArtifact) -> MadeArtifact | None:
-        """Leave the most sensitive layers in float until the file is good enough, or nothing more is gained."""
+        """Give the most sensitive layers a wider scheme, or none, till the file is good enough or nothing is gained."""
         candidate = artifact.candidate
         self.log.stage(f"{candidate.where}: which layers {candidate.word} hurts")
         source = self.builder.source(self.final, self.key, candidate.config.format)
         trials = Trials(self.evaluator, source, candidate)
         scored = scan_candidate(trials, self.log)
-        losses = [trials.loss(())]
+        losses = [trials.loss_of(trials.quantization)]
         last: MadeArtifact | None = None
         for rung in rungs(len(scored)):
-            operators = [operator for part in scored[:rung] for operator in part.operators]
-            losses.append(trials.loss(operators))
+            groups = [group for part in scored[:rung] for group in part.groups]
+            spared = f"{rung} of {len(scored)} parts in {candidate.wider_word}"
+            mixed = candidate.sparing(groups, f"{spared}, by a scan of sensitivity")
+            quantization = mixed.config.quantization
+            assert isinstance(quantization, Quantize)
+            losses.append(trials.loss_of(quantization))
             if len(losses) > 3 and losses[-1] > (1 - _GAIN) * losses[-3]:
                 break
-            left = candidate.leaving(operators, f"{rung} of {len(scored)} parts left in float by a scan of sensitivity")
-            if self._proves_loss(left):
+            if self._proves_loss(mixed):
                 continue
-            made = self._made(left, f"{candidate.where}: {rung} of {len(scored)} parts in float,", variant=MIXED)
-            last = replace(made, sensitivity=layer_losses(scored, rung))
+            made = self._made(mixed, f"{candidate.where}: {spared},", variant=MIXED)
+            last = replace(made, sensitivity=layer_losses(scored, rung, candidate.wider))
             if self._is_good(last):
                 break
         if last is None:
@@ -179,10 +190,14 @@ class Maker:
 
     def _is_good(self, artifact: MadeArtifact) -> bool:
         """Return whether nothing speaks against an artifact's answers that does not against the float file's too."""
-        source = self.builder.source(self.final, self.key, artifact.config.format)
-        outputs = self.evaluator.predict_file(source.built.path, file_format=source.built.format, sha256=source.digest)
-        plain = MadeArtifact(artifact.name, source, outputs, artifact.candidate)
-        return self._faults(artifact) <= self._faults(plain)
+        if artifact.file.digest not in self._good:
+            source = self.builder.source(self.final, self.key, artifact.config.format)
+            outputs = self.evaluator.predict_file(
+                source.built.path, file_format=source.built.format, sha256=source.digest
+            )
+            plain = MadeArtifact(artifact.name, source, outputs, artifact.candidate)
+            self._good[artifact.file.digest] = self._faults(artifact) <= self._faults(plain)
+        return self._good[artifact.file.digest]
 
     def _can_be_rescued(self, artifact: MadeArtifact) -> bool:
         """Return False where any change at all counts as a loss: a mean metric that no budget gives room."""

@@ -73,11 +73,14 @@ class Trials:
 
     def loss(self, left: Sequence[str]) -> float:
         """Return what is lost when these operators stay in float and all others are quantized."""
-        project, search = self.project, self.candidate.config.search
-        ignore = [*self.quantization.ignore, *left]
-        settings = msgspec.structs.replace(
-            self.quantization, ignore=ignore, calibration=min(self.quantization.calibration, search.samples)
+        return self.loss_of(
+            msgspec.structs.replace(self.quantization, ignore=[*self.quantization.ignore, *left], layers=[])
         )
+
+    def loss_of(self, quantization: Quantize) -> float:
+        """Return what is lost by a quantization of the same network."""
+        project, search = self.project, self.candidate.config.search
+        settings = msgspec.structs.replace(quantization, calibration=min(quantization.calibration, search.samples))
         key = make_key(
             source=self.source.digest,
             quantization=msgspec.to_builtins(settings),
@@ -182,10 +185,15 @@ def rungs(count: int) -> Iterator[int]:
     yield from (rung for rung in (1, *steps) if rung < count)
 
 
-def layer_losses(scored: Sequence[Scored], kept: int) -> list[LayerLoss]:
-    """Return what a report says of a scan of which the first ``kept`` parts were left in float."""
+def layer_losses(scored: Sequence[Scored], kept: int, wider: str) -> list[LayerLoss]:
+    """Return what a report says of a scan of which the first ``kept`` parts got a ``wider`` scheme; none: float."""
     return [
-        LayerLoss(layers=[group.layer for group in part.groups], loss=part.loss, kept=index < kept)
+        LayerLoss(
+            layers=[group.layer for group in part.groups],
+            loss=part.loss,
+            kept=index < kept,
+            scheme=wider if index < kept else "",
+        )
         for index, part in enumerate(scored)
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeglm.artifacts.patterns import OPERATOR
@@ -20,7 +20,8 @@ class Group:
     """One operator with weights, and those that follow it up to the next one with weights."""
 
     layer: str  # what a report calls it
-    operators: tuple[str, ...]  # as `ignore` names them: ``op:block.conv1/Conv``
+    head: str  # the operator with weights, as `ignore` names it: ``op:block.conv1/Conv``
+    operators: tuple[str, ...]  # all of them, likewise
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,10 @@ def groups_of(path: Path, file_format: str, *, board: Board) -> list[Group]:
         ExportError: The file cannot be read.
     """
     if file_format == "openvino":
-        found = _grouped(_openvino(path))
-        return [Group(group.layer, tuple(key for key in group.operators if not _unnamed(key))) for group in found]
+        return [
+            replace(group, operators=tuple(key for key in group.operators if not _unnamed(key)))
+            for group in _grouped(_openvino(path))
+        ]
     return _grouped(_tflite(path) if file_format == "tflite" else _onnx(path, board))
 
 
@@ -70,7 +73,11 @@ def _grouped(operators: list[_Operator]) -> list[Group]:
     taken = Counter("+".join(head.layers) for head in heads)
     names = ["+".join(head.layers) if taken["+".join(head.layers)] == 1 else "" for head in heads]
     return [
-        Group(name or head.key.partition(";")[0], tuple(f"{OPERATOR}{one.key}" for one in group))
+        Group(
+            name or head.key.partition(";")[0],
+            f"{OPERATOR}{head.key}",
+            tuple(f"{OPERATOR}{one.key}" for one in group),
+        )
         for name, head, group in zip(names, heads, members, strict=True)
     ]
 

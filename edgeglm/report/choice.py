@@ -22,7 +22,7 @@ from edgeglm.report.scatter import Axis, Point, scatter_chart, shape_mark
 from edgeglm.report.typesetting import chip, prose, row, scrolling, small, table, typeset
 
 if TYPE_CHECKING:
-    from edgeglm.report.types import Report, Side
+    from edgeglm.report.types import LayerLoss, Report, Side
 
 SHAPES = {"onnx": "circle", "tflite": "square", "openvino": "triangle"}
 _FAMILIES = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO"}
@@ -205,7 +205,7 @@ def _sensitivity(report: Report) -> Markup | None:
             ", ".join(found.layers),
             "artifact kept" if found.kept else "step",
             max(0.0, found.loss),
-            f"{significant(found.loss, 2)}{' kept in float' if found.kept else ''}",
+            f"{significant(found.loss, 2)}{_instead(found)}",
         )
         for found in side.sensitivity[:_SENSITIVE]
     ]
@@ -213,6 +213,10 @@ def _sensitivity(report: Report) -> Markup | None:
     note = "Share of the outputs' variance that is error: 0 is exact, 1 as bad as a constant. On calibration samples."
     title = f"What hurts when quantized: {artifact_name(side)}"
     return element("div", figure(title, chart, note), class_="figures after")
+
+
+def _instead(found: LayerLoss) -> str:
+    return f" kept in {'float' if found.scheme in ('', 'none') else found.scheme}" if found.kept else ""
 
 
 def _spoken(bars: list[Bar]) -> str:

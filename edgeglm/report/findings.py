@@ -223,7 +223,9 @@ def left_in_float(artifact: ArtifactSide) -> str:
         return ""
     total = sum(len(part.layers) for part in artifact.sensitivity)
     more = f" and {len(kept) - _LAYERS} more" if len(kept) > _LAYERS else ""
-    return f"{len(kept)} of {total} layers stay in float, where {artifact.scheme} costs most: " + (
+    wider = next((part.scheme for part in artifact.sensitivity if part.kept), "")
+    instead = "float" if wider in ("", "none") else wider
+    return f"{len(kept)} of {total} layers stay in {instead}, where {artifact.scheme} costs most: " + (
         ", ".join(kept[:_LAYERS]) + more
     )
 

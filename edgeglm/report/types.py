@@ -187,6 +187,7 @@ class LayerLoss(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[str]
     loss: float  # error of the outputs / variance of the float network's outputs: 0 is exact, 1 as bad as a constant
     kept: bool = False  # left in higher precision because of it
+    scheme: str = ""  # what they got instead, if kept: none (float), or a wider scheme
 
 
 class BucketLatency(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,7 +216,7 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     changed: list[Change] = []  # the most telling first; not all of them
     changed_count: int | None = None  # all of them; None: not looked for, or the task has no answers to show
     buckets: list[BucketLatency] = []  # lengths below the full one; empty: sequences are not cut
-    ignored: list[str] = []  # layers left in float: by the recipe, or by a scan of sensitivity
+    ignored: list[str] = []  # layers left in float by the recipe, or in higher precision by a scan of sensitivity
     candidate: bool = False  # whether `auto` proposed it
     chosen: bool = True  # written to the result; False: a candidate that has a row here alone
     pareto: bool | None = None  # nothing else is as good, as small and as fast, and better in one; None: not asked

@@ -12,10 +12,11 @@ from edgeglm import compress
 from edgeglm.cache import Cache
 from edgeglm.log import SilentLog
 from edgeglm.report.findings import artifact_name
-from tests.support.outlier import SENSITIVE, digits, outlier_network
+from tests.support.outlier import SENSITIVE, digits, outlier_network, uneven_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from torch import nn
 
@@ -130,3 +131,25 @@ def test_the_resolved_recipe_still_says_auto(whole: Result) -> None:
     (artifact,) = report["recipe"]["artifacts"]
     assert (artifact["format"], artifact["quantize"]["scheme"]) == ("auto", "auto")
     assert artifact["search"] == {"trials": 32, "samples": 64, "keep": "chosen"}
+
+
+def test_under_4_bits_sensitive_layers_get_8_instead_of_float(tmp_path: Path) -> None:
+    data = {name: (inputs.reshape(len(inputs), -1), targets) for name, (inputs, targets) in digits().items()}
+    recipe = {
+        "name": "narrow",
+        "task": {"kind": "classification"},
+        "target": "rpi5",
+        "artifacts": [{"format": "auto", "quantize": "weight-only-int4"}],
+        "budget": {"metric_drop": 0.02},
+    }
+    result = compress(recipe, model=uneven_network(data), data=data, output=tmp_path, cache=Cache(tmp_path / "cache"))
+    for family in ("ONNX", "TFLite"):
+        full, mixed = (by_name(result)[f"{family} weight-only-int4{word}"] for word in ("", " mixed"))
+        assert [part.layers for part in mixed.sensitivity if part.kept] == [["2"]]
+        assert {part.scheme for part in mixed.sensitivity if part.kept} == {"weight-only-int8"}
+        assert full.metric is not None
+        assert mixed.metric is not None
+        assert full.metric.value < mixed.metric.value - 0.02
+        assert mixed.chosen
+        assert mixed.size_ratio is not None
+        assert mixed.size_ratio > 3.5  # in float that layer alone would take as much as all others

@@ -38,14 +38,7 @@ def outlier_network(data: dict[str, Arrays]) -> nn.Module:
     network = nn.Sequential(
         Block(1, 8), Block(8, 8), Block(8, 16, stride=2), Block(16, 16), nn.Flatten(), nn.Linear(256, 10)
     )
-    x, y = (torch.from_numpy(values) for values in data["train"])
-    optimizer = torch.optim.Adam(network.parameters(), 4e-3)
-    for _ in range(12):
-        for start in range(0, len(x), 100):
-            loss = nn.functional.cross_entropy(network(x[start : start + 100]), y[start : start + 100])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    train(network, data["train"], epochs=12)
     with torch.no_grad():  # a Relu lets a positive factor through: what one layer gains, the next one loses
         first, second = network[1].conv, network[2].conv
         channel = int(first.weight.abs().sum((1, 2, 3)).argmax())
@@ -53,3 +46,30 @@ def outlier_network(data: dict[str, Arrays]) -> nn.Module:
         first.bias[channel] *= FACTOR
         second.weight[:, channel] /= FACTOR
     return network.eval()
+
+
+def uneven_network(data: dict[str, Arrays]) -> nn.Module:
+    """Return a trained network of four linear layers; in each block of layer 2 one column of weights is far larger."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+    )
+    train(network, data["train"], epochs=15)
+    with torch.no_grad():
+        for channel in (3, 40):
+            network[2].weight[:, channel] *= 16
+            network[0].weight[channel] /= 16
+            network[0].bias[channel] /= 16
+    return network.eval()
+
+
+def train(network: nn.Module, samples: Arrays, *, epochs: int) -> None:
+    """Train a classifier for a moment."""
+    x, y = (torch.from_numpy(values) for values in samples)
+    optimizer = torch.optim.Adam(network.parameters(), 4e-3)
+    for _ in range(epochs):
+        for start in range(0, len(x), 100):
+            loss = nn.functional.cross_entropy(network(x[start : start + 100]), y[start : start + 100])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()

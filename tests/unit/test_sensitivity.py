@@ -9,7 +9,7 @@ from edgeglm.artifacts.groups import Group
 from edgeglm.log import SilentLog
 from edgeglm.sensitivity import WORST, output_loss, rungs, scan
 
-GROUPS = [Group(f"layer{number}", (f"op:{number}",)) for number in range(40)]
+GROUPS = [Group(f"layer{number}", f"op:{number}", (f"op:{number}",)) for number in range(40)]
 
 
 class Network:
