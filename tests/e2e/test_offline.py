@@ -63,6 +63,8 @@ def test_a_whole_run_its_evaluation_and_its_timing_open_no_connection(tmp_path: 
         ["bench", "out/model.onnx", "out/model.tflite", "out/model.xml", "--runs", "10"],
     ):
         assert connections([*edgeglm, *verb], project.folder, tmp_path / "record", frank(project)) == []
+    # at home, which is the project's folder here: OpenVINO's telemetry, left alone, makes an identity in ~/intel
+    assert {path.name for path in project.folder.iterdir()} <= {*project.files, "cache", "out", "__pycache__"}
     report = json.loads((project.folder / "out" / "report.json").read_text())
     assert len(report["steps"]) == 3
     assert len(report["artifacts"]) == 3
