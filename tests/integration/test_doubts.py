@@ -94,7 +94,7 @@ def test_a_baseline_at_chance_is_warned_of_before_the_artifacts_and_meets_no_bud
     assert result.report.budget.met is None
     assert [verdict.key for verdict in result.report.budget.undecided] == ["budget.metric_drop"]
     page = render_html(result.report)
-    assert page.index("no better than chance") < page.index('id="best"')
+    assert page.index("no better than chance") < page.index('id="artifacts"')
 
 
 def test_an_untrained_network_that_the_recipe_trains_is_told_of_without_alarm(tmp_path: Path) -> None:
