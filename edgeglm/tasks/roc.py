@@ -52,7 +52,7 @@ def auc_drop(before: np.ndarray, after: np.ndarray, anomalous: np.ndarray) -> Dr
     A sample counts as worse where fewer of the other kind lie on its right side.
 
     Where DeLong's variance is 0, as where both scores order all pairs alike, it would claim certainty; then the
-    interval is that of as many independent pairs as there are samples of the smaller kind.
+    interval is that of as many independent pairs as there are samples of the smaller kind (and ``n`` says how many).
 
     Args:
         before: (N,) scores of the first model.
@@ -69,6 +69,8 @@ def auc_drop(before: np.ndarray, after: np.ndarray, anomalous: np.ndarray) -> Dr
     if not variance > 1e-18:  # what is left of equal terms that were subtracted
         pairs = _independent_pairs(anomalous)
         interval = drop_interval(max(drop, 0.0) * pairs, max(-drop, 0.0) * pairs, pairs)
+        if not worse and not better:  # then it is a matter of counts: more pairs would tell in the way that counts do
+            return Drop(value=0.0, ci95=interval, n=pairs, worse=0, better=0)
     else:
         half = _Z * math.sqrt(variance)
         interval = max(-1.0, drop - half), min(1.0, drop + half)

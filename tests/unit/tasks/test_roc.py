@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from edgeglm.tasks.roc import auc, auc_drop, auc_interval, threshold_at
+from edgeglm.tasks.statistics import samples_needed
 
 
 def drawn(seed: int, n: int = 60, *, levels: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,6 +75,11 @@ def test_perfect_scores_do_not_prove_that_nothing_was_lost() -> None:
     low, high = drop.ci95
     assert (low, drop.worse, drop.better) == (pytest.approx(-high), 0, 0)
     assert 0.2 < high < 0.35
+    assert (drop.n, drop.method) == (10, "counts")
+    enough = samples_needed(drop, 0.005)
+    assert enough is not None
+    both = np.arange(2 * enough) < enough
+    assert auc_drop(both * 1.0, both * 2.0, both).ci95[1] <= 0.005
     one_anomaly = np.arange(5) == 0
     low, high = auc_drop(scores[:5], -scores[:5], one_anomaly).ci95
     assert -1 <= low < high <= 1
