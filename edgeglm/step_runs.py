@@ -50,6 +50,8 @@ def step_parts(config: StepConfig, index: int, project: Project) -> dict[str, An
     parts: dict[str, Any] = {"step": step_name(config), "settings": config.as_settings()}
     if not is_own(type(config)):
         parts["packages"] = entry_point_packages("edgeglm.steps", parts["step"])
+    if config.follows_target:
+        parts["target"] = project.recipe.target
     original = cast("Model", project.original)
     if said := config.fingerprint(original, project.entries, project.data, where=step_key(index, config)):
         parts["fingerprint"] = said

@@ -20,11 +20,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from edgeglm.boards import BOARDS
 from edgeglm.errors import StepError
 from edgeglm.nn.augmentation import augmentation
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.checkpoint import full_state, load_full_state, read_checkpoint, write_checkpoint
 from edgeglm.nn.determinism import reproducible, seed_all
+from edgeglm.nn.fake_quantization import FakeQuantization
 from edgeglm.nn.freezing import frozen
 from edgeglm.nn.hidden import HiddenMatch, pairs_of
 from edgeglm.nn.holdout import Best, hold_out, validate
@@ -109,6 +111,10 @@ def train(
             match = around.enter_context(HiddenMatch(student, guide.module, pairs, probe, where=ctx.key))
         learning = nn.ModuleList([student] if match is None else [student, match.maps])
         optimizer, zeros = make_optimizer(learning, config), HeldZeros(student, model.edits)
+        rounding = None
+        if config.qat:
+            signed = BOARDS[ctx.target].activation_type == "int8"
+            rounding = around.enter_context(FakeQuantization(student, symmetric=signed))
         key = _run_key(model, config, ctx, precision=precision, teacher=teacher, temperature=temperature, alpha=alpha)
         best, best_weights, first_step = Best(), full_state(student), 0
         if (saved := read_checkpoint(checkpoint, key)) is not None:
@@ -116,6 +122,8 @@ def train(
             optimizer.load_state_dict(saved["optimizer"])
             if match is not None:
                 match.maps.load_state_dict(saved["maps"])
+            if rounding is not None:
+                rounding.ranges |= {name: seen.to(device) for name, seen in saved["ranges"].items()}
             best, best_weights, first_step = Best(**saved["best"]), saved["best_weights"], saved["step"]
         if first_step < total and not ctx.dry_run:
             ctx.progress(first_step, total)
@@ -182,6 +190,7 @@ def train(
                         "step": step + 1,
                         "weights": full_state(student),
                         "optimizer": optimizer.state_dict(),
+                        "ranges": {} if rounding is None else rounding.ranges,
                         "maps": {} if match is None else match.maps.state_dict(),
                         "best": asdict(best),
                         "best_weights": best_weights,
@@ -193,6 +202,8 @@ def train(
         by_teacher = objective.labelled and targets is None
         name = "agreement with the teacher" if by_teacher else objective.score_name
         _say(best, name, len(rows_held), per_epoch, precision, config, ctx)
+        if rounding is not None:
+            ctx.notes.append(f"{rounding.layers} layers computed as INT8 of {ctx.target} will: the figures are of that")
         if match is not None:
             ctx.notes.append(f"features learnt: {', '.join(f'{a} from {b}' for a, b in match.pairs.items())}")
         return _finished(model, student)
@@ -254,6 +265,6 @@ def _run_key(
         "data": ctx.data.sha256,
         "code": ctx.entries.sha256(),
         "task": msgspec.to_builtins(ctx.task),
-        "run": [ctx.seed, ctx.threads, ctx.device, precision, str(torch.__version__)],
+        "run": [ctx.seed, ctx.threads, ctx.device, ctx.target, precision, str(torch.__version__)],
     }
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()

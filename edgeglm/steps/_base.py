@@ -70,6 +70,11 @@ class StepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         del original, entries, data, where
         return ""
 
+    @property
+    def follows_target(self) -> bool:
+        """Whether the result is another for another board."""
+        return False
+
     def as_settings(self) -> dict[str, Any]:
         """Return the settings as plain data, defaults included (for keys and reports)."""
         return dict(msgspec.to_builtins(self, str_keys=True))

@@ -23,6 +23,12 @@ class TrainingConfig(StepConfig, frozen=True, kw_only=True):
     label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0  # share of each label that is spread over all classes
     early_stop_epochs: Annotated[int, Meta(ge=1)] | None = None  # stop after this many epochs without a better metric
     validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1  # of train, held out to choose the best weights
+    qat: bool = False  # compute with weights and inputs rounded as static INT8 will round them
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: the faster, measured once and stored
     freeze: list[str] = []  # layers that do not learn: names, or "re:" patterns such as "re:.*embeddings"
     augment: str | None = None  # path.py:function taking (inputs, generator), a batch at a time
+
+    @property
+    def follows_target(self) -> bool:
+        """Whether the result is another for another board: rounding is the board's."""
+        return self.qat

@@ -20,6 +20,11 @@ class Sparsify(StepConfig, tag="sparsify", frozen=True, kw_only=True):
     scope: Literal["local", "global"] = "local"  # the ratio holds in each layer, or over all of them
     ignore: list[str] = []  # layer names, or "re:" patterns
 
+    @property
+    def follows_target(self) -> bool:
+        """What is said of it is about the board."""
+        return True
+
     def problems(self) -> list[tuple[str, str, str]]:
         """Return what is wrong between the settings: a ratio for what has none, or none for what needs one."""
         if self.pattern == "2:4" and self.ratio is not None:

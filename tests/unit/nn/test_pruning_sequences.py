@@ -20,6 +20,7 @@ from edgeglm.nn.pruning import prune_channels
 from edgeglm.nn.slicing import places
 from edgeglm.nn.structure import load_weights, replay, save_weights
 from edgeglm.steps import Prune
+from edgeglm.tasks import Anomaly, Classification
 from tests.support.nets import make_context
 from tests.support.sequence_nets import (
     SERIES,
@@ -112,8 +113,8 @@ def test_feed_forward_layers_of_transformers_lose_their_inner_features(kind: str
 @pytest.mark.parametrize("shape", RECURRENT)
 def test_recurrent_layers_lose_hidden_units_and_answer_as_if_they_were_zero(shape: type[nn.Module]) -> None:
     model = model_of(shape())
-    method = "magnitude" if hasattr(model.module, "out") else "taylor"
-    result = pruned(model, channel_ratio=0.5, method=method)
+    task = Anomaly() if hasattr(model.module, "out") else Classification()
+    result = pruned(model, ctx=make_context(model, SERIES, task=task), channel_ratio=0.5, method="taylor")
     layers = [layer for layer in result.module.modules() if isinstance(layer, nn.RNNBase)]
     assert {layer.hidden_size for layer in layers} == {8}
     assert {layer.weight_hh_l0.shape[1] for layer in layers} == {8}
