@@ -18,6 +18,7 @@ from edgeglm.boards import BOARDS, Board
 from edgeglm.cache import make_key
 from edgeglm.errors import ModelError, RecipeError, UserError
 from edgeglm.host import entry_point_versions, module_versions, package_versions, usable_cores
+from edgeglm.labels import read_labels
 from edgeglm.model import Model, ModelFile
 from edgeglm.needed_splits import require_splits
 from edgeglm.plugins import tag
@@ -80,7 +81,7 @@ def open_project(
     recipe = loaded.recipe
     entries = Entries(loaded.folder)
     preprocess = Preprocess([ProcessOp(step.op, step.settings) for step in recipe.preprocess], folder=loaded.folder)
-    labels = _labels(loaded)
+    labels = read_labels(loaded, entries)
     for key, value in (("model", model), ("data", data)):
         if value is None and isinstance(getattr(recipe, key), GivenModel | GivenData):
             raise UserError(
@@ -273,23 +274,6 @@ def _import_entries(loaded: LoadedRecipe, entries: Entries, *, own_model: bool, 
         if not module.endswith(".py"):
             versions |= module_versions(module)
     return versions
-
-
-def _labels(loaded: LoadedRecipe) -> tuple[str, ...]:
-    """Return the labels, read from the recipe's file when it names one."""
-    labels = loaded.recipe.labels
-    if isinstance(labels, list):
-        return tuple(labels)
-    path = loaded.folder / labels
-    try:
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"cannot read the labels: {error}",
-            where=loaded.where("labels"),
-            hint="name a UTF-8 text file with one label a line, or write the labels as a list",
-            code="file-missing",
-        ) from error
 
 
 def _with_output(recipe: Recipe, outputs: Sequence[TensorSpec], log: Log) -> Recipe:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edgeglm.errors import UserError
 from edgeglm.scaffold import fill, recipe_name
 from edgeglm.scaffold.own import ARTIFACTS, quoted, relative
-from edgeglm.sources.hf_folder import check_folder
+from edgeglm.sources.hf_folder import check_folder, class_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def encoder_files(
             "model": f"model: {{source: hf, path: {path}, task: {task}{pooling}}}",
             "data": f"data: {{source: text, path: texts}}   # texts/train.{suffix}, texts/eval.{suffix}",
             "task": f"kind: {task}",
-            "labels": _labels(config) if classifies else "",
+            "labels": _labels(class_names(folder)) if classifies else "",
             "preprocess": _preprocess(path, length),
             "target": target,
             "steps": "",
@@ -82,12 +82,11 @@ def _pooling(folder: Path) -> str:
         return "mean"
 
 
-def _labels(config: dict[str, Any]) -> str:
+def _labels(names: tuple[str, ...]) -> str:
     """Return the line of labels, in the order of the outputs, where the checkpoint names them."""
-    names = config.get("id2label")
-    if not isinstance(names, dict) or not all(str(number) in names for number in range(len(names))):
+    if not names:
         return "# labels: [first, second, ...]   # in the order of the outputs"
-    return f"labels: [{', '.join(quoted(str(names[str(number)])) for number in range(len(names)))}]"
+    return f"labels: [{', '.join(quoted(name) for name in names)}]"
 
 
 def _preprocess(path: str, length: int) -> str:

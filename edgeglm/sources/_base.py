@@ -33,6 +33,15 @@ class ModelSource(msgspec.Struct, tag_field="source", frozen=True, kw_only=True,
         """
         raise NotImplementedError
 
+    def class_names(self, entries: Entries) -> tuple[str, ...]:
+        """Return the names of the classes in the order of the outputs, where the model says them; asked before data.
+
+        Raises:
+            ModelError: What says them is missing or damaged.
+        """
+        del entries
+        return ()
+
     def fingerprint(self, entries: Entries) -> str:
         """Return what decides the answers beside settings, weights and user code; asked after ``load``."""
         del entries

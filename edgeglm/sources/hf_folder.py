@@ -67,6 +67,20 @@ def checkpoint_folder(base: Path, path: str) -> Path:
     return Path(next(iter(found.submodule_search_locations))) / below
 
 
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Return the names of a classifier's outputs in their order; none where they are but `LABEL_0`, `LABEL_1`, ...
+
+    Raises:
+        ModelError: A file of the checkpoint is missing or damaged.
+    """
+    folder = tidied(folder)
+    named = check_folder(folder, where=str(folder)).get("id2label")
+    if not isinstance(named, dict) or not all(str(number) in named for number in range(len(named))):
+        return ()
+    names = tuple(str(named[str(number)]) for number in range(len(named)))
+    return () if all(name == f"LABEL_{number}" for number, name in enumerate(names)) else names
+
+
 def check_folder(folder: Path, *, where: str) -> dict[str, Any]:
     """Return what config.json says, once every file is known to be there.
 

@@ -12,12 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from edgeglm.data import ArraySplit
-from edgeglm.errors import MissingExtraError, ModelError, UserError
+from edgeglm.errors import MissingExtraError, ModelError, RecipeError, UserError
+from edgeglm.log import SilentLog
 from edgeglm.model import Model
 from edgeglm.nn.inference import predict
+from edgeglm.project import Project, open_project
+from edgeglm.recipe import load_recipe
 from edgeglm.sources import HfModel
 from edgeglm.sources.entry import Entries
 from tests.support.checkpoints import save_tiny
+from tests.support.texts import WORDS, save_tokenizer
 
 MASK = np.array([[1] * 8, [1] * 5 + [0] * 3, [1] * 2 + [0] * 6], np.int64)
 SAMPLE = {"input_ids": np.arange(3 * 8).reshape(3, 8) % 40 * MASK, "attention_mask": MASK}
@@ -231,3 +235,52 @@ def test_nothing_of_transformers_reaches_the_terminal(tmp_path: Path, capfd: pyt
     capfd.readouterr()
     load(tmp_path / "m")
     assert capfd.readouterr() == ("", "")
+
+
+NAMED = {"id2label": {0: "calm", 1: "angry"}, "label2id": {"calm": 0, "angry": 1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "task", "names"),
+    [
+        pytest.param(NAMED, "classification", ("calm", "angry"), id="named"),
+        pytest.param({"num_labels": 3}, "classification", (), id="LABEL_0"),
+        pytest.param(NAMED, "embedding", (), id="no classifier"),
+    ],
+)
+def test_a_checkpoint_names_its_classes(tmp_path: Path, changes: Any, task: Any, names: tuple[str, ...]) -> None:
+    save_tiny(tmp_path / "m", "BertForSequenceClassification", **changes)
+    assert HfModel(path="m", task=task).class_names(Entries(tmp_path)) == names
+
+
+RECIPE = """\
+version: 1
+name: moods
+model: {{source: hf, path: m, task: classification}}
+data: {{source: text, path: t}}
+task: {{kind: classification}}
+preprocess: [{{tokenize: {{tokenizer: tokenizer.json, length: 8}}}}]
+labels: {labels}
+artifacts: [{{format: onnx}}]
+"""
+
+
+def test_classes_go_by_the_models_names_and_another_order_of_them_is_refused(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "m", "BertForSequenceClassification", **NAMED)
+    save_tokenizer(tmp_path / "tokenizer.json")
+    (tmp_path / "t").mkdir()
+    lines = [f"{' '.join(WORDS[int(d)] for d in str(n))}\t{('angry', 'calm')[n % 2]}" for n in range(40)]
+    (tmp_path / "t" / "eval.tsv").write_text("\n".join(lines))
+
+    def opened(labels: str) -> Project:
+        (tmp_path / "recipe.yaml").write_text(RECIPE.format(labels=labels))
+        return open_project(load_recipe(tmp_path / "recipe.yaml"), log=SilentLog())
+
+    for labels in ("[]", "[calm, angry]"):
+        project = opened(labels)
+        assert project.data.labels == ("calm", "angry")
+        assert project.data.evaluation.targets is not None
+        assert project.data.evaluation.targets[:4].tolist() == [1, 0, 1, 0]
+    with pytest.raises(RecipeError, match="output 0 of the model is `calm`") as caught:
+        opened("[angry, calm]")
+    assert caught.value.code == "labels-order"
