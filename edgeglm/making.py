@@ -235,10 +235,10 @@ class Maker:
         if self._before is None:
             self._before = self._answers(self.builder.baseline(), split)
         file = self.builder.artifact(self.final, self.key, candidate.config, where=candidate.where)
+        task = project.judge
         try:
-            result = project.recipe.task.evaluate(
-                self._answers(file, split), split.targets, project.data.labels, self._before
-            )
+            before, after = (task.prepared(outputs, split) for outputs in (self._before, self._answers(file, split)))
+            result = task.evaluate(after, split.targets, project.data.labels, before)
         except EdgeglmError:  # a split that nobody asked to be evaluated may have no targets
             return False
         return result.drop is not None and result.drop.ci95[0] > (project.recipe.budget.metric_drop or 0.0)
