@@ -43,6 +43,7 @@ class Bar:
     value: float | None
     text: str
     reach: float | None = None  # end of the thin line past the bar, such as p95
+    keeps_end: bool = False  # of a label that is too long: names of layers differ there
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,20 @@ def shorten(text: str, room: float) -> str:
     return "".join(kept).rstrip() + "\u2026"
 
 
+def shorten_start(text: str, room: float) -> str:
+    """Return the text cut to so many units from its start."""
+    return shorten(text[::-1], room)[::-1]
+
+
+def distinct(values: Sequence[float], label: Callable[[float], str]) -> list[str]:
+    """Return a label for each number of an axis; where two would read alike, as many digits as tell them apart."""
+    texts = [label(value) for value in values]
+    digits = 4
+    while len(set(texts)) < len(texts) and digits <= 12:
+        texts, digits = [f"{value:.{digits}g}" for value in values], digits + 1
+    return texts
+
+
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Return about ``count`` round numbers inside the range, ends included where they are round."""
     span = high - low
@@ -129,7 +144,7 @@ def bar_chart(key: str, title: str, description: str, bars: Sequence[Bar]) -> Ma
     rows: list[Markup] = []
     for number, bar in enumerate(bars):
         y = number * _ROW
-        rows += _row_texts(bar.label, bar.text, y, missing=bar.value is None)
+        rows += _row_texts(bar.label, bar.text, y, missing=bar.value is None, keeps_end=bar.keeps_end)
         rows.append(element("rect", class_="track", x=0, y=y + 21, width=WIDTH, height=9, rx=2))
         if bar.value is None:
             continue
@@ -248,10 +263,11 @@ def _change_class(pair: Pair) -> str:
     return "lost" if pair.after < pair.before else "kept"
 
 
-def _row_texts(label: str, text: str, y: float, *, missing: bool) -> list[Markup]:
+def _row_texts(label: str, text: str, y: float, *, missing: bool, keeps_end: bool = False) -> list[Markup]:
     room = WIDTH - text_length(text) - 12
+    shown = shorten_start(label, room) if keeps_end else shorten(label, room)
     return [
-        element("text", element("title", label), shorten(label, room), class_="label", x=0, y=y + 14),
+        element("text", element("title", label), shown, class_="label", x=0, y=y + 14),
         element("text", text, class_="missing" if missing else "figure", x=WIDTH, y=y + 14, text_anchor="end"),
     ]
 
@@ -266,8 +282,9 @@ def _axis(
     count: int = 4,
 ) -> list[Markup]:
     marks: list[Markup] = []
-    for tick in ticks(low, high, count):
-        where, text = x(tick), label(tick)
+    numbers = ticks(low, high, count)
+    for tick, text in zip(numbers, distinct(numbers, label), strict=True):
+        where = x(tick)
         half = text_length(text) / 2
         anchor = "start" if where < half else "end" if where > WIDTH - half else "middle"
         edge = 0.0 if anchor == "start" else float(WIDTH) if anchor == "end" else where

@@ -66,7 +66,11 @@ def _layers(number: int, name: str, side: Side) -> Markup | None:
     named = [row for row in side.layer_bytes if row.layer]
     shown, hidden = named[:_ROWS], [*named[_ROWS:], *(row for row in side.layer_bytes if not row.layer)]
     kind = "artifact" if number else "baseline"
-    bars = [Bar(row.layer, kind, float(sum(row.dtypes.values())), _bytes_text(row.dtypes)) for row in shown]
+    totals = [float(sum(row.dtypes.values())) for row in shown]
+    bars = [
+        Bar(row.layer, kind, total, _bytes_text(row.dtypes), keeps_end=True)
+        for row, total in zip(shown, totals, strict=True)
+    ]
     if hidden:
         count = sum(sum(row.dtypes.values()) for row in hidden)
         layers = sum(row.layers for row in hidden)

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeglm.report.charts import WIDTH, text_length, ticks
+from edgeglm.report.charts import WIDTH, distinct, text_length, ticks
 from edgeglm.report.markup import Markup, element
 
 if TYPE_CHECKING:
@@ -144,10 +144,11 @@ def _grid(
     logarithmic: bool,
 ) -> list[Markup]:
     rows = [element("text", f"\u2191 {quality.name}", class_="tick", x=0, y=12)]
-    for tick in ticks(*heights, 4):
+    levels = ticks(*heights, 4)
+    for tick, text in zip(levels, distinct(levels, quality.label), strict=True):
         rows.append(element("path", class_="grid", d=f"M{_LEFT} {y(tick):.1f}H{_RIGHT}"))
         if y(tick) > _TOP + 8:
-            rows.append(element("text", quality.label(tick), class_="tick", x=0, y=y(tick) - 3))
+            rows.append(element("text", text, class_="tick", x=0, y=y(tick) - 3))
     last = -math.inf
     for tick in _decades(*widths) if logarithmic else ticks(*widths, 4):
         where, text = x(tick), cost.label(tick)

@@ -80,7 +80,10 @@ def _sentence(report: Report, best: ArtifactSide) -> Child:
         return join(said, f"; its {metric_title(name)} is ", after, ".")
     value, interval = drop_text(best.drop, best.metric)
     low, high = change_of(best.drop, best.metric)[1]
-    proof = "a change that these samples do not prove" if low <= 0 <= high else "a proven change"
+    if low <= 0 <= high:
+        proof = "a change that these samples do not prove" if best.drop.value else "no change"
+    else:
+        proof = "proven, and too small to show" if _alike(report, best) else "a proven change"
     return join(
         said,
         f"; its {metric_title(name)} is ",
@@ -161,8 +164,16 @@ def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
         join(_change(before, after), f" on {drop.n:,} samples"),
         join("95 % interval ", typeset(interval)),
         counted if drop.method == "counts" else None,
-        tone="bad" if drop.ci95[0] > 0 else "",
+        tone="bad" if drop.ci95[0] > 0 and not _alike(report, best) else "",
     )
+
+
+def _alike(report: Report, best: ArtifactSide) -> bool:
+    """Return whether the metric reads the same before and after, however sure the difference is."""
+    before, after = report.baseline.metric, best.metric
+    if before is None or after is None:
+        return False
+    return format_metric(before.name, before.value) == format_metric(after.name, after.value)
 
 
 def _memory_tile(report: Report, best: ArtifactSide) -> Markup | None:

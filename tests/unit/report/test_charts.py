@@ -13,6 +13,7 @@ from edgeglm.report.charts import (
     Dot,
     Pair,
     bar_chart,
+    distinct,
     dumbbell_chart,
     interval_chart,
     shorten,
@@ -160,3 +161,17 @@ def test_ticks_are_few_and_lie_inside_the_range(low: float, span: float) -> None
     slack = (high - low) * 1e-6 + 1e-9 * max(abs(low), abs(high))
     assert len(found) <= 6
     assert all(low - slack <= tick <= high + slack for tick in found)
+
+
+def test_numbers_of_an_axis_that_would_read_alike_get_more_digits() -> None:
+    short = "{:.2g}".format
+    assert distinct([0.5, 1.0], short) == ["0.5", "1"]
+    assert distinct([0.99998, 0.99999], short) == ["0.99998", "0.99999"]
+
+
+def test_long_names_of_layers_keep_their_end() -> None:
+    bars = [Bar("backbone.encoder.layer.0.attention.self.query", "artifact", 1.0, "1.02 kB float32", keeps_end=True)]
+    chart = bar_chart("k", "t", "d", bars)
+    shown = chart.split("</title>")[2].split("<")[0]
+    assert shown.startswith("\u2026")
+    assert shown.endswith("attention.self.query")
