@@ -86,6 +86,7 @@ _FAST: dict[str, dict[str, tuple[str, ...]]] = {
 _WIDER = {
     "onnx weight-only-int4": "weight-only-int8",
     "tflite weight-only-int4": "weight-only-int8",
+    "openvino weight-only-int4": "weight-only-int8",
     "tflite dynamic-int8": "weight-only-int8",
 }
 _FORMATS = ("tflite", "onnx", "openvino")  # among those that the table does not name
@@ -248,7 +249,8 @@ def _schemes(
                 yield scheme, "convolutions and products both count in this network"
     if "fp16" not in listed and file_format == "onnx" and (small or board.name.startswith("jetson")):
         yield "fp16", "halves the file" + ("; TensorRT computes in float16" if board.name.startswith("jetson") else "")
-    if "weight-only-int4" in known and (small or traits.table_share > _LARGE_TABLES):
+    products = traits.family != "convolutional" or traits.mixed  # 4-bit convolutions are not worth having
+    if "weight-only-int4" in known and products and (small or traits.table_share > _LARGE_TABLES):
         yield "weight-only-int4", "tables are much of the file" if traits.table_share > _LARGE_TABLES else "smallest"
 
 
@@ -263,6 +265,10 @@ def _written_out(config: ArtifactConfig, file_format: Any, scheme: Any) -> Artif
             quantization,
             scheme=scheme,
             block_size=quantization.block_size if blocks else None,
-            layers=[] if scheme in ("none", "fp16") or file_format == "openvino" else quantization.layers,
+            layers=[
+                rule
+                for rule in quantization.layers
+                if scheme not in ("none", "fp16") and (file_format, rule.scheme) != ("openvino", "dynamic-int8")
+            ],
         )
     return msgspec.structs.replace(config, format=file_format, quantize=quantization)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,6 +110,7 @@ def _try_artifacts(project: Project, proposal: Proposal, model: Model, folder: P
                 written[file_format] = export_float(model, project.sample, path, file_format, board=project.board)
         return written[file_format].path
 
+    trials: dict[str, tuple[int, float]] = {}  # format -> how many a scan makes at most, and how long one takes
     for index, candidate in enumerate(proposal.candidates):
         artifact, where = candidate.config, candidate.where
         log.stage(f"preflight: trying {where} {artifact.format} {artifact.scheme}")
@@ -118,11 +120,16 @@ def _try_artifacts(project: Project, proposal: Proposal, model: Model, folder: P
                 calibration = project.data.calibration
                 samples = calibration_batches(calibration, CALIBRATION_SAMPLES, seed=project.recipe.seed)
                 target = folder / f"{index}.{file_name(artifact.format)}"
+                started = time.perf_counter()
                 quantize_file(source, target, artifact.format, artifact.quantization, samples, board=project.board)
+                if candidate.is_auto and artifact.scheme != "fp16":
+                    trials[artifact.format] = (artifact.search.trials, time.perf_counter() - started)
         except EdgeglmError as error:
             if not candidate.is_auto or isinstance(error, StorageError):
                 raise error.at(where) from error
             log.note(f"will be left out: {candidate.word}: {error.problems[0].message}")
+    for file_format, (count, seconds) in trials.items():
+        log.note(f"a scan of sensitivity, if {file_format} needs one: at most {count} trials of about {seconds:.1f} s")
     builder.baseline()
 
 

@@ -93,4 +93,8 @@ def test_one_scheme_in_every_format() -> None:
 
 def test_a_limit_of_size_brings_smaller_files_in() -> None:
     assert "onnx fp16" not in words(proposed())
-    assert "onnx fp16" in words(proposed(more="budget: {size_mb: 1}\n"))
+    small = "budget: {size_mb: 1}\n"
+    assert "onnx fp16" in words(proposed(more=small))
+    assert "onnx weight-only-int4" in words(proposed(more=small, family="dense"))
+    assert "onnx weight-only-int4" not in words(proposed(more=small))  # 4-bit convolutions are not worth having
+    assert "tflite weight-only-int4" in words(proposed(family="transformer", table_share=0.5))
