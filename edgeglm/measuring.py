@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from edgeglm.cache import Cache, cache_folder
+from edgeglm.errors import ModelError
 from edgeglm.inspection import format_of, read_manifest
 from edgeglm.naming import users_names
 from edgeglm.report.figures import drop_text, format_interval, format_metric
@@ -16,6 +17,8 @@ from edgeglm.report.types import Latency, SplitResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from edgeglm_agent.wire import Artifact, TensorSpec
 
     from edgeglm.log import Log
     from edgeglm.recipe import LoadedRecipe
@@ -62,8 +65,14 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
         )
     results = [FileResult(path="original", splits=evaluator.results(evaluator.baseline, is_baseline=True))]
     for path, file_format in zip(files, formats, strict=True):
+        artifact = _artifact(path)
         log.stage(str(path))
-        outputs = evaluator.predict_file(path, file_format=file_format, sha256=model_file_sha256(path, file_format))
+        outputs = evaluator.predict_file(
+            path,
+            file_format=file_format,
+            sha256=model_file_sha256(path, file_format),
+            buckets=artifact.buckets if artifact else None,
+        )
         results.append(FileResult(path=str(path), splits=evaluator.results(outputs)))
     project.entries.close()
     return results
@@ -81,7 +90,7 @@ def bench_files(files: list[Path], *, threads: int, runs: int) -> list[BenchRow]
     formats = [format_of(path) for path in files]
     specs = describe(files[0], formats[0])[0]
     rng = np.random.default_rng(0)
-    sample = {spec.name: rng.standard_normal((1, *spec.shape)).astype(spec.dtype) for spec in specs}
+    sample = {spec.name: _noise(rng, _shape(spec, files[0]), spec.dtype) for spec in specs}
     measured = measure_latency(
         {str(path): (path, kind) for path, kind in zip(files, formats, strict=True)},
         sample,
@@ -99,6 +108,35 @@ def bench_files(files: list[Path], *, threads: int, runs: int) -> list[BenchRow]
         )
         for path in files
     ]
+
+
+def _artifact(path: Path) -> Artifact | None:
+    """Return what the manifest beside a file says of it; None where there is none, or it lists no such file."""
+    if not (path.parent / "manifest.json").is_file():
+        return None
+    return next((found for found in read_manifest(path.parent).artifacts if found.path == path.name), None)
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Return one row: of integers ones, which are in every table of tokens, and no padding under a mask."""
+    if np.dtype(dtype).kind in "biu":
+        return np.ones((1, *shape), dtype)
+    return rng.standard_normal((1, *shape)).astype(dtype)
+
+
+def _shape(spec: TensorSpec, path: Path) -> tuple[int, ...]:
+    """Return the shape of an input without its batch axis; a free length is the longest that the manifest names."""
+    if -1 not in spec.shape:
+        return spec.shape
+    artifact = _artifact(path)
+    if artifact is None or artifact.buckets is None:
+        raise ModelError(
+            f"input `{spec.name}` may have any length: there is nothing to time it with",
+            where=str(path),
+            hint="name a file of an output folder, whose manifest has its lengths, or one of fixed shape",
+            code="input-mismatch",
+        )
+    return tuple(artifact.buckets.lengths[-1] if length < 0 else length for length in spec.shape)
 
 
 def render_evaluation(results: list[FileResult]) -> str:

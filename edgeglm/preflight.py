@@ -94,6 +94,8 @@ def _try_artifacts(project: Project, proposal: Proposal, model: Model, folder: P
     our steps remove channels, not kinds of operators. With a step of a plug-in, and for TFLite, it is the network as
     the steps leave it.
     """
+    from edgeglm.artifacts.sequences import check_cuts
+
     same_operators = all(is_own(type(step)) for step in project.recipe.steps)
     builder = Builder(project, cache)
     written: dict[str, Built] = {}
@@ -115,6 +117,9 @@ def _try_artifacts(project: Project, proposal: Proposal, model: Model, folder: P
         artifact, where = candidate.config, candidate.where
         log.stage(f"preflight: trying {where} {artifact.format} {artifact.scheme}")
         try:
+            calls = builder.calls(model, artifact)
+            if calls.buckets is not None:
+                check_cuts(model, project.sample, calls.buckets)
             source = float_file(artifact.format)
             if artifact.scheme != "none":
                 calibration = project.data.calibration

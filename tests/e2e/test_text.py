@@ -92,8 +92,11 @@ def test_short_texts_are_cut_to_a_bucket_where_they_are_judged_timed_and_proved(
         assert (bucket["length"], bucket["latency_ms"]["batch"]) == (4, 1)
         assert 0 < bucket["share"] < 1
     assert "cut to 4" in (project.folder / "out" / "report.html").read_text()
-    done = project.run("inspect", "out")  # golden samples lie there as they are padded, and were run cut
-    assert done.returncode == 0, done.stderr
+    paths = [f"out/{artifact.path}" for artifact in manifest.artifacts]
+    # golden samples lie in the folder as they are padded, and were run cut
+    for words in (("inspect", "out"), ("bench", *paths, "--runs", "10"), ("eval", "recipe.yaml", "-o", "out")):
+        done = project.run(*words)
+        assert done.returncode == 0, done.stderr
 
 
 def test_every_slice_is_reported_and_judged(project: Project) -> None:

@@ -14,12 +14,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from edgeglm.artifacts import onnx, openvino, tflite
+from edgeglm.artifacts.built import Calls
 from edgeglm.artifacts.tflite_layout import to_file_layout
 from edgeglm.boards import BOARDS, LEAST_RUNTIMES
 from edgeglm.formats import SUFFIXES
 from edgeglm.measure.parity import compare
 from edgeglm.measure.worker import Runner
-from edgeglm.recipe.types import Quantize, Scheme
+from edgeglm.recipe.types import LayerRule, Quantize, Scheme
 from tests.support import export_nets as nets
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 # beside the environment's own packages; `make env` fills it
 OLDEST = Path(sys.prefix) / "least-runtimes"
-SCHEMES = get_args(Scheme)
+SCHEMES = tuple(scheme for scheme in get_args(Scheme) if scheme != "auto")
 OPENVINO_SCHEMES = [scheme for scheme in SCHEMES if scheme != "dynamic-int8"]
 NETS = {"cnn": nets.cnn, "lstm": nets.lstm, "vit": nets.vit, "words": nets.words}
 FORMATS = {"onnx": onnx, "tflite": tflite, "openvino": openvino}
@@ -79,6 +80,14 @@ def test_the_oldest_runtime_answers_as_the_newest(folder: Path, name: str, kind:
         }
     with Runner(path, format=kind) as runner:
         here, runtime = runner.run(inputs), runner.runtime
+    if kind == "onnx" and board != "jetson-jp6":
+        assert runtime == f"onnxruntime {BOARDS[board].onnxruntime}"  # what is new to us is the board's own
+    there = on_the_oldest(path, kind, inputs, newest=runtime)
+    assert compare(here, there, quantized=scheme != "none").passed
+
+
+def on_the_oldest(path: Path, kind: str, inputs: dict[str, np.ndarray], *, newest: str) -> dict[str, np.ndarray]:
+    """Return what a file answers in a process that imports the oldest runtime, and says itself which one that is."""
     given, answered = path.with_suffix(".in"), path.with_suffix(".out")
     save_file({key: np.ascontiguousarray(values) for key, values in inputs.items()}, given)
     agent = Path(edgeglm_agent.__file__).parents[1]
@@ -91,5 +100,31 @@ def test_the_oldest_runtime_answers_as_the_newest(folder: Path, name: str, kind:
     )
     assert done.returncode == 0, done.stderr
     least = LEAST_RUNTIMES[kind]
-    assert done.stdout.split() == [least.name, least.least_version] != runtime.split()
-    assert compare(here, load_file(answered), quantized=scheme != "none").passed
+    assert done.stdout.split() == [least.name, least.least_version] != newest.split()
+    return load_file(answered)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_the_oldest_runtime_takes_layers_of_several_schemes(folder: Path, kind: str) -> None:
+    model, board = nets.words(), "jetson-jp6" if kind == "onnx" else "rpi5"
+    source = float_file(model, "words", kind, folder, board)
+    rules = [LayerRule(match="table", scheme="weight-only-int4"), LayerRule(match="head", scheme="weight-only-int8")]
+    settings = Quantize(scheme="dynamic-int8", layers=rules)
+    path = source.with_name(f"mixed.{kind}")
+    FORMATS[kind].quantize(source, path, settings, iter([]), board=BOARDS[board])
+    inputs = nets.rows(model, 4, seed=3)
+    inputs = to_file_layout(inputs, []) if kind == "tflite" else inputs
+    with Runner(path, format=kind) as runner:
+        here, runtime = runner.run(inputs), runner.runtime
+    assert compare(here, on_the_oldest(path, kind, inputs, newest=runtime), quantized=True).passed
+
+
+def test_the_oldest_litert_takes_every_signature(folder: Path) -> None:
+    model = nets.words()
+    source, path = folder / "ways.tflite", folder / "ways8.tflite"
+    tflite.export_float(model, nets.rows(model, 2), source, board=BOARDS["rpi5"], calls=Calls((1, 4)))
+    tflite.quantize(source, path, Quantize(scheme="dynamic-int8"), iter([]), board=BOARDS["rpi5"])
+    inputs = to_file_layout(nets.rows(model, 6, seed=3), [])  # four rows, then one, then one
+    with Runner(path, format="tflite") as runner:
+        here, runtime = runner.run(inputs), runner.runtime
+    assert compare(here, on_the_oldest(path, "tflite", inputs, newest=runtime), quantized=True).passed
