@@ -14,6 +14,11 @@ def shipped_recipes() -> list[tuple[str, Path, str]]:
     return [(path.parent.name, path.parent, _summary(path.parent)) for path in sorted(root.glob("*/recipe.yaml"))]
 
 
+def recipe_files(folder: Path) -> list[Path]:
+    """Return every file of a shipped recipe, in order; what Python left beside them is none."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
 def _summary(folder: Path) -> str:
     readme = folder / "README.md"
     if not readme.is_file():

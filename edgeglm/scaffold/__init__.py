@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from edgeglm.boards import BOARDS
 from edgeglm.errors import UserError
 from edgeglm.files import write_bytes
-from edgeglm.shipped import shipped_recipes
+from edgeglm.shipped import recipe_files, shipped_recipes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +140,8 @@ def _shipped(name: str, target: str) -> dict[str, bytes]:
             hint=suggestion(name, list(folders)),
             code="init-recipe",
         )
-    files = {path.name: path.read_bytes() for path in sorted(folders[name].iterdir()) if path.is_file()}
+    folder = folders[name]
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in recipe_files(folder)}
     files["recipe.yaml"] = re.sub(rb"(?m)^target: .*$", f"target: {target}".encode(), files["recipe.yaml"])
     return files
 

@@ -20,6 +20,9 @@ SHORT: dict[str, list[str]] = {
     "tabular-mlp": ["steps[1].distill.epochs=5"],
     "tabular-tabnet": [],
     "vibration-lstm": ["steps[1].distill.epochs=1"],
+    "digits-segmentation": ["steps[1].distill.epochs=1"],
+    "minilm": [],
+    "minilm-small": [],
 }
 UNHURRIED = "budget.min_speedup=0.01"  # a busy machine is no fault of the recipe
 
