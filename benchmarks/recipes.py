@@ -45,13 +45,14 @@ def main() -> None:
     parser.add_argument(
         "--cached", action="store_true", help="take what your cache has; times of whole runs are left out"
     )
+    parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--check", action="store_true")
     chosen = parser.parse_args()
     if not (chosen.tables or chosen.check):
         measured = known()
         for name in chosen.names or [name for name, _, _ in shipped_recipes()]:
-            measured[name] = measure(name, cached=chosen.cached)
+            measured[name] = measure(name, runs=chosen.runs, cached=chosen.cached)
             write_result("recipes", recipes=dict(sorted(measured.items())))
     stale = [path for path, text in pages(known()).items() if path.read_text() != text]
     if chosen.check:
@@ -67,14 +68,14 @@ def known() -> dict[str, Any]:
     return dict(json.loads(path.read_text())["recipes"]) if path.is_file() else {}
 
 
-def measure(name: str, *, cached: bool) -> dict[str, Any]:
+def measure(name: str, *, runs: int, cached: bool) -> dict[str, Any]:
     """Return the figures of one recipe; the first run says how long it takes with an empty cache."""
     print(f"== {name}", flush=True)
     cache = Cache().folder if cached else WORK / "recipes-cache"
     if not cached:
         shutil.rmtree(cache, ignore_errors=True)
     reports = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         command = [sys.executable, "-m", "edgeglm", "compress", str(RECIPES / name / "recipe.yaml"), "--json"]
         done = subprocess.run(
             [*command, "-o", str(WORK / "recipes" / name)],
@@ -85,13 +86,18 @@ def measure(name: str, *, cached: bool) -> dict[str, Any]:
         if done.returncode not in (0, 3):  # 3: a line of the budget was missed on this host, and the figures say so
             sys.exit(f"{name} failed")
         reports.append(json.loads(done.stdout))
+    return figures(reports, whole=not cached)
+
+
+def figures(reports: list[dict[str, Any]], *, whole: bool) -> dict[str, Any]:
+    """Return what the tables tell of some runs of one recipe; ``whole``: the first began with an empty cache."""
     first = reports[0]
     host = first["host"]
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
         "cpu": f"{host['machine']}, {host['cpu']}",
-        "seconds": None if cached else round(first["seconds"]),
+        "seconds": round(first["seconds"]) if whole else None,
         "budget": first["budget"],
         "baseline": side(first["baseline"]),
         "compressed": {"step": first["steps"][-1]["step"], **side(first["steps"][-1])} if first["steps"] else None,
@@ -191,6 +197,8 @@ def smaller(side: dict[str, Any], base: dict[str, Any]) -> str:
 
 def spread(values: list[float]) -> str:
     """Return the median of some measurements, and their range."""
+    if len(values) == 1:
+        return format_ratio(values[0])
     return f"{format_ratio(median(values))} ({format_ratio(values[0])} to {format_ratio(values[-1])})"
 
 

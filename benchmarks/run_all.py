@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 def main() -> None:
     """Run the benchmarks in turn; a failure stops."""
     data = Path(os.environ.get("EDGEGLM_BENCH_DATA", HERE.parents[1] / "shared" / "data"))
-    for name in ("own_cost", "shapes", "resnet56"):
+    for name in ("own_cost", "shapes", "recipes", "resnet56"):
         if name == "resnet56" and not (data / "resnet-cifar10" / "resnet56.safetensors").is_file():
             print(f"resnet56: no data in {data}; set EDGEGLM_BENCH_DATA", file=sys.stderr)
             continue
