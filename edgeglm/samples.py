@@ -6,6 +6,7 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from edgeglm.report.types import Sample
@@ -52,16 +53,10 @@ def show_sample(
 
 
 def _text(inputs: dict[str, np.ndarray], settings: dict[str, Any], folder: Path) -> str:
-    """Return the text that the token numbers stand for, as the model reads it."""
-    from tokenizers import Tokenizer
+    """Return the text that the token numbers stand for, cut to what a page shows."""
+    from edgeglm_agent.processing.tokenize import Tokenize
 
-    numbers = inputs.get(str(settings.get("input_ids", "input_ids")))
-    if numbers is None:
-        return ""
-    tokenizer = Tokenizer.from_file(str(folder / str(settings["tokenizer"])))
-    mask = inputs.get(str(settings.get("attention_mask", "attention_mask")), np.ones_like(numbers))
-    added = set(tokenizer.encode("").ids)  # what stands around every text
-    text = tokenizer.decode([number for number in numbers[mask > 0].tolist() if number not in added])
+    text = msgspec.convert(settings, Tokenize).text(inputs, folder)
     return text if len(text) <= _CHARACTERS else text[:_CHARACTERS].rstrip() + "\u2026"
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from edgeglm.report.markup import Markup, element
+from edgeglm.report.typesetting import prose, small
+
 _ADVICE: list[tuple[str, str]] = [  # what a warning says -> what to do; the first that fits
     (r"weights still float32 after", "Fine for a few small layers; else choose a scheme that takes them."),
     (
@@ -38,3 +41,9 @@ _ADVICE: list[tuple[str, str]] = [  # what a warning says -> what to do; the fir
 def what_to_do(warning: str) -> str:
     """Return a sentence on what to do about a warning; empty where none is known."""
     return next((advice for pattern, advice in _ADVICE if re.search(pattern, warning)), "")
+
+
+def with_advice(warning: str) -> Markup:
+    """Return a warning as an item of a list, with what to do about it below."""
+    advice = what_to_do(warning)
+    return element("li", prose(warning), small(prose(advice)) if advice else None)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from edgeglm.report.advice import what_to_do
+from edgeglm.report.advice import with_advice
 from edgeglm.report.choice import choice_section
 from edgeglm.report.classes import class_section
 from edgeglm.report.confusion import confusion_section
@@ -23,7 +23,6 @@ from edgeglm.report.stages import stage_section
 from edgeglm.report.steps import steps_section
 from edgeglm.report.summary import summary_section
 from edgeglm.report.tables import artifact_table, budget_table, split_table
-from edgeglm.report.typesetting import prose, small
 
 if TYPE_CHECKING:
     from edgeglm.report.types import Report
@@ -113,7 +112,6 @@ def _artifacts(report: Report) -> Child:
 
 
 def _warnings(report: Report) -> Child:
-    """Return the warnings of the run, each with what to do; those of artifacts stand in their rows."""
+    """Return the warnings of the run, each with what to do about it; those of artifacts stand in their rows."""
     found = warnings_of(report)
-    items = [element("li", prose(text), small(prose(what_to_do(text))) if what_to_do(text) else None) for text in found]
-    return element("ul", *items, class_="warnings") if items else None
+    return element("ul", *(with_advice(text) for text in found), class_="warnings") if found else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeglm.report.advice import with_advice
 from edgeglm.report.figures import (
     as_percent,
     drop_text,
@@ -32,7 +33,7 @@ from edgeglm.report.findings import (
 )
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.types import COUNTED, ArtifactSide
-from edgeglm.report.typesetting import chip, prose, row, scrolling, small, table, threads_text, typeset
+from edgeglm.report.typesetting import chip, row, scrolling, small, table, threads_text, typeset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,7 @@ def artifact_table(report: Report) -> Markup:
         rows.append(row(head, _cells(columns, report, artifact), id_=f"file-{number}" if numbered else None))
         notes = [*filter(None, [left_in_float(artifact)]), *notes_on(report, artifact)]
         if notes:
-            listed = element("ul", *(element("li", prose(note)) for note in notes))
+            listed = element("ul", *(with_advice(note) for note in notes))
             cell = element("td", listed, colspan=len(columns) + 1, role="cell")
             rows.append(element("tr", cell, class_="notes", role="row"))
     caption = "The original network and every file made from it"

@@ -12,7 +12,7 @@ from msgspec import Meta
 from edgeglm_agent.processing._base import PreOperation, ProcessingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _AT_A_TIME = 1024  # texts; the library's own answers take kilobytes each
 _USUAL_PADDING = ("[PAD]", "<pad>", "<PAD>", "<|pad|>", "<|endoftext|>")
@@ -61,6 +61,24 @@ class Tokenize(PreOperation, frozen=True, kw_only=True):
                 for name, attribute in columns.items():
                     result[name][row] = getattr(one, attribute)
         return result
+
+    def text(self, tokens: Mapping[str, np.ndarray], folder: Path | None = None) -> str:
+        """Return the text that one sample's tokens stand for, as the model reads it: cut, perhaps in small letters.
+
+        Args:
+            tokens: (length,) numbers by input name, as ``tokens`` makes them; "" where there are none.
+            folder: As in ``tokens``.
+
+        Raises:
+            ProcessingError: The file cannot be used, or the library is missing.
+        """
+        numbers = tokens.get(self.input_ids)
+        if numbers is None:
+            return ""
+        read = self._read((folder or Path()) / self.tokenizer)
+        mask = tokens.get(self.attention_mask or "", np.ones_like(numbers))
+        added = set(read.encode("").ids)  # what stands around every text
+        return str(read.decode([number for number in numbers[mask > 0].tolist() if number not in added]))
 
     def _read(self, path: Path) -> Any:
         try:

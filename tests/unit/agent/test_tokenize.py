@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgeglm_agent.processing import Preprocess, ProcessingError
+from edgeglm_agent.processing.tokenize import Tokenize
 from edgeglm_agent.wire import ProcessOp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,3 +163,14 @@ def test_series_of_several_lengths_come_out_in_one() -> None:
 def test_a_series_that_is_too_short_or_none_is_refused(samples: np.ndarray) -> None:
     with pytest.raises(ProcessingError, match=r"shorter than 4|no series"):
         Preprocess.of([{"window": {"length": 4}}]).batch(samples)
+
+
+def test_a_text_is_read_back_without_what_stands_around_every_text(tmp_path: Path) -> None:
+    path = save_tokenizer(tmp_path / "tokenizer.json")
+    operation = Tokenize(tokenizer=path.name, length=6)
+    rows = operation.tokens(["the pump is hot", "valve leaks"], tmp_path)
+    texts = [operation.text({name: values[row] for name, values in rows.items()}, tmp_path) for row in range(2)]
+    assert texts == ["the pump is hot", "valve leaks"]
+    assert operation.text({}, tmp_path) == ""
+    unmasked = Tokenize(tokenizer=path.name, length=6, attention_mask=None)
+    assert unmasked.text({"input_ids": rows["input_ids"][1]}, tmp_path) == "valve leaks"
