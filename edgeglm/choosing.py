@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -69,10 +70,10 @@ def settle(
     metric_judged = limits.metric_drop is not None
     marked = mark_dominated(sides, same_machine=same_machine)
     against = [faults(side, trial, metric_judged=metric_judged) for side in marked]
-    with cache.entry("choice", key) as entry:
-        before = list((entry.result or {}).get("order", []))
+    with cache.entry("choice", key) if searched else nullcontext() as entry:
+        before = list((entry.result or {}).get("order", [])) if entry is not None else []
         order = preferred_order(marked, trial, metric_judged=metric_judged, same_machine=same_machine, before=before)
-        if searched and not before:
+        if entry is not None and not before:
             order = _dominating_first(order, artifacts, marked, against)
             entry.finish(order=[marked[index].path for index in order])
     good = {index for index, found in enumerate(against) if not _is_refused(found)}
