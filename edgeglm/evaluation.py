@@ -98,10 +98,11 @@ class Evaluator:
         found: dict[str, SplitResult] = {}
         for name in data.eval_splits:
             split = data.splits[name]
-            before = self._baseline_judged(name)
-            after = before if is_baseline else judge.prepared(outputs[name], split)
-            result = judge.evaluate(after, split.targets, data.labels, None if is_baseline else before)
-            slices = self._slices(name, after, None if is_baseline else before)
+            before = None if is_baseline else self._baseline_judged(name)
+            known = is_baseline and outputs is self.baseline
+            after = self._baseline_judged(name) if known else judge.prepared(outputs[name], split)
+            result = judge.evaluate(after, split.targets, data.labels, before)
+            slices = self._slices(name, after, before)
             found[name] = msgspec.structs.replace(result, slices=slices)
         return found
 
