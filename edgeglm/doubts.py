@@ -102,7 +102,7 @@ def _about_classes(project: Project, evaluator: Evaluator) -> list[Doubt]:
     present: set[int] = set()
     for split in data.splits.values() if per_class else ():
         present.update(() if split.targets is None else project.recipe.task.classes_in(split.targets))
-    absent = [f"`{result.label}`" for number, result in enumerate(per_class) if number not in present]
+    absent = [f"`{result.label}`" for number, result in enumerate(per_class) if not result.n and number not in present]
     if absent and not data.labels:  # of labels without a sample the data has spoken itself
         found.append(Doubt(f"the network has {len(per_class)} classes, and the data no sample of {_some(absent)}"))
     for name, result in results.items():

@@ -211,6 +211,7 @@ def test_a_detector_is_judged_by_what_its_postprocessing_finds_and_learns_from_i
         budget={"metric_drop": 0.05, "per_class_drop": 0.08},
     )
     report = result.report
+    assert not [text for text in report.warnings if "classes" in text]
     assert report.baseline.metric is not None
     assert report.baseline.metric.name == "map"
     assert report.baseline.metric.value > 0.95
@@ -349,3 +350,14 @@ def test_a_change_that_does_not_suit_the_inputs_is_refused_before_anything_long(
     with pytest.raises(RecipeError, match="is no image") as raised:
         run(tmp_path, adder(), SUMS, steps=[{"finetune": {"epochs": 10000}}], **keys)
     assert raised.value.problems[0].where == "robustness[0].blur"
+
+
+def test_classes_of_a_detector_without_labels_go_by_their_numbers(tmp_path: Path) -> None:
+    images, targets = squares(30, 3)
+    targets[targets[..., 0] == 0] = -1  # nothing bright is labelled, so that numbers and places differ
+    data = {"train": squares(16, 1), "calibration": squares(8, 2), "eval": (images, targets)}
+    keys: dict[str, Any] = {"task": {"kind": "detection"}, "artifacts": [{"format": "onnx"}]}
+    grid = {"format": "grid-exp", "axis": 0, "strides": [8], "min_score": 0.4}
+    report = run(tmp_path, Detector(), data, postprocess=[{"boxes": grid}], **keys).report
+    assert [one.label for one in report.baseline.per_class] == ["1"]
+    assert not [text for text in report.warnings if "classes" in text]
