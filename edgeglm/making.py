@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgeglm.log import Log
     from edgeglm.model import Model, ModelFile
     from edgeglm.project import Project
+    from edgeglm.recipe import Budget
     from edgeglm.report.types import Host
 
 MIXED = "mixed"  # in names: some layers are left in float because of a scan
@@ -202,7 +203,7 @@ class Maker:
     def _can_be_rescued(self, artifact: MadeArtifact) -> bool:
         """Return False where any change at all counts as a loss: a mean metric that no budget gives room."""
         budget, data = self.project.recipe.budget, self.project.data
-        if budget.metric_drop is not None or budget.per_class_drop is not None:
+        if _limits_quality(budget):
             return True
         drop = self.evaluator.results(artifact.outputs)[data.eval_splits[0]].drop
         passed = parity_of(self.project, artifact, self.final, self.key, self.evaluator).passed
@@ -228,7 +229,9 @@ class Maker:
 
     def _proves_loss(self, candidate: Candidate) -> bool:
         """Return whether the calibration samples prove already that a candidate loses more than it may."""
-        project = self.project
+        project, budget = self.project, self.project.recipe.budget
+        if budget.metric_drop is None and _limits_quality(budget):
+            return False  # the metric itself may lose what it likes
         calibration = project.data.splits["calibration"]
         drawn = np.random.default_rng(project.recipe.seed).permutation(len(calibration))
         split = calibration.take(np.sort(drawn[: candidate.config.quantization.calibration_samples]))
@@ -241,7 +244,12 @@ class Maker:
             result = task.evaluate(after, split.targets, project.data.labels, before)
         except EdgeglmError:  # a split that nobody asked to be evaluated may have no targets
             return False
-        return result.drop is not None and result.drop.ci95[0] > (project.recipe.budget.metric_drop or 0.0)
+        return result.drop is not None and result.drop.ci95[0] > (budget.metric_drop or 0.0)
 
     def _answers(self, file: File, split: Split) -> Arrays:
         return self.evaluator.answers(file.built.path, file.built.format, split)
+
+
+def _limits_quality(budget: Budget) -> bool:
+    """Return whether a budget says how much the answers may lose."""
+    return any(limit is not None for limit in (budget.metric_drop, budget.per_class_drop, budget.per_slice_drop))
