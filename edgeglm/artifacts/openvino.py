@@ -79,7 +79,7 @@ def quantize(
             model, warnings = openvino_quantize.quantize_graph(
                 model, plan, batches, samples=quantization.calibration_samples
             )
-            openvino_ir.write(model, temporary, names=set(layers), name=name)
+            openvino_ir.write(model, temporary, names=set(layers), name=name, share=True)
         if scheme != "none":
             warnings += openvino_quantize.weight_warnings(temporary, scheme, plan)
         checked = check_runs(temporary, "openvino", row, scheme=scheme)

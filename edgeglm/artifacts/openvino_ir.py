@@ -35,7 +35,7 @@ def read(path: Path) -> Any:
     return openvino().Core().read_model(str(path))
 
 
-def write(model: Any, path: Path, *, names: set[str], name: str = "", half: bool = False) -> None:
+def write(model: Any, path: Path, *, names: set[str], name: str = "", share: bool = False) -> None:
     """Write a graph to ``path``, and its weights to the .bin beside it.
 
     OpenVINO names what it makes by a counter of the process; here such operators get numbers in the graph's order,
@@ -47,14 +47,17 @@ def write(model: Any, path: Path, *, names: set[str], name: str = "", half: bool
         path: An .xml.
         names: Operators that keep their names: those of layers.
         name: Of the graph.
-        half: Store float32 weights as float16.
+        share: Let operators that read equal constants read one. Not in a file to be quantized: what nncf adds to the
+            bias of one layer would be added to all that are equal, as zeros are.
     """
     with silenced():
-        openvino().save_model(model, str(path), compress_to_fp16=half)
+        openvino().save_model(model, str(path), compress_to_fp16=False)
     root = ET.parse(path).getroot()  # noqa: S314 - OpenVINO wrote it just now
     root.set("name", name or "g")
     for notes in root.findall("rt_info"):
         root.remove(notes)
+    if share:
+        _share_constants(root)
     _compact(root, names, public=True)
     ET.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
 
@@ -78,7 +81,8 @@ def _compact(graph: ET.Element, names: set[str], *, public: bool) -> None:
             if not (public and (kind == "Parameter" or (layer.get("id"), port.get("id")) in ends)):
                 port.attrib.pop("names", None)
         for port in layer.findall("input/port"):
-            for length in port.findall("dim"):  # known from what it is connected with
+            port.attrib.pop("precision", None)  # this and its lengths are known from what it is connected with
+            for length in port.findall("dim"):
                 port.remove(length)
         notes = layer.find("rt_info")
         if notes is not None:
@@ -92,6 +96,24 @@ def _compact(graph: ET.Element, names: set[str], *, public: bool) -> None:
     for element in graph.iter():
         element.text = (element.text or "").strip() or None
         element.tail = None
+
+
+def _share_constants(graph: ET.Element) -> None:
+    """Let what reads equal constants of the outer graph read one: the two ranges of a FakeQuantize are equal."""
+    holder, edges = graph.find("layers"), graph.find("edges")
+    assert holder is not None
+    first: dict[tuple[str, ...], str] = {}
+    instead: dict[str, str] = {}
+    for layer in list(holder):
+        data = layer.find("data")
+        if layer.get("type") == "Const" and data is not None and layer.find("rt_info") is None:
+            number = layer.get("id", "")
+            same = first.setdefault(tuple(data.get(key, "") for key in ("element_type", "shape", "offset")), number)
+            if same != number:
+                instead[number] = same
+                holder.remove(layer)
+    for edge in edges if edges is not None else ():
+        edge.set("from-layer", instead.get(edge.get("from-layer", ""), edge.get("from-layer", "")))
 
 
 def layers_of(model: Any) -> dict[str, list[str]]:

@@ -83,6 +83,24 @@ def test_openvino_computes_the_network(tmp_path: Path, batch: int | None) -> Non
     np.testing.assert_allclose(logits, tiny_logits(images), rtol=1e-5, atol=1e-5)
 
 
+def test_openvino_takes_any_length_where_an_axis_is_free(tmp_path: Path) -> None:
+    from edgeglm_agent.engines.openvino import silenced_openvino
+
+    ov = silenced_openvino()
+    from openvino import opset13 as ops
+
+    x = ops.parameter(ov.PartialShape([-1, -1, 3]), np.float32, name="x")
+    x.output(0).set_names({"x"})
+    y = ops.result(ops.reduce_sum(x, ops.constant([1], np.int64)))
+    y.output(0).set_names({"y"})
+    ov.save_model(ov.Model([y], [x], "g"), tmp_path / "free.xml", compress_to_fp16=False)
+    engine = load_engine(tmp_path / "free.xml", format="openvino")
+    assert [spec.shape for spec in engine.inputs] == [(-1, 3)]
+    for length in (4, 7):
+        values = np.arange(2 * length * 3, dtype=np.float32).reshape(2, length, 3)
+        np.testing.assert_allclose(engine.run({"x": values})["y"], values.sum(1), rtol=1e-6)
+
+
 def test_openvino_computes_float_in_float32_on_threads_that_neither_spin_nor_hold_a_core(openvino_file: Path) -> None:
     code = (
         "import os, time, numpy; from edgeglm_agent.engines import load_engine;"
