@@ -53,7 +53,7 @@ class Artifact(msgspec.Struct, frozen=True):
     sha256: str  # lower-case hex, of the file at ``path``
     size_bytes: int  # with what belongs to it
     format: str  # onnx | tflite | openvino
-    scheme: str  # none | fp16 | dynamic-int8 | static-int8
+    scheme: str  # none | fp16 | dynamic-int8 | static-int8 | weight-only-int8 | weight-only-int4 | a package's
     runtime: Runtime
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

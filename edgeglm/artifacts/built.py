@@ -17,7 +17,7 @@ class Built:
 
     path: Path
     format: str  # onnx | tflite | openvino
-    scheme: str  # none | fp16 | dynamic-int8 | static-int8
+    scheme: str  # none | fp16 | dynamic-int8 | static-int8 | weight-only-int8 | weight-only-int4 | a package's
     inputs: tuple[TensorSpec, ...]  # as the file takes them, shapes without the batch axis
     outputs: tuple[TensorSpec, ...]
     batch: int | None  # the one batch size the file takes; None: any
