@@ -108,11 +108,16 @@ def change_of(drop: Drop, metric: Metric) -> tuple[float, tuple[float, float]]:
     return 0.0 - drop.value, (0.0 - drop.ci95[1], 0.0 - drop.ci95[0])
 
 
+_NOTHING = 1e-9  # what float32 outputs differ by when they are the same: a dozen zeros tell nobody anything
+
+
 def format_points(name: str, change: float, *, unit: bool = True) -> str:
     """Return `-0.4 pt` (points: hundredths of a share), or `+0.0031` for a metric that is no share."""
     if as_percent(name):
         rounded = round(100 * change, 1)
         return f"{rounded + 0.0:+.1f}{' pt' if unit else ''}" if rounded else f"0.0{' pt' if unit else ''}"
+    if abs(change) < _NOTHING:
+        return "0"
     return f"+{significant(change)}" if change > 0 else significant(change)
 
 

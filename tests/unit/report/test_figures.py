@@ -82,3 +82,8 @@ def test_a_drop_is_a_change_in_the_metrics_own_direction(
     metric = Metric(name="m", value=0.5, n=10, ci95=(0.4, 0.6), higher_is_better=higher)
     drop = Drop(value=0.1, ci95=(-0.2, 0.3), n=10, worse=2, better=1)
     assert change_of(drop, metric) == (change, interval)
+
+
+def test_a_change_that_is_rounding_is_none() -> None:
+    assert format_points("cosine_to_original", 4e-13) == format_points("cosine_to_original", -4e-13) == "0"
+    assert format_points("rmse", 4e-6) == "+0.00000400"
