@@ -222,6 +222,8 @@ def _node_macs(node: onnx.NodeProto, shapes: dict[str, _Shape]) -> int:
         return math.prod(shape(node.input[0])) * math.prod(shape(node.input[1])[1:])  # (C, M / groups, *kernel)
     if node.op_type in _PRODUCTS:
         left = shape(node.input[_PRODUCTS[node.op_type][0]])
+        if not left:  # a scalar has no products: behind a quantized recurrent layer the rank is not known
+            raise _UnknownShapeError
         transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
         return math.prod(shape(node.output[0])) * left[0 if transposed else -1]
     if node.op_type == "MatMulNBits":
