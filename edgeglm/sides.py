@@ -178,6 +178,7 @@ def artifact_side(
         path=artifact.name,
         sha256=file.sha256,
         activation_type=file.built.activation_type,
+        ranges=_ranges(artifact.config),
         dtypes=weight_dtypes(file.built.path, artifact.config.format),
         parity=parity,
         size_ratio=size_ratio,
@@ -221,6 +222,12 @@ def left_in_float(artifact: MadeArtifact) -> list[str]:
     named = quantization.ignore if isinstance(quantization, Quantize) else []
     scanned = [layer for part in artifact.sensitivity if part.kept for layer in part.layers]
     return [*(name for name in named if not (scanned and name.startswith("op:"))), *scanned]
+
+
+def _ranges(config: ArtifactConfig) -> str:
+    """Return how the ranges of static INT8 were found, where not as ever."""
+    quantization = config.quantization
+    return quantization.ranges if isinstance(quantization, Quantize) and quantization.ranges != "extremes" else ""
 
 
 def _buckets(project: Project, file: File, baseline: Latency, figures: dict[int, Measured]) -> list[BucketLatency]:

@@ -55,7 +55,9 @@ def quantize_graph(
             if reduce_range:
                 warnings.append("7-bit weights: this x86 CPU has no VNNI, and 8-bit products would saturate")
             ignore = plan.but("static-int8")
-            model = to_static_int8(model, ignore, batches, scratch, board=board, reduce_range=reduce_range)
+            model = to_static_int8(
+                model, ignore, batches, scratch, board=board, reduce_range=reduce_range, ranges=plan.ranges
+            )
         if plan.has("dynamic-int8"):
             if convolutions & plan.of("dynamic-int8"):
                 warnings.append(SLOW_CONVOLUTIONS)

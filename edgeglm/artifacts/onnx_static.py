@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgeglm.artifacts.calibration import Finite, not_finite
+from edgeglm.artifacts.calibration import Finite, in_batches_of, not_finite
 from edgeglm.artifacts.masking import INFINITE, masking_operators
 from edgeglm.artifacts.onnx_dynamic import dynamic
 from edgeglm.artifacts.onnx_islands import islands, read_inside
@@ -31,11 +31,12 @@ def to_static_int8(
     *,
     board: Board,
     reduce_range: bool,
+    ranges: str = "extremes",
 ) -> onnx.ModelProto:
     """Return the model with INT8 weights and activations, in QuantizeLinear/DequantizeLinear form.
 
-    Ranges are the smallest and largest value seen on the calibration data, batch by batch: only two numbers a tensor
-    are kept, whatever the amount of data.
+    Ranges are the smallest and largest value seen on the calibration data, or the mean of each sample's: only two
+    numbers a tensor are kept, whatever the amount of data.
 
     Args:
         model: FP32.
@@ -44,6 +45,7 @@ def to_static_int8(
         path: A temporary file.
         board: Decides unsigned (x86) or signed symmetric activations (ARM, TensorRT).
         reduce_range: 7-bit weights, for x86 without VNNI, whose 16-bit sums saturate.
+        ranges: extremes | mean (of each sample's smallest and largest value: what is rare is clipped).
 
     Raises:
         ExportError: Calibration data or a range is not finite.
@@ -72,7 +74,7 @@ def to_static_int8(
     signed = board.activation_type == "int8"
     ignore = ignore | _masking(model)
     del model.graph.value_info[:]
-    checked = Finite(calibration)
+    checked = Finite(calibration if ranges == "extremes" else in_batches_of(1, calibration))
     try:
         with silenced():
             quantize_static(
@@ -87,7 +89,11 @@ def to_static_int8(
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=sorted(ignore | islands(model, ignore) | read_inside(model)),
                 calibrate_method=CalibrationMethod.MinMax,
-                extra_options={"ActivationSymmetric": signed, "WeightSymmetric": True},
+                extra_options={
+                    "ActivationSymmetric": signed,
+                    "WeightSymmetric": True,
+                    "CalibMovingAverage": ranges == "mean",
+                },
             )
     except (AssertionError, ValueError, OverflowError) as error:  # what the quantizer says to an infinite range
         beyond = largest_beyond(model, checked.last, float(np.finfo(np.float32).max)) if checked.last else None

@@ -31,6 +31,7 @@ class Plan:
     """Every operator of a file in one group; the artifact's own comes first."""
 
     groups: tuple[Group, ...]
+    ranges: str = "extremes"  # how those of static INT8 are found
 
     def of(self, *schemes: str) -> set[str]:
         """Return the operators that get one of these schemes."""
@@ -95,4 +96,4 @@ def make_plan(quantization: Quantize, layers: Mapping[str, Iterable[str]], *, wh
             )
         taken |= own
         groups.append(Group(scheme, block_size, frozenset(own), match))
-    return Plan(tuple(reversed(groups)))
+    return Plan(tuple(reversed(groups)), quantization.ranges)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgeglm.artifacts.plan import Plan
     from edgeglm.data import Arrays
 
+_SEEN = "edgeglm_seen"  # of a range that is a mean: of how many samples
 _AT_ONCE = 32  # batches handed to the calibrator in one call
 _EVERY = ".*"
 _LONGEST_ROW = 128  # of 4-bit weights that share a scale
@@ -67,7 +68,7 @@ def quantized_bytes(
         calibrated = job.need_calibration
     ranges = None
     if calibrated:
-        ranges = _ranges(data, job.get_quantization_recipe(), calibration, channels_last, signatures)
+        ranges = _ranges(data, job.get_quantization_recipe(), calibration, channels_last, signatures, plan.ranges)
     with silenced():
         return bytes(job.quantize(ranges).quantized_model)
 
@@ -180,16 +181,26 @@ def narrow_operators(model: Any, plan: Plan) -> tuple[dict[str, int], set[str]]:
     return narrow, wide
 
 
+def _mean_update(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the mean of every smallest and largest value so far; all samples count alike."""
+    if not known:
+        return {**new, _SEEN: 1}
+    seen = known.get(_SEEN, 1) + 1
+    sides = {side: known[side] + (new[side] - known[side]) / seen for side in ("min", "max")}
+    return {**known, **sides, _SEEN: seen}
+
+
 def _ranges(
     data: bytes,
     settings: Any,
     calibration: Iterable[Arrays],
     channels_last: list[str],
     signatures: Mapping[str, Mapping[str, tuple[int, ...]]],
+    kind: str,
 ) -> Any:
-    """Return smallest and largest value of every tensor over all samples.
+    """Return smallest and largest value of every tensor over all samples, or (``kind`` mean) the mean of each sample's.
 
-    The calibrator's default is a moving average, which clips what is rare: logits of a class seen late.
+    The calibrator's default is a moving average, in which samples count less the earlier they come.
     """
     with silenced():
         from ai_edge_quantizer import calibrator, recipe_manager
@@ -197,7 +208,8 @@ def _ranges(
 
         manager = recipe_manager.RecipeManager()
         manager.load_quantization_recipe(settings)
-        watcher = calibrator.Calibrator(data, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+        update = qsv_utils.min_max_update if kind == "extremes" else _mean_update
+        watcher = calibrator.Calibrator(data, num_threads=1, qsv_update_func=update)
     batches: Iterable[Arrays] = Finite(calibration)
     if len(signatures) > 1:  # they are read once for each
         batches = list(batches)
@@ -209,6 +221,7 @@ def _ranges(
                 watcher.calibrate({key: some}, manager)
     ranges = watcher.get_model_qsvs()
     for tensor, values in ranges.items():
+        values.pop(_SEEN, None)
         if not all(np.isfinite(values[side]).all() for side in ("min", "max") if side in values):
             raise not_finite(tensor, tensor.rpartition("/")[0])
     return ranges

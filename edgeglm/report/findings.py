@@ -210,10 +210,14 @@ def slices_of(side: Side) -> list[SliceResult]:
 
 
 def artifact_name(artifact: ArtifactSide) -> str:
-    """Return `ONNX static-int8`, `TFLite float32`; `mixed` says that a scan left layers in float."""
+    """Return `ONNX static-int8`, `TFLite float32`.
+
+    `clipped` says that ranges leave out what is rare, `mixed` that a scan left layers in float.
+    """
     family = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO"}.get(artifact.format, artifact.format)
     mixed = " mixed" if any(part.kept for part in artifact.sensitivity) else ""
-    return f"{family} {'float32' if artifact.scheme == 'none' else artifact.scheme}{mixed}"
+    clipped = " clipped" if artifact.ranges == "mean" else ""
+    return f"{family} {'float32' if artifact.scheme == 'none' else artifact.scheme}{clipped}{mixed}"
 
 
 def left_in_float(artifact: ArtifactSide) -> str:

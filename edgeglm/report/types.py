@@ -207,6 +207,7 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     path: str
     sha256: str
     activation_type: str = ""  # of static-int8: uint8 | int8
+    ranges: str = ""  # of static-int8, where they are not the extremes: mean
     dtypes: dict[str, int] = {}  # weight bytes by type
     parity: Parity | None = None
     size_ratio: float | None = None  # baseline bytes / artifact bytes
