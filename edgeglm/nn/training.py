@@ -34,6 +34,7 @@ from edgeglm.nn.layout import arranged, best_layout
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.objectives import Classes, Weights, make_objective
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
+from edgeglm.nn.padding import find_padding
 from edgeglm.nn.sparsity import HeldZeros
 from edgeglm.nn.teacher import Teacher
 
@@ -104,6 +105,7 @@ def train(
         layout = best_layout(student, probe)
         student = arranged(student, layout)
         resting = around.enter_context(frozen(student, config.freeze, where=ctx.key))
+        padding = find_padding(student, probe, data)
         guide = None if teacher is None or (alpha == 0 and hidden is None) else Teacher(teacher, objective, device)
         match = None
         if guide is not None and hidden is not None:
@@ -137,6 +139,8 @@ def train(
             if best.stalled(config.early_stop_epochs):
                 break
             order = np.random.default_rng([ctx.seed, epoch]).permutation(rows_learnt)
+            if padding is not None:
+                order = padding.grouped(order, config.batch_size, seed=[ctx.seed, epoch, 1])
             for step in range(max(epoch * per_epoch, first_step), (epoch + 1) * per_epoch):
                 place = (step - epoch * per_epoch) * config.batch_size
                 rows = order[place : place + config.batch_size]
@@ -144,6 +148,8 @@ def train(
                 inputs = to_tensors(model, data.rows(rows))  # (B, ...) each
                 if augment is not None:
                     inputs = augment(inputs, step)
+                if padding is not None:
+                    inputs = padding.cut(inputs)
                 inputs = {
                     name: tensor.to(device, memory_format=layout if tensor.ndim == 4 else torch.preserve_format)
                     for name, tensor in inputs.items()
