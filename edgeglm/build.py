@@ -166,7 +166,7 @@ class Builder:
 
     def _quantized(self, source: File, config: ArtifactConfig, *, where: str) -> File:
         project, file_format, quantization = self.project, config.format, config.quantization
-        calibrated = not isinstance(quantization, Quantize) or quantization.calibrated
+        calibrated = not isinstance(quantization, Quantize) or quantization.reads_samples(file_format)
         entry_key = make_key(
             source=source.digest,
             quantization=msgspec.to_builtins(quantization),

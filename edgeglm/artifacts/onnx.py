@@ -55,8 +55,8 @@ def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iter
         source: FP32; one that ``export_float`` wrote, or a user's own.
         path: Where the file goes.
         quantization: Scheme, and layers that get another or none.
-        calibration: Batches of preprocessed samples by input name, read one at a time; only static INT8 reads
-            them all.
+        calibration: Batches of preprocessed samples by input name, read one at a time; static INT8 reads
+            them all, dynamic INT8 the first one.
         board: Decides the activation type, and caps the opset.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,8 @@ from edgeglm.artifacts.built import SLOW_CONVOLUTIONS
 from edgeglm.artifacts.checking import check_weights
 from edgeglm.artifacts.onnx_dynamic import to_dynamic_int8
 from edgeglm.artifacts.onnx_float16 import to_float16
-from edgeglm.artifacts.onnx_graph import float_weights, weight_types
+from edgeglm.artifacts.onnx_graph import fixed_batch, float_weights, weight_types
+from edgeglm.artifacts.onnx_smoothing import SAMPLES, smooth
 from edgeglm.artifacts.onnx_static import to_static_int8
 from edgeglm.artifacts.onnx_weights import SCHEMES as WEIGHT_ONLY
 from edgeglm.artifacts.onnx_weights import quantize_weights
@@ -35,7 +37,7 @@ def quantize_graph(
         model: FP32, every node with a name; changed.
         plan: What each node gets.
         row: One real sample; None: there is none.
-        batches: Calibration samples; read when a node gets static INT8.
+        batches: Calibration samples. Static INT8 reads them all, dynamic INT8 the first ones.
         board: Decides the activation type of static INT8.
 
     Raises:
@@ -46,6 +48,9 @@ def quantize_graph(
     convolutions = {node.name for node in model.graph.node if node.op_type == "Conv"}
     warnings: list[str] = []
     wide: set[str] = set()
+    first = next(batches, None) if plan.has("dynamic-int8") else None
+    runs = _runs(first, fixed_batch(model)) if first is not None else []
+    batches = batches if first is None else chain([first], batches)
     with tempfile.TemporaryDirectory(prefix="edgeglm-onnx-") as folder:
         scratch = Path(folder) / "quantized.onnx"
         if scheme == "fp16":
@@ -61,7 +66,9 @@ def quantize_graph(
         if plan.has("dynamic-int8"):
             if convolutions & plan.of("dynamic-int8"):
                 warnings.append(SLOW_CONVOLUTIONS)
-            model = to_dynamic_int8(model, plan.but("dynamic-int8"), scratch)
+            ignore = plan.but("dynamic-int8")
+            smooth(model, ignore, runs)
+            model = to_dynamic_int8(model, ignore, scratch)
         if plan.has(*WEIGHT_ONLY):  # last: the other quantizers know none of its operators
             wide = quantize_weights(model, plan)
     left = float_weights(model)
@@ -74,3 +81,11 @@ def quantize_graph(
         scheme, small_bytes=small_bytes, left=[name for name in left if name not in ignored], wide=sorted(wide)
     )
     return model, warnings
+
+
+def _runs(first: Arrays, batch: int | None) -> list[Arrays]:
+    """Return samples one by one, as a file that takes any batch is served; else in batches as the file takes them."""
+    size = batch or 1
+    rows = len(next(iter(first.values())))
+    starts = range(0, min(rows, SAMPLES), size)
+    return [{name: values[start : start + size] for name, values in first.items()} for start in starts]

@@ -56,8 +56,12 @@ class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
 
     @property
     def calibrated(self) -> bool:
-        """Whether samples decide what is written."""
+        """Whether nothing can be written without samples."""
         return "static-int8" in self.schemes
+
+    def reads_samples(self, file_format: str) -> bool:
+        """Return whether samples, where there are any, change the bytes: dynamic INT8 smooths outliers in ONNX."""
+        return self.calibrated or (file_format == "onnx" and "dynamic-int8" in self.schemes)
 
     @property
     def calibration_samples(self) -> int:
