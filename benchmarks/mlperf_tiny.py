@@ -53,7 +53,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
             }
         ],
     },
-    "kws_dscnn": {"task": "classification", "entry": "photos", "args": VWW, "schemes": ["static-int8"]},
+    "kws_dscnn": {
+        "task": "classification",
+        "entry": "keywords",
+        "args": {"original": str(FOLDER / "kws_dscnn_int8.tflite")},
+        "schemes": ["static-int8"],
+    },
 }
 
 

@@ -93,6 +93,45 @@ def machine_sounds(split: str) -> tuple:
     return windows[_part(len(windows), split)], None
 
 
+def keywords(split: str, *, original: str) -> tuple:
+    """Return a second of speech each, 49 frames of 10 log-mel bands, as keyword spotting takes them (N, 49, 10, 1)."""
+    frames = np.lib.stride_tricks.sliding_window_view(_audio(), 640)[::320] * np.hanning(640)
+    power = np.abs(np.fft.rfft(frames, 1024)) ** 2 @ _mel_filters(10, 1024, 16000, lowest=20.0)
+    log = np.log(power + 1e-6).astype(np.float32)
+    seconds = np.stack([log[start : start + 49] for start in range(0, len(log) - 49, 10)])[..., None]
+    seconds = seconds[_part(len(seconds), split)]
+    return seconds, _answers(original, seconds)
+
+
+def sentences(split: str, *, shipped: str) -> tuple:
+    """Return texts: SST-2's training sentences to learn from, the evaluation sentences that a recipe ships to judge by."""
+    if split == "eval":
+        lines = (Path(shipped) / "sentences" / "eval.txt").read_text(encoding="utf-8").splitlines()
+        return np.array([line for line in lines if line]), None
+    texts = sorted(set(_loader().sst2("train")[0]))
+    return np.array(texts[:256] if split == "calibration" else texts[256:]), None
+
+
+def bearing(split: str) -> tuple:
+    """Return windows of 512 samples of a bearing at 12 kHz (CWRU), in tenths of a g; targets: whether it is damaged.
+
+    The healthy recording is cut into parts in the order of time, with a gap of a window between them.
+    """
+    recordings = _loader().bearing()
+    healthy = recordings.pop("Normal") * 10
+    ends = {"train": (0.0, 0.6), "calibration": (0.6, 0.7), "eval": (0.7, 1.0)}[split]
+    first, last = (int(end * len(healthy)) for end in ends)
+    windows = _windows(healthy[first : last - 512])
+    if split != "eval":
+        return windows, np.zeros(len(windows), np.int64)
+    damaged = np.concatenate([_windows(values * 10)[::4] for values in recordings.values()])
+    return np.concatenate([windows, damaged]), np.repeat([0, 1], [len(windows), len(damaged)])
+
+
+def _windows(values: np.ndarray) -> np.ndarray:
+    return np.lib.stride_tricks.sliding_window_view(values, 512)[::256].astype(np.float32)
+
+
 def _part(count: int, split: str) -> slice:
     """Return a third of a recording: parts that do not overlap, the last for judging."""
     third = count // 3

@@ -8,14 +8,25 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+BENCHMARKS = {  # script -> what of EDGEGLM_BENCH_DATA it needs
+    "own_cost": "",
+    "shapes": "",
+    "recipes": "",
+    "minilm": "",
+    "minilm_pareto": "sst2",
+    "resnet56": "resnet-cifar10/resnet56.safetensors",
+    "mlperf_tiny": "mlperf-tiny",
+    "onnx_sources": "onnx",
+    "bearing": "cwru",
+}
 
 
 def main() -> None:
     """Run the benchmarks in turn; a failure stops."""
     data = Path(os.environ.get("EDGEGLM_BENCH_DATA", HERE.parents[1] / "shared" / "data"))
-    for name in ("own_cost", "shapes", "recipes", "resnet56"):
-        if name == "resnet56" and not (data / "resnet-cifar10" / "resnet56.safetensors").is_file():
-            print(f"resnet56: no data in {data}; set EDGEGLM_BENCH_DATA", file=sys.stderr)
+    for name, needed in BENCHMARKS.items():
+        if needed and not (data / needed).exists():
+            print(f"{name}: no data in {data}; set EDGEGLM_BENCH_DATA", file=sys.stderr)
             continue
         print(f"== {name}", flush=True)
         subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
