@@ -174,7 +174,7 @@ class Maker:
         quantization = candidate.config.quantization
         if not isinstance(quantization, Quantize) or quantization.scheme != "static-int8":
             return None
-        if candidate.config.format == "openvino" or quantization.ranges == "mean":  # nncf finds ranges its own way
+        if quantization.ranges is not None:
             return None
         self.log.stage(f"{candidate.where}: whether {candidate.word} gains from ranges without what is rare")
         trials = Trials(self.evaluator, self.builder.source(self.final, self.key, candidate.config.format), candidate)

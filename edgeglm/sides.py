@@ -227,7 +227,7 @@ def left_in_float(artifact: MadeArtifact) -> list[str]:
 def _ranges(config: ArtifactConfig) -> str:
     """Return how the ranges of static INT8 were found, where not as ever."""
     quantization = config.quantization
-    return quantization.ranges if isinstance(quantization, Quantize) and quantization.ranges != "extremes" else ""
+    return "mean" if isinstance(quantization, Quantize) and quantization.ranges == "mean" else ""
 
 
 def _buckets(project: Project, file: File, baseline: Latency, figures: dict[int, Measured]) -> list[BucketLatency]:

@@ -31,7 +31,7 @@ def to_static_int8(
     *,
     board: Board,
     reduce_range: bool,
-    ranges: str = "extremes",
+    ranges: str | None = None,
 ) -> onnx.ModelProto:
     """Return the model with INT8 weights and activations, in QuantizeLinear/DequantizeLinear form.
 
@@ -45,7 +45,7 @@ def to_static_int8(
         path: A temporary file.
         board: Decides unsigned (x86) or signed symmetric activations (ARM, TensorRT).
         reduce_range: 7-bit weights, for x86 without VNNI, whose 16-bit sums saturate.
-        ranges: extremes | mean (of each sample's smallest and largest value: what is rare is clipped).
+        ranges: extremes, as is None, or mean (of each sample's smallest and largest value: what is rare is clipped).
 
     Raises:
         ExportError: Calibration data or a range is not finite.
@@ -74,7 +74,7 @@ def to_static_int8(
     signed = board.activation_type == "int8"
     ignore = ignore | _masking(model)
     del model.graph.value_info[:]
-    checked = Finite(calibration if ranges == "extremes" else in_batches_of(1, calibration))
+    checked = Finite(in_batches_of(1, calibration) if ranges == "mean" else calibration)
     try:
         with silenced():
             quantize_static(

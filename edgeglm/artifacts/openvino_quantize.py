@@ -46,7 +46,7 @@ def quantize_graph(model: Any, plan: Plan, calibration: Iterable[Arrays], *, sam
         to_float16(model, plan.of("none"))
     if plan.of("static-int8"):
         ignore = plan.but("static-int8")
-        model, warnings = to_static_int8(model, ignore, calibration, samples=samples)
+        model, warnings = to_static_int8(model, ignore, calibration, samples=samples, ranges=plan.ranges)
     for group in plan.groups:
         if group.scheme.startswith("weight-only-") and group.operators:
             others = {name for other in plan.groups if other is not group for name in other.operators}
@@ -90,7 +90,7 @@ def to_float16(model: Any, ignore: set[str]) -> None:
 
 
 def to_static_int8(
-    model: Any, ignore: set[str], calibration: Iterable[Arrays], *, samples: int
+    model: Any, ignore: set[str], calibration: Iterable[Arrays], *, samples: int, ranges: str | None = None
 ) -> tuple[Any, list[str]]:
     """Return the graph with INT8 weights and activations, and warnings.
 
@@ -102,6 +102,8 @@ def to_static_int8(
         ignore: Operators that stay float.
         calibration: Batches by input name; gone through from the start several times.
         samples: Rows of it at most.
+        ranges: extremes | mean. None: the mean where the graph holds attention, else the extremes: of vectors, one a
+            sample, nncf's own choice, the mean, cuts off most of what the inputs reach.
 
     Raises:
         ExportError: Calibration data is not finite, or there is none.
@@ -116,6 +118,8 @@ def to_static_int8(
     transformer = any(operator.get_type_name() in _ATTENTION for operator in model.get_ops())
     batch = min(int(port.shape[0]) for port in model.inputs)
     rows = Rows(calibration, batch)
+    known = library.quantization.range_estimator.RangeEstimatorParametersSet
+    mean = ranges == "mean" or (ranges is None and transformer)
     with silenced():
         quantized = library.quantize(
             model,
@@ -125,7 +129,10 @@ def to_static_int8(
             subset_size=-(-samples // batch),
             model_type=library.ModelType.TRANSFORMER if transformer else None,
             ignored_scope=library.IgnoredScope(names=sorted(ignore)),
-            advanced_parameters=library.AdvancedQuantizationParameters(overflow_fix=overflow),
+            advanced_parameters=library.AdvancedQuantizationParameters(
+                overflow_fix=overflow,
+                activations_range_estimator_params=known.MEAN_MINMAX if mean else known.MINMAX,
+            ),
         )
     return quantized, warnings
 

@@ -31,7 +31,7 @@ class Plan:
     """Every operator of a file in one group; the artifact's own comes first."""
 
     groups: tuple[Group, ...]
-    ranges: str = "extremes"  # how those of static INT8 are found
+    ranges: str | None = None  # how those of static INT8 are found; None: as suits the format
 
     def of(self, *schemes: str) -> set[str]:
         """Return the operators that get one of these schemes."""

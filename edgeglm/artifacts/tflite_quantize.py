@@ -196,7 +196,7 @@ def _ranges(
     calibration: Iterable[Arrays],
     channels_last: list[str],
     signatures: Mapping[str, Mapping[str, tuple[int, ...]]],
-    kind: str,
+    kind: str | None,
 ) -> Any:
     """Return smallest and largest value of every tensor over all samples, or (``kind`` mean) the mean of each sample's.
 
@@ -208,7 +208,7 @@ def _ranges(
 
         manager = recipe_manager.RecipeManager()
         manager.load_quantization_recipe(settings)
-        update = qsv_utils.min_max_update if kind == "extremes" else _mean_update
+        update = _mean_update if kind == "mean" else qsv_utils.min_max_update
         watcher = calibrator.Calibrator(data, num_threads=1, qsv_update_func=update)
     batches: Iterable[Arrays] = Finite(calibration)
     if len(signatures) > 1:  # they are read once for each

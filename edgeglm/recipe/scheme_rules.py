@@ -100,12 +100,8 @@ def _quantization(walker: Walker, key: str, quantization: Quantize, made: str) -
             "write a scheme that quantizes, and `scheme: none` for the layers that stay in float",
             code=_CONFLICT,
         )
-    if quantization.ranges != "extremes" and (made == "openvino" or not quantization.schemes & {"static-int8", "auto"}):
-        message = (
-            "nncf finds the ranges of openvino artifacts its own way"
-            if made == "openvino"
-            else f"`scheme: {quantization.scheme}` measures no ranges beforehand"
-        )
+    if quantization.ranges is not None and not quantization.schemes & {"static-int8", "auto"}:
+        message = f"`scheme: {quantization.scheme}` measures no ranges beforehand"
         walker.report(f"{key}.ranges", message, "remove it", code=_CONFLICT)
     if quantization.accuracy_control:
         _control(walker, f"{key}.accuracy_control", quantization.scheme)

@@ -43,7 +43,7 @@ class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
 
     scheme: Scheme  # static-int8 suits CNNs, dynamic-int8 transformers; fp16 halves the file; auto: what measures best
     calibration: Annotated[int, Meta(ge=1)] = 256  # samples that static ranges are measured on
-    ranges: Literal["extremes", "mean"] = "extremes"  # of activations: the largest seen; mean clips what is rare
+    ranges: Literal["extremes", "mean"] | None = None  # of activations: the largest seen; mean clips what is rare
     ignore: list[str] = []  # layer names, or "re:" patterns, that stay in float
     block_size: BlockSize | None = None  # weights that share a scale, of weight-only schemes; null: 32, ONNX INT8 64
     layers: list[LayerRule] = []  # layers with a scheme of their own; where several match, the last one counts

@@ -28,9 +28,9 @@ class HfModel(ModelSource, tag="hf", frozen=True, kw_only=True):
 
     def class_names(self, entries: Entries) -> tuple[str, ...]:
         """Return the names that config.json gives to the outputs of a classifier."""
-        from edgeglm.sources.hf_folder import class_names
+        from edgeglm.sources.hf_folder import checkpoint_folder, class_names
 
-        return class_names(entries.folder / self.path) if self.task == "classification" else ()
+        return class_names(checkpoint_folder(entries.folder, self.path)) if self.task == "classification" else ()
 
     def fingerprint(self, entries: Entries) -> str:
         """Return the digest of config.json: weights alone do not say how many heads there are."""

@@ -55,11 +55,11 @@ def test_the_mean_of_ranges_leaves_out_what_is_rare(kind: str, trained, tmp_path
     source = tmp_path / f"m.{kind}"
     artifacts.export_float(model, {name: images[:4]}, source, board=BOARD)
     found = {}
-    for ranges in ("extremes", "mean"):
-        path = tmp_path / f"{ranges}.{kind}"
+    for ranges in (None, "mean"):
+        path = tmp_path / f"{ranges or 'extremes'}.{kind}"
         settings = Quantize(scheme="static-int8", ranges=ranges)
         artifacts.quantize(source, path, settings, iter([{name: odd}]), board=BOARD)
-        found[ranges] = accuracy(path, kind, model, images, targets)
+        found[ranges or "extremes"] = accuracy(path, kind, model, images, targets)
     before = accuracy(source, kind, model, images, targets)
     assert found["extremes"] < before - 0.2
     assert found["mean"] > before - 0.02
@@ -91,12 +91,12 @@ def test_auto_narrows_ranges_before_it_leaves_layers_in_float(trained, tmp_path:
     ("artifact", "said"),
     [
         ("{format: onnx, quantize: {scheme: dynamic-int8, ranges: mean}}", "`scheme: dynamic-int8` measures no ranges"),
-        ("{format: openvino, quantize: {scheme: static-int8, ranges: mean}}", "its own way"),
+        ("{format: tflite, quantize: {scheme: weight-only-int8, ranges: extremes}}", "measures no ranges"),
     ],
 )
 def test_ranges_that_nothing_would_read_are_refused(artifact: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(
-        "version: 1\nname: a\nmodel: {source: onnx, path: m.onnx}\ndata: {source: npz, path: d.npz}\n"
+        "version: 1\nname: a\nmodel: {source: python, entry: m.py:build}\ndata: {source: npz, path: d.npz}\n"
         f"task: {{kind: classification}}\nartifacts:\n  - {artifact}\n"
     )
     with pytest.raises(RecipeError, match=said) as caught:

@@ -176,6 +176,13 @@ def cnn() -> Model:
     return make(Cnn(), {"logits": 10}, image=((1, 8, 8), "float32"))
 
 
+def mlp() -> Model:
+    """Return a network of vectors."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
+    return make(net, {"logits": 3}, values=((4,), "float32"))
+
+
 def lstm() -> Model:
     return make(Lstm(), {"logits": 4}, series=((12, 6), "float32"))
 
