@@ -265,12 +265,13 @@ def test_the_version_of_the_package_that_adds_a_step_is_part_of_its_key(
     class Foreign(StepConfig, tag="foreign", frozen=True, kw_only=True):
         pass
 
+    project = make(tmp_path / "project")
     points = "[edgeglm.steps]\nforeign = tinystep:Foreign\n"
     install(tmp_path, "tinystep", "1.0", entry_points=points)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert step_parts(Foreign())["packages"] == ["tinystep 1.0"]
+    assert step_parts(Foreign(), 0, project)["packages"] == ["tinystep 1.0"]
     install(tmp_path, "tinystep", "1.1", entry_points=points)
-    assert step_parts(Foreign())["packages"] == ["tinystep 1.1"]
+    assert step_parts(Foreign(), 0, project)["packages"] == ["tinystep 1.1"]
 
 
 def test_a_source_that_gives_something_else_than_it_says_is_refused(
