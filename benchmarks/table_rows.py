@@ -1,0 +1,34 @@
+"""What every table of docs/benchmarks.md is made of."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+
+def verdict(value: float, must: float, strive: float | None = None, *, most: bool = False) -> str:
+    """Return how a figure stands to what is asked; ``most``: the bar is an upper one."""
+
+    def reached(bar: float) -> bool:
+        return value <= bar if most else value >= bar
+
+    if not reached(must):
+        return "**missed**"
+    return "met" + ("" if strive is None else ", and the aim" if reached(strive) else "; the aim is not")
+
+
+def row(*cells: object) -> str:
+    """Return one row."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def spread(values: list[float], unit: str = "x") -> str:
+    """Return median and range."""
+    return f"{median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f})"
+
+
+def place(result: dict[str, Any]) -> str:
+    """Return what measured."""
+    host = result["host"]
+    int8 = [name for name in host["features"] if "vnni" in name or name in {"amx_int8", "i8mm", "asimddp"}]
+    return f"{host['machine']}, {host['cpu']}, {', '.join(int8)}; {result['date']}, commit {result['commit']}"
