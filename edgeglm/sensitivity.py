@@ -220,4 +220,5 @@ def scan_candidate(trials: Trials, log: Log) -> list[Scored]:
             log.note(f"{len(groups)} layers, {total} trials, about {seconds:.0f} s more")
         log.progress(done, total)
 
+    log.progress(0, min(limit, len(groups)))  # trials in the cache come one by one too: nothing is gone on from
     return scan(trials.loss, groups, trials=limit, progress=progress)

@@ -10,7 +10,7 @@ from edgeglm.recipe.data_rules import check_data_rules
 from edgeglm.recipe.scheme_rules import check_scheme
 from edgeglm.recipe.types import ArtifactConfig
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
-from edgeglm.sources import ModelSource
+from edgeglm.sources import HfModel, ModelSource
 from edgeglm.steps import Prune, Sparsify, step_name
 from edgeglm.steps._training import TrainingConfig
 from edgeglm.tasks import TaskConfig
@@ -29,6 +29,7 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     check_data_rules(walker)
     _labels(walker)
     _shares(walker)
+    _encoder(walker)
     _processing(walker)
     _sparse_last(walker, steps)
     for key, value in list(walker.built.items()):
@@ -109,6 +110,21 @@ def _artifact_names(walker: Walker, artifacts: int) -> None:
                 code=_CONFLICT,
             )
         first.setdefault(name, index)
+
+
+def _encoder(walker: Walker) -> None:
+    """A text encoder puts out what its own `task` says: vectors are no logits, and logits no vectors."""
+    model, task = walker.built.get("model"), walker.built.get("task")
+    if not isinstance(model, HfModel) or not isinstance(task, TaskConfig):
+        return
+    if (model.task == "embedding") != (tag(task) == "embedding") and tag(task) in ("embedding", "classification"):
+        walker.report(
+            "model.task",
+            f"`task: {model.task}` gives {'vectors' if model.task == 'embedding' else 'logits'}, and the recipe's "
+            f"`task: {{kind: {tag(task)}}}` judges {'logits' if tag(task) == 'classification' else 'vectors'}",
+            f"write `task: {tag(task)}` here, or judge by `task: {{kind: {model.task}}}`",
+            code=_CONFLICT,
+        )
 
 
 def _shares(walker: Walker) -> None:

@@ -133,14 +133,14 @@ def _features(names: list[str], config: CsvData, others: Sequence[str], where: s
     """Return the columns that the model takes, after a look whether every column named is there."""
     named = [*(config.features or []), *config.ignore, *config.categorical, *others]
     named += [name for name in (config.group, config.time) if name is not None]
-    for name in named:
-        if name not in names:
-            raise DataError(
-                f"there is no column `{name}`",
-                where=where,
-                hint=suggestion(name, names, what="the columns are"),
-                code="data-columns",
-            )
+    if missing := [name for name in dict.fromkeys(named) if name not in names]:
+        several = "s" if len(missing) > 1 else ""
+        raise DataError(
+            f"there is no column{several} {', '.join(f'`{name}`' for name in missing)}",
+            where=where,
+            hint=suggestion(missing[0], names, what="the columns are"),
+            code="data-columns",
+        )
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(

@@ -197,6 +197,7 @@ class Segmentation(TaskConfig, tag="segmentation", frozen=True, kw_only=True):
                 n=len(targets),
                 ci95=percentile_interval(mean_iou(*drawn)) or (value, value),
                 higher_is_better=True,
+                chance=_constant(found.meant.sum(axis=0)),
             ),
             metrics_extra={"pixel_accuracy": float(found.right.sum() / pixels)},
             per_class=per_class,
@@ -226,6 +227,11 @@ class _Counts:
     def drawn(self, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Over the images of each draw (B, N), (B, K) each."""
         return draws @ self.right, draws @ self.said, draws @ self.meant
+
+
+def _constant(pixels: np.ndarray) -> float:
+    """Return the mean overlap of a map that says the commonest class everywhere; ``pixels``: of each class (K,)."""
+    return float(pixels.max() / pixels.sum() / np.count_nonzero(pixels))
 
 
 def _drop(before: _Counts, after: _Counts, lost: np.ndarray) -> Drop:

@@ -563,3 +563,13 @@ def test_tables_and_texts_that_cannot_be_read_so_are_refused(data: str, key: str
 def test_a_forecast_may_name_its_target_among_the_features() -> None:
     data = "{source: csv, path: d.csv, window: 4, horizon: 2, features: [a, b], target: b}"
     parse(MINIMAL.replace('{source: python, entry: "data.py:load"}', data))
+
+
+@pytest.mark.parametrize(("gives", "judged"), [("embedding", "classification"), ("classification", "embedding")])
+def test_a_text_encoder_is_judged_by_what_it_puts_out(gives: str, judged: str) -> None:
+    text = MINIMAL.replace('source: python, entry: "model.py:build"', f"source: hf, path: enc, task: {gives}")
+    text = text.replace("kind: classification", f"kind: {judged}")
+    problem = fault(text)
+    assert problem.where == "kws/recipe.yaml:3 model.task"
+    assert problem.code == "recipe-conflict"
+    assert f"write `task: {judged}` here" in problem.hint

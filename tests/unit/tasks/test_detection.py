@@ -117,3 +117,14 @@ def test_a_part_of_the_images_that_cannot_be_judged_is_said_to_be_so() -> None:
     task = judge()
     with pytest.raises(DataError, match="no image holds anything"):
         task.evaluate(task.prepared({"o": rows}, split_of(rows)), np.full_like(targets, -1), LABELS)
+
+
+def test_a_detector_that_finds_nothing_right_has_nothing_to_lose() -> None:
+    rows, targets = scenes(0, shift=1.0)
+    elsewhere = rows.copy()
+    elsewhere[..., :4] += 500
+    judged = [
+        judge().evaluate(judge().prepared({"y": each}, split_of(each)), targets, LABELS).metric
+        for each in (rows, elsewhere)
+    ]
+    assert [metric.no_better_than_chance for metric in judged] == [False, True]

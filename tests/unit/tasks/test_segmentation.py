@@ -154,3 +154,14 @@ def test_a_part_of_the_images_that_cannot_be_judged_is_said_to_be_so() -> None:
     logits, targets = scenes(0, wrong=0.2, images=3)
     with pytest.raises(DataError, match="no pixel counts"):
         judged(logits, np.full_like(targets, -1))
+
+
+def test_a_map_that_always_says_the_same_class_is_no_better_than_chance() -> None:
+    logits, targets = scenes(0, wrong=0.2)
+    targets[targets == 2] = 0
+    always = np.zeros_like(logits)
+    always[:, 0] = 1
+    blind = judged(always, targets).metric
+    assert blind.value == pytest.approx(blind.chance)
+    assert blind.no_better_than_chance
+    assert not judged(logits, targets).metric.no_better_than_chance
