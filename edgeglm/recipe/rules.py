@@ -13,9 +13,10 @@ from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
 from edgeglm.sources import HfModel, ModelSource
 from edgeglm.steps import Prune, Sparsify, step_name
 from edgeglm.steps._training import TrainingConfig
-from edgeglm.tasks import TaskConfig
+from edgeglm.tasks import Anomaly, TaskConfig
 
 if TYPE_CHECKING:
+    from edgeglm.recipe.types import ProcessStep
     from edgeglm.recipe.walk import Walker
 
 _GIVES = {"onnx": ("onnx", "openvino")}  # what can be made of a source that is a file, if more than its own format
@@ -167,3 +168,28 @@ def _processing(walker: Walker) -> None:
         Postprocess(after or [], labels if isinstance(labels, list) else ["from the file"])
     except ProcessingError as error:
         walker.report(error.key, error.message, code=_CONFLICT)
+    task = walker.built.get("task")
+    if isinstance(task, Anomaly):
+        _anomaly(walker, task, after or [])
+
+
+def _anomaly(walker: Walker, task: Anomaly, operations: list[ProcessStep]) -> None:
+    """The board must score, and decide, as the task judges: else the limit that it found means something else there."""
+    for index, step in enumerate(operations):
+        if step.op == "reconstruction-error":
+            key, wanted, said = "error", task.score.removesuffix("-error"), step.settings.get("error", "squared")
+            if task.score == "output":
+                wanted = said
+        elif step.op == "threshold":
+            key, wanted = "beyond", "above" if task.anomalous == "high" else "below"
+            said = step.settings.get("beyond", "above")
+        else:
+            continue
+        if said != wanted:
+            judged = f"score: {task.score}" if key == "error" else f"anomalous: {task.anomalous}"
+            walker.report(
+                f"postprocess[{index}].{step.op}.{key}",
+                f"the board would go by `{said}`, and the task judges by `{judged}`",
+                f"write `{key}: {wanted}`, or change the task",
+                code=_CONFLICT,
+            )

@@ -573,3 +573,17 @@ def test_a_text_encoder_is_judged_by_what_it_puts_out(gives: str, judged: str) -
     assert problem.where == "kws/recipe.yaml:3 model.task"
     assert problem.code == "recipe-conflict"
     assert f"write `task: {judged}` here" in problem.hint
+
+
+@pytest.mark.parametrize(
+    ("operation", "key", "said"),
+    [
+        ("reconstruction-error: {error: absolute}", "reconstruction-error.error", "judges by `score: squared-error`"),
+        ("threshold: {limit: 1, beyond: below}", "threshold.beyond", "judges by `anomalous: high`"),
+    ],
+)
+def test_the_board_scores_anomalies_as_the_task_judges_them(operation: str, key: str, said: str) -> None:
+    text = MINIMAL.replace("kind: classification", "kind: anomaly, score: squared-error")
+    problem = fault(text + f"postprocess: [{{{operation}}}]\n")
+    assert problem.where.endswith(f"postprocess[0].{key}")
+    assert said in problem.message
