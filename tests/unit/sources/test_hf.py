@@ -74,6 +74,20 @@ def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs
     assert "pip install" in caught.value.problems[0].hint
 
 
+def test_a_path_stays_within_its_package(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="leads out of the package `json`"):
+        HfModel(path="package:json/../secret", task="embedding").load(Entries(tmp_path), SAMPLE)
+
+
+def test_the_class_names_of_a_checkpoint_in_a_package_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site" / "named_encoder").mkdir(parents=True)
+    (tmp_path / "site" / "named_encoder" / "__init__.py").touch()
+    save_tiny(tmp_path / "site" / "named_encoder" / "model")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    source = HfModel(path="package:named_encoder/model", task="classification")
+    assert source.class_names(Entries(tmp_path)) == ()  # its config names none
+
+
 def test_normalised_embeddings_have_length_one_and_differ_from_row_to_row(tmp_path: Path) -> None:
     save_tiny(tmp_path / "m")
     values = answer(load(tmp_path / "m"))
