@@ -23,12 +23,12 @@ from edgeglm_agent.processing import Preprocess, cut_to_bucket
 from edgeglm_agent.wire import Buckets, decode_manifest
 
 from edgeglm import compress, load_recipe
-from edgeglm.build import calibration_batches
 from edgeglm.cli.console import ConsoleLog
 from edgeglm.log import SilentLog
 from edgeglm.measure.evaluate import predict_file
 from edgeglm.measure.latency import measure_latency
-from edgeglm.project import Project, open_project
+from edgeglm.pipeline.build import calibration_batches
+from edgeglm.pipeline.project import Project, open_project
 
 ROUNDS = 7
 RUNS = 60

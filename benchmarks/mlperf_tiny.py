@@ -21,7 +21,7 @@ from edgeglm.errors import EdgeglmError
 from edgeglm.log import SilentLog
 from edgeglm.measure.evaluate import predict_file
 from edgeglm.measure.latency import measure_latency
-from edgeglm.project import open_project
+from edgeglm.pipeline.project import open_project
 
 FOLDER = DATA / "mlperf-tiny"
 ROUNDS = 5

@@ -20,7 +20,7 @@ from edgeglm import compress, load_recipe
 from edgeglm.cli.console import ConsoleLog
 from edgeglm.log import SilentLog
 from edgeglm.measure.latency import measure_latency
-from edgeglm.project import open_project
+from edgeglm.pipeline.project import open_project
 
 FOLDER = DATA / "onnx"
 ROUNDS = 5

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(os.environ.get("EDGEGLM_BENCH_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+WORDNET = Path(os.environ.get("EDGEGLM_BENCH_WORDNET", "/usr/share/wordnet"))
+WORDNET_TEXTS = 40_000
 CONTEXT, CHUNK = 64, 512  # samples of silero's window at 16 kHz
 
 
@@ -104,12 +106,31 @@ def keywords(split: str, *, original: str) -> tuple:
 
 
 def sentences(split: str, *, shipped: str) -> tuple:
-    """Return texts: SST-2's training sentences to learn from, the evaluation sentences that a recipe ships to judge by."""
+    """Return texts: sentences to learn from, and the evaluation sentences that a recipe ships to judge by.
+
+    Those to learn from are SST-2's training part and, where it is installed (Debian: ``wordnet-base``), what WordNet says
+    of its words: definitions and examples are of every subject, film reviews are not.
+    """
     if split == "eval":
         lines = (Path(shipped) / "sentences" / "eval.txt").read_text(encoding="utf-8").splitlines()
         return np.array([line for line in lines if line]), None
     texts = sorted(set(_loader().sst2("train")[0]))
-    return np.array(texts[:256] if split == "calibration" else texts[256:]), None
+    if split == "calibration":
+        return np.array(texts[:256]), None
+    return np.array(texts[256:] + wordnet()), None
+
+
+def wordnet() -> list[str]:
+    """Return definitions and examples of WordNet 3.0 (wndb(5WN): the gloss follows a bar), a part drawn by a fixed seed."""
+    glosses: set[str] = set()
+    for part in sorted(WORDNET.glob("data.*")):
+        for line in part.read_text(encoding="latin-1").splitlines():
+            if not line.startswith(" ") and "|" in line:
+                pieces = line.split("|", 1)[1].split(";")
+                glosses.update(text for piece in pieces if 3 <= len((text := piece.strip(' "')).split()) <= 40)
+    chosen = np.random.default_rng(0).permutation(len(glosses))[:WORDNET_TEXTS]
+    ordered = sorted(glosses)
+    return [ordered[at] for at in chosen]
 
 
 def bearing(split: str) -> tuple:

@@ -57,10 +57,10 @@ def main() -> None:
 
 def spread(folder: Path, artifacts: list[ArtifactSide]) -> dict[str, list[float]]:
     """Return path -> speed-up over the baseline in each of several whole measurements, lowest first."""
-    from edgeglm.build import Builder
     from edgeglm.cache import Cache
     from edgeglm.log import SilentLog
-    from edgeglm.project import open_project
+    from edgeglm.pipeline.build import Builder
+    from edgeglm.pipeline.project import open_project
     from edgeglm.recipe import load_recipe
 
     project = open_project(load_recipe(HERE / "resnet56_cifar10" / "recipe.yaml"), log=SilentLog())

@@ -17,13 +17,13 @@ from common import HERE, WORK, write_result
 
 from edgeglm import compress, load_recipe
 from edgeglm.boards import BOARDS
-from edgeglm.build import calibration_batches
 from edgeglm.cli.console import ConsoleLog
 from edgeglm.log import SilentLog
 from edgeglm.measure.evaluate import predict_file
 from edgeglm.measure.latency import measure_latency
 from edgeglm.model import Model
-from edgeglm.project import Project, open_project
+from edgeglm.pipeline.build import calibration_batches
+from edgeglm.pipeline.project import Project, open_project
 
 ROUNDS = 5
 SHAPES: dict[str, dict[str, Any]] = {

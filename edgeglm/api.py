@@ -10,7 +10,7 @@ from edgeglm.recipe import LoadedRecipe, load_recipe
 
 if TYPE_CHECKING:
     from edgeglm.cache import Cache
-    from edgeglm.pipeline import Result
+    from edgeglm.pipeline.run import Result
 
 
 def compress(
@@ -42,7 +42,7 @@ def compress(
     Raises:
         EdgeglmError: See ``edgeglm.errors``; a missed budget is no exception but in ``report.budget``.
     """
-    from edgeglm.pipeline import run_recipe
+    from edgeglm.pipeline.run import run_recipe
 
     if isinstance(recipe, dict):
         given = {"model": model, "data": data}

@@ -10,7 +10,7 @@ from edgeglm_agent.wire import Manifest, TensorSpec, WireError, decode_manifest
 from edgeglm.errors import ModelError, UserError
 from edgeglm.files import sha256_file
 from edgeglm.formats import SUFFIXES, size_bytes
-from edgeglm.golden import check_golden, read_golden
+from edgeglm.output.golden import check_golden, read_golden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

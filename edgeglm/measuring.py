@@ -46,10 +46,10 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
     Raises:
         UserError: A file is missing, corrupt, or takes other inputs than the recipe's model.
     """
-    from edgeglm.build import Builder
-    from edgeglm.evaluation import Evaluator
     from edgeglm.measure.external_data import model_file_sha256
-    from edgeglm.project import open_project
+    from edgeglm.pipeline.build import Builder
+    from edgeglm.pipeline.evaluation import Evaluator
+    from edgeglm.pipeline.project import open_project
 
     if not files:
         root = folder or Path("build") / loaded.recipe.name

@@ -15,11 +15,11 @@ import msgspec
 from edgeglm_agent.processing import POST_OPERATIONS, PRE_OPERATIONS
 from msgspec import inspect as types
 
+from edgeglm.data.shifts import SHIFTS
 from edgeglm.recipe.schema import default_of, own, schema_text
 from edgeglm.recipe.source_comments import doc_line, field_comments
 from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Search, Serve
 from edgeglm.recipe.wording import describe_range, describe_type
-from edgeglm.shifts import SHIFTS
 from edgeglm.sources import (
     CsvData,
     GivenData,

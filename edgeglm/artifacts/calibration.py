@@ -12,7 +12,7 @@ from edgeglm.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 
 def peek(calibration: Iterable[Arrays]) -> tuple[Arrays | None, Iterator[Arrays]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 RELATIVE_TOLERANCE = 1e-4  # of max|reference|
 _SHOWN = 8  # layers that a warning lists

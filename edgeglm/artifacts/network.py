@@ -13,7 +13,7 @@ from edgeglm.errors import ExportError
 from edgeglm.nn.calling import call
 
 if TYPE_CHECKING:
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.model import Model
 
 PREFIX = "module."

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgeglm.artifacts.checking import Checked
     from edgeglm.boards import Board
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.model import Model
 
 BATCHES = (1, 3)  # an LSTM traced at batch 1 keeps batch 1: both are run

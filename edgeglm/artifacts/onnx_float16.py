@@ -14,7 +14,7 @@ from edgeglm.artifacts.quiet import silenced
 from edgeglm.errors import ExportError
 
 if TYPE_CHECKING:
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from edgeglm.artifacts.plan import Plan
     from edgeglm.boards import Board
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 
 def quantize_graph(

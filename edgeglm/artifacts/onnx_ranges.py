@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 if TYPE_CHECKING:
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 
 def largest_beyond(

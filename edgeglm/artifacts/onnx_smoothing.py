@@ -23,7 +23,7 @@ from edgeglm.artifacts.onnx_graph import reads, remove_unused_constants
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 SAMPLES = 8  # runs that ranges and errors are measured on
 _STRENGTHS = (0.5, 0.65, 0.8)  # how much of a channel's range goes into the weights

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm.boards import Board
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.recipe.types import Quantize
 
 

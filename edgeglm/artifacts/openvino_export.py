@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm.artifacts.checking import Checked
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 _COUNTED = re.compile(r"\w+_\d+")  # what OpenVINO calls an operator of its own making
 

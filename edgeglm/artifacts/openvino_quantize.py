@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm.artifacts.plan import Plan
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 _SMALL = {
     "fp16": ("float16",),

@@ -14,7 +14,7 @@ from edgeglm.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.model import Model
 
 RELATIVE_TOLERANCE = 1e-4  # of max|reference|

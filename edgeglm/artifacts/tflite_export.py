@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from edgeglm.artifacts.built import Calls
     from edgeglm.artifacts.checking import Checked
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.model import Model
 
 CHIEF = "serving_default"  # the signature that runtimes take unless they are told another

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 
 def move_channels(inputs: Arrays, channels_last: list[str]) -> Arrays:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from edgeglm.artifacts.plan import Plan
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 _SEEN = "edgeglm_seen"  # of a range that is a mean: of how many samples
 _AT_ONCE = 32  # batches handed to the calibrator in one call

@@ -45,7 +45,7 @@ def init(
 
 def check(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Validate a recipe; say what this host can build."""
-    from edgeglm.check import check_recipe
+    from edgeglm.checks.check import check_recipe
 
     text = check_recipe(recipe, overrides or []).text()
     with printing():
@@ -66,7 +66,7 @@ def compress(
 
     loaded = load_recipe(recipe, overrides=overrides or [])
     folder = output or Path("build") / loaded.recipe.name
-    from edgeglm.pipeline import check_budget, run_recipe  # after the recipe: its errors need no numpy
+    from edgeglm.pipeline.run import check_budget, run_recipe  # after the recipe: its errors need no numpy
 
     with loaded.locating():
         result = run_recipe(loaded, output=folder, log=ConsoleLog())

@@ -16,7 +16,7 @@ cache_app = typer.Typer(
 
 def doctor() -> int:
     """Say what would fail on this machine, and how to mend it."""
-    from edgeglm.doctor import diagnose
+    from edgeglm.checks.doctor import diagnose
 
     findings = diagnose()
     width = max(len(finding.name) for finding in findings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from edgeglm_agent.processing import ProcessingError, cut_to_bucket, to_layout
 
-from edgeglm.data import batches
+from edgeglm.data.splits import batches
 from edgeglm.errors import ExportError
 from edgeglm.measure.worker import Runner
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import Buckets, TensorSpec
 
-    from edgeglm.data import Arrays, Split
+    from edgeglm.data.splits import Arrays, Split
 
 _ROWS = 64  # at a time, where the caller does not mind
 _OTHER = {"NCHW": "NHWC", "NHWC": "NCHW"}

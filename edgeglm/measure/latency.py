@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 ROUND_RUNS = 10  # short turns: a disturbance of the machine falls on every file alike
 WARMUP_RUNS = 10

@@ -12,7 +12,7 @@ from edgeglm.report.types import Parity
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 FLOAT_TOLERANCE = 1e-4  # of max|reference|
 QUANTIZED_COSINE = 0.99

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 RUNS = 20
 WARMUP_RUNS = 5

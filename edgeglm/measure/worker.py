@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 _EXIT_WAIT_S = 10.0  # after its stdin has closed, before it is killed

@@ -17,7 +17,7 @@ from edgeglm.nn.objectives import Classes
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgeglm.data import Split
+    from edgeglm.data.splits import Split
     from edgeglm.model import Model
     from edgeglm.nn.objectives import Objective, Weights
     from edgeglm.nn.teacher import Teacher

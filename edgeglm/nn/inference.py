@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from edgeglm.data import batches
+from edgeglm.data.splits import batches
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.determinism import reproducible, seed_all
 
 if TYPE_CHECKING:
-    from edgeglm.data import Split
+    from edgeglm.data.splits import Split
     from edgeglm.model import Model
 
 

@@ -23,7 +23,7 @@ from edgeglm.nn.weights import all_tensors, fit_weights, read_weights
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _LAYOUTS = {4: "NCHW", 2: "NC"}

@@ -16,7 +16,7 @@ from edgeglm.nn.losses import distillation_loss
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeglm.data import Split
+    from edgeglm.data.splits import Split
     from edgeglm.model import Model
     from edgeglm.steps import Context
     from edgeglm.tasks._base import ObjectiveName

@@ -13,7 +13,7 @@ from edgeglm.nn.calling import call
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from edgeglm.data import Split
+    from edgeglm.data.splits import Split
 
 _ROWS = 1024  # of masks read at a time
 _GROUP = 50  # batches that are sorted by length together: enough for like lengths, few enough to stay random

@@ -15,7 +15,7 @@ from edgeglm.nn.determinism import reproducible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.model import Model
 
 _ROWS = 32  # a batch like those of training

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import torch
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError
 from edgeglm.model import Model, ModelFile
 from edgeglm.nn.calling import call, to_tensors
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.wire import TensorSpec
     from torch import Tensor, nn
 
-    from edgeglm.data import Data, Split
+    from edgeglm.data.splits import Data, Split
     from edgeglm.nn.objectives import Objective
     from edgeglm.sources import ModelSource
     from edgeglm.sources.entry import Entries

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from edgeglm.artifacts.onnx_versions import check_opset
 from edgeglm.boards import BOARDS
+from edgeglm.data.shifts import OwnShift
 from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.files import tidied
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.suggest import nearest, suggestion
 from edgeglm.recipe.wording import ENTRY_PATTERN
-from edgeglm.shifts import OwnShift
 from edgeglm.sources import (
     CsvData,
     GivenData,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgeglm.data.shifts import shift_types
 from edgeglm.recipe.types import (
     TAGGED,
     ArtifactConfig,
@@ -21,7 +22,6 @@ from edgeglm.recipe.types import (
     Signatures,
 )
 from edgeglm.schemes import scheme_types
-from edgeglm.shifts import shift_types
 from edgeglm.sources.npz import Fractions
 from edgeglm.steps import step_types
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from edgeglm.data.shifts import ShiftConfig
 from edgeglm.plugins import tag
 from edgeglm.schemes import SchemeConfig
-from edgeglm.shifts import ShiftConfig
 from edgeglm.sources import DataSource, ModelSource, data_types, model_types
 from edgeglm.steps import StepConfig
 from edgeglm.tasks import TaskConfig, task_types

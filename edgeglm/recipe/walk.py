@@ -15,6 +15,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import inspect as types
 
+from edgeglm.data.shifts import ShiftConfig, shift_types
 from edgeglm.recipe.faults import Faults
 from edgeglm.recipe.levels import other_level
 from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join, to_plain
@@ -33,7 +34,6 @@ from edgeglm.recipe.wording import (
     walkable,
 )
 from edgeglm.schemes import SchemeConfig, scheme_types
-from edgeglm.shifts import ShiftConfig, shift_types
 from edgeglm.steps import StepConfig, step_types
 
 

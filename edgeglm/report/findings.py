@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from edgeglm.boards import BOARDS
-from edgeglm.preference import why_first
+from edgeglm.choice.preference import why_first
 from edgeglm.report.figures import format_interval, format_metric, format_ms, format_ratio
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def state_of(report: Report, artifact: ArtifactSide, line: str | None = None) ->
 
 
 def best_artifact(report: Report) -> ArtifactSide | None:
-    """Return the artifact to look at first, or None when none was made: the manifest's first (edgeglm.preference)."""
+    """Return the artifact to look at first, or None when none was made: the manifest's first (`choice/`)."""
     return next(iter(report.artifacts), None)
 
 

@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Arrays, Data
+    from edgeglm.data.splits import Arrays, Data
     from edgeglm.model import Model, ModelFile
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks import TaskConfig

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 _LENGTH_HINT = "pad or cut the samples to one length"
 RESIZE_HINT = "add `- resize: {height: 64, width: 64}` to `preprocess`, in the size that the model takes"

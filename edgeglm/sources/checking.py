@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgeglm.data import ArraySplit, Data, sample_digests
+from edgeglm.data.slices import masks_of
+from edgeglm.data.splits import ArraySplit, Data, sample_digests
 from edgeglm.errors import DataError
-from edgeglm.slices import masks_of
 from edgeglm.sources.arrays import as_array
 from edgeglm.sources.dataset import DatasetSplit
 from edgeglm.sources.splitting import calibration_part
@@ -18,7 +18,7 @@ from edgeglm.sources.splitting import calibration_part
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.tasks import TaskConfig
 
     Signature = dict[str, tuple[tuple[int, ...], str]]  # input -> shape of a sample, dtype

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import ArraySplit, Data
+    from edgeglm.data.splits import ArraySplit, Data
     from edgeglm.sources.csv_file import CsvData
     from edgeglm.tasks import TaskConfig
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 
 class MapDataset(Protocol):

@@ -12,7 +12,7 @@ from edgeglm.files import tidied
 from edgeglm.sources.lfs import refuse_lfs_pointer
 
 if TYPE_CHECKING:
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.model import Model
     from edgeglm.sources.entry import Entries
     from edgeglm.sources.hf import HfModel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import DataError, MissingExtraError, UserError
 from edgeglm.files import sha256_file, tidied
 from edgeglm.sources.arrays import INPUT, RESIZE_HINT, preprocessed
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.processing import Preprocess
     from PIL.Image import Image
 
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.sources.images import ImagesData
     from edgeglm.tasks import TaskConfig
 

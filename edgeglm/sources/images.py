@@ -13,7 +13,7 @@ from edgeglm.sources.npz import Fractions
 if TYPE_CHECKING:
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks import TaskConfig
 

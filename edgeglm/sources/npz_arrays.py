@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeglm.data import ArraySplit, sample_digests
+from edgeglm.data.splits import ArraySplit, sample_digests
 from edgeglm.errors import DataError
 from edgeglm.files import tidied
 from edgeglm.sources.arrays import INPUT
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.sources.npz import NpzData
     from edgeglm.tasks import TaskConfig
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from edgeglm.sources._base import ModelSource
 
 if TYPE_CHECKING:
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.model import ModelFile
     from edgeglm.sources.entry import Entries
 

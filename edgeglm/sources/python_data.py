@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import DataError
 from edgeglm.sources.arrays import INPUT, as_array, as_input, preprocessed
 from edgeglm.sources.checking import assemble
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.sources.entry import Entries
     from edgeglm.sources.python_entry import PythonData
     from edgeglm.tasks import TaskConfig

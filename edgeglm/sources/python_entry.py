@@ -12,7 +12,7 @@ from edgeglm.sources._base import DataSource, ModelSource
 if TYPE_CHECKING:
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Arrays, Data
+    from edgeglm.data.splits import Arrays, Data
     from edgeglm.model import Model
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks import TaskConfig

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks import TaskConfig
 

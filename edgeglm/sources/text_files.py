@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.sources.text import TextData
     from edgeglm.tasks import TaskConfig
 

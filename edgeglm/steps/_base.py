@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.model import Model
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks import TaskConfig

@@ -10,7 +10,7 @@ from edgeglm.sources._base import ModelSource
 from edgeglm.steps._training import TrainingConfig
 
 if TYPE_CHECKING:
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.model import Model
     from edgeglm.sources.entry import Entries
     from edgeglm.steps._base import Context

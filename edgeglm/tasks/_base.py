@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.processing import Postprocess
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data, Split
+    from edgeglm.data.splits import Arrays, Data, Split
     from edgeglm.report.types import Change, SplitResult
     from edgeglm.sources.entry import Entries
 

@@ -8,7 +8,7 @@ import numpy as np
 from edgeglm_agent.processing.reconstruction import SCORE, ReconstructionError
 from msgspec import Meta
 
-from edgeglm.data import batches
+from edgeglm.data.splits import batches
 from edgeglm.errors import DataError, ModelError
 from edgeglm.report.types import Metric, SplitResult
 from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data, Split
+    from edgeglm.data.splits import Arrays, Data, Split
 
 _ROWS = 256  # of a split in memory at a time
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data
+    from edgeglm.data.splits import Arrays, Data
 
 _CALIBRATION_BINS = 15
 _NAMED = 5  # labels that an error shows

@@ -10,7 +10,7 @@ from edgeglm_agent.processing import Detection, Postprocess
 from edgeglm_agent.wire import ProcessOp
 from msgspec import Meta
 
-from edgeglm.data import batches
+from edgeglm.data.splits import batches
 from edgeglm.errors import DataError, MissingExtraError, RecipeError
 from edgeglm.report.types import ClassResult, Drop, Metric, SplitResult
 from edgeglm.tasks._base import TaskConfig, finite_output, judged_output
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data, Split
+    from edgeglm.data.splits import Arrays, Data, Split
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks._base import Judge
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data
+    from edgeglm.data.splits import Arrays, Data
 
 _ROWS = 1024  # of a matrix of similarities, at a time
 

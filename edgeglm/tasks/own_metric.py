@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.processing import Postprocess
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data, Split
+    from edgeglm.data.splits import Arrays, Data, Split
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks._base import Judge
 

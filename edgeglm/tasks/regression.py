@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data
+    from edgeglm.data.splits import Arrays, Data
 
 _MOST_NAMED = 32  # outputs or steps that get a figure of their own
 

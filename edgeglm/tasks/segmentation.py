@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data, Split
+    from edgeglm.data.splits import Arrays, Data, Split
 
 _IGNORED = -1  # in targets, once they are read
 _MOST_CLASSES = 2**15

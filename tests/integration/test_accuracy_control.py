@@ -15,7 +15,7 @@ from tests.support.outlier import SENSITIVE, digits, outlier_network
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edgeglm.pipeline import Result
+    from edgeglm.pipeline.run import Result
 
 CONTROLLED = {"scheme": "static-int8", "calibration": 100, "accuracy_control": True}
 

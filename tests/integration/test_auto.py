@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from edgeglm.pipeline import Result
+    from edgeglm.pipeline.run import Result
     from edgeglm.report.types import ArtifactSide
 
 

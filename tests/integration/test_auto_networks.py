@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm.model import Model
-    from edgeglm.pipeline import Result
+    from edgeglm.pipeline.run import Result
 
 
 def splits(model: Model, count: int = 60) -> dict[str, Any]:

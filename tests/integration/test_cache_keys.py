@@ -12,22 +12,22 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from edgeglm.build import Builder, calibration_batches
 from edgeglm.cache import Cache
-from edgeglm.candidates import propose_for
-from edgeglm.data import ArraySplit
+from edgeglm.checks.preflight import preflight
+from edgeglm.choice.candidates import propose_for
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import ModelError
-from edgeglm.evaluation import OUTPUTS, Evaluator
 from edgeglm.log import SilentLog
 from edgeglm.measure.external_data import model_file_sha256
 from edgeglm.nn.inference import predict
 from edgeglm.nn.loading import module_text
-from edgeglm.pipeline import Result, run_recipe
-from edgeglm.preflight import preflight
-from edgeglm.project import Project, open_project
+from edgeglm.pipeline.build import Builder, calibration_batches
+from edgeglm.pipeline.evaluation import OUTPUTS, Evaluator
+from edgeglm.pipeline.project import Project, open_project
+from edgeglm.pipeline.run import Result, run_recipe
+from edgeglm.pipeline.step_runs import run_steps, step_parts
 from edgeglm.recipe import load_recipe
 from edgeglm.sources import PythonModel
-from edgeglm.step_runs import run_steps, step_parts
 from edgeglm.steps import StepConfig
 
 MODEL = """\
@@ -452,7 +452,7 @@ def test_a_flipped_bit_in_kept_predictions_is_not_believed(tmp_path: Path) -> No
 
 
 def test_a_damaged_artifact_is_written_again(tmp_path: Path) -> None:
-    from edgeglm.build import Builder
+    from edgeglm.pipeline.build import Builder
 
     project, cache = make(tmp_path / "project"), Cache(tmp_path / "cache")
     builder = Builder(project, cache)
@@ -468,11 +468,11 @@ def test_a_damaged_artifact_is_written_again(tmp_path: Path) -> None:
 def test_predictions_of_a_file_belong_to_the_processor_that_made_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from edgeglm.build import Builder
+    from edgeglm.pipeline.build import Builder
 
     project, cache = make(tmp_path / "project"), Cache(tmp_path / "cache")
     file = Builder(project, cache).baseline()
     for features in (["avx2"], ["avx2"], ["avx2", "avx512_vnni"]):
-        monkeypatch.setattr("edgeglm.evaluation.cpu_features", lambda features=features: features)
+        monkeypatch.setattr("edgeglm.pipeline.evaluation.cpu_features", lambda features=features: features)
         Evaluator(project, cache).predict_file(file.built.path, file_format="onnx", sha256=file.sha256)
     assert len([entry for entry in cache.entries() if entry.kind == "predictions"]) == 2

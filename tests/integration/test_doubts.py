@@ -11,7 +11,7 @@ from torch import nn
 
 from edgeglm import compress
 from edgeglm.cache import Cache
-from edgeglm.doubts import are_probabilities
+from edgeglm.checks.doubts import are_probabilities
 from edgeglm.errors import UserError
 from edgeglm.log import SilentLog
 from edgeglm.report.html import render_html
@@ -19,7 +19,7 @@ from edgeglm.report.html import render_html
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm.pipeline import Result
+    from edgeglm.pipeline.run import Result
     from edgeglm.report.types import Report
 
 EVALUATED = 400

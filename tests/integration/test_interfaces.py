@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from edgeglm.boards import BOARDS
-from edgeglm.build import export_float
 from edgeglm.errors import ExportError
 from edgeglm.measure.worker import Runner
 from edgeglm.nn.loading import build_python_model
+from edgeglm.pipeline.build import export_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from edgeglm.boards import BOARDS
-from edgeglm.build import export_float
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.measure.evaluate import predict_file
 from edgeglm.model import Model
 from edgeglm.nn.inference import predict
+from edgeglm.pipeline.build import export_float
 from edgeglm.sources import HfModel
 from edgeglm.sources.entry import Entries
 from tests.support.checkpoints import minilm

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from edgeglm.boards import BOARDS
-from edgeglm.build import export_float
 from edgeglm.measure.worker import Runner
 from edgeglm.nn.inference import predict
 from edgeglm.nn.pruning import prune_channels
+from edgeglm.pipeline.build import export_float
 from edgeglm.steps import Prune
 from tests.support.nets import make_context
 from tests.support.sequence_nets import SERIES, TOKENS, Autoencoder, Bidirectional, Torch, encoder_of, model_of
@@ -19,7 +19,7 @@ from tests.support.sequence_nets import SERIES, TOKENS, Autoencoder, Bidirection
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm.data import ArraySplit
+    from edgeglm.data.splits import ArraySplit
 
 TRANSFORMER = {"head_ratio": 0.5, "head_dim_ratio": 0.5, "ffn_ratio": 0.25}
 NETS = {

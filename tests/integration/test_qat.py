@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from edgeglm.boards import BOARDS
-from edgeglm.build import calibration_batches, export_float, quantize_file
 from edgeglm.measure.evaluate import predict_file
 from edgeglm.nn.fake_quantization import FakeQuantization
 from edgeglm.nn.inference import predict
+from edgeglm.pipeline.build import calibration_batches, export_float, quantize_file
 from edgeglm.recipe.types import Quantize
 from edgeglm.steps import Finetune
 from tests.support.nets import ConvBlock, blobs, make_context, make_model
@@ -20,7 +20,7 @@ from tests.support.nets import ConvBlock, blobs, make_context, make_model
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm.data import ArraySplit
+    from edgeglm.data.splits import ArraySplit
     from edgeglm.model import Model
 
 BOARD = BOARDS["x86-64"]

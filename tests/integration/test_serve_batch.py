@@ -18,7 +18,7 @@ from edgeglm.measure.worker import Runner
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm.pipeline import Result
+    from edgeglm.pipeline.run import Result
 
 BATCH = 4
 

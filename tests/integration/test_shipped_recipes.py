@@ -11,7 +11,7 @@ import pytest
 from edgeglm.errors import UserError
 from edgeglm.log import SilentLog
 from edgeglm.nn.inference import predict
-from edgeglm.project import open_project
+from edgeglm.pipeline.project import open_project
 from edgeglm.recipe import load_recipe
 from edgeglm.recipe.files import file_problems
 from edgeglm.scaffold import init

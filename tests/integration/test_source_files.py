@@ -15,14 +15,14 @@ from edgeglm.artifacts import tflite as tflite_artifacts
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.artifacts.tflite_export import load_converter
 from edgeglm.boards import BOARDS
-from edgeglm.build import Builder
 from edgeglm.cache import Cache
-from edgeglm.check import check_recipe
+from edgeglm.checks.check import check_recipe
 from edgeglm.errors import DataError, ExportError, RecipeError
 from edgeglm.log import SilentLog
 from edgeglm.measure.worker import Runner
-from edgeglm.pipeline import run_recipe
-from edgeglm.project import Project, open_project
+from edgeglm.pipeline.build import Builder
+from edgeglm.pipeline.project import Project, open_project
+from edgeglm.pipeline.run import run_recipe
 from edgeglm.recipe import load_recipe
 from edgeglm.recipe.types import Quantize
 from tests.support.tiny_models import tiny_images, tiny_logits, write_tiny_onnx, write_tiny_tflite

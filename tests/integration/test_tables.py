@@ -10,7 +10,7 @@ import pytest
 
 from edgeglm.errors import DataError
 from edgeglm.log import SilentLog
-from edgeglm.project import Project, open_project
+from edgeglm.pipeline.project import Project, open_project
 from edgeglm.recipe import load_recipe
 
 RECIPE = """\

@@ -22,7 +22,7 @@ from edgeglm.report.terminal import render_summary
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm.pipeline import Result
+    from edgeglm.pipeline.run import Result
 
 
 def run(tmp_path: Path, network: nn.Module, data: dict[str, Any], **recipe: Any) -> Result:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeglm.data import ArraySplit, Data
+from edgeglm.data.splits import ArraySplit, Data
 from edgeglm.model import Model
 from edgeglm.nn.loading import build_python_model
 from edgeglm.sources.entry import Entries

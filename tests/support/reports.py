@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from edgeglm_agent.wire import TensorSpec
 
+from edgeglm.data.samples import show_sample
 from edgeglm.report.types import (
     ArtifactSide,
     BudgetResult,
@@ -34,7 +35,6 @@ from edgeglm.report.types import (
     StepSide,
     Verdict,
 )
-from edgeglm.samples import show_sample
 
 HOST = Host(
     machine="x86_64",

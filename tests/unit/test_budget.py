@@ -8,7 +8,7 @@ import pytest
 from edgeglm.boards import BOARDS
 from edgeglm.budget import judge
 from edgeglm.errors import BudgetMissedError
-from edgeglm.pipeline import check_budget
+from edgeglm.pipeline.run import check_budget
 from edgeglm.recipe.types import Budget
 from edgeglm.report.types import (
     ArtifactSide,

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from edgeglm import candidates
 from edgeglm.boards import BOARDS
-from edgeglm.candidates import Proposal, propose
+from edgeglm.choice import candidates
+from edgeglm.choice.candidates import Proposal, propose
 from edgeglm.measure.traits import Traits
 from tests.support.recipes import MINIMAL, parse
 

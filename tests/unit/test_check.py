@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from edgeglm import check
-from edgeglm.check import check_recipe
+from edgeglm.checks import check
+from edgeglm.checks.check import check_recipe
 from edgeglm.errors import EntryError, Problem, RecipeError
 from edgeglm.sources.entry import Entries
 
@@ -69,7 +69,7 @@ def problem(folder: Path, *overrides: str) -> Problem:
 
 def test_a_right_recipe_is_checked_without_torch_or_the_users_modules(folder: Path) -> None:
     script = (
-        "import sys; from edgeglm.check import check_recipe; print(check_recipe(sys.argv[1]).text());"
+        "import sys; from edgeglm.checks.check import check_recipe; print(check_recipe(sys.argv[1]).text());"
         "print([name for name in ('torch', 'onnx', 'onnxruntime', 'model', 'data') if name in sys.modules])"
     )
     done = subprocess.run(

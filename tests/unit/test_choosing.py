@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeglm.choosing import mark_dominated
+from edgeglm.choice.choosing import mark_dominated
 from edgeglm.report.types import ArtifactSide
 from tests.support.reports import accuracy, latency
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgeglm import doctor
-from edgeglm.doctor import Finding, Requirement, diagnose, in_range, requirements
+from edgeglm.checks import doctor
+from edgeglm.checks.doctor import Finding, Requirement, diagnose, in_range, requirements
 
 
 def finding(name: str) -> Finding:
@@ -25,7 +25,7 @@ def test_this_environment_is_found_to_be_complete() -> None:
 
 
 def test_torch_is_not_imported_to_look_at_it() -> None:
-    script = "import sys; from edgeglm.doctor import diagnose; diagnose(); print('torch' in sys.modules)"
+    script = "import sys; from edgeglm.checks.doctor import diagnose; diagnose(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgeglm.manifest import HISTOGRAM_BINS, distributions
+from edgeglm.output.manifest import HISTOGRAM_BINS, distributions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 
 def test_a_distribution_read_in_pieces_is_that_of_the_whole() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edgeglm.errors import BusyError, StorageError, UserError
 from edgeglm.files import write_bytes
-from edgeglm.output import open_output
+from edgeglm.output.folder import open_output
 
 
 def publish(path: Path, manifest: bytes | None, **files: bytes) -> None:
@@ -86,7 +86,7 @@ def test_a_disk_that_is_full_while_a_result_is_staged_is_left_as_it_was(
             raise StorageError("cannot write: No space left on device", where=str(path), code="disk-full")
         write_bytes(path, content)
 
-    monkeypatch.setattr("edgeglm.output.write_bytes", full)
+    monkeypatch.setattr("edgeglm.output.folder.write_bytes", full)
     with pytest.raises(StorageError):
         publish(tmp_path / "out", b"2", model_onnx=b"new", report_json=b"{}")
     assert sorted(tmp_path.rglob("*")) == before
@@ -104,7 +104,7 @@ import subprocess
 import sys
 from pathlib import Path
 from edgeglm.errors import StorageError
-from edgeglm.output import open_output
+from edgeglm.output.folder import open_output
 out = Path(sys.argv[1]) / "out"
 def publish(*sizes):
     with open_output(out) as folder:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgeglm.preference import preferred_order, why_first
+from edgeglm.choice.preference import preferred_order, why_first
 from edgeglm.report.types import ArtifactSide, BudgetResult, Parity, Verdict
 from tests.support.reports import paired
 

@@ -11,8 +11,8 @@ import pytest
 from edgeglm_agent.wire import TensorSpec
 from PIL import Image
 
+from edgeglm.data.samples import show_sample
 from edgeglm.recipe import ProcessStep
-from edgeglm.samples import show_sample
 from tests.support.texts import save_tokenizer
 
 HERE = Path()

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edgeglm.boards import BOARDS
-from edgeglm.check import check_recipe
+from edgeglm.checks.check import check_recipe
 from edgeglm.cli import making
 from edgeglm.errors import DataError, EdgeglmError, EntryError, ModelError, RecipeError, UserError
 from edgeglm.model import Model

@@ -11,7 +11,7 @@ import pytest
 from edgeglm_agent.processing import Preprocess
 from edgeglm_agent.wire import ProcessOp
 
-from edgeglm.check import check_recipe
+from edgeglm.checks.check import check_recipe
 from edgeglm.errors import EdgeglmError, UserError
 from edgeglm.recipe import load_recipe
 from edgeglm.scaffold import init
@@ -103,7 +103,7 @@ def test_what_a_text_model_needs_is_warned_of_where_it_is_not_installed(
     started = init(tmp_path / "mine", model=checkpoint(tmp_path / "encoder", "BertModel"))
     texts(tmp_path / "mine", "txt", "{text}")
     assert not check_recipe(started.files[0]).warnings
-    monkeypatch.setattr("edgeglm.check.find_spec", lambda _: None)
+    monkeypatch.setattr("edgeglm.checks.check.find_spec", lambda _: None)
     said = [(warning.message, warning.hint) for warning in check_recipe(started.files[0]).warnings]
     assert said == [
         (f"{name} is not installed here", "pip install 'edgeglm[hf]'") for name in ("transformers", "tokenizers")

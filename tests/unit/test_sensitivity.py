@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgeglm.artifacts.groups import Group
+from edgeglm.choice.sensitivity import WORST, output_loss, rungs, scan
 from edgeglm.log import SilentLog
-from edgeglm.sensitivity import WORST, output_loss, rungs, scan
 
 GROUPS = [Group(f"layer{number}", f"op:{number}", (f"op:{number}",)) for number in range(40)]
 

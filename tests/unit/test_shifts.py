@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.shifts import Blur, Gain, Noise, OwnShift, ShiftConfig, Surroundings, shift_name
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import EntryError, RecipeError
-from edgeglm.robustness import ShiftedSplit
-from edgeglm.shifts import Blur, Gain, Noise, OwnShift, ShiftConfig, Surroundings, shift_name
+from edgeglm.pipeline.robustness import ShiftedSplit
 from edgeglm.sources.entry import Entries
 
 IMAGES = np.random.default_rng(0).normal(2.0, 3.0, (20, 2, 9, 7)).astype(np.float32)

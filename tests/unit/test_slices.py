@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from edgeglm_agent.processing import Preprocess
 
-from edgeglm.data import ArraySplit, Data
+from edgeglm.data.slices import column_slices, masks_of, with_entry_slices
+from edgeglm.data.splits import ArraySplit, Data
 from edgeglm.errors import DataError, EntryError
 from edgeglm.recipe import load_recipe
-from edgeglm.slices import column_slices, masks_of, with_entry_slices
 from edgeglm.sources.entry import Entries
 from edgeglm.sources.npz import Fractions, NpzData
 from edgeglm.tasks import Classification

@@ -12,7 +12,7 @@ from edgeglm.sources import DataSource, data_from_objects
 if TYPE_CHECKING:
     from edgeglm_agent.processing import Preprocess
 
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks import TaskConfig
 

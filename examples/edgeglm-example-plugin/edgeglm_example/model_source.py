@@ -8,7 +8,7 @@ from edgeglm.errors import ModelError
 from edgeglm.sources import ModelSource
 
 if TYPE_CHECKING:
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.model import Model
     from edgeglm.sources.entry import Entries
 

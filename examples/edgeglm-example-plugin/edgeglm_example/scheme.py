@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm.boards import Board
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 
 class Bfloat16(SchemeConfig, tag="bfloat16", frozen=True, kw_only=True):

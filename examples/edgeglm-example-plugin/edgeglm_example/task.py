@@ -15,7 +15,7 @@ from edgeglm.tasks.statistics import paired_drop, wilson_interval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 
 class Tolerance(TaskConfig, tag="tolerance", frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from edgeglm_agent.wire import TensorSpec
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import ExportError
 from edgeglm.measure.census import describe
 from edgeglm.measure.evaluate import predict_file, to_file_inputs

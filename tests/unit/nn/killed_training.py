@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.nn import training
 from edgeglm.nn.structure import save_weights
 from edgeglm.steps import Distill

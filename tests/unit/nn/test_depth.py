@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import ModelError, StepError
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.depth import drop_layers

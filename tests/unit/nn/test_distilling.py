@@ -16,7 +16,7 @@ from edgeglm.nn.hidden import HiddenMatch, pairs_of
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.pruning import prune_channels
 from edgeglm.nn.structure import save_weights
-from edgeglm.project import step_entries
+from edgeglm.pipeline.project import step_entries
 from edgeglm.sources import OnnxModel, PythonModel
 from edgeglm.steps import Distill, DropLayers, Finetune, Prune
 from edgeglm.tasks import Embedding

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.nn.inference import predict
 from edgeglm.nn.macs import count_macs, count_params
 from edgeglm.nn.precision import measure_precision

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.model import Model
 from edgeglm.nn.calling import to_tensors
 from edgeglm.nn.inference import predict

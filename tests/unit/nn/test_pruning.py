@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import StepError
 from edgeglm.nn import channel_groups
 from edgeglm.nn.loading import state_sha256

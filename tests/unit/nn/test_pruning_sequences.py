@@ -40,7 +40,7 @@ from tests.support.sequence_nets import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm.data import ArraySplit
+    from edgeglm.data.splits import ArraySplit
     from edgeglm.model import Model
     from edgeglm.steps import Context
 

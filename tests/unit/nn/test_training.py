@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeglm.data import ArraySplit, Data
+from edgeglm.data.splits import ArraySplit, Data
 from edgeglm.errors import EntryError, StepError, StorageError
 from edgeglm.nn.checkpoint import read_checkpoint, write_checkpoint
 from edgeglm.nn.holdout import Best, Held, hold_out, standard_error

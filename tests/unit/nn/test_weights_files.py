@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from edgeglm.check import check_recipe
+from edgeglm.checks.check import check_recipe
 from edgeglm.errors import EdgeglmError, ModelError, RecipeError, UserError
 from edgeglm.nn.weights import read_weights
 from edgeglm.scaffold import init

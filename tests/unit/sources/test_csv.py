@@ -12,7 +12,7 @@ from edgeglm_agent.processing import Preprocess
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeglm.data import Data
+from edgeglm.data.splits import Data
 from edgeglm.errors import DataError
 from edgeglm.sources import CsvData, csv_splits
 from edgeglm.sources.csv_splits import Windows

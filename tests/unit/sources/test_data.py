@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from edgeglm.data import sample_digests
+from edgeglm.data.splits import sample_digests
 from edgeglm.errors import DataError, EntryError, ModelError
 from edgeglm.sources import NpzData, PythonData, data_from_objects
 from edgeglm.sources.entry import Entries

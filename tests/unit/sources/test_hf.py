@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import MissingExtraError, ModelError, RecipeError, UserError
 from edgeglm.log import SilentLog
 from edgeglm.model import Model
 from edgeglm.nn.inference import predict
-from edgeglm.project import Project, open_project
+from edgeglm.pipeline.project import Project, open_project
 from edgeglm.recipe import load_recipe
 from edgeglm.sources import HfModel
 from edgeglm.sources.entry import Entries

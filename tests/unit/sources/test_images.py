@@ -10,9 +10,9 @@ import pytest
 from edgeglm_agent.processing import Preprocess
 from PIL import Image
 
+from edgeglm.data.slices import with_entry_slices
 from edgeglm.errors import DataError
 from edgeglm.files import tidied
-from edgeglm.slices import with_entry_slices
 from edgeglm.sources import ImagesData, image_files
 from edgeglm.sources.entry import Entries
 from edgeglm.sources.image_files import read_image

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from edgeglm_agent.processing import Preprocess
 
-from edgeglm.data import Data
+from edgeglm.data.splits import Data
 from edgeglm.errors import DataError
 from edgeglm.sources import TextData
 from edgeglm.sources.entry import Entries

@@ -7,7 +7,7 @@ import pytest
 from edgeglm_agent.processing import Decision, Postprocess
 from edgeglm_agent.wire import TensorSpec
 
-from edgeglm.data import ArraySplit, Data
+from edgeglm.data.splits import ArraySplit, Data
 from edgeglm.errors import DataError, ModelError, UserError
 from edgeglm.tasks import Anomaly
 

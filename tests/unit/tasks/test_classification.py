@@ -7,7 +7,7 @@ import pytest
 from edgeglm_agent.wire import TensorSpec
 from sklearn.metrics import confusion_matrix, recall_score, top_k_accuracy_score
 
-from edgeglm.data import ArraySplit, Data
+from edgeglm.data.splits import ArraySplit, Data
 from edgeglm.errors import DataError, ModelError, RecipeError
 from edgeglm.tasks import Classification
 from edgeglm.tasks.classification import calibration_error, check_targets

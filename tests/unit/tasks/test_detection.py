@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from edgeglm_agent.processing import Postprocess
 
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import DataError, RecipeError
 from edgeglm.tasks import Judge, ObjectDetection
 

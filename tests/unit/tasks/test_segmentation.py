@@ -7,7 +7,7 @@ import pytest
 from edgeglm_agent.wire import TensorSpec
 from sklearn.metrics import jaccard_score
 
-from edgeglm.data import ArraySplit, Data
+from edgeglm.data.splits import ArraySplit, Data
 from edgeglm.errors import DataError, ModelError
 from edgeglm.report.types import SplitResult
 from edgeglm.tasks import Segmentation

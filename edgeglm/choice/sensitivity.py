@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.build import calibration_batches, quantize_file
 from edgeglm.cache import make_key
 from edgeglm.errors import ExportError
 from edgeglm.formats import file_name
 from edgeglm.host import cpu_features
+from edgeglm.pipeline.build import calibration_batches, quantize_file
 from edgeglm.recipe.types import Quantize
 from edgeglm.report.types import LayerLoss
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edgeglm.artifacts.groups import Group
-    from edgeglm.build import File
-    from edgeglm.candidates import Candidate
-    from edgeglm.data import Arrays, Split
-    from edgeglm.evaluation import Evaluator
+    from edgeglm.choice.candidates import Candidate
+    from edgeglm.data.splits import Arrays, Split
     from edgeglm.log import Log
+    from edgeglm.pipeline.build import File
+    from edgeglm.pipeline.evaluation import Evaluator
 
 WORST = 1e6  # the loss of answers that are not finite, or of a group that cannot be quantized
 FORMATS = ("onnx", "tflite", "openvino")  # whose operators can be left in float one by one

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from edgeglm_agent.processing import bucket_of, cut
 
-from edgeglm.data import batches
+from edgeglm.data.splits import batches
 from edgeglm.model import Model, ModelFile
+from edgeglm.pipeline.step_runs import StepRun, step_key
 from edgeglm.recipe.types import Quantize
 from edgeglm.report.types import ArtifactSide, BucketLatency, Latency, LayerLoss, Parity, Side, StepSide
-from edgeglm.step_runs import StepRun, step_key
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edgeglm.build import File
-    from edgeglm.candidates import Candidate
-    from edgeglm.data import Arrays
-    from edgeglm.evaluation import Evaluator
+    from edgeglm.choice.candidates import Candidate
+    from edgeglm.data.splits import Arrays
     from edgeglm.log import Log
     from edgeglm.measure.latency import Measured
-    from edgeglm.project import Project
+    from edgeglm.pipeline.build import File
+    from edgeglm.pipeline.evaluation import Evaluator
+    from edgeglm.pipeline.project import Project
     from edgeglm.recipe import ArtifactConfig
 
 LATENCY_RUNS = 200

@@ -19,7 +19,7 @@ from edgeglm.errors import EntryError, RecipeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
     from edgeglm.sources.entry import Entries
 
 _IMAGE_AXES = {"NCHW": (1, 2), "NHWC": (0, 1)}  # height and width of one sample

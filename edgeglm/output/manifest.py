@@ -23,15 +23,15 @@ from edgeglm_agent.wire import (
 from safetensors.numpy import save
 
 from edgeglm.boards import LEAST_RUNTIMES
-from edgeglm.data import Arrays, batches
+from edgeglm.data.splits import Arrays, batches
 from edgeglm.files import sha256_file
-from edgeglm.golden import golden_outputs
+from edgeglm.output.golden import golden_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edgeglm.build import File
-    from edgeglm.project import Project
+    from edgeglm.pipeline.build import File
+    from edgeglm.pipeline.project import Project
 
 GOLDEN_SAMPLES = 8
 GOLDEN_BYTES = 1_000_000

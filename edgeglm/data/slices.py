@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeglm.data import ArraySplit, batches
+from edgeglm.data.splits import ArraySplit, batches
 from edgeglm.errors import DataError
 from edgeglm.recipe.wording import ENTRY_PATTERN
 from edgeglm.sources.arrays import INPUT
@@ -16,7 +16,7 @@ from edgeglm.sources.arrays import INPUT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from edgeglm.data import Arrays, Data, Split
+    from edgeglm.data.splits import Arrays, Data, Split
     from edgeglm.sources.entry import Entries
 
 MOST_VALUES = 50  # of one column: more are no groups, but a measurement

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.samples import show_sample
+from edgeglm.data.samples import show_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.data import Arrays
-    from edgeglm.project import Project
+    from edgeglm.data.splits import Arrays
+    from edgeglm.pipeline.project import Project
+    from edgeglm.pipeline.sides import MadeArtifact
     from edgeglm.report.types import ArtifactSide, Sample
-    from edgeglm.sides import MadeArtifact
 
 _OF_BEST, _OF_OTHERS = 12, 6  # samples shown
 _ARTIFACTS = 5  # that get any

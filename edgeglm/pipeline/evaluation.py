@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import Buckets
 
-    from edgeglm.build import File
-    from edgeglm.data import Arrays, Split
+    from edgeglm.data.splits import Arrays, Split
     from edgeglm.model import Model
-    from edgeglm.project import Project
+    from edgeglm.pipeline.build import File
+    from edgeglm.pipeline.project import Project
     from edgeglm.report.types import SplitResult
 
 TORCH_BATCH = 64

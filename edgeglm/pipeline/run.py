@@ -11,32 +11,32 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from edgeglm_agent.wire import Manifest, encode_manifest
 
-from edgeglm.build import Builder, File
 from edgeglm.cache import Cache, cache_folder
-from edgeglm.candidates import propose_for
-from edgeglm.changed import with_changes
-from edgeglm.choosing import settle
-from edgeglm.doubts import doubt_original
+from edgeglm.checks.doubts import doubt_original
+from edgeglm.checks.preflight import preflight
+from edgeglm.choice.candidates import propose_for
+from edgeglm.choice.choosing import settle
 from edgeglm.errors import BudgetMissedError
-from edgeglm.evaluation import Evaluator
 from edgeglm.host import describe_host
-from edgeglm.making import Maker
-from edgeglm.manifest import golden_file, golden_rows, make_lineage, make_manifest
 from edgeglm.naming import users_names
-from edgeglm.output import OutputFolder, open_output
-from edgeglm.preflight import preflight
-from edgeglm.project import open_project
+from edgeglm.output.folder import OutputFolder, open_output
+from edgeglm.output.manifest import golden_file, golden_rows, make_lineage, make_manifest
+from edgeglm.pipeline.build import Builder, File
+from edgeglm.pipeline.changed import with_changes
+from edgeglm.pipeline.evaluation import Evaluator
+from edgeglm.pipeline.making import Maker
+from edgeglm.pipeline.project import open_project
+from edgeglm.pipeline.robustness import Robustness
+from edgeglm.pipeline.sides import MadeArtifact, artifact_side, baseline_side, cut_figures, measure_files, step_side
+from edgeglm.pipeline.step_runs import StepRun, run_steps
 from edgeglm.recipe import dump_recipe, resolved
 from edgeglm.report.types import Report
-from edgeglm.robustness import Robustness
-from edgeglm.sides import MadeArtifact, artifact_side, baseline_side, cut_figures, measure_files, step_side
-from edgeglm.step_runs import StepRun, run_steps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm.log import Log
-    from edgeglm.project import Project
+    from edgeglm.pipeline.project import Project
     from edgeglm.recipe import LoadedRecipe
 
 

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.build import Builder, calibration_batches, convert_file, export_float, quantize_file
 from edgeglm.cache import Cache, cache_folder, make_key
-from edgeglm.data import ArraySplit
+from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError, StorageError
 from edgeglm.formats import file_name
 from edgeglm.host import free_disk_bytes
 from edgeglm.log import SilentLog
 from edgeglm.model import Model, ModelFile
 from edgeglm.naming import users_names
+from edgeglm.pipeline.build import Builder, calibration_batches, convert_file, export_float, quantize_file
+from edgeglm.pipeline.step_runs import make_context, step_parts
 from edgeglm.plugins import is_own
-from edgeglm.step_runs import make_context, step_parts
 
 if TYPE_CHECKING:
     from edgeglm.artifacts.built import Built
-    from edgeglm.candidates import Proposal
+    from edgeglm.choice.candidates import Proposal
     from edgeglm.log import Log
-    from edgeglm.project import Project
+    from edgeglm.pipeline.project import Project
 
 CALIBRATION_SAMPLES = 8  # enough to see that calibration runs
 MARGIN_BYTES = 64 << 20

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgeglm.data import batches
+from edgeglm.data.shifts import ShiftConfig, Surroundings, shift_name
+from edgeglm.data.splits import batches
 from edgeglm.report.types import RobustnessResult
-from edgeglm.shifts import ShiftConfig, Surroundings, shift_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.build import File
-    from edgeglm.data import Arrays, Split
-    from edgeglm.evaluation import Evaluator
+    from edgeglm.data.splits import Arrays, Split
     from edgeglm.log import Log
-    from edgeglm.project import Project
+    from edgeglm.pipeline.build import File
+    from edgeglm.pipeline.evaluation import Evaluator
+    from edgeglm.pipeline.project import Project
+    from edgeglm.pipeline.sides import MadeArtifact
     from edgeglm.report.types import ArtifactSide, Side
-    from edgeglm.sides import MadeArtifact
 
 MOST_SAMPLES = 2000  # more tell little, and cost as much as the evaluation itself for every change
 _ROWS = 256

@@ -10,16 +10,16 @@ import msgspec
 
 from edgeglm.budget import judge
 from edgeglm.cache import Cache, make_key
+from edgeglm.choice.preference import faults, preferred_order
 from edgeglm.formats import file_name
 from edgeglm.host import cpu_features
-from edgeglm.preference import faults, preferred_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.project import Project
+    from edgeglm.pipeline.project import Project
+    from edgeglm.pipeline.sides import MadeArtifact
     from edgeglm.report.types import ArtifactSide, BudgetResult, Host, Side
-    from edgeglm.sides import MadeArtifact
 
 ALIKE = 1.02  # two latencies within 2 % are the same: medians of one file differ by as much from run to run
 

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.accuracy_control import HeldOut, control_accuracy
 from edgeglm.budget import judge
+from edgeglm.choice.accuracy_control import HeldOut, control_accuracy
+from edgeglm.choice.preference import faults
+from edgeglm.choice.sensitivity import FORMATS, Trials, layer_losses, rungs, scan_candidate
 from edgeglm.errors import EdgeglmError, StorageError
 from edgeglm.formats import file_name
-from edgeglm.preference import faults
+from edgeglm.pipeline.sides import MadeArtifact, parity_of
 from edgeglm.recipe.types import Quantize
 from edgeglm.report.types import ArtifactSide, Side, Skipped
-from edgeglm.sensitivity import FORMATS, Trials, layer_losses, rungs, scan_candidate
-from edgeglm.sides import MadeArtifact, parity_of
 
 if TYPE_CHECKING:
-    from edgeglm.build import Builder, File
-    from edgeglm.candidates import Candidate, Proposal
-    from edgeglm.data import Arrays, Split
-    from edgeglm.evaluation import Evaluator
+    from edgeglm.choice.candidates import Candidate, Proposal
+    from edgeglm.data.splits import Arrays, Split
     from edgeglm.log import Log
     from edgeglm.model import Model, ModelFile
-    from edgeglm.project import Project
+    from edgeglm.pipeline.build import Builder, File
+    from edgeglm.pipeline.evaluation import Evaluator
+    from edgeglm.pipeline.project import Project
     from edgeglm.recipe import Budget
     from edgeglm.report.types import Host
 
@@ -236,7 +236,7 @@ class Maker:
         return not passed or drop is None or drop.method == "counts"
 
     def _faults(self, artifact: MadeArtifact) -> tuple[int, int, bool, bool]:
-        """Return what speaks against the answers alone, not size or speed; see ``edgeglm.preference``."""
+        """Return what speaks against the answers alone, not size or speed; see ``edgeglm.choice.preference``."""
         evaluator, budget = self.evaluator, self.project.recipe.budget
         side = ArtifactSide(
             format=artifact.config.format,

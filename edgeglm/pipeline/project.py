@@ -13,18 +13,18 @@ from edgeglm_agent.processing import Postprocess, Preprocess, ProcessingError
 from edgeglm_agent.processing.ranking import TopK
 from edgeglm_agent.wire import ProcessOp
 
-from edgeglm.board_files import BoardPreprocess, read_board_preprocess
 from edgeglm.boards import BOARDS, Board
 from edgeglm.cache import make_key
+from edgeglm.data.labels import read_labels
+from edgeglm.data.needed_splits import require_splits
+from edgeglm.data.shifts import OwnShift
+from edgeglm.data.slices import column_slices, with_entry_slices
 from edgeglm.errors import ModelError, RecipeError, UserError
 from edgeglm.host import entry_point_versions, module_versions, package_versions, usable_cores
-from edgeglm.labels import read_labels
 from edgeglm.model import Model, ModelFile
-from edgeglm.needed_splits import require_splits
+from edgeglm.output.board_files import BoardPreprocess, read_board_preprocess
 from edgeglm.plugins import tag
 from edgeglm.schemes import GROUP as SCHEME_GROUP
-from edgeglm.shifts import OwnShift
-from edgeglm.slices import column_slices, with_entry_slices
 from edgeglm.sources import DATA_GROUP, MODEL_GROUP, GivenData, GivenModel, PythonData, PythonModel
 from edgeglm.sources.entry import Entries
 from edgeglm.steps import step_name
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data import Arrays, Data
+    from edgeglm.data.splits import Arrays, Data
     from edgeglm.log import Log
     from edgeglm.recipe import LoadedRecipe, Recipe
     from edgeglm.sources import ModelSource

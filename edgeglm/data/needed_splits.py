@@ -9,7 +9,7 @@ from edgeglm.recipe.types import Quantize
 from edgeglm.steps import step_name
 
 if TYPE_CHECKING:
-    from edgeglm.data import Data
+    from edgeglm.data.splits import Data
     from edgeglm.recipe import Recipe
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import Buckets
 
-    from edgeglm.data import Arrays
+    from edgeglm.data.splits import Arrays
 
 
 def read_golden(path: Path) -> dict[str, Arrays]:

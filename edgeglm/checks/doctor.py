@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edgeglm.cache import cache_folder
-from edgeglm.check import LOW_DISK_BYTES, LOW_MEMORY_BYTES, converter_exists_here
+from edgeglm.checks.check import LOW_DISK_BYTES, LOW_MEMORY_BYTES, converter_exists_here
 from edgeglm.host import (
     available_memory_bytes,
     cpu_features,

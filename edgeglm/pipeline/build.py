@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from edgeglm.boards import Board
-    from edgeglm.data import Arrays, Split
-    from edgeglm.project import Project
+    from edgeglm.data.splits import Arrays, Split
+    from edgeglm.pipeline.project import Project
     from edgeglm.recipe import ArtifactConfig
     from edgeglm.schemes import SchemeConfig
 

@@ -9,19 +9,19 @@ import msgspec
 import numpy as np
 
 from edgeglm.cache import make_key
+from edgeglm.choice.sensitivity import layer_losses, rungs
 from edgeglm.errors import DataError
 from edgeglm.host import cpu_features
-from edgeglm.sensitivity import layer_losses, rungs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edgeglm.build import File
-    from edgeglm.candidates import Candidate
-    from edgeglm.evaluation import Evaluator
+    from edgeglm.choice.candidates import Candidate
+    from edgeglm.choice.sensitivity import Scored
     from edgeglm.log import Log
-    from edgeglm.sensitivity import Scored
-    from edgeglm.sides import MadeArtifact
+    from edgeglm.pipeline.build import File
+    from edgeglm.pipeline.evaluation import Evaluator
+    from edgeglm.pipeline.sides import MadeArtifact
 
 LEAST = 30  # samples to judge by
 MOST = 1000

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edgeglm.log import Log
     from edgeglm.model import Model
-    from edgeglm.project import Project
+    from edgeglm.pipeline.project import Project
     from edgeglm.steps import StepConfig
 
 STEP_FILES = ("weights.safetensors", "edits.json")

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from edgeglm.artifacts.groups import Group
     from edgeglm.boards import Board
-    from edgeglm.build import Builder
     from edgeglm.log import Log
     from edgeglm.measure.traits import Traits
-    from edgeglm.project import Project
+    from edgeglm.pipeline.build import Builder
+    from edgeglm.pipeline.project import Project
     from edgeglm.recipe import ArtifactConfig, Recipe
 
 TINY_MACS = 100_000  # below it a run takes some 20 us, and putting integers in and out costs more than they save

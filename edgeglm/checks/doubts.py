@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeglm.pipeline.step_runs import step_key
 from edgeglm.report.findings import chance_doubt
 from edgeglm.report.types import COUNTED, Side
 from edgeglm.sources import GivenModel, PythonModel
-from edgeglm.step_runs import step_key
 from edgeglm.steps._training import TrainingConfig
 
 if TYPE_CHECKING:
-    from edgeglm.data import Arrays
-    from edgeglm.evaluation import Evaluator
+    from edgeglm.data.splits import Arrays
     from edgeglm.log import Log
-    from edgeglm.project import Project
+    from edgeglm.pipeline.evaluation import Evaluator
+    from edgeglm.pipeline.project import Project
 
 _SUM_TOLERANCE = 1e-3
 _NAMED = 8  # classes that a warning names

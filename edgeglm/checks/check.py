@@ -15,7 +15,7 @@ import msgspec
 
 from edgeglm.artifacts.capability import PACKAGES, capability
 from edgeglm.boards import BOARDS, LEAST_RUNTIMES, Board
-from edgeglm.candidates import unsuitable
+from edgeglm.choice.candidates import unsuitable
 from edgeglm.errors import RecipeError
 from edgeglm.host import available_memory_bytes, free_disk_bytes
 from edgeglm.recipe import LoadedRecipe, load_recipe

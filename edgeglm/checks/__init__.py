@@ -1,0 +1,1 @@
+"""What can be found wrong before anything long is done: the recipe, the machine, the model, every export."""

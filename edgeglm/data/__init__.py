@@ -1,0 +1,1 @@
+"""The data of a run: named splits, slices, shifts, the samples that the report shows."""

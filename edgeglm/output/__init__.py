@@ -1,0 +1,1 @@
+"""The output folder: its files, the manifest, the golden samples."""

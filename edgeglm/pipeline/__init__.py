@@ -1,0 +1,1 @@
+"""The way through a recipe: load, steps, artifacts, evaluate, measure, judge."""
