@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeglm.pipeline.step_runs import step_key
-from edgeglm.report.findings import chance_doubt
+from edgeglm.report.remarks import chance_doubt
 from edgeglm.report.types import COUNTED, Side
 from edgeglm.sources import GivenModel, PythonModel
 from edgeglm.steps._training import TrainingConfig

@@ -10,7 +10,7 @@ import msgspec
 
 from edgeglm.budget import judge
 from edgeglm.cache import Cache, make_key
-from edgeglm.choice.preference import faults, preferred_order
+from edgeglm.choice.preference import Faults, faults, preferred_order
 from edgeglm.formats import file_name
 from edgeglm.host import cpu_features
 
@@ -31,6 +31,7 @@ class Settled:
     artifacts: list[MadeArtifact]  # the chosen ones, the best first, by the names they are written by
     sides: list[ArtifactSide]  # of the same, then of every candidate that was passed over
     budget: BudgetResult
+    order_kept: bool = False  # an earlier run of the same files chose by its timing, and that choice stands
 
 
 def settle(
@@ -76,7 +77,7 @@ def settle(
         if entry is not None and not before:
             order = _dominating_first(order, artifacts, marked, against)
             entry.finish(order=[marked[index].path for index in order])
-    good = {index for index, found in enumerate(against) if not _is_refused(found)}
+    good = {index for index, found in enumerate(against) if not found.refused}
     chosen = [index for index in order if index in _chosen(artifacts, marked, order, good)]
     names = _names([artifacts[index] for index in chosen])
     kept = [replace(artifacts[index], name=name) for index, name in zip(chosen, names, strict=True)]
@@ -93,14 +94,14 @@ def settle(
     result = judge(baseline, ordered[: len(chosen)], limits, board, host)
     others = judge(baseline, ordered[len(chosen) :], limits, board, host)
     budget = msgspec.structs.replace(result, passed_over=others.violations, passed_over_undecided=others.undecided)
-    return Settled(kept, ordered, budget)
+    return Settled(kept, ordered, budget, order_kept=bool(before) and same_machine)
 
 
 def _dominating_first(
     order: Sequence[int],
     artifacts: Sequence[MadeArtifact],
     sides: Sequence[ArtifactSide],
-    against: Sequence[tuple[int, int, bool, bool]],
+    against: Sequence[Faults],
 ) -> list[int]:
     """Return the order with each candidate behind those of the same `auto` that dominate it and have no more faults."""
     at = {side.path: index for index, side in enumerate(sides)}
@@ -112,19 +113,13 @@ def _dominating_first(
         other = at.get(sides[index].dominated_by)
         candidate = artifacts[index].candidate
         rivals = other is not None and candidate.is_auto and artifacts[other].candidate.where == candidate.where
-        if other is not None and rivals and against[other] <= against[index]:
+        if other is not None and rivals and against[other].order <= against[index].order:
             place(other)
         moved.append(index)
 
     for index in order:
         place(index)
     return moved
-
-
-def _is_refused(found: tuple[int, int, bool, bool]) -> bool:
-    """Return whether a candidate must not be a fall-back: it misses a line, or its answers are not the network's."""
-    missed, _, broken, _ = found
-    return bool(missed) or broken
 
 
 def _chosen(

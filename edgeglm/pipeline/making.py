@@ -20,6 +20,7 @@ from edgeglm.report.types import ArtifactSide, Side, Skipped
 
 if TYPE_CHECKING:
     from edgeglm.choice.candidates import Candidate, Proposal
+    from edgeglm.choice.preference import Faults
     from edgeglm.data.splits import Arrays, Split
     from edgeglm.log import Log
     from edgeglm.model import Model, ModelFile
@@ -223,7 +224,7 @@ class Maker:
                 source.built.path, file_format=source.built.format, sha256=source.digest
             )
             plain = MadeArtifact(artifact.name, source, outputs, artifact.candidate)
-            self._good[artifact.file.digest] = self._faults(artifact) <= self._faults(plain)
+            self._good[artifact.file.digest] = self._faults(artifact).counts <= self._faults(plain).counts
         return self._good[artifact.file.digest]
 
     def _can_be_rescued(self, artifact: MadeArtifact) -> bool:
@@ -235,7 +236,7 @@ class Maker:
         passed = parity_of(self.project, artifact, self.final, self.key, self.evaluator).passed
         return not passed or drop is None or drop.method == "counts"
 
-    def _faults(self, artifact: MadeArtifact) -> tuple[int, int, bool, bool]:
+    def _faults(self, artifact: MadeArtifact) -> Faults:
         """Return what speaks against the answers alone, not size or speed; see ``edgeglm.choice.preference``."""
         evaluator, budget = self.evaluator, self.project.recipe.budget
         side = ArtifactSide(

@@ -130,6 +130,7 @@ def run_recipe(
             host=host,
             warnings=[*doubts, *project.data.warnings],
             skipped=maker.skipped,
+            order_kept=settled.order_kept,
             samples=samples,
             lineage=msgspec.to_builtins(make_lineage(project, recipe_text)),
             started=started.isoformat(timespec="seconds"),

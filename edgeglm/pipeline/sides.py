@@ -13,6 +13,7 @@ from edgeglm.data.splits import batches
 from edgeglm.model import Model, ModelFile
 from edgeglm.pipeline.step_runs import StepRun, step_key
 from edgeglm.recipe.types import Quantize
+from edgeglm.report.remarks import no_faster
 from edgeglm.report.types import ArtifactSide, BucketLatency, Latency, LayerLoss, Parity, Side, StepSide
 
 if TYPE_CHECKING:
@@ -168,6 +169,8 @@ def artifact_side(
     size_ratio = cast("int", baseline.size_bytes) / file.size_bytes
     latency = figures[1].latency
     speedup = cast("Latency", baseline.latency_ms).p50 / latency.p50
+    interval = speedup_interval(baseline_figures[1], figures[1])
+    slow = no_faster(speedup, interval, "1 thread")
     extra = {
         f"threads={row.threads}": base.p50 / row.p50
         for row, base in zip(_extra(figures), baseline.latency_ms_extra, strict=True)
@@ -183,8 +186,13 @@ def artifact_side(
         parity=parity,
         size_ratio=size_ratio,
         speedup=speedup,
-        speedup_ci95=speedup_interval(baseline_figures[1], figures[1]),
+        speedup_ci95=interval,
         speedup_extra=extra,
+        speedup_extra_ci95={
+            f"threads={threads}": speedup_interval(baseline_figures[threads], figures[threads])
+            for threads in sorted(figures)
+            if threads != 1
+        },
         ignored=left_in_float(artifact),
         candidate=artifact.candidate.is_auto,
         reason=artifact.candidate.reason,
@@ -196,7 +204,7 @@ def artifact_side(
         peak_rss_bytes=figures[1].peak_rss_bytes,
         buckets=_buckets(project, file, cast("Latency", baseline.latency_ms), cut_figures),
         **_costs(project, file),
-        warnings=[*file.built.warnings, *_warnings(project, artifact, size_ratio, speedup, passed=parity.passed)],
+        warnings=[*file.built.warnings, *_warnings(project, artifact, size_ratio, slow, passed=parity.passed)],
         **evaluator.side(artifact.outputs),
     )
 
@@ -249,15 +257,13 @@ def _buckets(project: Project, file: File, baseline: Latency, figures: dict[int,
     ]
 
 
-def _warnings(
-    project: Project, artifact: MadeArtifact, size_ratio: float, speedup: float, *, passed: bool
-) -> list[str]:
+def _warnings(project: Project, artifact: MadeArtifact, size_ratio: float, slow: str, *, passed: bool) -> list[str]:
     """Return what a user must hear about an artifact that did not get better."""
     warnings = []
     if size_ratio <= 1:
         warnings.append(f"no smaller than the baseline: {1 / size_ratio:.2f} times its size")
-    if speedup <= 1:
-        text = f"no faster than the baseline on this host: {speedup:.2f}x"
+    if slow:
+        text = slow[0].lower() + slow[1:].rstrip(".")
         if project.board.activation_type == "int8" and artifact.config.scheme == "static-int8":
             text += f"; a signed INT8 graph is made for {project.board.name}, and this host says little about it"
         warnings.append(text)

@@ -6,18 +6,9 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Bar, axis_text, bar_chart, figure
 from edgeglm.report.figures import drop_text, format_bytes, format_metric, format_ms, metric_title, significant
-from edgeglm.report.findings import (
-    artifact_name,
-    best_artifact,
-    budget_limits,
-    front_of,
-    is_targets,
-    metric_of,
-    state_of,
-    why_best,
-    why_not,
-)
+from edgeglm.report.findings import artifact_name, budget_limits, is_targets, metric_of, state_of
 from edgeglm.report.markup import Child, Markup, element, join
+from edgeglm.report.ranking import best_artifact, front_of, why_best, why_not
 from edgeglm.report.scatter import Axis, Point, scatter_chart, shape_mark
 from edgeglm.report.typesetting import chip, prose, row, scrolling, small, table, typeset
 
@@ -64,8 +55,8 @@ def _reading(report: Report) -> Markup:
         said += f" Hollow and grey: beaten in {name}, size and {speed} at once."
     first = f"1, {artifact_name(report.artifacts[0])}, comes first because of this: {why_best(report)}."
     order = (
-        "The order: fewest budget lines missed, then undecided; outputs that agree, no proven loss; then speed, where "
-        "the target is this kind of machine, else the recipe's."
+        "The order: what misses no line of the budget, then what misses it least; fewest lines undecided, outputs that "
+        "agree, no proven loss; then speed, where the target is this kind of machine, else the recipe's."
     )
     return join(element("p", said), element("p", element("b", first), " ", order, class_="quiet"))
 

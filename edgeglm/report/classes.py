@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeglm.report.charts import Pair, axis_text, dumbbell_chart, figure
+from edgeglm.report.charts import axis_text, figure
 from edgeglm.report.figures import format_metric, format_points, metric_title
 from edgeglm.report.findings import artifact_name, by_class, written_artifacts
+from edgeglm.report.intervals import Pair, dumbbell_chart
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.tables import distinct_names
 from edgeglm.report.types import COUNTED

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import REST, Bar, Part, bar_chart, figure, shorten, stacked_chart
 from edgeglm.report.figures import format_bytes, significant
-from edgeglm.report.findings import artifact_name, best_artifact, written_artifacts
+from edgeglm.report.findings import artifact_name, written_artifacts
 from edgeglm.report.markup import Child, Markup, element, join
+from edgeglm.report.ranking import best_artifact
 
 if TYPE_CHECKING:
     from edgeglm.report.types import Report, Side

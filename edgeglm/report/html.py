@@ -15,9 +15,10 @@ from edgeglm.report.confusion import confusion_section
 from edgeglm.report.costs import costs_section
 from edgeglm.report.examples import example_section, has_pictures
 from edgeglm.report.figures import format_seconds
-from edgeglm.report.findings import headline, warnings_of, written_artifacts
+from edgeglm.report.findings import headline, written_artifacts
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.origin import host_section, origin_section
+from edgeglm.report.remarks import warnings_of
 from edgeglm.report.slices import robustness_section, slice_section
 from edgeglm.report.stages import stage_section
 from edgeglm.report.steps import steps_section

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeglm.report.charts import Dot, figure, interval_chart
+from edgeglm.report.charts import figure
 from edgeglm.report.figures import (
     as_percent,
     change_of,
@@ -15,6 +15,7 @@ from edgeglm.report.figures import (
     significant,
 )
 from edgeglm.report.findings import artifact_name, metric_of, slices_of, written_artifacts
+from edgeglm.report.intervals import Dot, interval_chart
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.tables import distinct_names
 from edgeglm.report.types import COUNTED

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeglm.report.charts import Bar, Dot, axis_text, bar_chart, figure, interval_chart
+from edgeglm.report.charts import Bar, axis_text, bar_chart, figure
 from edgeglm.report.figures import format_bytes, format_metric, format_ms, metric_title
 from edgeglm.report.findings import artifact_name, metric_of, step_name, written_artifacts
+from edgeglm.report.intervals import Dot, interval_chart
 from edgeglm.report.markup import Child, Markup, element
 
 if TYPE_CHECKING:

@@ -15,19 +15,19 @@ from edgeglm.report.figures import (
 )
 from edgeglm.report.findings import (
     artifact_name,
-    best_artifact,
-    best_word,
     budget_limits,
-    chance_doubt,
     headline,
     host_note,
     is_rejected,
     metric_of,
     speedup_range,
     state_of,
+    threads_text,
 )
 from edgeglm.report.markup import Child, Markup, element, join
-from edgeglm.report.typesetting import prose, threads_text, typeset
+from edgeglm.report.ranking import best_artifact, best_word
+from edgeglm.report.remarks import chance_doubt
+from edgeglm.report.typesetting import prose, typeset
 
 if TYPE_CHECKING:
     from edgeglm.report.types import ArtifactSide, Report, Verdict

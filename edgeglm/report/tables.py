@@ -20,20 +20,19 @@ from edgeglm.report.figures import (
 from edgeglm.report.findings import (
     BUDGET_LINES,
     artifact_name,
-    best_artifact,
-    best_word,
     budget_limits,
-    left_in_float,
     metric_of,
-    notes_on,
     slices_of,
     speedup_range,
     state_of,
+    threads_text,
     written_artifacts,
 )
 from edgeglm.report.markup import Child, Markup, element, join
+from edgeglm.report.ranking import best_artifact, best_word
+from edgeglm.report.remarks import left_in_float, notes_on
 from edgeglm.report.types import COUNTED, ArtifactSide
-from edgeglm.report.typesetting import chip, row, scrolling, small, table, threads_text, typeset
+from edgeglm.report.typesetting import chip, row, scrolling, small, table, typeset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,24 +22,19 @@ from edgeglm.report.figures import (
 from edgeglm.report.findings import (
     State,
     artifact_name,
-    best_artifact,
-    best_word,
     headline,
     host_note,
     is_rejected,
-    left_in_float,
     metric_of,
-    notes_on,
-    passed_over,
     slices_of,
     speedup_range,
     state_of,
     step_name,
-    warnings_of,
-    why_best,
     written_artifacts,
 )
 from edgeglm.report.markup import clean
+from edgeglm.report.ranking import best_artifact, best_word, passed_over, why_best
+from edgeglm.report.remarks import left_in_float, notes_on, warnings_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -214,6 +214,7 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     speedup: float | None = None  # baseline p50 / artifact p50, 1 thread, this host
     speedup_ci95: tuple[float, float] | None = None  # of ``speedup``, over the rounds in which both were timed
     speedup_extra: dict[str, float] = {}  # "threads=2" -> ratio
+    speedup_extra_ci95: dict[str, tuple[float, float]] = {}  # the same, as ``speedup_ci95``
     changed: list[Change] = []  # the most telling first; not all of them
     changed_count: int | None = None  # all of them; None: not looked for, or the task has no answers to show
     buckets: list[BucketLatency] = []  # lengths below the full one; empty: sequences are not cut
@@ -286,6 +287,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     host: Host
     warnings: list[str] = []
     skipped: list[Skipped] = []  # candidates of `auto` that were not made
+    order_kept: bool = False  # an earlier run of the same files chose among `auto`'s by its timing: that choice stands
     samples: dict[str, Sample] = {}  # row of the split that decides -> what it looks like
     lineage: dict[str, Any] = {}  # ``edgeglm_agent.wire.Lineage`` as plain data
     started: str = ""  # RFC 3339, UTC

@@ -33,12 +33,6 @@ def _minus(text: str) -> str:
     return re.sub(r"(?<![\w.)\]-])-(?=\d)", "\u2212", text)
 
 
-def threads_text(setting: str) -> str:
-    """Return `2 threads` for `threads=2`; another setting as it is."""
-    name, _, value = setting.partition("=")
-    return f"{value} threads" if name == "threads" else setting
-
-
 def chip(state: str) -> Markup:
     """Return a word on a colour of its own."""
     return element("span", STATE_WORDS[state], class_=f"chip {state}")

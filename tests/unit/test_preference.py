@@ -45,12 +45,52 @@ def why(first: ArtifactSide, second: ArtifactSide, *, same_machine: bool = True,
 def test_what_put_an_artifact_first_is_said() -> None:
     plain = {"speedup": 2.0, "drop": paired(0, 0, 100)}
     good, other = artifact("good", **plain), artifact("other", **plain)
-    assert "misses fewer lines" in why(good, other, violations=[verdict("other")])
+    assert "misses no line" in why(good, other, violations=[verdict("other")])
     assert "undecided" in why(good, other, undecided=[verdict("other")])
     assert "no proven loss" in why(good, artifact("other", drop=paired(50, 0, 100)))
     assert why(good, other).startswith("the fastest on this host")
     assert "no quantized file is faster" in why(artifact("float", scheme="none", **plain), other)
     assert why(good, other, same_machine=False).startswith("first in the recipe; this host is not what the target is")
+
+
+def line(path: str, key: str, limit: float, measured: float) -> Verdict:
+    return Verdict(key=f"budget.{key}", artifact=path, limit=limit, measured=measured, message="")
+
+
+@pytest.mark.parametrize(
+    ("near", "far"),
+    [
+        pytest.param([("size_mb", 1.0, 1.1)], [("size_mb", 1.0, 9.0)], id="of one line"),
+        pytest.param([("min_speedup", 3.0, 2.9)], [("min_speedup", 3.0, 1.0)], id="of a line that is a least"),
+        pytest.param([("metric_drop", 0.0, 0.01)], [("metric_drop", 0.0, 0.6)], id="of a line that allows nothing"),
+        pytest.param(
+            [("size_mb", 1.0, 1.01), ("min_speedup", 2.0, 1.98)], [("metric_drop", 0.01, 0.5)], id="of more lines"
+        ),
+    ],
+)
+def test_when_all_miss_the_budget_the_least_bad_comes_first(
+    near: list[tuple[str, float, float]], far: list[tuple[str, float, float]]
+) -> None:
+    sides = [artifact("far", speedup=9.0), artifact("near", speedup=1.0)]
+    lines = [*(line("far", *found) for found in far), *(line("near", *found) for found in near)]
+    budget = BudgetResult(met=False, violations=lines)
+    assert preferred_order(sides, budget, metric_judged=True, same_machine=True) == [1, 0]
+    assert "the least bad" in why_first(sides[1], sides[0], budget, metric_judged=True, same_machine=True)
+
+
+def test_what_misses_a_line_and_answers_something_else_is_worse_than_what_misses_it_by_more() -> None:
+    wrong = Parity(samples=1, max_abs=1, max_ref=1, cosine=0.5, argmax_agreement=0.5, passed=False)
+    sides = [artifact("wrong", parity=wrong), artifact("large")]
+    budget = BudgetResult(met=False, violations=[line("wrong", "size_mb", 1.0, 1.1), line("large", "size_mb", 1.0, 4)])
+    assert preferred_order(sides, budget, metric_judged=True, same_machine=True) == [1, 0]
+
+
+def test_how_far_a_speed_is_missed_does_not_turn_round_what_an_earlier_run_chose() -> None:
+    sides = [artifact("a"), artifact("b")]
+    lines = [line("a", "min_speedup", 4.0, 2.0), line("b", "min_speedup", 4.0, 2.1)]
+    budget = BudgetResult(met=False, violations=lines)
+    assert preferred_order(sides, budget, metric_judged=True, same_machine=True) == [1, 0]
+    assert preferred_order(sides, budget, metric_judged=True, same_machine=True, before=["a", "b"]) == [0, 1]
 
 
 def test_for_another_machine_the_recipes_order_stands() -> None:

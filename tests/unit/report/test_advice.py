@@ -6,7 +6,7 @@ from edgeglm.artifacts.built import SLOW_CONVOLUTIONS, SLOW_DEPTHWISE
 from edgeglm.artifacts.checking import check_weights
 from edgeglm.measure.execution import delegate_warnings, float_warnings
 from edgeglm.report.advice import what_to_do, with_advice
-from edgeglm.report.findings import did_not_pay, steps_that_did_not_pay
+from edgeglm.report.remarks import did_not_pay, steps_that_did_not_pay
 from tests.support.reports import cifar_report
 
 

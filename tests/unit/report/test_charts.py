@@ -7,18 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeglm.report.charts import (
-    WIDTH,
-    Bar,
-    Dot,
-    Pair,
-    bar_chart,
-    distinct,
-    dumbbell_chart,
-    interval_chart,
-    shorten,
-    ticks,
-)
+from edgeglm.report.charts import WIDTH, Bar, bar_chart, distinct, shorten, ticks
+from edgeglm.report.intervals import Dot, Pair, dumbbell_chart, interval_chart
 
 
 def read(svg: str) -> ElementTree.Element:

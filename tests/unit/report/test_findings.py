@@ -5,17 +5,9 @@ from typing import Any
 import msgspec
 
 from edgeglm.recipe import Budget
-from edgeglm.report.findings import (
-    BUDGET_LINES,
-    artifact_name,
-    best_artifact,
-    did_not_pay,
-    headline,
-    host_note,
-    notes_on,
-    state_of,
-    steps_that_did_not_pay,
-)
+from edgeglm.report.findings import BUDGET_LINES, artifact_name, headline, host_note, state_of
+from edgeglm.report.ranking import best_artifact
+from edgeglm.report.remarks import did_not_pay, notes_on, steps_that_did_not_pay
 from edgeglm.report.types import ArtifactSide, BudgetResult, Report, Side, StepSide, Verdict
 from tests.support.reports import HOST, bare_report, cifar_report, latency
 
@@ -51,6 +43,20 @@ def test_the_verdict_says_what_follows_from_it() -> None:
     assert "written all the same" in kept.meaning
     opened = headline(report(artifact(), budget=BudgetResult(met=None, undecided=[verdict("a.onnx")])))
     assert opened.state == "undecided"
+
+
+def test_no_file_is_called_faster_on_any_number_of_threads_unless_it_is_beyond_doubt() -> None:
+    both = {"speedup": 1.5, "speedup_ci95": (1.4, 1.6), "speedup_extra": {"threads=2": 1.02}}
+    doubtful = artifact(**both, speedup_extra_ci95={"threads=2": (0.95, 1.1)})
+    assert did_not_pay(report(doubtful), doubtful) == [
+        "No faster than the baseline on this host beyond doubt: 1.02x on 2 threads, 95 % interval 0.95 to 1.10."
+    ]
+    certain = artifact(**both, speedup_extra_ci95={"threads=2": (1.01, 1.03)})
+    assert did_not_pay(report(certain), certain) == []
+    slower = artifact(speedup=1.04, speedup_ci95=(0.9, 1.2))
+    assert did_not_pay(report(slower), slower)[0].startswith("No faster than the baseline on this host beyond doubt")
+    older = artifact(**both)
+    assert did_not_pay(report(older), older) == []
 
 
 def test_no_budget_is_not_called_a_met_one() -> None:
@@ -101,7 +107,7 @@ def test_an_artifact_that_is_no_smaller_or_no_faster_says_so() -> None:
 def test_an_artifact_that_is_slow_with_two_threads_alone_says_so() -> None:
     side = artifact(speedup=1.5, speedup_extra={"threads=2": 0.9})
     (said,) = did_not_pay(report(side), side)
-    assert "threads=2: 0.90x" in said
+    assert "0.90x on 2 threads" in said
 
 
 def test_quantizing_that_gained_no_speed_says_so() -> None:

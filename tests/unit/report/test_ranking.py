@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from typing import Any
+
+from edgeglm.report.ranking import why_best, why_not
+from edgeglm.report.types import ArtifactSide, BudgetResult, Report, Side
+from tests.support.reports import HOST, latency, paired
+
+
+def side(scheme: str, p50: float, *, chosen: bool = False, **more: Any) -> ArtifactSide:
+    path = "model.onnx" if chosen else f"model.{scheme}.onnx"
+    fields = {"format": "onnx", "sha256": "", "candidate": True, "speedup": 4.0 / p50, **more}
+    return ArtifactSide(scheme=scheme, path=path, latency_ms=latency(p50), chosen=chosen, **fields)
+
+
+def report(*artifacts: ArtifactSide, **changes: Any) -> Report:
+    fields: dict[str, Any] = {
+        "name": "x", "target": "x86-64", "recipe": {"budget": {"size_mb": 1.0}}, "baseline": Side(), "steps": [],
+        "artifacts": list(artifacts), "budget": BudgetResult(met=True), "host": HOST, **changes,
+    }  # fmt: skip
+    return Report(**fields)
+
+
+def test_only_what_was_slower_in_this_run_is_called_slower() -> None:
+    taken, slow, fast = side("static-int8", 2.0, chosen=True), side("none", 3.0), side("fp16", 1.9)
+    run = report(taken, slow, fast, order_kept=True)
+    assert why_not(run, slow) == "slower on this host than ONNX static-int8: 3.00 ms against 2.00 ms"
+    said = why_not(run, fast)
+    assert "slower" not in said
+    assert said.startswith("an earlier run of the same files chose ONNX static-int8")
+    assert "in this run 1.90 ms against 2.00 ms" in said
+    assert "an earlier run" in why_best(run)
+
+
+def test_what_is_faster_but_not_beyond_doubt_is_said_so() -> None:
+    taken = side("none", 2.0, chosen=True, speedup_ci95=(1.9, 2.1))
+    said = why_not(report(taken, side("static-int8", 1.9, speedup_ci95=(1.8, 2.4))), side("static-int8", 1.9))
+    assert said == "not faster on this host than ONNX float32 beyond doubt: 1.90 ms against 2.00 ms"
+
+
+def test_for_a_board_the_rule_put_it_behind_and_a_proven_loss_is_named_before_that() -> None:
+    taken, other = side("static-int8", 2.0, chosen=True), side("none", 1.0)
+    assert why_not(report(taken, other, target="rpi5"), other) == "behind ONNX static-int8 by the rule for the rpi5"
+    lossy = side("weight-only-int8", 1.0, drop=paired(50, 0, 100))
+    assert why_not(report(taken, lossy), lossy) == "it has a proven loss, and ONNX static-int8 has none"
+
+
+def test_a_file_that_was_not_written_is_not_called_by_a_path() -> None:
+    better = side("fp16", 1.0)
+    beaten = side("none", 3.0, dominated_by=better.path)
+    assert why_not(report(side("static-int8", 2.0, chosen=True), better, beaten), beaten).startswith("ONNX fp16 is no")
