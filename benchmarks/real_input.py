@@ -48,7 +48,7 @@ def scenes(split: str, *, original: str) -> tuple:
     width, height = picture.size
     rng = np.random.default_rng({"train": 1, "calibration": 2, "eval": 3}[split])
     crops = []
-    for _ in range(48):
+    for _ in range(160 if split == "eval" else 48):
         share = rng.uniform(0.5, 1.0)
         left, top = rng.uniform(0, width * (1 - share)), rng.uniform(0, height * (1 - share))
         crop = picture.crop((int(left), int(top), int(left + width * share), int(top + height * share)))

@@ -172,7 +172,7 @@ def _loss_on_held_out(model: Model, config: DropLayers, ctx: Context) -> Callabl
     def loss_of(blocks: list[Block]) -> float:
         module = deepcopy(model.module).to(ctx.device)
         leave_out(module, edit_without(blocks))
-        return validate(module, model, data, rows, targets, guide, objective, by, ctx).loss
+        return validate(module, model, data, rows, targets, guide, objective, by, None, ctx).loss
 
     return loss_of
 

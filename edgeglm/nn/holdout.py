@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeglm.data.splits import Split
     from edgeglm.model import Model
     from edgeglm.nn.objectives import Objective, Weights
+    from edgeglm.nn.padding import Padding
     from edgeglm.nn.teacher import Teacher
     from edgeglm.steps import Context
 
@@ -111,9 +112,13 @@ def validate(
     guide: Teacher | None,
     objective: Objective,
     by: Weights,
+    padding: Padding | None,
     ctx: Context,
 ) -> Held:
-    """Return score and loss on the held-out rows; a teacher is asked where the objective needs its answers."""
+    """Return score and loss on the held-out rows; a teacher is asked where the objective needs its answers.
+
+    Rows of like length that follow each other are answered without their padding.
+    """
     student.eval()
     device = torch.device(ctx.device)
     scores, losses = [], []
@@ -122,6 +127,7 @@ def validate(
         batch = rows[start : start + _ROWS]
         seed_all(ctx.seed, 0, start)  # a data set that draws shows the same samples after every epoch
         inputs = to_tensors(model, data.rows(batch), device)
+        inputs = inputs if padding is None else padding.cut(inputs)
         answers = objective.pick(call(student, inputs)).cpu()
         wanted = None if targets is None else targets[batch]
         soft = None

@@ -33,6 +33,10 @@ class Padding:
         longest = max(1, int(inputs[self.mask].sum(1).max()))
         return {name: value[:, :longest] if name in self.inputs else value for name, value in inputs.items()}
 
+    def by_length(self, rows: np.ndarray) -> np.ndarray:
+        """Return where rows stand in the order of their lengths, (N,): neighbours there are cut alike."""
+        return np.argsort(self.lengths[rows], kind="stable")
+
     def grouped(self, order: np.ndarray, batch_size: int, *, seed: list[int]) -> np.ndarray:
         """Return the same rows with those of like length in one batch; the batches come in random order.
 
@@ -44,7 +48,7 @@ class Padding:
         whole = len(order) // batch_size * batch_size
         span = _GROUP * batch_size
         parts = [order[start : min(start + span, whole)] for start in range(0, whole, span)]
-        alike = [part[np.argsort(self.lengths[part], kind="stable")] for part in parts]
+        alike = [part[self.by_length(part)] for part in parts]
         batches = np.concatenate(alike).reshape(-1, batch_size) if alike else np.empty((0, batch_size), order.dtype)
         shuffled = batches[np.random.default_rng(seed).permutation(len(batches))]
         return np.concatenate([shuffled.reshape(-1), order[whole:]])
@@ -77,14 +81,16 @@ def find_padding(network: nn.Module, probe: dict[str, Tensor], split: Split) -> 
     padding = Padding(mask, inputs, lengths)
     if (lengths == shape[1]).all():
         return None
-    return padding if _answers_the_same(network, probe, padding) else None
+    return padding if answers_the_same(network, probe, padding) else None
 
 
 def _whole(value: Tensor) -> bool:
     return not value.is_floating_point() and not value.is_complex()
 
 
-def _answers_the_same(network: nn.Module, probe: dict[str, Tensor], padding: Padding) -> bool:
+@torch.no_grad()
+def answers_the_same(network: nn.Module, probe: dict[str, Tensor], padding: Padding) -> bool:
+    """Return whether a network answers rows that are half padding as it does when they are cut; its mode stays."""
     half = probe[padding.mask].shape[1] // 2
     if half < 1:
         return False

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgeglm.data.splits import Data, Split
     from edgeglm.nn.objectives import Objective
+    from edgeglm.nn.padding import Padding
     from edgeglm.sources import ModelSource
     from edgeglm.sources.entry import Entries
 
@@ -34,11 +35,12 @@ class Teacher:
     """A network that answers and never learns: in eval mode, so that its normalisation stays as it is.
 
     When every epoch shows it the same samples, it is asked once and its answers are kept: on a CPU that saves more
-    than a third of each step.
+    than a third of each step. Texts are asked in the order of their lengths, without the padding that can be cut.
     """
 
     def __init__(self, model: Model, objective: Objective, device: torch.device) -> None:
         self.model, self.objective, self.device = model, objective, device
+        self.padding: Padding | None = None  # of the samples that it is asked about
         self.output = objective.output if objective.output in {spec.name for spec in model.outputs} else None
         self.module: nn.Module = deepcopy(model.module).to(device).eval().requires_grad_(False)
         self.kept: Tensor | None = None
@@ -55,11 +57,13 @@ class Teacher:
         """Return the answers to these rows as they are in the data, (N, ...) float32 on the CPU."""
         if self.kept is not None:
             return self.kept[rows]
+        order = np.arange(len(rows)) if self.padding is None else self.padding.by_length(rows)
         parts = []
         for start in range(0, len(rows), _ROWS):
-            parts.append(self.answer(to_tensors(self.model, data.rows(rows[start : start + _ROWS]), self.device)).cpu())
+            inputs = to_tensors(self.model, data.rows(rows[order[start : start + _ROWS]]), self.device)
+            parts.append(self.answer(inputs if self.padding is None else self.padding.cut(inputs)).cpu())
             told()
-        return torch.cat(parts)
+        return torch.cat(parts)[torch.from_numpy(np.argsort(order))]
 
     def answer(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return the answers to a batch, (B, ...) float32 on the device, outside of autocast."""

@@ -34,9 +34,9 @@ from edgeglm.nn.layout import arranged, best_layout
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.objectives import Classes, Weights, make_objective
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
-from edgeglm.nn.padding import find_padding
+from edgeglm.nn.padding import answers_the_same, find_padding
 from edgeglm.nn.sparsity import HeldZeros
-from edgeglm.nn.teacher import Teacher
+from edgeglm.nn.teacher import Teacher, named_for
 
 if TYPE_CHECKING:
     from edgeglm.model import Model
@@ -107,6 +107,12 @@ def train(
         resting = around.enter_context(frozen(student, config.freeze, where=ctx.key))
         padding = find_padding(student, probe, data)
         guide = None if teacher is None or (alpha == 0 and hidden is None) else Teacher(teacher, objective, device)
+        if guide is not None and padding is not None:
+            if not answers_the_same(guide.module, named_for(guide.model, probe), padding):
+                padding = None  # both see the same samples
+            guide.padding = padding
+        if padding is not None:
+            rows_held = rows_held[padding.by_length(rows_held)]
         match = None
         if guide is not None and hidden is not None:
             pairs = pairs_of(hidden, student, guide.module, probe, where=ctx.key)
@@ -132,7 +138,9 @@ def train(
             if guide is not None:
                 guide.keep_answers(data, augmented=augment is not None, told=lambda: ctx.progress(first_step, total))
             if saved is None:
-                best.start = validate(student, model, data, rows_held, targets, guide, objective, by, ctx).score
+                best.start = validate(
+                    student, model, data, rows_held, targets, guide, objective, by, padding, ctx
+                ).score
             ctx.progress(first_step, total)  # from here on steps take their time
         written = told = time.monotonic()
         for epoch in range(first_step // per_epoch, config.epochs):
@@ -186,7 +194,7 @@ def train(
                 if ctx.dry_run:
                     return _finished(model, student)
                 if ends_epoch:
-                    held = validate(student, model, data, rows_held, targets, guide, objective, by, ctx)
+                    held = validate(student, model, data, rows_held, targets, guide, objective, by, padding, ctx)
                     _require_finite(held.loss, step, total, rate, config, ctx)
                     if best.offer(held):
                         best_weights = full_state(student)

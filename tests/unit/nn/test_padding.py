@@ -12,7 +12,9 @@ from edgeglm.model import Model
 from edgeglm.nn.calling import to_tensors
 from edgeglm.nn.inference import predict
 from edgeglm.nn.loading import build_python_model, state_sha256
-from edgeglm.nn.padding import Padding, find_padding
+from edgeglm.nn.objectives import make_objective
+from edgeglm.nn.padding import Padding, answers_the_same, find_padding
+from edgeglm.nn.teacher import Teacher
 from edgeglm.nn.training import train
 from edgeglm.steps import Finetune
 from tests.support.nets import make_context
@@ -29,10 +31,11 @@ class Encoder(nn.Module):
         self.places = nn.Parameter(torch.zeros(LENGTH, 1)) if fixed else None
         self.head = nn.Linear(8, CLASSES)
         self.by_token = by_token
+        self.watched = False
         self.seen: list[int] = []
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        if self.training:
+        if self.training or self.watched:
             self.seen.append(input_ids.shape[1])
         found = self.words(input_ids)
         if self.places is not None:
@@ -110,3 +113,25 @@ def test_training_sees_short_batches_and_learns_as_well() -> None:
     assert (answers == test.targets).mean() > 0.95
     again = train(before, Finetune(epochs=6, batch_size=16, learning_rate=0.02), make_context(before, split))
     assert state_sha256(again.module) == state_sha256(after.module)
+
+
+def test_a_teacher_is_asked_without_padding_and_answers_as_with_it() -> None:
+    split = texts(700)
+    network = model(Encoder(), split)
+    objective = make_objective(network, make_context(network, split), has_teacher=True)
+    rows = np.random.default_rng(3).permutation(700)[:600]
+    padded = Teacher(network, objective, torch.device("cpu")).ask(split, rows)
+    teacher = Teacher(network, objective, torch.device("cpu"))
+    teacher.padding = found(network.module, split)
+    teacher.module.watched = True
+    assert torch.allclose(teacher.ask(split, rows), padded, atol=1e-6)
+    assert teacher.module.seen[0] < 8  # the shortest texts come first, cut to the longest of them
+    assert max(teacher.module.seen) <= 12
+
+
+def test_nothing_is_cut_that_the_teacher_could_not_answer() -> None:
+    split = texts(50)
+    padding = found(Encoder(), split)
+    assert padding is not None
+    fixed = model(Encoder(fixed=True), split)
+    assert not answers_the_same(fixed.module, to_tensors(fixed, split.rows(np.arange(2))), padding)
