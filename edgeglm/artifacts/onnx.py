@@ -89,7 +89,8 @@ def _write(
     import onnx
 
     from edgeglm.artifacts.failures import quantizer_errors
-    from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, fixed_batch, layers_of, to_bytes
+    from edgeglm.artifacts.onnx_compact import compact, to_bytes
+    from edgeglm.artifacts.onnx_graph import ensure_node_names, fixed_batch, layers_of
     from edgeglm.artifacts.onnx_quantize import quantize_graph
     from edgeglm.artifacts.plan import make_plan
 

@@ -12,7 +12,8 @@ from onnx import shape_inference
 from edgeglm.artifacts.checking import check_parity, named
 from edgeglm.artifacts.failures import find_failure
 from edgeglm.artifacts.network import PREFIX, Flat, example_inputs, run_torch, trace_error
-from edgeglm.artifacts.onnx_graph import PRODUCER, compact, ensure_node_names, name_nodes, pool_means, to_bytes
+from edgeglm.artifacts.onnx_compact import compact, to_bytes
+from edgeglm.artifacts.onnx_graph import PRODUCER, ensure_node_names, name_nodes, pool_means
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.artifacts.sequences import check_cuts
 from edgeglm.errors import ExportError

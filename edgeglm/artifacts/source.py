@@ -87,7 +87,7 @@ def _prepared(path: Path, constants: Mapping[str, Any]) -> bytes | None:
 def _loadable(data: bytes, board: Board, *, where: str) -> bytes:
     import onnx
 
-    from edgeglm.artifacts.onnx_graph import to_bytes
+    from edgeglm.artifacts.onnx_compact import to_bytes
 
     model = onnx.load_model_from_string(data)
     lower_ir_version(model, board, where=where)

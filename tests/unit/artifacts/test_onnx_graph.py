@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeglm.artifacts.onnx_graph import compact, ensure_node_names, float_weights, layers_of, pool_means, weight_types
+from edgeglm.artifacts.onnx_compact import compact
+from edgeglm.artifacts.onnx_graph import ensure_node_names, float_weights, layers_of, pool_means, weight_types
 
 
 def graph_of(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], shape: list[int | str]) -> onnx.ModelProto:

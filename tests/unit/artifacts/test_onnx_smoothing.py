@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeglm.artifacts import onnx as artifacts
-from edgeglm.artifacts.onnx_graph import compact, to_bytes
+from edgeglm.artifacts.onnx_compact import compact, to_bytes
 from edgeglm.artifacts.onnx_smoothing import best_factors, smooth
 from edgeglm.boards import BOARDS
 from edgeglm.recipe.types import Quantize
