@@ -37,7 +37,7 @@ def judge_metric(baseline: Side, artifact: ArtifactSide, limit: float) -> Iterat
             continue
         if drop.ci95[1] <= limit + SLACK:
             if proves_nothing(before.get(split), metric):
-                yield by_chance(artifact, "metric_drop", limit, drop.value, where, drop.ci95)
+                yield by_chance(artifact, "metric_drop", limit, drop.value, where, drop.ci95, by=metric.chance_by)
             continue
         missed = drop.ci95[0] > limit + SLACK
         needed = None if missed else samples_needed(drop, limit)
@@ -149,10 +149,12 @@ def by_chance(
     measured: float | None,
     where: str,
     ci95: tuple[float, float] | None = None,
+    by: str = "",
 ) -> Finding:
-    """Return that a line proves nothing, since neither side is better than chance."""
+    """Return that a line proves nothing, since neither side is better than chance, or than ``by`` if that is given."""
+    look = "Look at `preprocess`, the unit of the targets and the weights."
     message = (
         f"{artifact.path}: `budget.{line}` proves nothing{where}: neither the baseline nor this file is better than "
-        "chance. Look at `preprocess`, the order of `labels` and the weights."
+        f"{by or 'chance'}. {look if by else 'Look at `preprocess`, the order of `labels` and the weights.'}"
     )
     return Finding(False, verdict(artifact, line, limit, measured, message, ci95))

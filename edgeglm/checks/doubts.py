@@ -35,6 +35,7 @@ def doubt_original(project: Project, evaluator: Evaluator, log: Log) -> list[str
     """Say what is doubtful about the original, whose outputs the evaluator holds, and return it for the report."""
     found = [*_about_chance(project, evaluator), *_about_probabilities(project, evaluator.baseline)]
     found += _about_classes(project, evaluator)
+    found += _about_limits(project)
     for doubt in found:
         (log.note if doubt.expected else log.warn)(doubt.text)
     return [doubt.text for doubt in found]
@@ -44,15 +45,30 @@ def _about_chance(project: Project, evaluator: Evaluator) -> list[Doubt]:
     said = chance_doubt(Side(**evaluator.side(evaluator.baseline, is_baseline=True)))
     if said is None:
         return []
-    model = project.recipe.model
-    trained_here = any(isinstance(step, TrainingConfig) for step in project.recipe.steps)
+    recipe = project.recipe
+    model = recipe.model
+    trained_here = any(isinstance(step, TrainingConfig) for step in recipe.steps)
     if trained_here and (isinstance(model, GivenModel) or (isinstance(model, PythonModel) and model.weights is None)):
         text = (
             f"{said}, as an untrained network is; the recipe trains it, and changes are against the untrained one. "
             "If it was trained before, its weights are not loaded: name them as `model.weights`"
         )
         return [Doubt(text, expected=True)]
-    return [Doubt(f"{said}: look at `preprocess`, the order of `labels`, the weights")]
+    ordered = "the order of `labels`" if recipe.task.is_share else "the unit of the targets"
+    return [Doubt(f"{said}: look at `preprocess`, {ordered}, the weights")]
+
+
+def _about_limits(project: Project) -> list[Doubt]:
+    """Say that a limit is chosen on the samples that it is judged by, where there are no others."""
+    if not project.recipe.task.reads_calibration or len(project.data.calibration):
+        return []
+    return [
+        Doubt(
+            "there are no calibration samples: the limit of each file is chosen on the evaluation samples that it is "
+            "judged by, so what it finds, and its false alarms, look a little better than they will be; give `train` "
+            "or `calibration` normal samples"
+        )
+    ]
 
 
 def _about_probabilities(project: Project, outputs: dict[str, Arrays]) -> list[Doubt]:

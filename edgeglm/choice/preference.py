@@ -119,7 +119,7 @@ def why_first(
     if kept:
         return "an earlier run of the same files chose it by its timing, and that choice is kept"
     if first.candidate and second.candidate:
-        return "none that is as right is faster on this host beyond doubt, or as fast and smaller"
+        return "of the files that are as right, none is faster on this host beyond doubt, nor as fast and smaller"
     if first.scheme == "none" and second.scheme != "none":
         return "no quantized file is faster on this host beyond doubt"
     return "the fastest on this host" + (", even at the low end of its interval" if first.scheme != "none" else "")

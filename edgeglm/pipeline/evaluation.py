@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 TORCH_BATCH = 64
 OUTPUTS = "outputs.safetensors"
+CALIBRATION = "calibration"
 
 
 @dataclass
@@ -100,7 +101,7 @@ class Evaluator:
             split = data.splits[name]
             before = None if is_baseline else self._baseline_judged(name)
             known = is_baseline and outputs is self.baseline
-            after = self._baseline_judged(name) if known else judge.prepared(outputs[name], split)
+            after = self._baseline_judged(name) if known else self._judged_of(outputs, name)
             result = judge.evaluate(after, split.targets, data.labels, before)
             slices = self._slices(name, after, before)
             found[name] = msgspec.structs.replace(result, slices=slices)
@@ -128,8 +129,20 @@ class Evaluator:
 
     def _baseline_judged(self, split: str) -> Arrays:
         if split not in self._judged:
-            self._judged[split] = self.project.judge.prepared(self.baseline[split], self.project.data.splits[split])
+            self._judged[split] = self._judged_of(self.baseline, split)
         return self._judged[split]
+
+    def _judged_of(self, outputs: dict[str, Arrays], name: str) -> Arrays:
+        """Return what is judged of a model on one split, and what calibration samples chose for that model."""
+        judge, splits = self.project.judge, self.project.data.splits
+        judged = judge.prepared(outputs[name], splits[name])
+        if CALIBRATION not in outputs:
+            return judged
+        chosen = splits[CALIBRATION]
+        found = self.project.recipe.task.calibrated(
+            judge.prepared(outputs[CALIBRATION], chosen), chosen.targets, len(splits[name])
+        )
+        return judged | found
 
     def side(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, Any]:
         """Return the fields of a ``report.types.Side`` that say how good it is."""
@@ -146,14 +159,21 @@ class Evaluator:
             "splits": {name: results[name] for name in others},
         }
 
+    def _read(self) -> dict[str, Split]:
+        """Return the splits whose outputs are wanted: all that are judged, and calibration for a task that reads it."""
+        data = self.project.data
+        read = {name: data.splits[name] for name in data.eval_splits}
+        if self.project.recipe.task.reads_calibration and len(data.calibration):
+            read[CALIBRATION] = data.calibration
+        return read
+
     def _predict(
         self, key: str, run: Callable[[Split], Arrays], splits: Mapping[str, Split] | None = None, **parts: Any
     ) -> dict[str, Arrays]:
         """Return the outputs of every evaluation split (or of those given), from the cache where they are."""
         project = self.project
         found: dict[str, Arrays] = {}
-        data = project.data
-        for name, split in (splits or {name: data.splits[name] for name in data.eval_splits}).items():
+        for name, split in (splits or self._read()).items():
             entry_key = make_key(
                 model=key,
                 data=project.data.sha256,

@@ -28,7 +28,7 @@ _ADVICE: list[tuple[str, str]] = [  # what a warning says -> what to do; the fir
         "Where speed is the aim, ship another file of this run; where size is, this one may still serve.",
     ),
     (r"removed parameters, but the network is no faster", "Prune in larger units (`round_to: 16`), or prune more."),
-    (r"chance", "Mend this first: nothing can be lost by a model that knows nothing."),
+    (r"no better than|chance", "Mend this first: nothing can be lost by a model that knows nothing."),
     (r"probabilities", "Remove one of the two softmaxes."),
     (r"has fewer than \d+ samples of", "Collect more samples of them, or read their figures with care."),
     (r"the data no sample of|no sample of", "Add samples of these classes to the evaluation split."),

@@ -108,6 +108,7 @@ def change_of(drop: Drop, metric: Metric) -> tuple[float, tuple[float, float]]:
     return 0.0 - drop.value, (0.0 - drop.ci95[1], 0.0 - drop.ci95[0])
 
 
+_TINY = 1e-5  # written with its power of ten
 _NOTHING = 1e-9  # what float32 outputs differ by when they are the same: a dozen zeros tell nobody anything
 
 
@@ -118,7 +119,14 @@ def format_points(name: str, change: float, *, unit: bool = True) -> str:
         return f"{rounded + 0.0:+.1f}{' pt' if unit else ''}" if rounded else f"0.0{' pt' if unit else ''}"
     if abs(change) < _NOTHING:
         return "0"
-    return f"+{significant(change)}" if change > 0 else significant(change)
+    text = significant(change) if abs(change) >= _TINY else _scientific(change)
+    return f"+{text}" if change > 0 else text
+
+
+def _scientific(value: float) -> str:
+    """Return `-9.4e-8`."""
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits}e{int(power)}"
 
 
 def drop_text(drop: Drop, metric: Metric) -> tuple[str, str]:

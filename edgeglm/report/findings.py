@@ -79,7 +79,16 @@ def headline(report: Report) -> Headline:
             "Nothing was clearly missed, but these measurements are not enough to say that every line is met. "
             "Each open line below says what would settle it.",
         )
+    if len(written_artifacts(report)) < len(report.artifacts):
+        return Headline("met", "Budget met", f"Of {files_made(report)}, each meets every line of the budget.")
     return Headline("met", "Budget met", "Every artifact meets every line of the budget.")
+
+
+def files_made(report: Report) -> str:
+    """Return `4 files`, or with candidates that were not taken `3 files written (14 tried)`."""
+    written, tried = len(written_artifacts(report)), len(report.artifacts)
+    files = f"{written} file{'s' * (written != 1)}"
+    return files if written == tried else f"{files} written ({tried} tried)"
 
 
 def state_of(report: Report, artifact: ArtifactSide, line: str | None = None) -> State:

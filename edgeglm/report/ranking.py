@@ -77,7 +77,8 @@ def passed_over(report: Report) -> list[str]:
 
 def why_not(report: Report, artifact: ArtifactSide) -> str:
     """Return why a candidate of `auto` is no part of the result."""
-    missed = [v.key.removeprefix("budget.") for v in report.budget.passed_over if v.artifact == artifact.path]
+    lines = (v.key.removeprefix("budget.") for v in report.budget.passed_over if v.artifact == artifact.path)
+    missed = dict.fromkeys(lines)  # a line of several splits may be missed several times
     if missed:
         return f"misses {', '.join(missed)}"
     if artifact.parity is not None and not artifact.parity.passed:

@@ -27,8 +27,10 @@ def chance_doubt(baseline: Side) -> str | None:
         chance += f", by always answering `{most.label}`"
     figures = (
         f"{name} {format_metric(name, metric.value)}, 95 % interval {format_interval(name, metric.ci95)}, on "
-        f"{metric.n:,} samples{f' of {classes} classes' if classes else ''}; chance {chance}"
+        f"{metric.n:,} samples{f' of {classes} classes' if classes else ''}; {metric.chance_by or 'chance'} {chance}"
     )
+    if metric.chance_by:
+        return f"the baseline is no better than {metric.chance_by} ({figures})"
     open_ = abs(metric.value - metric.chance) > _FAR_FROM_CHANCE and metric.ci95[0] <= metric.chance <= metric.ci95[1]
     return f"the baseline {'cannot be told from' if open_ else 'is no better than'} chance ({figures})"
 

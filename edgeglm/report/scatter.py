@@ -19,6 +19,11 @@ _HEIGHT = 236
 _LEFT, _RIGHT, _TOP, _BOTTOM = 8.0, WIDTH - 10.0, 26.0, 196.0
 _LOG_FROM = 6.0  # largest cost / smallest, from which on the axis is logarithmic
 _CHARACTER = 11.0  # units a tag is high
+_NAMED = 5  # marks that a shared tag names
+_FAR = 21.0  # units from a mark to its tag, from which on a line joins them
+_TOUCHING = 9.0  # marks nearer than this cover each other: they share a tag
+_KINDS = ("dominated", "baseline", "front", "chosen")  # drawn in this order
+_LEAST_OF_INTERVAL = 0.4  # of the best file's interval that the axis shows at least: small differences stay small
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,9 @@ def scatter_chart(
         line = "L".join(f"{x(point.cost):.1f} {y(point.quality):.1f}" for point in front)
         rows.append(element("path", class_="front", d=f"M{line}"))
     placed: list[tuple[float, float]] = [(x(point.cost), y(point.quality)) for point in points]
-    tags: list[tuple[float, float, float]] = []
-    for point in sorted(points, key=lambda point: ("dominated", "baseline", "front", "chosen").index(point.kind)):
-        rows.append(_mark(point, x(point.cost), y, placed, tags))
+    for point in sorted(points, key=lambda point: _KINDS.index(point.kind)):
+        rows.append(_mark(point, x(point.cost), y))
+    rows += _tags(points, placed)
     return element(
         "svg",
         element("title", title, id=f"{key}-title"),
@@ -126,10 +131,11 @@ def _whole(point: Point) -> bool:
 
 
 def _quality_range(points: Sequence[Point]) -> tuple[float, float]:
-    shown = [(point.quality, *(point.interval or ())) if _whole(point) else (point.quality,) for point in points]
-    ends = [end for several in shown for end in several if math.isfinite(end)]
-    low, high = min(ends), max(ends)
-    margin = (high - low) * 0.06 or abs(high) * 0.05 or 0.5
+    known = [point.quality for point in points if math.isfinite(point.quality)]
+    low, high = min(known), max(known)
+    widths = [point.interval[1] - point.interval[0] for point in points if point.interval and _whole(point)]
+    wanted = _LEAST_OF_INTERVAL * max((width for width in widths if math.isfinite(width)), default=0.0)
+    margin = max((high - low) * 0.12, (wanted - (high - low)) / 2) or abs(high) * 0.05 or 0.5
     return low - margin, high + margin
 
 
@@ -170,25 +176,44 @@ def _decades(low: float, high: float) -> list[float]:
     return [mark for mark in marks if low < mark < high]
 
 
-def _mark(
-    point: Point,
-    x: float,
-    y: Callable[[float], float],
-    placed: Sequence[tuple[float, float]],
-    tags: list[tuple[float, float, float]],
-) -> Markup:
+def _mark(point: Point, x: float, y: Callable[[float], float]) -> Markup:
     middle = y(point.quality)
     inside: list[Markup] = [element("title", point.text)]
     if point.interval is not None and _whole(point):
-        low, high = y(point.interval[0]), y(point.interval[1])
+        low, high = (min(_BOTTOM, max(_TOP, y(end))) for end in point.interval)
         inside.append(element("path", class_="range", d=f"M{x:.1f} {low:.1f}V{high:.1f}"))
     if point.kind == "chosen":
         inside.append(element("circle", class_="halo", cx=x, cy=middle, r=10.0))
     inside.append(shape_mark(point.shape, x, middle))
-    spot = _spot(point.tag, x, middle, placed, tags) if point.tag else None
-    if spot is not None:
-        inside.append(element("text", point.tag, class_="tag", x=spot[0], y=spot[1], text_anchor="middle"))
     return element("a", *inside, href=point.href, class_=f"point {point.kind}", aria_label=point.text)
+
+
+def _tags(points: Sequence[Point], placed: Sequence[tuple[float, float]]) -> list[Markup]:
+    """Return the numbers beside their marks; marks that cover each other share a tag: `4, 5, 8`."""
+    groups: list[list[int]] = []
+    for index, (x, y) in enumerate(placed):
+        if not points[index].tag:
+            continue
+        near = [g for g in groups if any(math.dist((x, y), placed[other]) < _TOUCHING for other in g)]
+        groups = [group for group in groups if group not in near] + [[index, *(i for group in near for i in group)]]
+    drawn: list[Markup] = []
+    taken: list[tuple[float, float, float]] = []
+    for group in sorted(groups, key=lambda group: -max(_KINDS.index(points[i].kind) for i in group)):
+        members = sorted(group, key=lambda i: int(points[i].tag) if points[i].tag.isdigit() else 0)
+        text = ", ".join(points[i].tag for i in members[:_NAMED])
+        text += f" +{len(members) - _NAMED}" if len(members) > _NAMED else ""
+        x = sum(placed[i][0] for i in group) / len(group)
+        y = sum(placed[i][1] for i in group) / len(group)
+        ringed = any(points[i].kind == "chosen" for i in group)
+        spot = _spot(text, x, y, placed, taken, clear=5.0 if ringed else 0.0)
+        if spot is None:
+            continue
+        beaten = all(points[i].kind == "dominated" for i in group)
+        if abs(spot[1] - 4 - y) > _FAR:
+            drawn.append(element("path", class_="leader", d=f"M{x:.1f} {y:.1f}L{spot[0]:.1f} {spot[1] - 4:.1f}"))
+        kind = "tag beaten" if beaten else "tag"
+        drawn.append(element("text", text, class_=kind, x=spot[0], y=spot[1], text_anchor="middle"))
+    return drawn
 
 
 def shape_mark(shape: str, x: float, y: float) -> Markup:
@@ -203,11 +228,20 @@ def shape_mark(shape: str, x: float, y: float) -> Markup:
 
 
 def _spot(
-    tag: str, x: float, y: float, placed: Sequence[tuple[float, float]], tags: list[tuple[float, float, float]]
+    tag: str,
+    x: float,
+    y: float,
+    placed: Sequence[tuple[float, float]],
+    tags: list[tuple[float, float, float]],
+    *,
+    clear: float,
 ) -> tuple[float, float] | None:
     """Return where a tag fits beside its mark, clear of marks and other tags; None: nowhere, the table has it."""
     half = text_length(tag) / 2
-    for across, down in ((0, -11), (12, 4), (-12, 4), (0, 20), (11, -8), (-11, -8), (11, 16), (-11, 16)):
+    beside, aslant, up, under = half + 9 + clear, half + 7 + clear, -11 - clear, 20 + clear
+    near = ((0, up), (beside, 4), (-beside, 4), (0, under), (aslant, -8), (-aslant, -8), (aslant, 16), (-aslant, 16))
+    far = ((0, -24), (0, 33), (aslant, -22), (-aslant, -22), (aslant, 30), (-aslant, 30), (0, -37), (0, 46))
+    for across, down in (*near, *far):
         left, base = x + across, y + down
         if not (_LEFT + half + 24 < left < WIDTH - half and _TOP < base < _BOTTOM - 1):
             continue

@@ -16,6 +16,7 @@ from edgeglm.report.figures import (
 from edgeglm.report.findings import (
     artifact_name,
     budget_limits,
+    files_made,
     headline,
     host_note,
     is_rejected,
@@ -157,6 +158,7 @@ def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
     value, interval = drop_text(best.drop, best.metric)
     before = "-" if report.baseline.metric is None else format_metric(name, report.baseline.metric.value)
     drop = best.drop
+    allowed = "metric_drop" in budget_limits(report) and state_of(report, best, "metric_drop") == "met"
     counted = f"{drop.worse:,} answer{'s' * (drop.worse != 1)} turned wrong, {drop.better:,} right"
     return _tile(
         label,
@@ -164,7 +166,7 @@ def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
         join(_change(before, after), f" on {drop.n:,} samples"),
         join("95 % interval ", typeset(interval)),
         counted if drop.method == "counts" else None,
-        tone="bad" if drop.ci95[0] > 0 and not _alike(report, best) else "",
+        tone="bad" if drop.ci95[0] > 0 and not _alike(report, best) and not allowed else "",
     )
 
 
@@ -234,6 +236,6 @@ def _whose(report: Report, best: ArtifactSide | None) -> Markup:
         return element("p", "No artifact was made.")
     path = f"rejected/{best.path}" if is_rejected(report) else best.path
     rejected = element("span", "rejected", class_="chip missed") if is_rejected(report) else None
-    which = f", the {best_word(report)} of {len(report.artifacts)} files" if len(report.artifacts) > 1 else ""
+    which = f", the {best_word(report)} of {files_made(report)}" if len(report.artifacts) > 1 else ""
     said = join("The figures are of ", element("code", path), which, ". ", rejected, " ", host_note(report))
     return element("p", said, class_="quiet whose")

@@ -35,7 +35,7 @@ from edgeglm.report.types import COUNTED, ArtifactSide
 from edgeglm.report.typesetting import chip, row, scrolling, small, table, typeset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgeglm.report.types import Drop, Latency, Metric, Parity, Report, Side
 
@@ -147,12 +147,7 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
             ),
         )
         parity = _parity_cell(artifact.parity)
-        weights = join(
-            *(
-                element("div", f"{kind} ", typeset(format_bytes(n)))
-                for kind, n in sorted(artifact.dtypes.items(), key=lambda item: -item[1])
-            )
-        )
+        weights = _weights_cell(artifact.dtypes)
         if artifact.activation_type:
             weights = join(weights, small(f"activations {artifact.activation_type}"))
     metric = _metric_cell(side.metric, None, interval=True)
@@ -171,6 +166,16 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
         weights,
     )
     return list(zip(columns, values, strict=True))
+
+
+def _weights_cell(dtypes: Mapping[str, int]) -> Child:
+    """Return bytes by type, the most first; types of less than a hundredth of them all are only counted."""
+    ordered = sorted(dtypes.items(), key=lambda item: -item[1])
+    least = sum(dtypes.values()) / 100
+    shown = [(kind, n) for kind, n in ordered if n >= least]
+    few = [kind for kind, n in ordered if n < least]
+    rest = small(f"and a little {', '.join(few)}") if few else None
+    return join(*(element("div", f"{kind} ", typeset(format_bytes(n))) for kind, n in shown), rest)
 
 
 def _as_artifact(report: Report, side: Side) -> ArtifactSide | None:

@@ -116,8 +116,10 @@ def _table(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", overflow="fold", min_width=12)
     unit = "change, pt" if as_percent(metric) else "change"
-    for heading in ("size", "smaller", "p50 ms", "faster", clean(metric), f"{unit} [95 %]"):
-        table.add_column(heading, justify="right", no_wrap=heading != clean(metric))
+    named = clean(metric).replace("_", " ")  # in several lines, where it is long
+    for heading in ("size", "smaller", "p50 ms", "faster", named, f"{unit} [95 %]"):
+        least = min(8, len(named)) if heading == named else None
+        table.add_column(heading, justify="right", no_wrap=heading != named, min_width=least)
     table.add_row("baseline", *_figures(report.baseline, None))
     if report.steps:
         last = report.steps[-1]
@@ -201,12 +203,14 @@ def _paired(before: list[SliceResult], after: list[SliceResult]) -> list[tuple[S
     return [(known[result.name], result) for result in after if result.name in known]
 
 
-def _change(drop: Drop | None, metric: Metric | None) -> str:
+def _change(drop: Drop | None, metric: Metric | None, *, lines: bool = False) -> str:
+    """Return a change and its interval; with ``lines`` that of a metric with many digits below it."""
     if drop is None or metric is None:
         return ""
     value, interval = change_of(drop, metric)
     low, high = (format_points(metric.name, end, unit=False) for end in interval)
-    return f"{format_points(metric.name, value, unit=False)} [{low}, {high}]"
+    apart = "\n" if lines and not as_percent(metric.name) else " "
+    return f"{format_points(metric.name, value, unit=False)}{apart}[{low}, {high}]"
 
 
 def _faster(artifact: ArtifactSide) -> str:
@@ -222,5 +226,5 @@ def _figures(side: Side, artifact: ArtifactSide | None) -> tuple[str, ...]:
         MISSING if side.latency_ms is None else format_ms(side.latency_ms.p50),
         "" if artifact is None else _faster(artifact),
         MISSING if side.metric is None else format_metric(side.metric.name, side.metric.value),
-        _change(side.drop, side.metric),
+        _change(side.drop, side.metric, lines=True),
     )

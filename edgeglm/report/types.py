@@ -18,14 +18,19 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     n: int
     ci95: tuple[float, float]
     higher_is_better: bool
-    chance: float | None = None  # what answers that never look at the input reach; None: not known
+    chance: float | None = None  # what answers reach that take no model; None: not known
+    chance_by: str = ""  # how: "always answering the mean"; "": by guessing
 
     @property
     def no_better_than_chance(self) -> bool:
-        """Whether the interval does not lie clear of chance, on the good side of it."""
+        """Whether the interval does not lie clear of chance, on the good side of it; an error: whether it is as high.
+
+        The errors of a model and of a trivial answer go up and down with the same samples, so that the interval of the
+        one says little about the other.
+        """
         if self.chance is None:
             return False
-        return self.ci95[0] <= self.chance if self.higher_is_better else self.ci95[1] >= self.chance
+        return self.ci95[0] <= self.chance if self.higher_is_better else self.value >= self.chance
 
 
 class ClassResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
 
     objective: ClassVar[ObjectiveName] = "outputs"
     is_share: ClassVar[bool] = True  # whether the metric lies between 0 and 1, and so what it may lose
+    reads_calibration: ClassVar[bool] = False  # whether ``calibrated`` wants the outputs on the calibration split
 
     output: str | None = None  # name of the output that is judged; null: the first
 
@@ -118,6 +119,17 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
         """
         del split
         return outputs
+
+    def calibrated(self, judged: Arrays, targets: np.ndarray | None, count: int) -> Arrays:
+        """Return what is chosen on other samples than those that are judged, to stand beside what ``prepared`` gave.
+
+        Args:
+            judged: What ``prepared`` made of the same model's outputs on the calibration split.
+            targets: Of the calibration split; None: it has none.
+            count: How many samples are judged: each array is (count, ...).
+        """
+        del judged, targets, count
+        return {}
 
     def classes_in(self, targets: np.ndarray) -> set[int]:
         """Return the numbers of the classes that targets name; only of a task that judges by class."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from edgeglm_agent.processing.reconstruction import SCORE, ReconstructionError
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from edgeglm.data.splits import Arrays, Data, Split
 
 _ROWS = 256  # of a split in memory at a time
+_LIMIT = "anomaly_limit"  # beside the outputs, the same number for each sample: above it a score is an alarm
 
 
 class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
     """A score (N,), or an output that gives the input back; targets are 0 and 1 (anomalous), or (N, 2) [that, run]."""
+
+    reads_calibration: ClassVar[bool] = True  # the limit is chosen there
 
     output: str | None = None  # name of the output that is the score, or gives the input back; None: the first
     score: Literal["output", "squared-error", "absolute-error"] = "output"  # errors: mean, between input and output
@@ -153,13 +156,24 @@ class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
         scores = [operation.score(inputs[given], made[rows]) for rows, inputs in batches(split, _ROWS)]
         return {SCORE: np.concatenate(scores), **outputs}
 
+    def calibrated(self, judged: Arrays, targets: np.ndarray | None, count: int) -> Arrays:
+        """Return the limit that lets through the wanted share of the normal calibration samples, (count,).
+
+        Without targets all of them count as normal, as what an autoencoder is trained on; nothing is returned where
+        none is.
+        """
+        scores = self._scores(judged)
+        normal = scores if targets is None else scores[_marks(targets) == 0]
+        return {_LIMIT: np.full(count, threshold_at(normal, self.false_alarm_rate))} if len(normal) else {}
+
     def evaluate(
         self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None
     ) -> SplitResult:
         """Return the area under the ROC curve, and what a limit at the wanted rate of false alarms finds.
 
-        The limit is chosen on the normal samples of this very split, for each model its own: ``false_alarm_rate`` is
-        what it comes to there. Where targets name runs, ``runs_noticed`` is the share of faults that set off an alarm
+        The limit is that of ``calibrated``, for each model its own, and ``false_alarm_rate`` what it comes to on the
+        samples judged; without calibration samples it is chosen on the normal ones of this very split, which flatters
+        it a little. Where targets name runs, ``runs_noticed`` is the share of faults that set off an alarm
         before their run ended, and delay and lead time are medians: of those noticed, and of all (0 where not).
 
         Raises:
@@ -176,7 +190,8 @@ class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
                 where="data",
                 code="data-one-class",
             )
-        limit = threshold_at(scores[~anomalous], self.false_alarm_rate)
+        limit = float(outputs[_LIMIT][0]) if _LIMIT in outputs else None
+        limit = threshold_at(scores[~anomalous], self.false_alarm_rate) if limit is None else limit
         alarms = scores > limit
         extra = {
             "detection_rate": float(alarms[anomalous].mean()),

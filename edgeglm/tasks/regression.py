@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from edgeglm.data.splits import batches
 from edgeglm.errors import DataError, ModelError
 from edgeglm.report.types import Change, Metric, SplitResult
 from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-    from edgeglm.data.splits import Arrays, Data
+    from edgeglm.data.splits import Arrays, Data, Split
 
 _MOST_NAMED = 32  # outputs or steps that get a figure of their own
+_ROWS = 256  # of a split in memory at a time
+_LAST = "last_value"  # beside the outputs: what a series ends with
 
 
 class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
@@ -97,6 +100,7 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
         extra = {"mae": float(np.abs(got - wanted).mean())}
         if targets is not None and (spread := float(((wanted - wanted.mean(axis=0)) ** 2).sum())) > 0:
             extra["r2"] = 1 - float(errors.sum()) / spread
+        chance, chance_by = (None, "") if targets is None else self._trivial(outputs, wanted, targets.shape)
         extra |= self._by_number(errors, labels, () if targets is None else targets.shape[1:])
         drop = None
         if baseline is not None:
@@ -114,6 +118,8 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
             n=len(got),
             ci95=bootstrap_interval(lambda rows: _root(mine[rows]), len(got)),
             higher_is_better=False,
+            chance=chance,
+            chance_by=chance_by,
         )
         return SplitResult(metric=metric, metrics_extra=extra, drop=drop)
 
@@ -123,6 +129,18 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
         """Return the samples whose error grew: see ``value_changes``."""
         del labels
         return value_changes(finite_output(before, self.output), finite_output(after, self.output), targets)
+
+    def _trivial(self, outputs: Arrays, wanted: np.ndarray, shape: tuple[int, ...]) -> tuple[float | None, str]:
+        """Return the error of the best answer that takes no model, and which that is; None where nothing varies.
+
+        Args:
+            outputs: What ``prepared`` gave.
+            wanted: The targets, (N, values).
+            shape: As they were given.
+        """
+        del outputs, shape
+        error = _root(((wanted - wanted.mean(axis=0)) ** 2).mean(axis=1))
+        return (error, "always answering the mean") if error > 0 else (None, "")
 
     def _by_number(self, errors: np.ndarray, labels: Sequence[str], shape: tuple[int, ...]) -> dict[str, float]:
         """Return the error of each number of the output that has a name."""
@@ -135,6 +153,31 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
 
 class Forecasting(Regression, tag="forecasting", frozen=True, kw_only=True):
     """Outputs are the next H values (N, H) or (N, H, C), targets the same; the error of each step ahead is shown."""
+
+    def prepared(self, outputs: Arrays, split: Split) -> Arrays:
+        """Return the outputs, and the last values of a series that goes in, (N, columns)."""
+        if split.targets is None or len(split.input_names) != 1:
+            return outputs
+        last = []
+        for _, inputs in batches(split, _ROWS):
+            (series,) = inputs.values()  # (n, T) or (n, T, columns)
+            if series.ndim not in (2, 3) or series.dtype.kind != "f":
+                return outputs
+            last.append(series[:, -1].reshape(len(series), -1))
+        return {**outputs, _LAST: np.concatenate(last)}
+
+    def _trivial(self, outputs: Arrays, wanted: np.ndarray, shape: tuple[int, ...]) -> tuple[float | None, str]:
+        """Return the error of the mean, or of the last value repeated, whichever is smaller."""
+        found = super()._trivial(outputs, wanted, shape)
+        if found[0] is None or _LAST not in outputs or len(shape) < 2:
+            return found
+        last, ahead = outputs[_LAST].astype(np.float64), wanted.reshape(len(wanted), shape[1], -1)  # (N, F), (N, H, C)
+        columns = ahead.shape[2]
+        if columns not in (1, last.shape[1]):
+            return found
+        tried = [last] if columns == last.shape[1] else [last[:, [column]] for column in range(last.shape[1])]
+        error = min(_root(((ahead - values[:, None, :]) ** 2).mean(axis=(1, 2))) for values in tried)
+        return (error, "repeating the last value") if error < found[0] else found
 
     def _by_number(self, errors: np.ndarray, labels: Sequence[str], shape: tuple[int, ...]) -> dict[str, float]:
         """Return the error of each step ahead, from 1."""

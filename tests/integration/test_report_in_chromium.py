@@ -10,7 +10,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from edgeglm.report.html import render_html
 from tests.support.browser import browser, set_size, show
-from tests.support.reports import SAMPLES
+from tests.support.reports import SAMPLES, embedding_report, rich_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +34,20 @@ return [...document.querySelectorAll('svg.chart')].map(chart => {
   const shown = ([text]) => text.lastChild.textContent;
   return {width: frame.width, height: frame.height, out: out.map(shown), over: over.map(shown)};
 })
+"""
+_BROKEN_WORDS = """
+const broken = [];
+for (const head of document.querySelectorAll('.cards thead th')) {
+  const walker = document.createTreeWalker(head, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode())
+    for (const word of node.data.matchAll(/[^\\s\\/-]+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) broken.push(word[0]);
+    }
+}
+return broken;
 """
 # WCAG 2.2: 4.5 to 1 for text. Backgrounds that let something through are mixed with what lies below them.
 _LOW_CONTRAST = """
@@ -112,6 +126,15 @@ def test_every_chart_is_there_and_no_word_of_it_is_cut_off_or_covered(
         assert chart["height"] > 30
         assert chart["out"] == []
         assert chart["over"] == []
+
+
+@pytest.mark.parametrize("width", [1280, 820])
+def test_no_word_at_the_head_of_a_column_is_broken(chrome: Chrome, tmp_path: Path, width: int) -> None:
+    for sample in (rich_report, embedding_report):
+        page = tmp_path / "page.html"
+        page.write_text(render_html(sample()), "utf-8")
+        show(chrome, page, width=width, height=900)
+        assert chrome.execute_script(_BROKEN_WORDS) == []
 
 
 def test_nothing_a_user_wrote_runs(chrome: Chrome, pages: dict[str, Path]) -> None:

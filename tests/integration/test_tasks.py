@@ -18,6 +18,7 @@ from edgeglm.cache import Cache
 from edgeglm.errors import EntryError, RecipeError
 from edgeglm.report.json import decode_report
 from edgeglm.report.terminal import render_summary
+from edgeglm.tasks.roc import threshold_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +74,10 @@ def test_an_autoencoder_is_trained_quantized_and_judged_by_what_it_finds(tmp_pat
     report = result.report
     assert report.baseline.metric is not None
     assert report.baseline.metric.name == "auc"
+    unseen = data["calibration"][0]
+    with torch.no_grad():
+        errors = ((network(torch.from_numpy(unseen)).numpy() - unseen) ** 2).mean(axis=1)
+    assert report.baseline.metrics_extra["threshold"] == pytest.approx(threshold_at(errors, 0.05), rel=1e-4)
     step = report.steps[0]
     assert step.metric is not None
     assert step.metric.value > 0.95  # it learnt without labels

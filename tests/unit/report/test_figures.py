@@ -86,4 +86,4 @@ def test_a_drop_is_a_change_in_the_metrics_own_direction(
 
 def test_a_change_that_is_rounding_is_none() -> None:
     assert format_points("cosine_to_original", 4e-13) == format_points("cosine_to_original", -4e-13) == "0"
-    assert format_points("rmse", 4e-6) == "+0.00000400"
+    assert format_points("rmse", 4e-6) == "+4.0e-6"

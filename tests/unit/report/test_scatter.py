@@ -23,6 +23,11 @@ def places(chart: str) -> dict[str, tuple[float, float]]:
     return {tag: (float(x), float(y)) for tag, x, y in found}
 
 
+def tags(chart: str) -> list[tuple[str, tuple[float, float]]]:
+    found = re.findall(r'class="tag(?: beaten)?" x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)<', chart)
+    return [(text, (float(x), float(y))) for x, y, text in found]
+
+
 @pytest.mark.parametrize("higher", [True, False], ids=["high is good", "low is good"])
 def test_better_is_up_and_cheaper_is_left_and_the_line_joins_what_none_beats(higher: bool) -> None:
     sign = 1 if higher else -1
@@ -53,10 +58,25 @@ def test_limits_are_drawn_inside_the_plot_alone() -> None:
 def test_every_mark_is_told_and_can_be_reached_and_crowded_numbers_do_not_cover_each_other() -> None:
     chart = drawn(*(point(str(number), 1 + number / 1000, 1 + number / 1000) for number in range(30)))
     assert chart.count('aria-label="file') == chart.count('href="#file-') == 30
-    tags = re.findall(r'class="tag" x="([\d.]+)" y="([\d.]+)"[^>]*>(\d+)<', chart)
-    spots = [(float(x), float(y)) for x, y, _ in tags]
+    spots = [spot for _, spot in tags(chart)]
     assert 1 <= len(spots) < 30
     assert all(abs(a[0] - b[0]) > 7 or abs(a[1] - b[1]) > 9 for i, a in enumerate(spots) for b in spots[:i])
+
+
+def test_marks_that_cover_each_other_share_one_tag_that_names_them_all() -> None:
+    chart = drawn(point("1", 1, 5, "chosen"), point("2", 5, 2), point("4", 5.01, 2), point("3", 5, 2, "dominated"))
+    assert sorted(text for text, _ in tags(chart)) == ["1", "2, 3, 4"]
+    crowd = drawn(*(point(str(number), 1 + number / 1000, 1) for number in range(1, 10)), point("10", 2, 2))
+    assert sorted(text for text, _ in tags(crowd)) == ["1, 2, 3, 4, 5 +4", "10"]
+
+
+def test_a_wide_interval_does_not_press_the_marks_together() -> None:
+    wide = [point("1", 1, 0.90, "chosen"), point("2", 2, 0.86)]  # .2 of interval, .04 apart
+    at = places(drawn(*wide))
+    assert abs(at["1"][1] - at["2"][1]) > 60
+    near = [point("1", 1, 0.9000, "chosen"), point("2", 2, 0.8999)]  # far less than what can be told
+    at = places(drawn(*near))
+    assert abs(at["1"][1] - at["2"][1]) < 2
 
 
 def test_only_the_baseline_and_the_best_are_drawn_with_their_intervals() -> None:

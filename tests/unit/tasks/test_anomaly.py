@@ -31,6 +31,26 @@ def test_the_limit_decides_alike_on_the_board() -> None:
     assert decided == [False] * 7 + [True, True, True, False, True]
 
 
+def test_the_limit_is_chosen_on_calibration_samples_and_judged_on_others() -> None:
+    task = Anomaly(false_alarm_rate=0.1)
+    calibration = np.concatenate([np.linspace(0, 0.5, 20), [9.0]])
+    marks = np.array([0] * 20 + [1])  # the anomaly among them does not count
+    chosen = task.calibrated({"score": calibration}, marks, len(SCORES))
+    unlabelled = task.calibrated({"score": calibration[:20]}, None, len(SCORES))
+    assert {name: values.tolist() for name, values in chosen.items()} == {
+        name: values.tolist() for name, values in unlabelled.items()
+    }
+    extra = task.evaluate({"score": SCORES, **chosen}, MARKS, ()).metrics_extra
+    limit = float(np.sort(calibration[:20])[17])  # two of twenty lie above it
+    assert extra["threshold"] == pytest.approx(limit)
+    assert extra["false_alarm_rate"] == 0.5  # what it comes to on samples that it was not chosen by
+    assert task.evaluate({"score": SCORES}, MARKS, ()).metrics_extra["false_alarm_rate"] <= 0.125
+    low = Anomaly(false_alarm_rate=0.1, anomalous="low")
+    of_low = low.calibrated({"score": -calibration}, marks, len(SCORES))
+    assert low.evaluate({"score": -SCORES, **of_low}, MARKS, ()).metrics_extra["threshold"] == pytest.approx(-limit)
+    assert task.calibrated({"score": SCORES}, np.ones(len(SCORES), np.int64), 3) == {}  # nothing normal there
+
+
 def test_low_scores_may_be_the_anomalous_ones() -> None:
     high = Anomaly(false_alarm_rate=0.125).evaluate({"score": SCORES}, MARKS, ())
     low = Anomaly(false_alarm_rate=0.125, anomalous="low").evaluate({"score": -SCORES}, MARKS, ())
