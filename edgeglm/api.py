@@ -54,4 +54,12 @@ def compress(
     loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides=overrides)
     folder = Path(output) if output is not None else Path("build") / loaded.recipe.name
     with loaded.locating():
-        return run_recipe(loaded, output=folder, log=log or SilentLog(), cache=cache, model=model, data=data)
+        return run_recipe(
+            loaded,
+            output=folder,
+            log=log or SilentLog(),
+            cache=cache,
+            model=model,
+            data=data,
+            named=output is not None,
+        )

@@ -15,6 +15,7 @@ import msgspec
 
 from edgeglm.artifacts.capability import PACKAGES, capability
 from edgeglm.boards import BOARDS, LEAST_RUNTIMES, Board
+from edgeglm.checks.omissions import omissions
 from edgeglm.choice.candidates import unsuitable
 from edgeglm.errors import RecipeError
 from edgeglm.host import available_memory_bytes, free_disk_bytes
@@ -214,16 +215,7 @@ def _recipe_warnings(loaded: LoadedRecipe) -> list[Advice]:
         for package, key, extra in needed
         if find_spec(package) is None
     ]
-    trains = [index for index, step in enumerate(recipe.steps) if step_name(step) in ("distill", "finetune")]
-    prunes = [index for index, step in enumerate(recipe.steps) if step_name(step) == "prune"]
-    if prunes and not any(index > prunes[-1] for index in trains):
-        found.append(
-            Advice(
-                "nothing is trained after the last prune",
-                "add `- distill: {epochs: 10}` after it: a pruned network has to learn again",
-                loaded.where(f"steps[{prunes[-1]}].prune"),
-            )
-        )
+    found += [Advice(one.message, one.hint, loaded.where(one.key)) for one in omissions(recipe)]
     return found
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeglm.checks.omissions import omissions
 from edgeglm.pipeline.step_runs import step_key
 from edgeglm.report.remarks import chance_doubt
 from edgeglm.report.types import COUNTED, Side
@@ -36,6 +37,7 @@ def doubt_original(project: Project, evaluator: Evaluator, log: Log) -> list[str
     found = [*_about_chance(project, evaluator), *_about_probabilities(project, evaluator.baseline)]
     found += _about_classes(project, evaluator)
     found += _about_limits(project)
+    found += [Doubt(f"{one.key}: {one.message}: {one.hint}") for one in omissions(project.recipe)]
     for doubt in found:
         (log.note if doubt.expected else log.warn)(doubt.text)
     return [doubt.text for doubt in found]

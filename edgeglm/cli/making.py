@@ -69,7 +69,7 @@ def compress(
     from edgeglm.pipeline.run import check_budget, run_recipe  # after the recipe: its errors need no numpy
 
     with loaded.locating():
-        result = run_recipe(loaded, output=folder, log=ConsoleLog())
+        result = run_recipe(loaded, output=folder, log=ConsoleLog(), named=output is not None)
     if json:
         text = (folder / "report.json").read_text()
         with printing():

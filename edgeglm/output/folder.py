@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, get_args
@@ -29,8 +30,9 @@ OURS = (
 class OutputFolder:
     """One result. Everything is staged beside it and moved in at the end: a run that fails leaves the old result."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, recipe: Path | None = None) -> None:
         self.path = path
+        self.recipe = recipe  # the file that the result is made by
         self._files: dict[str, bytes | Path] = {}
 
     def add(self, name: str, content: bytes | Path) -> None:
@@ -62,6 +64,9 @@ class OutputFolder:
                 final = self.path / name
                 final.parent.mkdir(parents=True, exist_ok=True)
                 (staging / name).replace(final)
+            # in place: the file is the lock too. A path from here still leads there when both are moved together
+            made_by = "" if self.recipe is None else os.path.relpath(self.recipe.resolve(), self.path.resolve())
+            (self.path / MARKER).write_text(made_by, "utf-8")
             sync_folder(self.path)
             if manifest is not None:
                 (staging / "manifest.json").replace(self.path / "manifest.json")
@@ -69,12 +74,18 @@ class OutputFolder:
 
 
 @contextmanager
-def open_output(path: Path) -> Iterator[OutputFolder]:
+def open_output(path: Path, *, recipe: Path | None = None, named: bool = True) -> Iterator[OutputFolder]:
     """Yield the output folder, held for this run alone.
+
+    Args:
+        path: The folder.
+        recipe: The file of the recipe that is run; None: it has none.
+        named: Whether the user named the folder. One that follows from the recipe's `name` is not taken from another
+            recipe of that name.
 
     Raises:
         BusyError: Another run writes to it.
-        UserError: It holds files that edgeglm did not write.
+        UserError: It holds files that edgeglm did not write, or the result of another recipe file that is still there.
         StorageError: It cannot be made.
     """
     if path.exists() and not path.is_dir():
@@ -86,11 +97,31 @@ def open_output(path: Path) -> Iterator[OutputFolder]:
             hint="choose an empty or new folder with -o",
             code="output-not-ours",
         )
+    other = None if named or recipe is None else _other_recipe(path, recipe)
+    if other is not None:
+        raise UserError(
+            f"the output folder holds the result of another recipe of the same name, {other}",
+            where=str(path),
+            hint="give one of the two another `name`, or name a folder with -o",
+            code="output-of-another-recipe",
+        )
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     with locked(path / MARKER, wait=False, what="to this output folder"):
         shutil.rmtree(path / STAGING, ignore_errors=True)  # what a killed run left takes room that this one needs
         try:
-            yield OutputFolder(path)
+            yield OutputFolder(path, recipe)
         finally:
             shutil.rmtree(path / STAGING, ignore_errors=True)
+
+
+def _other_recipe(path: Path, recipe: Path) -> str | None:
+    """Return the recipe file that made the result in a folder, where that is another one and still there."""
+    try:
+        made_by = (path / MARKER).read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    known = path.resolve() / made_by
+    if not made_by or not known.is_file() or (recipe.exists() and known.samefile(recipe)):
+        return None
+    return os.path.relpath(known)

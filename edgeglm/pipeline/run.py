@@ -50,7 +50,14 @@ class Result:
 
 
 def run_recipe(
-    loaded: LoadedRecipe, *, output: Path, log: Log, cache: Cache | None = None, model: Any = None, data: Any = None
+    loaded: LoadedRecipe,
+    *,
+    output: Path,
+    log: Log,
+    cache: Cache | None = None,
+    model: Any = None,
+    data: Any = None,
+    named: bool = True,
 ) -> Result:
     """Run a recipe into an output folder.
 
@@ -61,6 +68,8 @@ def run_recipe(
         cache: Where results of steps and artifacts are kept; default: the user's cache.
         model: A ``torch.nn.Module`` instead of the recipe's source.
         data: Split name -> ``(inputs, targets)`` or a Dataset, instead of the recipe's source.
+        named: Whether the user chose the folder: one that follows from the recipe's `name` is not taken from another
+            recipe.
 
     Returns:
         The report, already written; a missed budget is in ``report.budget``, it is no exception here.
@@ -70,7 +79,8 @@ def run_recipe(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     cache = cache or Cache()
-    with open_output(output) as folder, ExitStack() as ending:
+    made_by = loaded.path if loaded.path.is_file() else None
+    with open_output(output, recipe=made_by, named=named) as folder, ExitStack() as ending:
         ending.enter_context(cache.in_use())
         project = open_project(loaded, log=log, model=model, data=data)
         ending.callback(project.entries.close)

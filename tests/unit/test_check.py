@@ -238,11 +238,23 @@ def test_auto_lists_the_formats_that_go_with_board_and_model(folder: Path, monke
     )
 
 
+def test_learning_under_rounding_that_never_comes_is_warned_of(folder: Path) -> None:
+    def said(*overrides: str) -> list[str]:
+        steps = "steps=[{finetune: {epochs: 1, qat: true}}]"
+        return [warning.message for warning in check_recipe(folder / "recipe.yaml", [steps, *overrides]).warnings]
+
+    assert said() == []
+    assert said("artifacts=[{format: onnx, quantize: auto}]") == []
+    (warning,) = said("artifacts=[{format: onnx}, {format: onnx, quantize: dynamic-int8}]")
+    assert "no artifact is static-int8" in warning
+
+
 @pytest.mark.parametrize(
     ("override", "where", "message"),
     [
         ("artifacts[0].quantize.calibration=8", "artifacts[0].quantize.calibration", "8 samples may miss"),
         ("steps=[{prune: {channel_ratio: 0.5}}]", "steps[0].prune", "nothing is trained after the last prune"),
+        ("steps=[{sparsify: {pattern: '2:4'}}]", "steps[0].sparsify", "nothing is trained after the last sparsify"),
         ("budget.peak_rss_mb=9000", "budget.peak_rss_mb", "more than x86-64 has (8192 MB)"),
     ],
 )

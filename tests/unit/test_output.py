@@ -140,3 +140,35 @@ def test_an_output_below_a_file_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError), open_output(tmp_path / "file" / "out"):
         pass
+
+
+def made_by(recipe: Path, path: Path, *, named: bool = False) -> None:
+    recipe.parent.mkdir(parents=True, exist_ok=True)
+    recipe.touch()
+    with open_output(path, recipe=recipe, named=named) as folder:
+        folder.add("model.onnx", recipe.name.encode())
+        folder.publish(b"1")
+
+
+def test_the_result_of_another_recipe_of_the_same_name_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second, out = Path("a/recipe.yaml"), Path("b/recipe.yaml"), Path("build/x")
+    made_by(first, out)
+    with pytest.raises(UserError, match=r"another recipe of the same name, a/recipe\.yaml") as caught:
+        made_by(second, out)
+    assert caught.value.code == "output-of-another-recipe"
+    first.write_text("name: edited")
+    made_by(first, out)
+    made_by(second, out, named=True)  # who names the folder means it
+    made_by(second, out)
+    second.unlink()
+    made_by(first, out)  # what made it is gone
+
+
+def test_a_project_that_was_moved_with_its_results_runs_again(tmp_path: Path) -> None:
+    made_by(tmp_path / "old" / "recipe.yaml", tmp_path / "old" / "build" / "x")
+    (tmp_path / "old").rename(tmp_path / "new")
+    made_by(tmp_path / "old" / "recipe.yaml", tmp_path / "old" / "build" / "x")
+    made_by(tmp_path / "new" / "recipe.yaml", tmp_path / "new" / "build" / "x")
