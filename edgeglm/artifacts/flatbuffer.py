@@ -26,9 +26,13 @@ _WEIGHTED |= {"BATCH_MATMUL": 1, "CONV_3D": 1, "UNIDIRECTIONAL_SEQUENCE_LSTM": 1
 
 def read(path: Path) -> Any:
     """Return the file as an object of the flatbuffer's schema. Raises: ExportError when it is no TFLite file."""
+    return parse(path.read_bytes(), where=str(path))
+
+
+def parse(content: bytes, *, where: str = "") -> Any:
+    """Return a file's bytes as such an object. Raises: ExportError, with ``where`` as its place."""
     from ai_edge_litert.tools import flatbuffer_utils
 
-    content = path.read_bytes()
     try:
         if content[4:8] != b"TFL3":
             raise ValueError("its first bytes are not those of a TFLite file")
@@ -38,7 +42,7 @@ def read(path: Path) -> Any:
     except Exception as error:  # a damaged offset raises anything
         raise ExportError(
             f"not a TFLite file that can be used: {error}",
-            where=str(path),
+            where=where,
             hint="convert the model again",
             code="file-unloadable",
         ) from error

@@ -109,7 +109,7 @@ def _write(
     source: Path, path: Path, quantization: Quantize, batches: Iterator[Arrays], channels_last: list[str]
 ) -> tuple[list[str], list[str]]:
     """Write the quantized file; return warnings, and the layer of each of its operators."""
-    from edgeglm.artifacts import flatbuffer, tflite_outputs, tflite_quantize
+    from edgeglm.artifacts import flatbuffer, tflite_bias, tflite_outputs, tflite_quantize
     from edgeglm.artifacts.failures import quantizer_errors
     from edgeglm.artifacts.plan import make_plan
 
@@ -131,16 +131,20 @@ def _write(
     flatbuffer.modernise(graph)
     outputs = tflite_outputs.take_off_inner(graph)
     content = flatbuffer.to_bytes(graph)
+    signatures = flatbuffer.signatures(graph)
+    kept = tflite_bias.Kept(batches, tflite_bias.SAMPLES)
     with quantizer_errors(quantization.scheme):
         data = tflite_quantize.quantized_bytes(
             content,
             plan,
             narrow,
             masks,
-            batches,
+            kept,
             channels_last=channels_last,
-            signatures=flatbuffer.signatures(graph),
+            signatures=signatures,
         )
+    if len(signatures) == 1 and plan.of("static-int8"):
+        data = tflite_bias.corrected(content, data, kept.rows(channels_last, *signatures.values()))
     path.write_bytes(data)
     quantized = flatbuffer.read(path)
     tflite_outputs.put_back(quantized, outputs)
