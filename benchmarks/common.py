@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from edgeglm.host import describe_host
+from edgeglm.report.types import Drop
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -44,3 +45,24 @@ def write_result(name: str, **figures: Any) -> Path:
     path.write_text(json.dumps(msgspec.to_builtins(result), indent=2, sort_keys=False) + "\n")
     print(f"wrote {path.relative_to(HERE.parent)}")
     return path
+
+
+def beside(ours: dict[str, Any], peer: dict[str, Any], lost: Drop) -> dict[str, Any]:
+    """Return how a file of ours stands to one that a library made by itself.
+
+    Args:
+        ours: `file`, `size_bytes`, `minutes`, and `times`: the median milliseconds of each whole measurement.
+        peer: The same of the other file, from the same measurements.
+        lost: By how much ours answers worse than the peer's on the same samples.
+
+    Returns:
+        `smaller`: its bytes over ours; `faster`: its time over ours in each measurement, lowest first.
+    """
+    return {
+        "peer": peer["file"],
+        "ours": ours["file"],
+        "smaller": peer["size_bytes"] / ours["size_bytes"],
+        "faster": sorted(its / own for own, its in zip(ours["times"], peer["times"], strict=True)),
+        "lost": {"value": lost.value, "ci95": lost.ci95, "n": lost.n},
+        "minutes": [ours["minutes"], peer["minutes"]],
+    }

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, WORK, write_result
+from common import HERE, WORK, beside, write_result
 from edgeglm_agent.engines import load_engine
 from edgeglm_agent.processing import Preprocess, cut_to_bucket
 from edgeglm_agent.wire import Buckets, decode_manifest
+from plain_static import nncf_static, rows_of
 
 from edgeglm import compress, load_recipe
 from edgeglm.cli.console import ConsoleLog
@@ -29,6 +30,8 @@ from edgeglm.measure.evaluate import predict_file
 from edgeglm.measure.latency import measure_latency
 from edgeglm.pipeline.build import calibration_batches
 from edgeglm.pipeline.project import Project, open_project
+from edgeglm.report.types import Drop
+from edgeglm.tasks.statistics import paired_mean_drop
 
 ROUNDS = 7
 RUNS = 60
@@ -46,6 +49,12 @@ BUCKETS = [
     {"format": "tflite", "quantize": "dynamic-int8", "buckets": [16, 24, 32]},
     {"format": "onnx", "quantize": "dynamic-int8", "buckets": [16, 24, 32]},
 ]
+SAME_FORMAT = {  # peer's file -> ours
+    "onnxruntime quantize_dynamic": "edgeglm onnx dynamic-int8",
+    "Olive OnnxDynamicQuantization": "edgeglm onnx dynamic-int8",
+    "ai-edge-quantizer dynamic": "edgeglm tflite dynamic-int8",
+    "nncf + OpenVINO": "edgeglm openvino static-int8",
+}
 
 
 def main() -> None:
@@ -60,6 +69,7 @@ def main() -> None:
     taken |= dict.fromkeys(ours, minutes) | {n.replace("edgeglm", "edgeglm small"): minutes_small for n in small}
     row = {name: values[:1] for name, values in project.sample.items()}
     speed: dict[int, dict[str, list[float]]] = {}
+    times: dict[str, list[float]] = {name: [] for name in files}  # on one thread
     memory: dict[str, list[float]] = {name: [] for name in files}
     for threads in (1, 2):
         speed[threads] = {name: [] for name in files}
@@ -69,6 +79,7 @@ def main() -> None:
             for name in files:
                 speed[threads][name].append(base.latency.p50 / measured[name].latency.p50)
                 if threads == 1:
+                    times[name].append(measured[name].latency.p50)
                     memory[name].append(base.peak_rss_bytes / measured[name].peak_rss_bytes)
     answers = {name: outputs(project, path, kind) for name, (path, kind) in files.items()}
     rows = [
@@ -78,12 +89,19 @@ def main() -> None:
             "speedup_1": sorted(speed[1][name]),
             "speedup_2": sorted(speed[2][name]),
             "rss_ratio": sorted(memory[name]),
+            "times": times[name],
             "minutes": taken.get(name),
             **fidelity(project, answers[name], answers["onnxruntime fp32"]),
         }
         for name, (path, kind) in files.items()
     ]
-    write_result("minilm", sentences=len(project.data.evaluation), files=rows, mixed_lengths=mixed())
+    by_name = {row["file"]: row for row in rows}
+    pairs = [
+        beside(by_name[own], by_name[peer], lost(answers[peer], answers[own], answers["onnxruntime fp32"]))
+        for peer, own in SAME_FORMAT.items()
+        if peer in files
+    ]
+    write_result("minilm", sentences=len(project.data.evaluation), files=rows, beside=pairs, mixed_lengths=mixed())
 
 
 def made(name: str, recipe: Path, artifacts: list[dict[str, Any]] | None) -> tuple[dict[str, tuple[Path, str]], float]:
@@ -158,21 +176,8 @@ def plain_ai_edge_quantizer(project: Project, source: Path, target: Path) -> Non
 
 def plain_nncf(project: Project, source: Path, target: Path) -> None:
     """Quantize by nncf as its documentation does for transformers, inputs reshaped to what is served."""
-    from edgeglm_agent.offline import go_offline
-
-    go_offline()
-    import nncf
-    import openvino
-
-    model = openvino.Core().read_model(str(source))  # convert_model wants the telemetry that is blocked
-    model.reshape({name: [1, *values.shape[1:]] for name, values in project.sample.items()})
-    rows = [
-        {name: values[i : i + 1] for name, values in batch.items()}
-        for batch in calibration_batches(project.data.splits["calibration"], 256)
-        for i in range(len(next(iter(batch.values()))))
-    ]
-    done = nncf.quantize(model, nncf.Dataset(rows), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(rows))
-    openvino.save_model(done, str(target), compress_to_fp16=False)
+    rows = rows_of(calibration_batches(project.data.splits["calibration"], 256))
+    nncf_static(source, target, rows, transformer=True)
 
 
 def plain_olive(project: Project, source: Path, target: Path) -> None:
@@ -199,6 +204,13 @@ def fidelity(project: Project, got: np.ndarray, reference: np.ndarray) -> dict[s
     """Return mean and least cosine, and the share of nearest neighbours that stayed."""
     result = project.recipe.task.evaluate({"embedding": got}, None, (), {"embedding": reference})
     return {"cosine": result.metric.value, **result.metrics_extra}
+
+
+def lost(before: np.ndarray, after: np.ndarray, reference: np.ndarray) -> Drop:
+    """Return by how much the cosine to the FP32 network is lower in the second file than in the first."""
+    norms = np.linalg.norm(reference, axis=1)
+    first, second = ((got * reference).sum(1) / (np.linalg.norm(got, axis=1) * norms) for got in (before, after))
+    return paired_mean_drop(first, second, higher_is_better=True)
 
 
 def mixed() -> dict[str, Any]:

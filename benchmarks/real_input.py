@@ -1,17 +1,24 @@
-"""Real input for networks that others trained, read from EDGEGLM_BENCH_DATA: functions that recipes name as entries."""
+"""Real input for networks of others and of our own, read from EDGEGLM_BENCH_DATA: functions that recipes name as entries."""
 
 from __future__ import annotations
 
 import os
 import wave
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 DATA = Path(os.environ.get("EDGEGLM_BENCH_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 WORDNET = Path(os.environ.get("EDGEGLM_BENCH_WORDNET", "/usr/share/wordnet"))
 WORDNET_TEXTS = 40_000
 CONTEXT, CHUNK = 64, 512  # samples of silero's window at 16 kHz
+PICTURES = {"train": slice(512, 18_000), "calibration": slice(0, 512), "eval": slice(18_000, 20_000)}
+TAKES = {"eval": range(10), "calibration": range(10, 15), "train": range(15, 50)}
+FRAMES = 49  # of a second, 40 ms each, as keyword spotting of MLPerf Tiny has them
 
 
 def photos(
@@ -105,6 +112,51 @@ def keywords(split: str, *, original: str) -> tuple:
     return seconds, _answers(original, seconds)
 
 
+def cifar10(split: str) -> tuple:
+    """Return images (N, 32, 32, 3) uint8 and classes, to train a network and judge it by 2,500 images.
+
+    2,000 of the first 20,000 training images are held out, and judge beside the 500 test images.
+    """
+    values, classes = (part[PICTURES[split]] for part in _loader().cifar10("train"))
+    if split != "eval":
+        return values, classes
+    tested = _loader().cifar10("test")
+    return np.concatenate([tested[0], values]), np.concatenate([tested[1], classes])
+
+
+def digits(split: str) -> tuple:
+    """Return spoken digits as ten cepstral coefficients of 49 frames, (N, 1, 49, 10) from about -3 to 5, and the digits.
+
+    Each speaker said each digit fifty times. The published split judges by takes 0 to 4, this one by 0 to 9: every
+    recording is in one part, every voice in all.
+
+    Source of the coefficients: Davis and Mermelstein 1980, IEEE Trans. ASSP 28:357-366.
+    """
+    clips = _loader().spoken_digits()
+    ends = clips["offsets"]
+    chosen = np.flatnonzero(np.isin(clips["take"], list(TAKES[split])))
+    seconds = np.stack([_middle_second(clips["audio"][ends[i] : ends[i + 1]], 8000) for i in chosen])
+    frames = np.lib.stride_tricks.sliding_window_view(seconds, 320, axis=1)[:, ::160][:, :FRAMES] * np.hanning(320)
+    power = np.abs(np.fft.rfft(frames, 512)) ** 2 @ _mel_filters(40, 512, 8000, lowest=20.0)
+    order = np.arange(10)
+    cosines = np.cos(np.pi / 40 * (np.arange(40)[:, None] + 0.5) * order) * np.sqrt(2 / 40)
+    values = np.log(power + 1e-3) @ cosines / np.where(order == 0, 20.0, 5.0)  # the floor: silence is no outlier
+    return values.astype(np.float32)[:, None], clips["digit"][chosen].astype(np.int64)
+
+
+def play_otherwise(inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Move each digit by up to 6 frames, play it up to a sixth faster or slower, louder or softer; (B, 1, 49, 10)."""
+    import torch
+
+    count, middle = len(inputs), (FRAMES - 1) / 2
+    speed = 1 + (torch.rand(count, 1, generator=generator) - 0.5) / 3
+    moved = torch.randint(-6, 7, (count, 1), generator=generator)
+    frames = ((torch.arange(FRAMES) - middle) * speed + middle + moved).round().long().clamp(0, FRAMES - 1)  # (B, 49)
+    played = inputs[torch.arange(count)[:, None], :, frames].transpose(1, 2)  # (B, 1, 49, 10), a copy
+    played[..., 0] += 0.2 * torch.randn(count, 1, 1, generator=generator)
+    return (played + 0.05 * torch.randn(played.shape, generator=generator)).contiguous()
+
+
 def sentences(split: str, *, shipped: str) -> tuple:
     """Return texts: sentences to learn from, and the evaluation sentences that a recipe ships to judge by.
 
@@ -147,6 +199,13 @@ def bearing(split: str) -> tuple:
         return windows, np.zeros(len(windows), np.int64)
     damaged = np.concatenate([_windows(values * 10)[::4] for values in recordings.values()])
     return np.concatenate([windows, damaged]), np.repeat([0, 1], [len(windows), len(damaged)])
+
+
+def _middle_second(clip: np.ndarray, rate: int) -> np.ndarray:
+    """Return a clip of int16 in the middle of a second of silence, (rate,) in [-1, 1]; too long a one loses both ends."""
+    clip = clip[max(0, (len(clip) - rate) // 2) :][:rate].astype(np.float32) / 32768
+    before = (rate - len(clip)) // 2
+    return np.pad(clip, (before, rate - len(clip) - before))
 
 
 def _windows(values: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ BENCHMARKS = {  # script -> what of EDGEGLM_BENCH_DATA it needs
     "minilm": "",
     "minilm_pareto": "sst2",
     "resnet56": "resnet-cifar10/resnet56.safetensors",
+    "own_networks": "fsdd",
     "mlperf_tiny": "mlperf-tiny",
     "onnx_sources": "onnx",
     "bearing": "cwru",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import HERE, WORK, write_result
+from plain_static import ai_edge_quantizer_static, onnxruntime_static, rows_of
 
 from edgeglm import compress, load_recipe
 from edgeglm.boards import BOARDS
@@ -132,60 +133,15 @@ def peers(project: Project, folder: Path) -> dict[str, tuple[Path, str]]:
     fp32 = {kind: folder / f"fp32.{kind}" for kind in ("onnx", "tflite")}
     onnx_artifacts.export_float(project.original, project.sample, fp32["onnx"], board=board)
     tflite_artifacts.export_float(project.original, project.sample, fp32["tflite"], board=board)
-    samples = list(calibration_batches(project.data.splits["calibration"], CALIBRATION))
+    samples = rows_of(calibration_batches(project.data.splits["calibration"], CALIBRATION))
     ort, aeq = folder / "ort-int8.onnx", folder / "aeq-int8.tflite"
-    plain_onnxruntime(fp32["onnx"], ort, samples)
-    plain_ai_edge_quantizer(fp32["tflite"], aeq, samples)
+    onnxruntime_static(fp32["onnx"], ort, samples)
+    ai_edge_quantizer_static(fp32["tflite"], aeq, samples)
     return {
         "onnxruntime fp32": (fp32["onnx"], "onnx"),
         "onnxruntime quantize_static": (ort, "onnx"),
         "ai-edge-quantizer static": (aeq, "tflite"),
     }
-
-
-def plain_onnxruntime(source: Path, target: Path, samples: list[dict[str, np.ndarray]]) -> None:
-    """Quantize as the library's documentation does: pre-process, then QDQ with per-channel weights."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self.rows = iter(
-                [
-                    {n: v[i : i + 1] for n, v in batch.items()}
-                    for batch in samples
-                    for i in range(len(next(iter(batch.values()))))
-                ]
-            )
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.rows, None)
-
-    prepared = target.with_suffix(".prepared.onnx")
-    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-    quantize_static(
-        str(prepared),
-        str(target),
-        Reader(),
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
-
-
-def plain_ai_edge_quantizer(source: Path, target: Path, samples: list[dict[str, np.ndarray]]) -> None:
-    """Quantize with the library's own static recipe and its default calibration."""
-    from ai_edge_quantizer import quantizer, recipe
-
-    tool = quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
-    rows = [
-        {name: np.ascontiguousarray(np.moveaxis(values[i : i + 1], 1, -1)) for name, values in batch.items()}
-        for batch in samples
-        for i in range(len(next(iter(batch.values()))))
-    ]
-    calibration = tool.calibrate({"serving_default": rows})
-    target.unlink(missing_ok=True)
-    tool.quantize(calibration).export_model(str(target))
 
 
 if __name__ == "__main__":

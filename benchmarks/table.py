@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import table_images as images
+import table_peers as peers
 import table_sources as sources
 import table_texts as texts
 from common import HERE, RESULTS
@@ -19,6 +20,7 @@ MAKERS = {  # result -> lines of what is asked, table
     "shapes": (images.asked_shapes, images.shapes),
     "minilm": (texts.asked_minilm, texts.minilm),
     "minilm_pareto": (texts.asked_minilm_pareto, texts.minilm_pareto),
+    "own_networks": (peers.asked_own_networks, peers.own_networks),
     "mlperf_tiny": (sources.asked_mlperf_tiny, sources.mlperf_tiny),
     "onnx_sources": (sources.asked_onnx_sources, sources.onnx_sources),
     "bearing": (sources.asked_bearing, sources.bearing),
@@ -40,7 +42,8 @@ def main() -> None:
 
 def tables(results: dict[str, dict[str, Any]]) -> str:
     """Return all tables as Markdown."""
-    parts = [asked(results)] + [table(results[name]) for name, (_, table) in MAKERS.items() if name in results]
+    parts = [asked(results)] + ([peers.peers(results)] if peers.pairs(results) else [])
+    parts += [table(results[name]) for name, (_, table) in MAKERS.items() if name in results]
     return "\n".join(f"{part}\n" for part in parts)
 
 
@@ -50,6 +53,7 @@ def asked(results: dict[str, dict[str, Any]]) -> str:
     lines.append(row(*["---"] * 4))
     for name, (asks, _) in MAKERS.items():
         lines += [row(*line) for line in asks(results[name])] if name in results else []
+    lines += [row(*line) for line in peers.asked_peers(results)]
     return "\n".join(lines)
 
 

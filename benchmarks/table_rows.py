@@ -32,3 +32,21 @@ def place(result: dict[str, Any]) -> str:
     host = result["host"]
     int8 = [name for name in host["features"] if "vnni" in name or name in {"amx_int8", "i8mm", "asimddp"}]
     return f"{host['machine']}, {host['cpu']}, {', '.join(int8)}; {result['date']}, commit {result['commit']}"
+
+
+def standing(pair: dict[str, Any]) -> str:
+    """Return how a file of ours stands to a peer's (see ``common.beside``), by what the measurements can tell.
+
+    A size is better or worse beyond 1 %, a time when it was so in every measurement, answers when the 95 % interval of the
+    difference does not hold zero.
+    """
+    low, high = pair["lost"]["ci95"]
+    stands = {
+        "size": (pair["smaller"] > 1.01) - (pair["smaller"] < 0.99),
+        "speed": (min(pair["faster"]) > 1) - (max(pair["faster"]) < 1),
+        "quality": (high < 0) - (low > 0),
+    }
+    worse, better = ([name for name, sign in stands.items() if sign == wanted] for wanted in (-1, 1))
+    if worse:
+        return f"**behind** in {' and '.join(worse)}"
+    return f"best: {' and '.join(better)}" if better else "level"

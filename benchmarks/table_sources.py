@@ -66,7 +66,9 @@ def asked_onnx_sources(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return a line a network: the smallest file within its budget that computes in INT8; the weights alone do not count."""
     lines = []
     for network in result["networks"]:
-        quantized = [f for f in network["files"] if f["scheme"] in ("static-int8", "dynamic-int8") and f["integer_share"]]
+        quantized = [
+            f for f in network["files"] if f["scheme"] in ("static-int8", "dynamic-int8") and f["integer_share"]
+        ]
         if not quantized:
             tried = ", ".join(f"{f['file']}: {f['value']:.3f}" for f in network["files"] if f["scheme"] != "none")
             lines.append(

@@ -1,0 +1,135 @@
+"""Tables of our files beside those that the libraries make by themselves: networks of our own, and all peers in one."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from table_rows import place, row, spread, standing
+
+REFERENCE, PEER, OURS = "MLPerf Tiny INT8", "ai-edge-quantizer static", "edgeglm tflite static-int8"
+TITLES = {"resnet8": "ResNet-8 on CIFAR-10", "dscnn": "DS-CNN on spoken digits"}
+
+
+def asked_own_networks(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return a line a network: our TFLite file beside the plain conversion, and beside the file of MLPerf Tiny."""
+    lines = []
+    for network in result["networks"]:
+        files = {file["file"]: file for file in network["files"]}
+        pair = next(pair for pair in network["beside"] if pair["peer"] == PEER)
+        lost = round(pair["lost"]["value"] * pair["lost"]["n"])
+        said = (
+            f"{pair['smaller']:.2f}x smaller, {median(pair['faster']):.2f}x faster, {-lost:+d} of {network['n']} right"
+        )
+        word = standing(pair)
+        if reference := files.get(REFERENCE):
+            ours = files[OURS]
+            smaller = reference["size_bytes"] / ours["size_bytes"]
+            faster = [its / own for its, own in zip(reference["times"], ours["times"], strict=True)]
+            said += f"; MLPerf Tiny's file: {smaller:.2f}x smaller, {median(faster):.2f}x faster"
+            if smaller < 1 or max(faster) < 1:
+                word = f"**behind** {REFERENCE}"
+        title = f"{TITLES[network['network']]}, trained here: INT8 beside the reference INT8"
+        lines.append((title, "as small, fast, accurate", said, "**missed**" if "behind" in word else f"met ({word})"))
+    return lines
+
+
+def own_networks(result: dict[str, Any]) -> str:
+    """Return a table a network."""
+    parts = ["### ResNet-8 and DS-CNN of our own, INT8 of the same network", "", f"{place(result)}."]
+    for network in result["networks"]:
+        training = network["training"]
+        parts += [
+            "",
+            f"**{TITLES[network['network']]}**, trained in {training['minutes']} minutes (seed {training['seed']}; "
+            f"{training['notes']}). `auto` takes {network['auto']['chosen'].removeprefix('edgeglm ')} "
+            f"({network['auto']['minutes']:.1f} minutes).",
+            "",
+            row("file", "bytes", "faster than FP32 ORT, 1 thread", "accuracy", "lost to FP32 [95 %]", "minutes"),
+            row(*["---"] * 6),
+        ]
+        for file in network["files"]:
+            lost = file["lost"]
+            parts.append(
+                row(
+                    file["file"],
+                    f"{file['size_bytes']:,}",
+                    spread(file["speedup"]),
+                    "" if lost is None else f"{file['accuracy']:.2%} (n = {network['n']})",
+                    "" if lost is None else points(lost),
+                    "" if file["minutes"] is None else f"{file['minutes']:.1f}",
+                )
+            )
+    return "\n".join(parts)
+
+
+def asked_peers(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Return one line: in how many comparisons ours is best, level or behind."""
+    words = [standing(pair).strip("*").split(":")[0].split("*")[0] for _, _, pair in pairs(results)]
+    if not words:
+        return []
+    counts = ", ".join(f"{words.count(word)} {word}" for word in ("best", "level", "behind") if word in words)
+    return [
+        (
+            "beside plain ORT, nncf, Olive and ai-edge-quantizer",
+            "best or level in every row",
+            f"of {len(words)} rows {counts}",
+            "**missed**" if "behind" in words else "met",
+        )
+    ]
+
+
+def peers(results: dict[str, dict[str, Any]]) -> str:
+    """Return every peer's file beside ours of the same format."""
+    lines = [
+        "### Beside the libraries alone",
+        "",
+        "Each file beside ours of the same format, from the same runs: how many times smaller and faster ours is, by how much it",
+        "answers better (accuracy in points, or cosine to FP32; paired, with its 95 % interval), and minutes of work.",
+        "",
+        row("network", "peer", "ours", "smaller", "faster", "answers better by [95 %]", "minutes: peer", "ours", ""),
+        row(*["---"] * 9),
+    ]
+    for network, metric, pair in pairs(results):
+        lines.append(
+            row(
+                network,
+                pair["peer"],
+                pair["ours"].removeprefix("edgeglm "),
+                f"{pair['smaller']:.2f}x",
+                spread(pair["faster"]),
+                gained(pair["lost"], metric),
+                *("" if minutes is None else f"{minutes:.1f}" for minutes in reversed(pair["minutes"])),
+                standing(pair),
+            )
+        )
+    lines += [
+        "",
+        "Our minutes are those of the whole run, for all formats at once: each file is also made again, judged on the evaluation",
+        "data, timed beside the others, and reported. *Level*: bytes within 1 %, times whose range of ratios holds 1, answers whose",
+        "interval holds 0.",
+    ]
+    return "\n".join(lines)
+
+
+def pairs(results: dict[str, dict[str, Any]]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return network, metric and comparison of every peer's file."""
+    found = [("MiniLM", "cosine", pair) for pair in results.get("minilm", {}).get("beside", [])]
+    for network in results.get("own_networks", {}).get("networks", []):
+        found += [(TITLES[network["network"]].split(" on ")[0], "accuracy", pair) for pair in network["beside"]]
+    return found
+
+
+def points(lost: dict[str, Any]) -> str:
+    """Return a loss of accuracy in points."""
+    low, high = lost["ci95"]
+    return f"{100 * lost['value']:+.2f} [{100 * low:+.2f} to {100 * high:+.2f}]"
+
+
+def gained(lost: dict[str, Any], metric: str) -> str:
+    """Return what ours gained, in points of accuracy or as a cosine."""
+    low, high = lost["ci95"]
+    turned = {"value": 0.0 - lost["value"], "ci95": (0.0 - high, 0.0 - low)}
+    if metric == "accuracy":
+        return points(turned)
+    return f"{turned['value']:+.4f} [{turned['ci95'][0]:+.4f} to {turned['ci95'][1]:+.4f}]"
