@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-
-INTERRUPTED, TERMINATED = 130, 143
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived; like KeyboardInterrupt, so that everything on the way out cleans up."""
 
 
 def main() -> None:
     """Run the command line (entry point). Exit codes: 0 done, 1 a bug of ours, 2 input, 3 budget, 4 environment."""
-    from edgeglm.cli.console import outlive_stderr
+    from edgeglm.cli.signals import leave_if_stopped, stop_on_signals
 
-    signal.signal(signal.SIGTERM, _terminate)
-    outlive_stderr()
-    code = 1
+    stop_on_signals()
     try:
+        from edgeglm.cli.console import outlive_stderr
+
+        outlive_stderr()
         code = _run()
-    except (KeyboardInterrupt, Terminated) as stopped:
-        code = INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else TERMINATED
-        print("\nstopped; what is finished is cached: the same command goes on from there", file=sys.stderr)
+    except BaseException:  # by whatever a library may have replaced what the signal raised
+        leave_if_stopped()
+        raise
+    leave_if_stopped()
     gc.freeze()  # a last search of all of torch's objects for cycles would take a second, and frees what goes anyway
     sys.exit(code)
 
@@ -62,11 +52,4 @@ def _run() -> int:
             raise
         print(known, file=sys.stderr)
         return known.exit_code
-    if result == INTERRUPTED:  # typer turns Ctrl-C into this
-        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    del signum, frame
-    raise Terminated
