@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, cast
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, ModelError
 from edgeglm.measure.external_data import corrupt, model_file_sha256
 from edgeglm.measure.worker import Runner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edgeglm_agent.wire import TensorSpec
 
+_Answer = TypeVar("_Answer")
 
 Kind = Literal["convolution", "product", "recurrent", "table"]
 
@@ -62,12 +64,12 @@ def weight_dtypes(path: Path, format: str) -> dict[str, int]:  # noqa: A002 - th
         ModelError: The file cannot be read (``file-unloadable``, ``model-file-missing``).
         MissingExtraError: The library that reads this format is not installed.
     """
-    return read_graph(path, format).weight_dtypes()
+    return _asked(path, format, lambda graph: graph.weight_dtypes())
 
 
 def count_file_params(path: Path, format: str) -> int:  # noqa: A002
     """Return the number of weights; scales, zero points and shapes are not weights. Raises: as ``weight_dtypes``."""
-    return read_graph(path, format).params()
+    return _asked(path, format, lambda graph: graph.params())
 
 
 def count_file_macs(path: Path, format: str) -> int | None:  # noqa: A002
@@ -79,7 +81,7 @@ def count_file_macs(path: Path, format: str) -> int | None:  # noqa: A002
     Raises:
         ModelError, MissingExtraError: As ``weight_dtypes``.
     """
-    return read_graph(path, format).macs()
+    return _asked(path, format, lambda graph: graph.macs())
 
 
 def describe(path: Path, format: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:  # noqa: A002
@@ -107,6 +109,15 @@ def describe_with_batch(
     except ExportError as error:
         model_file_sha256(path, format)  # says it better when the reason is a file of weights that is not there
         raise corrupt(path, format, error.problems[0].message) from error
+
+
+def _asked(path: Path, format: str, question: Callable[[Graph], _Answer]) -> _Answer:  # noqa: A002
+    """Return what a file answers; one may parse and still contradict itself. Raises: as ``weight_dtypes``."""
+    graph = read_graph(path, format)
+    try:
+        return question(graph)
+    except Exception as error:  # shapes that are no numbers, layers that are not there, ...
+        raise corrupt(path, format, f"{type(error).__name__}: {error}") from error
 
 
 def read_graph(path: Path, format: str) -> Graph:  # noqa: A002

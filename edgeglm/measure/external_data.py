@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import ModelError
@@ -31,6 +32,9 @@ def model_file_sha256(path: Path, format: str) -> str:  # noqa: A002 - the manif
         return own
     joined = hashlib.sha256(own.encode())
     for name in names:
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts or not (path.parent / name).is_file():
+            outside = "it lies outside of the model's folder" if ".." in name or name[:1] == "/" else "no such file"
+            raise _weights_missing(path, name, outside)
         try:
             joined.update(f"\0{name}\0{sha256_file(path.parent / name)}".encode())
         except OSError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
+from xml.parsers import expat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +43,9 @@ class OpenVinoGraph:
     """One IR file, parsed."""
 
     def __init__(self, path: Path) -> None:
-        root = ET.fromstring(path.read_bytes())  # noqa: S314 - expat bounds what entities may grow to
+        content = path.read_bytes()
+        _refuse_declarations(content)
+        root = ET.fromstring(content)  # noqa: S314 - it declares no entities
         if root.tag != "net" or root.find("layers/layer") is None:
             raise ValueError("it holds no graph")
         self._name = root.get("name", "")
@@ -128,6 +132,33 @@ class OpenVinoGraph:
         return self._name
 
 
+class _BeginError(Exception):
+    """The graph begins here."""
+
+
+def _refuse_declarations(content: bytes) -> None:
+    """Refuse a file that declares a document type: its entities may stand for any amount of text, or for other files.
+
+    Only what comes before the first element is read: nothing can be declared behind it.
+
+    Raises:
+        ValueError: It does.
+        ExpatError: It is no XML.
+    """
+
+    def declare(name: str, *_: object) -> None:
+        raise ValueError(f"it declares a document type (<!DOCTYPE {name:.40}>), which no graph needs")
+
+    def begin(*_: object) -> None:
+        raise _BeginError
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = declare
+    parser.StartElementHandler = begin
+    with suppress(_BeginError):
+        parser.Parse(content, True)
+
+
 class _UnknownShapeError(Exception):
     """A shape that a count needs is free."""
 
@@ -194,8 +225,11 @@ class _Body:
 
     def constant_behind(self, layer: str, position: int) -> str | None:
         """Return the constant that an input is unpacked from; None where it is no constant."""
-        end = self.source(layer, position)
+        end, passed = self.source(layer, position), set[str]()
         while end is not None and self.kinds[end[0]] in _UNPACKING:
+            if end[0] in passed:
+                raise ValueError(f"layer {end[0]} reads itself")
+            passed.add(end[0])
             end = self.source(end[0], 0)
         return end[0] if end is not None and self.kinds[end[0]] == "Const" else None
 
