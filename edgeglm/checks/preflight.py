@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from edgeglm.artifacts.built import ONE_ROW
 from edgeglm.cache import Cache, cache_folder, make_key
 from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError, StorageError
@@ -22,12 +23,14 @@ from edgeglm.naming import users_names
 from edgeglm.pipeline.build import Builder, calibration_batches, convert_file, export_float, quantize_file
 from edgeglm.pipeline.step_runs import make_context, step_parts
 from edgeglm.plugins import is_own
+from edgeglm.recipe import Quantize
 
 if TYPE_CHECKING:
     from edgeglm.artifacts.built import Built
     from edgeglm.choice.candidates import Proposal
     from edgeglm.log import Log
     from edgeglm.pipeline.project import Project
+    from edgeglm.recipe import ArtifactConfig
 
 CALIBRATION_SAMPLES = 8  # enough to see that calibration runs
 MARGIN_BYTES = 64 << 20
@@ -37,7 +40,8 @@ def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, 
     """Fail within a minute where the whole run would fail after an hour.
 
     Steps run for one optimizer step each, on a copy; what comes out is exported and quantized in every way the
-    recipe asks for. What passed once is not tried again until something it depends on changes.
+    recipe asks for. Without steps, what is exported here is what the run goes on with: only calibration is tried on
+    few samples first. What passed once is not tried again until something it depends on changes.
 
     Raises:
         UserError: A step or an export cannot work; names the step and, where it can be known, the layer.
@@ -45,8 +49,6 @@ def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, 
     """
     check_disk(project, proposal, output, cache)
     recipe = project.recipe
-    if not isinstance(project.original, Model) or not recipe.steps:
-        return  # nothing long comes before the exports themselves
     key = make_key(
         base=project.key,
         steps=[step_parts(step, index, project) for index, step in enumerate(recipe.steps)],
@@ -59,6 +61,7 @@ def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, 
             return
         model = project.original
         for index, step in enumerate(recipe.steps):
+            assert isinstance(model, Model)  # the recipe's rules: a file takes no steps
             ctx = make_context(project, index, step, log=SilentLog(), precision="float32", checkpoint=None)
             log.stage(f"preflight: trying {ctx.key}")
             model = step.apply(model, replace(ctx, dry_run=True))
@@ -69,6 +72,7 @@ def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, 
         counts = [
             f"{len(made)} {word}{'s' * (len(made) != 1)}"
             for made, word in ((recipe.steps, "step"), (proposal.candidates, "artifact"))
+            if made
         ]
         log.note(f"{' and '.join(counts)} tried on one batch")
 
@@ -87,46 +91,69 @@ def _check_finite(project: Project, model: Model, key: str) -> None:
         )
 
 
-def _try_artifacts(project: Project, proposal: Proposal, model: Model, folder: Path, cache: Cache, log: Log) -> None:
-    """Export and quantize once in every way that the recipe asks for.
+class _FloatFiles:
+    """The float file of each format that artifacts are made from, as far as it can be known before the steps.
 
     ONNX is tried on the original, whose file every result is measured against: that export is needed anyway, and
     our steps remove channels, not kinds of operators. With a step of a plug-in, and for TFLite, it is the network as
-    the steps leave it.
+    the steps leave it. Without steps it is the very file that the run will use.
     """
+
+    def __init__(self, project: Project, builder: Builder, model: Model | ModelFile, folder: Path) -> None:
+        self.project = project
+        self.builder = builder
+        self.model = model
+        self.folder = folder
+        self._written: dict[str, Built] = {}
+
+    def get(self, artifact: ArtifactConfig) -> Path:
+        """Return the file for one artifact. Raises: ExportError."""
+        project, file_format = self.project, artifact.format
+        if not project.recipe.steps:
+            calls = self.builder.calls(self.model, artifact) if isinstance(self.model, Model) else ONE_ROW
+            return self.builder.source(self.model, project.key, file_format, calls).built.path
+        return self._tried(file_format).path
+
+    def _tried(self, file_format: str) -> Built:
+        project = self.project
+        assert isinstance(self.model, Model)
+        if file_format not in self._written:
+            path = self.folder / file_name(file_format)
+            if file_format == "onnx" and all(is_own(type(step)) for step in project.recipe.steps):
+                made = self.builder.baseline().built
+            elif file_format == "openvino":
+                made = convert_file(self._tried("onnx"), path, project, batch=project.recipe.serve.batch)
+            else:
+                made = export_float(self.model, project.sample, path, file_format, board=project.board)
+            self._written[file_format] = made
+        return self._written[file_format]
+
+
+def _try_artifacts(
+    project: Project, proposal: Proposal, model: Model | ModelFile, folder: Path, cache: Cache, log: Log
+) -> None:
+    """Export and quantize once in every way that the recipe asks for, calibrated on few samples."""
     from edgeglm.artifacts.sequences import check_cuts
 
-    same_operators = all(is_own(type(step)) for step in project.recipe.steps)
     builder = Builder(project, cache)
-    written: dict[str, Built] = {}
-
-    def float_file(file_format: str) -> Path:
-        if file_format not in written:
-            path = folder / file_name(file_format)
-            if file_format == "onnx" and same_operators:
-                written["onnx"] = builder.baseline().built
-            elif file_format == "openvino":
-                float_file("onnx")
-                written["openvino"] = convert_file(written["onnx"], path, project, batch=project.recipe.serve.batch)
-            else:
-                written[file_format] = export_float(model, project.sample, path, file_format, board=project.board)
-        return written[file_format].path
-
+    files = _FloatFiles(project, builder, model, folder)
     trials: dict[str, tuple[int, float]] = {}  # format -> how many a scan makes at most, and how long one takes
     for index, candidate in enumerate(proposal.candidates):
         artifact, where = candidate.config, candidate.where
         log.stage(f"preflight: trying {where} {artifact.format} {artifact.scheme}")
         try:
-            calls = builder.calls(model, artifact)
-            if calls.buckets is not None:
-                check_cuts(model, project.sample, calls.buckets)
-            source = float_file(artifact.format)
+            if isinstance(model, Model) and (buckets := builder.calls(model, artifact).buckets) is not None:
+                check_cuts(model, project.sample, buckets)
+            source, quantization = files.get(artifact), artifact.quantization
             if artifact.scheme != "none":
-                calibration = project.data.calibration
-                samples = calibration_batches(calibration, CALIBRATION_SAMPLES, seed=project.recipe.seed)
-                target = folder / f"{index}.{file_name(artifact.format)}"
                 started = time.perf_counter()
-                quantize_file(source, target, artifact.format, artifact.quantization, samples, board=project.board)
+                if project.recipe.steps or not isinstance(quantization, Quantize) or quantization.calibrated:
+                    calibration = project.data.calibration
+                    samples = calibration_batches(calibration, CALIBRATION_SAMPLES, seed=project.recipe.seed)
+                    target = folder / f"{index}.{file_name(artifact.format)}"
+                    quantize_file(source, target, artifact.format, quantization, samples, board=project.board)
+                else:  # what needs no samples is as quickly made for good
+                    builder.artifact(model, project.key, artifact, where=where)
                 if candidate.is_auto and artifact.scheme != "fp16":
                     trials[artifact.format] = (artifact.search.trials, time.perf_counter() - started)
         except EdgeglmError as error:

@@ -87,6 +87,7 @@ def run_recipe(
         ending.enter_context(users_names(cache.folder or cache_folder(), project.original))
         builder, evaluator = Builder(project, cache), Evaluator(project, cache)
         proposal = propose_for(project, builder, log)
+        robustness = Robustness.of(project, evaluator, log)
         preflight(project, proposal, output, cache, log)
 
         log.stage("baseline")  # before the steps: what is wrong with the original is better heard before hours of work
@@ -95,7 +96,6 @@ def run_recipe(
             reference.built.path, file_format=reference.built.format, sha256=reference.digest
         )
         doubts = doubt_original(project, evaluator, log)
-        robustness = Robustness.of(project, evaluator, log)
 
         steps = run_steps(project, cache, log)
         final, key = (steps[-1].model, steps[-1].key) if steps else (project.original, project.key)
