@@ -54,6 +54,13 @@ class EdgeglmError(Exception):
         self.problems: tuple[Problem, ...] = (Problem(message, hint, where, code or self.default_code),)
         super().__init__(message)
 
+    @classmethod
+    def of(cls, problems: list[Problem]) -> Self:
+        """Make one error of several problems, kept in their order."""
+        error = cls(problems[0].message)
+        error.problems = tuple(problems)
+        return error
+
     @property
     def code(self) -> str:
         """The stable code of the first problem."""
@@ -80,13 +87,6 @@ class RecipeError(UserError):
     """A recipe cannot be used; carries every problem found in it."""
 
     default_code = "recipe-invalid"
-
-    @classmethod
-    def of(cls, problems: list[Problem]) -> RecipeError:
-        """Make one error of several problems, kept in their order."""
-        error = cls(problems[0].message)
-        error.problems = tuple(problems)
-        return error
 
 
 class EntryError(UserError):

@@ -46,13 +46,14 @@ def matching(
         raise error(
             f"the pattern `{pattern}` matches no {kind}",
             where=where,
-            hint=_suggestion(pattern, names),
+            hint=nearest_names(pattern, names),
             code="pattern-matches-nothing",
         )
     return hits
 
 
-def _suggestion(pattern: str, names: Sequence[str]) -> str:
+def nearest_names(pattern: str, names: Sequence[str]) -> str:
+    """Return the hint for a name or pattern that no layer has: those that are spelt alike, or what there is."""
     plain = re.sub(r"[^\w.]|\.(?=[*+?])", "", pattern.removeprefix("re:"))
     close = difflib.get_close_matches(plain, names, n=3, cutoff=0.5)
     close = close or [name for name in names if plain and plain in name][:3]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from edgeglm.errors import StepError
 from edgeglm.nn.blocks import find_blocks, outermost
 from edgeglm.nn.calling import call
+from edgeglm.patterns import nearest_names
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -161,13 +162,13 @@ def pairs_of(
         share = len(theirs) / len(mine)
         return {name: theirs[int((index + 1) * share + 0.5) - 1] for index, name in enumerate(mine)}
     for names, network, what in ((wanted, student, "student"), (wanted.values(), teacher, "teacher")):
-        known = {name for name, _ in network.named_modules() if name}
+        known = [name for name, _ in network.named_modules() if name]
         for name in names:
             if name not in known:
                 raise StepError(
                     f"the {what} has no layer `{name}`",
                     where=f"{where}.hidden",
                     code="distill-hidden-unknown",
-                    hint="`edgeglm inspect` lists the layers; a step before this one may have left it out",
+                    hint=f"{nearest_names(name, known)} (a step before this one may have left it out)",
                 )
     return dict(wanted)

@@ -131,7 +131,7 @@ def _match_inputs(network: nn.Module, sample: Arrays, where: str) -> dict[str, T
             f"the data has the inputs {', '.join(sample)}; forward() takes {', '.join(parameters) or 'no names'}",
             where=where,
             code="model-inputs-mismatch",
-            hint="name the arrays that the data entry returns as forward() names its parameters",
+            hint="name the inputs as forward() names its parameters: what the data entry returns, or `tokenize` makes",
         )
     return {name: to_tensor(sample[name]) for name in parameters if name in sample}
 
@@ -154,14 +154,15 @@ def _run(network: nn.Module, inputs: dict[str, Tensor], where: str) -> dict[str,
             return call(network, inputs)
     except Exception as error:
         name, received = active[-1] if active else ("", "")
-        layer = f"layer {name} ({type(dict(network.named_modules())[name]).__name__})" if name else "forward()"
+        module = network.get_submodule(name) if name in names.values() else network
+        layer = f"layer {name} ({type(module).__name__})" if name else "forward()"
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         given = ", ".join(f"{key} {_shape(tensor)}" for key, tensor in inputs.items())
         raise ModelError(
             f"the network refuses the data: {layer}, given {received or given}, says: {reason}",
             where=where,
             code="model-refuses-input",
-            hint=f"the batch was {given}; {_input_hint(inputs, str(error))}",
+            hint=f"the batch was {given}; {_table_hint(inputs, name, module) or _input_hint(inputs, str(error))}",
         ) from error
     finally:
         for hook in hooks:
@@ -176,7 +177,25 @@ def _shapes(values: list[Any]) -> str:
     return ", ".join(_shape(value) for value in values if isinstance(value, Tensor))
 
 
+def _table_hint(inputs: dict[str, Tensor], name: str, module: nn.Module) -> str:
+    """Return what to do where a table lacks a row: it is one of positions, or of other tokens; else nothing."""
+    tokens = [tensor for tensor in inputs.values() if not tensor.is_floating_point() and tensor.ndim == 2]
+    if not isinstance(module, nn.Embedding) or not tokens:
+        return ""
+    rows, length, largest = module.num_embeddings, tokens[0].shape[1], max(int(tensor.max()) for tensor in tokens)
+    if largest >= rows and "position" not in name:
+        return (
+            f"tokens go up to {largest}, and `{name}` has {rows} rows: is `preprocess[0].tokenize.tokenizer` the "
+            "tokenizer that the network was trained with?"
+        )
+    if length > rows:
+        return f"texts have {length} tokens, and `{name}` {rows} rows: lower `preprocess[0].tokenize.length` to {rows}"
+    return ""
+
+
 def _input_hint(inputs: dict[str, Tensor], error: str) -> str:
+    if "required positional argument" in error:
+        return "forward() wants more inputs than the data gives: return them too; of texts `tokenize` makes the mask"
     for tensor in inputs.values():
         if tensor.ndim == 4 and tensor.shape[-1] in (1, 3, 4) and tensor.shape[1] not in (1, 3, 4):
             return "torch wants images as (rows, channels, height, width): move the channels in `preprocess`"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from edgeglm.plugins import tag
 from edgeglm.recipe.wording import ENTRY_PATTERN
-from edgeglm.sources import CsvData, DataSource, NpzData, TextData
+from edgeglm.sources import CsvData, DataSource, ImagesData, NpzData, TextData
+from edgeglm.tasks import ObjectDetection, Segmentation, TaskConfig
 
 if TYPE_CHECKING:
     from edgeglm.recipe.walk import Walker
@@ -19,6 +20,7 @@ _CONFLICT = "recipe-conflict"
 def check_data_rules(walker: Walker) -> None:
     """Report what contradicts what."""
     _splits(walker)
+    _targets(walker)
     _texts(walker)
     _tables(walker)
     _slices(walker)
@@ -58,6 +60,43 @@ def _splits(walker: Walker) -> None:
             if name in arrays[:index] or name in (data.targets, data.group):
                 key = f"data.inputs[{index}]" if isinstance(data.inputs, list) else "data.inputs"
                 walker.report(key, f"the array `{name}` is named twice", "name each array once", code=_CONFLICT)
+
+
+def _targets(walker: Walker) -> None:
+    """A task that is judged by targets needs a source that gives them, and in the form that it takes."""
+    data, task = walker.built.get("data"), walker.built.get("task")
+    if not isinstance(data, DataSource) or not isinstance(task, TaskConfig):
+        return
+    kind = tag(task)
+    if isinstance(task, ObjectDetection | Segmentation) and isinstance(data, CsvData | ImagesData | TextData):
+        wanted = "boxes" if isinstance(task, ObjectDetection) else "a map of classes"
+        walker.report(
+            "data.source",
+            f"`source: {tag(data)}` gives a class or numbers for each sample, and `kind: {kind}` is judged by {wanted}",
+            "give them by arrays (`source: npz`), or by a function (`source: python`)",
+            code=_CONFLICT,
+        )
+    elif task.needs_targets and isinstance(data, CsvData) and not data.target_names and not data.horizon:
+        walker.report(
+            "data.target",
+            f"no column of targets is named, and `kind: {kind}` is judged by them",
+            "name it: `target: ` and the column of the " + ("class" if kind == "classification" else "0 and 1"),
+            code=_CONFLICT,
+        )
+    elif task.needs_targets and isinstance(data, NpzData) and data.targets is None:
+        walker.report(
+            "data.targets",
+            f"no array of targets is named, and `kind: {kind}` is judged by them",
+            "write `targets: ` and the name of the array",
+            code=_CONFLICT,
+        )
+    if isinstance(data, TextData) and data.tsv == "pairs" and task.needs_targets:
+        walker.report(
+            "data.tsv",
+            f"scored pairs are judged by `kind: embedding`, and this is `kind: {kind}`",
+            "write `tsv: labels`, or another task",
+            code=_CONFLICT,
+        )
 
 
 def _texts(walker: Walker) -> None:

@@ -37,7 +37,7 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
         top = module.partition(".")[0]
         path = loaded.folder / f"{module.replace('.', '/')}.py"
         if not path.is_file():  # an installed module: only that it can be found is known without importing it
-            if top in sys.builtin_module_names or PathFinder.find_spec(top, [str(loaded.folder), *sys.path]):
+            if PathFinder.find_spec(top, [str(loaded.folder)]) or _is_importable(top):
                 return None
             hint = "name a file as `path.py:function`, or install the module where edgeglm runs"
             return Problem(f"module `{module}` cannot be found", hint, where, code="entry-file-missing")
@@ -74,6 +74,14 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
     if given is None or not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
         return None
     return _argument_problem(definition, given, f"{path}:{definition.lineno}", loaded, key)
+
+
+def _is_importable(name: str) -> bool:
+    """Tell whether a top-level module is there: imported already, or found by whatever finds modules here."""
+    try:
+        return name in sys.modules or find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _only_raises(function: ast.FunctionDef) -> int | None:

@@ -29,7 +29,8 @@ from edgeglm.recipe.wording import found
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_ITEM = re.compile(r"(steps|artifacts)\[\d+\](?![^.\[])")
+_ITEM = re.compile(r"(steps|artifacts|preprocess|postprocess|slices)\[\d+\](?![^.\[])")
+_OURS = re.compile(r"device|slices|preprocess|postprocess|(data|task)\.[a-z_]+")  # layers are hardly called so
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class LoadedRecipe:
     def _located(self, where: str) -> str:
         key, space, rest = where.partition(" ")
         # a layer may be named like a key that the recipe does not write
-        known = key and (key in self.lines or key == "device" or _ITEM.match(key))
+        known = key and (key in self.lines or _OURS.fullmatch(key) or _ITEM.match(key))
         return f"{self.where(key)}{space}{rest}" if known else where
 
 

@@ -13,7 +13,7 @@ from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
 from edgeglm.sources import HfModel, ModelSource
 from edgeglm.steps import Prune, Sparsify, step_name
 from edgeglm.steps._training import TrainingConfig
-from edgeglm.tasks import Anomaly, TaskConfig
+from edgeglm.tasks import Anomaly, ObjectDetection, TaskConfig
 
 if TYPE_CHECKING:
     from edgeglm.recipe.types import ProcessStep
@@ -159,6 +159,15 @@ def _labels(walker: Walker) -> None:
 def _processing(walker: Walker) -> None:
     """Ask the code that runs the operations, on the board too, whether they go together."""
     before, after = walker.built.get("preprocess"), walker.built.get("postprocess")
+    task = walker.built.get("task")
+    faulty = after is None and "postprocess" in walker.lines
+    if isinstance(task, ObjectDetection) and not faulty and not any(step.op == "boxes" for step in after or []):
+        walker.report(
+            "postprocess",
+            "finds no boxes, and `kind: detection` judges those",
+            "add the operation `boxes` (and `nms`, where the network does not do that itself)",
+            code=_CONFLICT,
+        )
     if not before and not after:
         return
     from edgeglm_agent.processing import Postprocess, Preprocess, ProcessingError  # takes NumPy along: only when used
@@ -169,7 +178,6 @@ def _processing(walker: Walker) -> None:
         Postprocess(after or [], labels if isinstance(labels, list) else ["from the file"])
     except ProcessingError as error:
         walker.report(error.key, error.message, code=_CONFLICT)
-    task = walker.built.get("task")
     if isinstance(task, Anomaly):
         _anomaly(walker, task, after or [])
 

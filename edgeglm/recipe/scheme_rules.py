@@ -45,6 +45,15 @@ def _calls(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
     """Batch sizes and lengths are of a network that is exported here; not every format needs both."""
     model = walker.built.get("model")
     is_file = isinstance(model, ModelSource) and model.gives != "network"
+    lengths = [step.settings["length"] for step in walker.built.get("preprocess") or [] if step.op == "tokenize"]
+    for place, length in enumerate(artifact.buckets if lengths else []):
+        if length > lengths[0]:
+            walker.report(
+                f"{key}.buckets[{place}]",
+                f"{length} is more than the {lengths[0]} tokens that texts are padded to",
+                "remove it, or give `tokenize` a larger `length`",
+                code=_CONFLICT,
+            )
     for name, given, formats in (
         ("buckets", bool(artifact.buckets), ("onnx", "tflite")),
         ("signatures", set(artifact.signatures.batch) != {1}, ("tflite",)),

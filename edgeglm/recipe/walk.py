@@ -7,29 +7,25 @@ leaves up; a struct with a faulty part is left out, and what stands beside it is
 from __future__ import annotations
 
 import math
-import re
 import typing
 from difflib import get_close_matches
-from typing import Any, Final, get_args
+from typing import Any, get_args
 
 import msgspec
 from msgspec import inspect as types
 
 from edgeglm.data.shifts import ShiftConfig, shift_types
-from edgeglm.recipe.faults import Faults
 from edgeglm.recipe.levels import other_level
 from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join, to_plain
 from edgeglm.recipe.source_comments import field_comments
 from edgeglm.recipe.suggest import nearest, suggestion
 from edgeglm.recipe.types import TAGGED, ArtifactConfig, ProcessStep, Quantize, Scheme
+from edgeglm.recipe.values import INVALID, Values
 from edgeglm.recipe.wording import (
     accepts,
     describe_range,
     describe_type,
     found,
-    mend_type,
-    out_of_range,
-    pattern_hint,
     settings_form,
     walkable,
 )
@@ -37,15 +33,7 @@ from edgeglm.schemes import SchemeConfig, scheme_types
 from edgeglm.steps import StepConfig, step_types
 
 
-class _Invalid:
-    def __repr__(self) -> str:
-        return "INVALID"
-
-
-INVALID: Final = _Invalid()
-
-
-class Walker(Faults):
+class Walker(Values):
     """One walk over one recipe; `problems`, `lines` and `built` grow as it goes.
 
     `built` holds every value that is valid by itself, by its key path: rules between keys read it, so that they are
@@ -77,9 +65,9 @@ class Walker(Faults):
                 return self._scheme(node, kind, key)
             return self._union(node, kind, key)
         if isinstance(kind, types.LiteralType) and isinstance(node, Scalar) and node.value is not None:
-            return self._literal(node, kind, key)
+            return self.literal(node, kind, key)
         if not accepts(kind, node):
-            return self._wrong_type(node, kind, key)
+            return self.wrong_type(node, kind, key)
         if isinstance(kind, types.StructType):
             return self._struct(node, kind, key)
         if isinstance(kind, types.ListType | types.DictType):
@@ -87,55 +75,7 @@ class Walker(Faults):
         if isinstance(kind, types.AnyType):
             return self._anything(node, key)
         assert isinstance(node, Scalar)
-        return self._scalar(node, kind, key)
-
-    def _wrong_type(self, node: Node, kind: types.Type, key: str) -> _Invalid:
-        self.report(
-            key, f"expected {describe_type(kind)}, found {found(node)}", mend_type(node, kind), code="recipe-wrong-type"
-        )
-        return INVALID
-
-    def _unknown_value(self, value: Any, known: list[str], key: str) -> _Invalid:
-        self.report(
-            key,
-            f"unknown value `{value}`",
-            suggestion(str(value), known, what="known values"),
-            code="recipe-unknown-value",
-        )
-        return INVALID
-
-    def _scalar(self, node: Scalar, kind: types.Type, key: str) -> Any:
-        value = node.value
-        if isinstance(kind, types.FloatType):
-            assert isinstance(value, int | float)
-            value = float(value)
-        if isinstance(value, float) and not math.isfinite(value):
-            self.report(key, f"{value} is not a finite number", code="recipe-out-of-range")
-            return INVALID
-        if isinstance(kind, types.FloatType | types.IntType):
-            assert isinstance(value, int | float)
-            if out_of_range(value, kind):
-                self._refuse_range(f"{node.value} is out of range: {describe_range(kind)}", key)
-                return INVALID
-        if isinstance(kind, types.StrType):
-            assert isinstance(value, str)
-            if kind.pattern is not None and (re.search(kind.pattern, value) is None or value.endswith("\n")):
-                message = "must not be empty" if not value else f"`{value}` has not the form wanted here"
-                self.report(key, message, pattern_hint(kind.pattern), code="recipe-out-of-range")
-                return INVALID
-            if len(value) < (kind.min_length or 0) or len(value) > (kind.max_length or math.inf):
-                self._refuse_range(f"`{value}` has {len(value)} characters: {describe_range(kind)}", key)
-                return INVALID
-        return value
-
-    def _refuse_range(self, message: str, key: str) -> None:
-        self.report(key, message, code="recipe-out-of-range")
-
-    def _literal(self, node: Scalar, kind: types.LiteralType, key: str) -> Any:
-        for value in kind.values:
-            if value == node.value and type(value) is type(node.value):
-                return value
-        return self._unknown_value(node.value, [str(value) for value in kind.values], key)
+        return self.scalar(node, kind, key)
 
     def _union(self, node: Node, kind: types.UnionType, key: str) -> Any:
         fitting = [member for member in kind.types if accepts(member, node)]
@@ -143,7 +83,7 @@ class Walker(Faults):
         if len(structs) > 1:
             return self._tagged(node, structs, key)
         if not fitting:
-            return self._wrong_type(node, kind, key)
+            return self.wrong_type(node, kind, key)
         return self.read(node, fitting[0], key)
 
     def _scheme(self, node: Node, kind: types.UnionType, key: str) -> Any:
@@ -155,7 +95,7 @@ class Walker(Faults):
             settings = node if isinstance(node, Mapping) else Mapping({"scheme": node}, node.line)
             return self._struct(settings, _struct_type(theirs[name]), key)
         if isinstance(name, str) and name not in (ours := get_args(Scheme)) and theirs:
-            return self._unknown_value(name, [*ours, *theirs], join(key, "scheme") if node is not written else key)
+            return self.unknown_value(name, [*ours, *theirs], join(key, "scheme") if node is not written else key)
         return (
             self._struct(node, _struct_type(Quantize), key)
             if isinstance(node, Mapping)
@@ -176,8 +116,8 @@ class Walker(Faults):
         if isinstance(tag, Scalar) and isinstance(tag.value, str) and tag.value in structs:
             return self._struct(node, _struct_type(structs[tag.value]), key)
         if isinstance(tag, Scalar) and tag.value is not None:
-            return self._unknown_value(tag.value, known, join(key, field))
-        return self._wrong_type(tag, types.LiteralType(tuple(known)), join(key, field))
+            return self.unknown_value(tag.value, known, join(key, field))
+        return self.wrong_type(tag, types.LiteralType(tuple(known)), join(key, field))
 
     def _collection(self, node: Node, kind: types.ListType | types.DictType, key: str) -> Any:
         values: Any
@@ -190,7 +130,7 @@ class Walker(Faults):
             values = {name: self.read(item, kind.value_type, join(key, name)) for name, item in node.entries.items()}
             faulty = any(value is INVALID for value in values.values())
         if len(values) < (kind.min_length or 0) or len(values) > (kind.max_length or math.inf):
-            self._refuse_range(f"has {len(values)} items: {describe_range(kind)}", key)
+            self.refuse_range(f"has {len(values)} items: {describe_range(kind)}", key)
             return INVALID
         return INVALID if faulty else values
 
@@ -199,7 +139,7 @@ class Walker(Faults):
             return self._collection(node, types.DictType(types.StrType(), types.AnyType()), key)
         if isinstance(node, Sequence):
             return self._collection(node, types.ListType(types.AnyType()), key)
-        return self._scalar(node, types.AnyType(), key)
+        return self.scalar(node, types.AnyType(), key)
 
     def _struct(self, node: Node, kind: types.StructType, key: str, *, tagged: bool = True) -> Any:
         """Read a mapping; `tagged=False` where the tag is written outside, as a step's name is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from array import array
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,10 +11,10 @@ import numpy as np
 
 from edgeglm.errors import DataError
 from edgeglm.recipe.suggest import suggestion
-from edgeglm.sources.split_files import text_lines
+from edgeglm.sources.csv_columns import column_names, column_problems, feature_names, first_row, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeglm.sources.csv_file import CsvData
@@ -63,13 +62,12 @@ def read_table(path: Path, config: CsvData, slices: Sequence[str]) -> Table:
     Raises:
         DataError: A line is not UTF-8 or has another number of cells, a column is missing, a cell is no number.
     """
-    rows = _rows(path, config.delimiter)
-    try:
-        number, first = next(rows)
-    except StopIteration:
-        raise DataError("the file is empty", where=str(path), hint="give it rows", code="data-empty") from None
-    names = [cell.strip() for cell in first] if config.header else [str(place + 1) for place in range(len(first))]
-    features = _features(names, config, [*config.target_names, *slices], f"{path}:{number}")
+    rows = read_rows(path, config.delimiter)
+    number, first = first_row(rows, path)
+    names = column_names(first, config)
+    if problems := column_problems(names, config, dict.fromkeys(slices, "slices"), place=f"{path}:{number}"):
+        raise DataError.of(problems)
+    features = feature_names(names, config)
     place = {name: names.index(name) for name in names}
     codes = {
         name: {category: code for code, category in enumerate(known)} for name, known in config.categorical.items()
@@ -112,51 +110,6 @@ def read_table(path: Path, config: CsvData, slices: Sequence[str]) -> Table:
     return found if config.time is None else replace(found, times=_times(found, texts[config.time], config.time))
 
 
-def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells) of every row that is not empty."""
-    lines = (line + "\n" for _, line in text_lines(path))
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    try:
-        for cells in reader:
-            if cells and (len(cells) > 1 or cells[0].strip()):
-                yield reader.line_num, cells
-    except csv.Error as error:
-        raise DataError(
-            f"cannot be read as a table: {error}",
-            where=f"{path}:{reader.line_num}",
-            hint="look for a '\"' that is not closed, or that stands inside a cell and is not doubled",
-            code="data-columns",
-        ) from error
-
-
-def _features(names: list[str], config: CsvData, others: Sequence[str], where: str) -> list[str]:
-    """Return the columns that the model takes, after a look whether every column named is there."""
-    named = [*(config.features or []), *config.ignore, *config.categorical, *others]
-    named += [name for name in (config.group, config.time) if name is not None]
-    if missing := [name for name in dict.fromkeys(named) if name not in names]:
-        several = "s" if len(missing) > 1 else ""
-        raise DataError(
-            f"there is no column{several} {', '.join(f'`{name}`' for name in missing)}",
-            where=where,
-            hint=suggestion(missing[0], names, what="the columns are"),
-            code="data-columns",
-        )
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(
-            f"two columns are called `{twice}`", where=where, hint="give each its own name", code="data-columns"
-        )
-    if config.features is not None:
-        return list(config.features)
-    spoken_for = {*config.ignore, config.group, config.time}
-    if not config.horizon:  # a forecast knows the past of what it predicts
-        spoken_for |= set(config.target_names)
-    features = [name for name in names if name not in spoken_for]
-    if not features:
-        raise DataError("no column is left for features", where=where, hint="see `data.ignore`", code="data-columns")
-    return features
-
-
 def _number(cell: str, name: str, known: dict[str, int] | None, path: Path, line: int) -> float:
     text = cell.strip()
     if known is not None:
@@ -196,7 +149,7 @@ def _times(table: Table, texts: list[str], name: str) -> np.ndarray:
                 times[row] = np.nan
         if not np.isfinite(times[row]):
             raise DataError(
-                f"column `{name}` holds `{text:.40}`, which is no point in time",
+                f"column `{name}` (`data.time`) holds `{text:.40}`, which is no point in time",
                 where=table.where(row),
                 hint="write numbers, or ISO 8601: 2026-03-01T12:00:00",
                 code="data-dtype",

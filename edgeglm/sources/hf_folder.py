@@ -12,8 +12,11 @@ from edgeglm.files import tidied
 from edgeglm.sources.lfs import refuse_lfs_pointer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from edgeglm.data.splits import Arrays
     from edgeglm.model import Model
+    from edgeglm.recipe.types import ProcessStep
     from edgeglm.sources.entry import Entries
     from edgeglm.sources.hf import HfModel
 
@@ -21,6 +24,13 @@ WEIGHTS = "model.safetensors"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 PACKAGE = "package:"  # a path that starts so lies in an installed package: package:name/folder
 _KEY = "model.path"
+# by `model_type`: encoders that look positions up in a table, which ends; the second count from behind `pad_token_id`
+_POSITIONS = frozenset(
+    {"albert", "bert", "bert-generation", "convbert", "distilbert", "electra", "ernie", "mobilebert", "squeezebert"}
+)
+_POSITIONS_BEHIND_PADDING = frozenset(
+    {"camembert", "data2vec-text", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
+)
 
 
 def load_encoder(config: HfModel, entries: Entries, sample: Arrays) -> Model:
@@ -134,6 +144,42 @@ def check_folder(folder: Path, *, where: str) -> dict[str, Any]:
         raise _weights_missing(folder, where)
     refuse_lfs_pointer(folder / WEIGHTS, where)
     return said
+
+
+def most_tokens(said: Mapping[str, Any]) -> int | None:
+    """Return how many tokens an encoder has positions for; None: it has no table of positions that would say so.
+
+    Args:
+        said: Its config.json.
+    """
+    positions, kind, padding = (said.get(key) for key in ("max_position_embeddings", "model_type", "pad_token_id"))
+    if not isinstance(positions, int) or positions < 1:
+        return None
+    if kind in _POSITIONS_BEHIND_PADDING:
+        return positions - 1 - (padding if isinstance(padding, int) else 1)
+    return positions if kind in _POSITIONS else None
+
+
+def check_length(said: Mapping[str, Any], operations: Sequence[ProcessStep]) -> None:
+    """Refuse texts that are padded to more tokens than an encoder has positions for.
+
+    Args:
+        said: The encoder's config.json.
+        operations: The recipe's `preprocess`.
+
+    Raises:
+        ModelError: At the key of the length (``model-positions``).
+    """
+    most = most_tokens(said)
+    for index, step in enumerate(operations):
+        length = step.settings.get("length") if step.op == "tokenize" else None
+        if most is not None and isinstance(length, int) and length > most:
+            raise ModelError(
+                f"texts are padded to {length} tokens, and the model has positions for {most}",
+                where=f"preprocess[{index}].tokenize.length",
+                hint=f"write {most} or less; longer texts are cut (`truncation`)",
+                code="model-positions",
+            )
 
 
 def _weights_missing(folder: Path, where: str) -> ModelError:

@@ -25,7 +25,7 @@ def find_files(path: Path, suffixes: Sequence[str], eval_splits: Sequence[str], 
         where: Of the data, for errors.
 
     Raises:
-        DataError: Nothing is there, or a split has no file.
+        DataError: Nothing is there, or a split has no file, or two.
     """
     if path.is_file():
         if len(eval_splits) > 1:
@@ -44,7 +44,17 @@ def find_files(path: Path, suffixes: Sequence[str], eval_splits: Sequence[str], 
             hint="`data.path` is relative to the folder of the recipe",
             code="data-file-missing",
         )
-    there = {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() in suffixes and file.is_file()}
+    files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in suffixes and file.is_file()]
+    there = {file.stem: file for file in files}
+    for name in ("train", "calibration", *eval_splits):
+        named = [file.name for file in files if file.stem == name]
+        if len(named) > 1:
+            raise DataError(
+                f"the split `{name}` has {len(named)} files: {', '.join(named)}",
+                hint="keep one of them",
+                where=where,
+                code="data-split-twice",
+            )
     for name in eval_splits:
         if name not in there:
             usual = [other for other in EVAL_NAMES if other in there]

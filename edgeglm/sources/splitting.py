@@ -62,7 +62,8 @@ def divide(
     empty = [name for name, indices in chosen.items() if not indices]
     if empty:
         raise DataError(
-            f"{len(units)} samples in {len(members)} groups are too few to divide: {', '.join(empty)} would be empty",
+            f"{len(units)} samples are too few to divide: {', '.join(empty)} would be empty; what is equal or of one "
+            f"group stays together, and so there are {len(members)} to divide",
             hint="add samples, change `data.fractions`, or give the splits as data of their own",
             where=where,
             code="data-too-few",

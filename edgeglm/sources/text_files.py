@@ -10,12 +10,14 @@ import numpy as np
 
 from edgeglm.errors import DataError
 from edgeglm.files import tidied
+from edgeglm.plugins import tag
 from edgeglm.sources.checking import assemble
 from edgeglm.sources.python_data import array_split
 from edgeglm.sources.split_files import WHOLE, find_files, text_lines
 from edgeglm.sources.splitting import divide
 from edgeglm.sources.target_column import Column, read_target_columns
 from edgeglm.sources.text import SUFFIXES
+from edgeglm.sources.text_columns import column_problems, is_table, plain_problems, wanted_columns
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -78,6 +80,12 @@ def load_texts(
         )
     files = find_files(path, SUFFIXES, config.eval_splits, where=str(path))
     classes = task.objective == "classes"
+    judged_by = tag(task) if task.needs_targets else ""
+    for name, file in files.items():
+        if name in ("train", "calibration") or is_table(file):
+            continue
+        if problems := plain_problems(file, dict.fromkeys(slices, "slices"), judged_by=judged_by):
+            raise DataError.of(problems)
     parts = {name: read_texts(file, config, slices) for name, file in files.items()}
     if WHOLE in parts:
         parts = _divided(parts[WHOLE], config, seed, labels, classes=classes)
@@ -104,53 +112,27 @@ def read_texts(path: Path, config: TextData, slices: Sequence[str] = ()) -> Text
     Raises:
         DataError: A line is not UTF-8, or has too few columns.
     """
-    columns = path.suffix.lower() == ".tsv"
-    found = Texts(path, pairs=columns and config.tsv == "pairs")
-    if not columns:
+    found = Texts(path, pairs=is_table(path) and config.tsv == "pairs")
+    if not is_table(path):
         for number, line in text_lines(path):
             if line.strip():
                 found.texts.append(line)
                 found.lines.append(number)
         return _not_empty(found)
-    wanted = _columns(config, pairs=found.pairs)
-    places: dict[str, int] = {} if config.header else {name: place for place, name in enumerate(wanted)}
+    wanted = [name for name, _ in wanted_columns(config)]
+    places: dict[str, int] = {}
     for number, line in text_lines(path):
         if not line.strip():
             continue
         cells = line.split("\t")
         if not places:
-            places = _header(cells, [*wanted, *slices], f"{path}:{number}")
-            continue
-        _add(found, cells, places, wanted, slices if config.header else (), number)
-    if slices and not config.header:
-        raise DataError(
-            f"the columns have no names, and a slice is made of `{slices[0]}`",
-            where=str(path),
-            hint="write the names into the first line, and `header: true` under `data`",
-            code="data-columns",
-        )
+            if problems := column_problems(path, (number, line), config, dict.fromkeys(slices, "slices")):
+                raise DataError.of(problems)
+            places = {name.strip(): place for place, name in enumerate(cells if config.header else wanted)}
+            if config.header:
+                continue
+        _add(found, cells, places, wanted, slices, number)
     return _not_empty(found)
-
-
-def _columns(config: TextData, *, pairs: bool) -> list[str]:
-    """Return the names of the columns that must be there, texts first, the target last."""
-    if not pairs:
-        return [config.text if isinstance(config.text, str) else config.text[0], config.target]
-    texts = config.text if isinstance(config.text, list) else ["text_a", "text_b"]
-    return [*texts, "score" if config.target == "label" else config.target]
-
-
-def _header(names: list[str], wanted: Sequence[str], where: str) -> dict[str, int]:
-    stripped = [name.strip() for name in names]
-    for name in wanted:
-        if name not in stripped:
-            raise DataError(
-                f"there is no column `{name}`; there are {', '.join(stripped)}",
-                where=where,
-                hint="name the columns by `data.text` and `data.target`; they are parted by tabs",
-                code="data-columns",
-            )
-    return {name: place for place, name in enumerate(stripped)}
 
 
 def _add(

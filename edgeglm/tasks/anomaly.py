@@ -30,6 +30,7 @@ class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
     """A score (N,), or an output that gives the input back; targets are 0 and 1 (anomalous), or (N, 2) [that, run]."""
 
     reads_calibration: ClassVar[bool] = True  # the limit is chosen there
+    needs_targets: ClassVar[bool] = True
 
     output: str | None = None  # name of the output that is the score, or gives the input back; None: the first
     score: Literal["output", "squared-error", "absolute-error"] = "output"  # errors: mean, between input and output

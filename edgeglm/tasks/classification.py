@@ -28,6 +28,7 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
     """Outputs are logits (N, K); targets are class numbers (N,), 0 to K - 1."""
 
     objective: ClassVar[ObjectiveName] = "classes"
+    needs_targets: ClassVar[bool] = True
 
     output: str | None = None  # name of the output that holds the logits; None: the first
     top_k: Annotated[int, Meta(ge=2)] | None = None  # also report accuracy within the k best

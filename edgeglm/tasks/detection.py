@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from edgeglm_agent.processing import Detection, Postprocess
@@ -35,6 +35,8 @@ _FOR_PEOPLE = ("threshold", "labels")  # operations that a metric does without
 
 class ObjectDetection(TaskConfig, tag="detection", frozen=True, kw_only=True):
     """`postprocess` finds the boxes; targets are (N, M, 5) [class, x1, y1, x2, y2], pixels of the model's input."""
+
+    needs_targets: ClassVar[bool] = True
 
     output: str | None = (
         None  # name of an output that must be finite; `postprocess` says which it reads. None: the first

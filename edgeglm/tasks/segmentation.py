@@ -28,6 +28,7 @@ class Segmentation(TaskConfig, tag="segmentation", frozen=True, kw_only=True):
     """Outputs are logits (N, K, H, W); targets are class numbers (N, H, W), 0 to K - 1."""
 
     objective: ClassVar[ObjectiveName] = "pixels"
+    needs_targets: ClassVar[bool] = True
 
     output: str | None = None  # name of the output that holds the logits; None: the first
     ignore_index: int | None = 255  # a target that stands for no class: such pixels count nowhere

@@ -104,7 +104,7 @@ def test_a_torch_dataset_serves_as_a_split(tmp_path: Path) -> None:
 
 def test_a_recipe_for_objects_without_them_is_refused(tmp_path: Path) -> None:
     recipe = RECIPE | {"model": {"source": "object"}, "data": {"source": "object"}, "version": 1}
-    with pytest.raises(UserError, match="no object was given"):
+    with pytest.raises(UserError, match="given in Python, by"):
         compress(load_recipe(recipe), output=tmp_path / "out", cache=Cache(tmp_path / "cache"))
 
 

@@ -193,7 +193,7 @@ def newer(path: Path, *, opset: int, ir: int) -> None:
 def test_an_opset_that_the_board_does_not_take_is_refused_whatever_is_made_of_it(tmp_path: Path, scheme: str) -> None:
     newer(tmp_path / "m.onnx", opset=23, ir=11)
     path = recipe(tmp_path, scheme, target="jetson-jp6")
-    with pytest.raises(ExportError, match="opset 23; jetson-jp6 takes opset 20") as caught:
+    with pytest.raises(RecipeError, match="opset 23; jetson-jp6 takes opset 20") as caught:
         run(path)
     assert caught.value.code == "opset-too-new"
     assert not list((tmp_path / "out").rglob("*.onnx"))

@@ -15,7 +15,7 @@ from torch import nn
 
 from edgeglm import compress
 from edgeglm.cache import Cache
-from edgeglm.errors import EntryError, RecipeError
+from edgeglm.errors import RecipeError, UserError
 from edgeglm.report.json import decode_report
 from edgeglm.report.terminal import render_summary
 from edgeglm.tasks.roc import threshold_at
@@ -303,7 +303,7 @@ def test_a_metric_of_ones_own_judges_as_a_whole_and_by_sample(tmp_path: Path) ->
         ("broken", {}, "entry-failed", "own.py:14: `./own.py:broken` (task.entry) raised KeyError"),
         ("wide", {}, "entry-result", "a ndarray, not one number"),
         ("wide", {"per_sample": True}, "entry-result", "shape (150, 2)"),
-        ("other", {}, "entry-arguments", "outputs, targets, labels, by name"),
+        ("other", {}, "entry-arguments", "argument `"),
         ("absent", {}, "entry-missing", "has no `absent`"),
     ],
 )
@@ -311,7 +311,7 @@ def test_a_metric_that_cannot_judge_is_the_users_fault_at_its_line(
     tmp_path: Path, entry: str, keys: dict[str, Any], code: str, says: str
 ) -> None:
     task = {"kind": "metric", "entry": f"./own.py:{entry}", **keys}
-    with pytest.raises(EntryError) as raised:
+    with pytest.raises(UserError) as raised:
         run_beside(tmp_path, METRIC, adder(), SUMS, task=task, **OWN)
     assert raised.value.code == code
     assert says in str(raised.value.problems[0])

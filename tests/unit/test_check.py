@@ -4,7 +4,9 @@ import pickle
 import subprocess
 import sys
 from collections import OrderedDict, deque
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -123,8 +125,8 @@ def test_every_missing_file_is_named_at_its_line(folder: Path) -> None:
         ("data={source: npz, path: model.py}", "data-file-corrupt", "is no npz archive", "numpy.savez"),
         ("data={source: images, path: photos}", "data-file-missing", "no folder", "relative"),
         ("data={source: images, path: .}", "data-classes", "holds no folders", "each class"),
-        ("data={source: object}", "source-object", "given in Python", "another source"),
-        ("model={source: object}", "source-object", "given in Python", "another source"),
+        ("data={source: object}", "source-object", "given in Python", "name a source"),
+        ("model={source: object}", "source-object", "given in Python", "name a source"),
     ],
 )
 def test_a_fault_of_a_file_says_how_to_mend_it(folder: Path, override: str, code: str, message: str, hint: str) -> None:
@@ -137,6 +139,20 @@ def test_a_fault_of_a_file_says_how_to_mend_it(folder: Path, override: str, code
 
 def test_a_module_that_is_installed_is_taken_on_trust(folder: Path) -> None:
     check_recipe(folder / "recipe.yaml", ["model.entry=json.decoder:anything", "data.entry=sys:x"])
+
+
+def test_a_module_that_something_else_than_a_folder_gives_is_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "made_by_a_program", ModuleType("made_by_a_program"))
+    check_recipe(folder / "recipe.yaml", ["model.entry=made_by_a_program:build"])
+
+    class Editable:  # as of packages that are installed to be edited
+        def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+            return ModuleSpec(name, None) if name == "found_by_a_hook" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Editable()])
+    check_recipe(folder / "recipe.yaml", ["model.entry=found_by_a_hook:build"])
 
 
 def test_what_a_star_import_brings_is_taken_on_trust(folder: Path) -> None:

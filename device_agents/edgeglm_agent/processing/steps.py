@@ -95,8 +95,8 @@ class named_by:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ProcessingError) and not error.key:
-            raise ProcessingError(error.message, key=self._key) from error
+        if isinstance(error, ProcessingError) and "[" not in error.key:  # none yet, or the name of a setting
+            raise ProcessingError(error.message, key=f"{self._key}.{error.key}".rstrip(".")) from error
 
 
 def written(ops: Sequence[OpLike | str | Mapping[str, Any]], place: str) -> list[OpLike]:

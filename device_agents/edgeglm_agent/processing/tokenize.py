@@ -80,6 +80,17 @@ class Tokenize(PreOperation, frozen=True, kw_only=True):
         added = set(read.encode("").ids)  # what stands around every text
         return str(read.decode([number for number in numbers[mask > 0].tolist() if number not in added]))
 
+    def check(self, folder: Path | None = None) -> None:
+        """Load the tokenizer, without any text.
+
+        Args:
+            folder: As in ``tokens``.
+
+        Raises:
+            ProcessingError: The file cannot be used, the library is missing, or ``length`` leaves no room for text.
+        """
+        self._read((folder or Path()) / self.tokenizer)
+
     def _read(self, path: Path) -> Any:
         try:
             about = path.stat()
@@ -102,7 +113,9 @@ def _load(path: str, stamp: tuple[int, int], length: int, truncation: str) -> An
         raise ProcessingError(f"{path} is no tokenizer.json: {_reason(error)}") from error
     special = tokenizer.num_special_tokens_to_add(is_pair=False)
     if length <= special:
-        raise ProcessingError(f"length {length} leaves no room for text: {special} special tokens are added")
+        raise ProcessingError(
+            f"length {length} leaves no room for text: {special} special tokens are added", key="length"
+        )
     if truncation == "refuse":
         tokenizer.no_truncation()
     else:

@@ -16,7 +16,7 @@ from edgeglm.nn.hidden import HiddenMatch, pairs_of
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.pruning import prune_channels
 from edgeglm.nn.structure import save_weights
-from edgeglm.pipeline.project import step_entries
+from edgeglm.pipeline.used_entries import step_entries
 from edgeglm.sources import OnnxModel, PythonModel
 from edgeglm.steps import Distill, DropLayers, Finetune, Prune
 from edgeglm.tasks import Embedding
@@ -149,7 +149,8 @@ def test_features_of_padding_do_not_count() -> None:
 )
 def test_pairs_that_do_not_fit_are_refused(hidden: Any, code: str) -> None:
     model = make_model(Plain())
-    refused(code, model, make_context(model), hidden=hidden)
+    error = refused(code, model, make_context(model), hidden=hidden)
+    assert ("did you mean `first.2`" in error.problems[0].hint) == (hidden == {"first.9": "first.2"})
     assert not any(layer._forward_hooks for layer in model.module.modules())
 
 

@@ -205,6 +205,37 @@ def test_whole_numbers_given_to_a_convolution_get_the_hint_to_give_floats() -> N
     assert "float32" in refused("model-refuses-input", Plain(), sample=sample)
 
 
+def test_an_input_that_the_data_does_not_give_is_asked_for() -> None:
+    class Masked(nn.Module):
+        def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+            return (tokens * mask).float().sum(1, keepdim=True)
+
+    said = refused("model-refuses-input", Masked(), sample={"tokens": np.ones((2, 5), np.int64)})
+    assert "forward() wants more inputs than the data gives" in said
+
+
+class Tokens(nn.Module):
+    """A table of 10 words, and one of 6 positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.positions = nn.Embedding(10, 4), nn.Embedding(6, 4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return (self.words(tokens) + self.positions(torch.arange(tokens.shape[1]))).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("length", "largest", "said"),
+    [
+        (8, 9, "`positions` 6 rows: lower `preprocess[0].tokenize.length` to 6"),
+        (5, 12, "tokens go up to 12, and `words` has 10 rows"),
+    ],
+)
+def test_a_table_without_a_row_for_a_token_is_named_with_the_setting(length: int, largest: int, said: str) -> None:
+    assert said in refused("model-refuses-input", Tokens(), sample={"tokens": np.full((2, length), largest)})
+
+
 def test_a_tuple_of_outputs_is_numbered() -> None:
     assert [spec.name for spec in build(Two("tuple"), sample=PAIR).outputs] == ["output0", "output1"]
 

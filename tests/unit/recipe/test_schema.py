@@ -68,7 +68,7 @@ GOOD = [
     + "postprocess: [{boxes: {format: xyxy, columns: [box, objectness, scores]}}, nms, {threshold: {limit: 1}}]\n",
     MINIMAL.replace("classification", "anomaly, score: squared-error, false_alarm_rate: 0.05"),
     MINIMAL.replace("classification", "segmentation, ignore_index: null"),
-    MINIMAL.replace("classification", "detection, min_score: 0.1"),
+    MINIMAL.replace("classification", "detection, min_score: 0.1") + "postprocess: [{boxes: {format: xyxy}}]\n",
     MINIMAL.replace("classification", "metric, entry: ./m.py:wer, per_sample: true, name: wer"),
     MINIMAL + "labels: [a, b]\nthreads: null\nbudget: {metric_drop: 1, size_mb: 0.5}\n",
     MINIMAL.replace("{format: onnx}", "{format: tflite, quantize: {scheme: fp16}}"),

@@ -145,12 +145,12 @@ def test_a_text_is_what_stands_between_tabs_and_line_feeds(tmp_path: Path) -> No
         pytest.param({"train_txt": b"a\nb\xe4r\n"}, {}, "data-encoding", "train.txt:2", "0xe4 at place 2", id="bytes"),
         pytest.param({"train_tsv": ["a\t0", "b"]}, {}, "data-columns", "train.tsv:2", "1 column, and 2", id="columns"),
         pytest.param(
-            {"train_tsv": ["a\tlabel", "b\t1"]}, {"header": True}, "data-columns", "train.tsv:1", "no column `text`",
+            {"train_tsv": ["a\tlabel", "b\t1"]}, {"header": True}, "data-columns", "data.text", "no column `text`",
             id="header",
         ),
         pytest.param({"train_tsv": ["a\t0", "b\t"]}, {}, "data-missing", "train.tsv:2", "is empty", id="empty"),
         pytest.param(
-            {"train_tsv": ["a\thot", "b\thott"], "eval_tsv": ["c\thot"]}, HOT_COLD, "data-classes",
+            {"train_tsv": ["a\thot", "b\thott"], "eval_tsv": ["c\thot"], "eval_txt": None}, HOT_COLD, "data-classes",
             "train.tsv:2", "`hott` is none of the 2 labels", id="label",
         ),
         pytest.param(
@@ -160,8 +160,9 @@ def test_a_text_is_what_stands_between_tabs_and_line_feeds(tmp_path: Path) -> No
         pytest.param({"train_txt": ["", " "]}, {}, "data-empty", "train.txt", "holds no text", id="nothing"),
         pytest.param({"eval_txt": [], "test_txt": ["a"]}, {"eval_splits": ["held"]}, "data-split-missing", "data",
                      "no file held.txt", id="split"),
+        pytest.param({"eval_tsv": ["a\t0"]}, {}, "data-split-twice", "data", "eval.tsv, eval.txt", id="two files"),
         pytest.param(
-            {"train_tsv": ["a\t0"]}, {"slices": ("device",)}, "data-columns", "train.tsv", "columns have no names",
+            {"train_tsv": ["a\t0"]}, {"slices": ("device",)}, "data-columns", "slices", "has no columns",
             id="slice without header",
         ),
     ],
@@ -169,7 +170,8 @@ def test_a_text_is_what_stands_between_tabs_and_line_feeds(tmp_path: Path) -> No
 def test_a_fault_is_named_with_its_line(
     tmp_path: Path, files: Any, changes: Any, code: str, place: str, said: str
 ) -> None:
-    write(tmp_path, **{"eval_txt": sentences(4, 50), **files})
+    files = {"eval_txt": sentences(4, 50), **files}
+    write(tmp_path, **{name: lines for name, lines in files.items() if lines is not None})
     with pytest.raises(DataError, match=said) as caught:
         load(tmp_path, **changes)
     (problem,) = caught.value.problems

@@ -1,0 +1,34 @@
+"""The files that operations of `preprocess` read, such as a tokenizer: are they there, and what they should be?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgeglm.errors import EdgeglmError, Problem
+from edgeglm.recipe.named_file import missing_problem
+from edgeglm.sources.tokenizer_file import check_tokenizer
+
+if TYPE_CHECKING:
+    from edgeglm.recipe.load import LoadedRecipe
+
+
+def operation_problems(loaded: LoadedRecipe) -> list[Problem]:
+    """Return every problem with such a file, at the line of the setting that names it; a tokenizer is loaded."""
+    if not loaded.recipe.preprocess:
+        return []
+    from edgeglm_agent.processing import PRE_OPERATIONS  # takes NumPy along: only when used
+
+    found: list[Problem] = []
+    for index, step in enumerate(loaded.recipe.preprocess):
+        key = f"preprocess[{index}].{step.op}"
+        if step.op == "tokenize":
+            try:
+                check_tokenizer(step.settings, loaded.folder, key=key)
+            except EdgeglmError as error:
+                found += [replace(problem, where=loaded.where(problem.where)) for problem in error.problems]
+            continue
+        for name in PRE_OPERATIONS[step.op].files:
+            problem = missing_problem(loaded, str(step.settings[name]), f"{key}.{name}")
+            found += [problem] if problem is not None else []
+    return found
