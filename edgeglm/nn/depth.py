@@ -18,7 +18,9 @@ from edgeglm.nn.determinism import reproducible, seed_all
 from edgeglm.nn.holdout import hold_out, validate
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.macs import count_macs, count_params
-from edgeglm.nn.objectives import Classes, Reconstruction, Weights, make_objective
+from edgeglm.nn.objective import Weights
+from edgeglm.nn.objective_classes import Classes
+from edgeglm.nn.objectives import Reconstruction, make_objective
 from edgeglm.nn.structure import apply_edit
 from edgeglm.nn.teacher import Teacher
 from edgeglm.patterns import matching

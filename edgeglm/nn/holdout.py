@@ -12,14 +12,14 @@ import torch
 from edgeglm.errors import StepError
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.determinism import seed_all
-from edgeglm.nn.objectives import Classes
+from edgeglm.nn.objective_classes import Classes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgeglm.data.splits import Split
     from edgeglm.model import Model
-    from edgeglm.nn.objectives import Objective, Weights
+    from edgeglm.nn.objective import Objective, Weights
     from edgeglm.nn.padding import Padding
     from edgeglm.nn.teacher import Teacher
     from edgeglm.steps import Context

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from edgeglm.nn.calling import call, to_tensors
-from edgeglm.nn.objectives import OBJECTIVES, Values, Weights
+from edgeglm.nn.objective import Weights
+from edgeglm.nn.objectives import OBJECTIVES, Values
 from edgeglm.nn.slicing import places
 
 if TYPE_CHECKING:

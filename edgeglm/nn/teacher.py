@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from edgeglm.data.splits import Data, Split
-    from edgeglm.nn.objectives import Objective
+    from edgeglm.nn.objective import Objective
     from edgeglm.nn.padding import Padding
     from edgeglm.sources import ModelSource
     from edgeglm.sources.entry import Entries

@@ -32,7 +32,9 @@ from edgeglm.nn.hidden import HiddenMatch, pairs_of
 from edgeglm.nn.holdout import Best, hold_out, validate
 from edgeglm.nn.layout import arranged, best_layout
 from edgeglm.nn.loading import state_sha256
-from edgeglm.nn.objectives import Classes, Weights, make_objective
+from edgeglm.nn.objective import Weights
+from edgeglm.nn.objective_classes import Classes
+from edgeglm.nn.objectives import make_objective
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
 from edgeglm.nn.padding import answers_the_same, find_padding
 from edgeglm.nn.sparsity import HeldZeros
