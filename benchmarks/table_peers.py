@@ -99,7 +99,7 @@ def peers(results: dict[str, dict[str, Any]]) -> str:
                 f"{pair['smaller']:.2f}x",
                 spread(pair["faster"]),
                 gained(pair["lost"], metric),
-                *("" if minutes is None else f"{minutes:.1f}" for minutes in reversed(pair["minutes"])),
+                *("" if minutes is None else f"{minutes:.2f}" for minutes in reversed(pair["minutes"])),
                 standing(pair),
             )
         )
