@@ -40,9 +40,8 @@ def point(name: str, keep: int, base: Any) -> dict[str, Any]:
             "distill": {
                 "epochs": EPOCHS,
                 "batch_size": 32,
-                "learning_rate": 3e-4,
+                "learning_rate": 5e-4,
                 "alpha": 1.0,
-                "hidden": "even",
                 "freeze": ["re:.*embeddings.*"],
             }
         },
