@@ -46,8 +46,8 @@ ARTIFACTS = [
     {"format": "openvino", "quantize": "weight-only-int8"},
 ]
 BUCKETS = [
-    {"format": "tflite", "quantize": "dynamic-int8", "buckets": [16, 24, 32]},
-    {"format": "onnx", "quantize": "dynamic-int8", "buckets": [16, 24, 32]},
+    {"format": "tflite", "quantize": "dynamic-int8", "buckets": [12, 16, 20, 24, 32]},
+    {"format": "onnx", "quantize": "dynamic-int8", "buckets": [12, 16, 20, 24, 32]},
 ]
 SAME_FORMAT = {  # peer's file -> ours
     "onnxruntime quantize_dynamic": "edgeglm onnx dynamic-int8",
