@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SAMPLES = 96  # calibration samples: two in three correct, the others judge
 _RUNS = 2048  # of all layers together: a deep network gets fewer samples for each
 _FEWEST = 8
+_Z = 1.645  # the normal distribution's 95 % point: beyond it a rise of the error is no chance
 _LAYERS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 _BIAS = 2  # its position among their inputs
 _LEAST_SHARE = 0.25  # of outputs that follow a bias: of fewer a step would be too large
@@ -54,13 +55,13 @@ class Kept:
 
 
 def corrected(source: bytes, data: bytes, rows: Sequence[Arrays]) -> bytes:
-    """Return the quantized file with its biases corrected, or as it was where that brings it no nearer to float.
+    """Return the quantized file with its biases corrected, or as it was where that takes it away from float.
 
     Args:
         source: The float file that it was made from.
         data: The quantized file; one of several signatures stays as it is.
         rows: Calibration samples as a file takes them, by input name. Two in three correct, the others judge: the error
-            of the outputs on those must fall.
+            of the outputs on those must not rise beyond chance.
     """
     before, after = flatbuffer.parse(source), flatbuffer.parse(data)
     layers = _static_layers(before, after)
@@ -70,10 +71,12 @@ def corrected(source: bytes, data: bytes, rows: Sequence[Arrays]) -> bytes:
         return data
     try:
         moved = _moved(before, after, layers, learnt)
-        errors = [_error(before, model, judges) for model in (flatbuffer.parse(data), moved)]
+        old, new = (_errors(before, model, judges) for model in (flatbuffer.parse(data), moved))
     except (RuntimeError, ValueError):  # the runtime refuses the file: the check of what was written says why
         return data
-    return flatbuffer.to_bytes(moved) if errors[1] < errors[0] else data
+    more = new - old  # (N,); of a classifier's answers one sample in doubt outweighs all that are certain
+    farther = more.mean() > _Z * more.std() / np.sqrt(len(more))
+    return data if farther else flatbuffer.to_bytes(moved)
 
 
 def _moved(before: Any, after: Any, layers: list[tuple[Any, Any]], rows: Sequence[Arrays]) -> Any:
@@ -94,13 +97,14 @@ def _moved(before: Any, after: Any, layers: list[tuple[Any, Any]], rows: Sequenc
     return after
 
 
-def _error(before: Any, after: Any, rows: Sequence[Arrays]) -> float:
-    """Return the squared error of the outputs, as a share of each one's variance."""
+def _errors(before: Any, after: Any, rows: Sequence[Arrays]) -> np.ndarray:
+    """Return the squared error of the outputs in each run, (N,), as a share of each output's variance."""
     answers, found = (
         [np.stack(values) for values in zip(*_runs(model, list(model.subgraphs[0].outputs), rows), strict=True)]
         for model in (before, after)
     )
-    return sum(float(np.mean((a - b) ** 2) / (np.var(a) or 1.0)) for a, b in zip(answers, found, strict=True))
+    shares = [np.mean((a - b) ** 2, axis=(1, 2)) / (np.var(a) or 1.0) for a, b in zip(answers, found, strict=True)]
+    return np.asarray(np.sum(shares, axis=0))
 
 
 def _static_layers(before: Any, after: Any) -> list[tuple[Any, Any]]:
