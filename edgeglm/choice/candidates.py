@@ -12,7 +12,7 @@ import msgspec
 
 from edgeglm.artifacts.capability import PACKAGES, capability
 from edgeglm.model import ModelFile
-from edgeglm.recipe.types import LayerRule, Quantize, Scheme
+from edgeglm.recipe.types import LayerRule, Quantize, Scheme, Signatures
 from edgeglm.report.types import Skipped
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def propose(recipe: Recipe, board: Board, traits: Traits | None, *, source: str)
         found: list[Candidate] = []
         formats = list(PACKAGES) if config.format == "auto" else [config.format]
         for file_format in formats:
-            if reason := obstacle(file_format, board, source):
+            if reason := obstacle(file_format, board, source) or uncallable(config, file_format):
                 skipped.append(Skipped(format=file_format, scheme="", reason=reason))
                 continue
             for scheme, why in _schemes(config, file_format, board, traits, small=recipe.budget.size_mb is not None):
@@ -227,6 +227,17 @@ def unsuitable(file_format: str, board: Board, source: str) -> str:
     return ""
 
 
+def uncallable(config: ArtifactConfig, file_format: str) -> str:
+    """Return why a format has no file that can be called as an artifact asks for, or nothing."""
+    if file_format != "openvino":
+        return ""
+    if config.buckets:
+        return "its files have one length of sequences, and `buckets` asks for several"
+    if config.several_batches:
+        return "its files take as many rows as `serve.batch` says, and `signatures` asks for others"
+    return ""
+
+
 def _schemes(
     config: ArtifactConfig, file_format: str, board: Board, traits: Traits, *, small: bool
 ) -> Iterator[tuple[str, str]]:
@@ -271,4 +282,5 @@ def _written_out(config: ArtifactConfig, file_format: Any, scheme: Any) -> Artif
                 if scheme not in ("none", "fp16") and (file_format, rule.scheme) != ("openvino", "dynamic-int8")
             ],
         )
-    return msgspec.structs.replace(config, format=file_format, quantize=quantization)
+    signatures = config.signatures if file_format == "tflite" else Signatures()  # ONNX takes any number of rows
+    return msgspec.structs.replace(config, format=file_format, quantize=quantization, signatures=signatures)

@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.budget import judge
 from edgeglm.choice.accuracy_control import HeldOut, control_accuracy
-from edgeglm.choice.preference import faults
 from edgeglm.choice.sensitivity import FORMATS, Trials, layer_losses, rungs, scan_candidate
 from edgeglm.errors import EdgeglmError, StorageError
 from edgeglm.formats import file_name
 from edgeglm.pipeline.sides import MadeArtifact, parity_of
+from edgeglm.pipeline.standing import Standing
 from edgeglm.recipe.types import Quantize
-from edgeglm.report.types import ArtifactSide, Side, Skipped
+from edgeglm.report.types import Skipped
 
 if TYPE_CHECKING:
     from edgeglm.choice.candidates import Candidate, Proposal
-    from edgeglm.choice.preference import Faults
     from edgeglm.data.splits import Arrays, Split
     from edgeglm.log import Log
     from edgeglm.model import Model, ModelFile
@@ -52,10 +50,10 @@ class Maker:
         self.builder = builder
         self.evaluator = evaluator
         self.final, self.key = network
-        self.host = host
         self.log = log
         self.skipped: list[Skipped] = []
         self._good: dict[str, bool] = {}  # by the file's digest
+        self.standing = Standing(project, evaluator, network, host)
         self._before: Arrays | None = None  # the original's answers to the calibration samples
 
     def make(self, proposal: Proposal) -> list[MadeArtifact]:
@@ -191,6 +189,9 @@ class Maker:
     def _mixed(self, artifact: MadeArtifact) -> MadeArtifact | None:
         """Give the most sensitive layers a wider scheme, or none, till the file is good enough or nothing is gained."""
         candidate = artifact.candidate
+        if candidate.config.buckets or candidate.config.several_batches:  # its operators are others than one call's
+            self._skip(candidate, "no mixed form: layers of a file that can be called in several ways are not scanned")
+            return None
         self.log.stage(f"{candidate.where}: which layers {candidate.word} hurts")
         source = self.builder.source(self.final, self.key, candidate.config.format)
         trials = Trials(self.evaluator, source, candidate)
@@ -224,7 +225,8 @@ class Maker:
                 source.built.path, file_format=source.built.format, sha256=source.digest
             )
             plain = MadeArtifact(artifact.name, source, outputs, artifact.candidate)
-            self._good[artifact.file.digest] = self._faults(artifact).counts <= self._faults(plain).counts
+            mine, others = self.standing.of(artifact), self.standing.of(plain)
+            self._good[artifact.file.digest] = mine.counts <= others.counts
         return self._good[artifact.file.digest]
 
     def _can_be_rescued(self, artifact: MadeArtifact) -> bool:
@@ -235,24 +237,6 @@ class Maker:
         drop = self.evaluator.results(artifact.outputs)[data.eval_splits[0]].drop
         passed = parity_of(self.project, artifact, self.final, self.key, self.evaluator).passed
         return not passed or drop is None or drop.method == "counts"
-
-    def _faults(self, artifact: MadeArtifact) -> Faults:
-        """Return what speaks against the answers alone, not size or speed; see ``edgeglm.choice.preference``."""
-        evaluator, budget = self.evaluator, self.project.recipe.budget
-        side = ArtifactSide(
-            format=artifact.config.format,
-            scheme=artifact.config.scheme,
-            path=artifact.name,
-            sha256=artifact.file.sha256,
-            parity=parity_of(self.project, artifact, self.final, self.key, evaluator),
-            **evaluator.side(artifact.outputs),
-        )
-        baseline = Side(**evaluator.side(evaluator.baseline, is_baseline=True))
-        quality = msgspec.structs.replace(
-            budget, size_mb=None, peak_rss_mb=None, min_speedup=None, host_latency_p95_ms=None
-        )
-        verdicts = judge(baseline, [side], quality, self.project.board, self.host)
-        return faults(side, verdicts, metric_judged=budget.metric_drop is not None)
 
     def _proves_loss(self, candidate: Candidate) -> bool:
         """Return whether the calibration samples prove already that a candidate loses more than it may."""

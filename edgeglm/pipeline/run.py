@@ -16,6 +16,7 @@ from edgeglm.checks.doubts import doubt_original
 from edgeglm.checks.preflight import preflight
 from edgeglm.choice.candidates import propose_for
 from edgeglm.choice.choosing import settle
+from edgeglm.choice.rivals import rivals
 from edgeglm.errors import BudgetMissedError
 from edgeglm.host import describe_host
 from edgeglm.naming import users_names
@@ -27,8 +28,9 @@ from edgeglm.pipeline.evaluation import Evaluator
 from edgeglm.pipeline.making import Maker
 from edgeglm.pipeline.project import open_project
 from edgeglm.pipeline.robustness import Robustness
-from edgeglm.pipeline.sides import MadeArtifact, artifact_side, baseline_side, cut_figures, measure_files, step_side
+from edgeglm.pipeline.sides import MadeArtifact, artifact_side, baseline_side, step_side
 from edgeglm.pipeline.step_runs import StepRun, run_steps
+from edgeglm.pipeline.timing import cut_figures, measure_files
 from edgeglm.recipe import dump_recipe, resolved
 from edgeglm.report.types import Report
 
@@ -108,7 +110,14 @@ def run_recipe(
         timed = {"baseline": reference}
         timed |= {f"step {index}": file for index, file in structures.items()}
         timed |= {f"artifact {index}": artifact.file for index, artifact in enumerate(artifacts)}
-        figures = measure_files(project, timed, log)
+        hopeless = rivals(
+            [artifact.candidate for artifact in artifacts],
+            lambda index: maker.standing.of(artifacts[index], sized=True),
+            project.recipe.budget,
+            same_machine=host.machine == project.board.arch,
+        )
+        against = {f"artifact {one}": [f"artifact {other}" for other in others] for one, others in hopeless.items()}
+        figures = measure_files(project, timed, log, rivals=against)
         baseline = baseline_side(project, reference, evaluator, figures["baseline"])
         step_sides = [step_side(run, structures, evaluator, figures) for run in steps]
         sides = [

@@ -7,11 +7,12 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from edgeglm_agent.processing import bucket_of, cut
+from edgeglm_agent.processing import bucket_of
 
 from edgeglm.data.splits import batches
 from edgeglm.model import Model, ModelFile
 from edgeglm.pipeline.step_runs import StepRun, step_key
+from edgeglm.pipeline.timing import served_rows
 from edgeglm.recipe.types import Quantize
 from edgeglm.report.remarks import no_faster
 from edgeglm.report.types import ArtifactSide, BucketLatency, Latency, LayerLoss, Parity, Side, StepSide
@@ -21,14 +22,12 @@ if TYPE_CHECKING:
 
     from edgeglm.choice.candidates import Candidate
     from edgeglm.data.splits import Arrays
-    from edgeglm.log import Log
     from edgeglm.measure.latency import Measured
     from edgeglm.pipeline.build import File
     from edgeglm.pipeline.evaluation import Evaluator
     from edgeglm.pipeline.project import Project
     from edgeglm.recipe import ArtifactConfig
 
-LATENCY_RUNS = 200
 _ROWS = 256  # of the evaluation split, read at a time
 PARITY_SAMPLES = 64
 
@@ -52,58 +51,6 @@ class MadeArtifact:
     def companions(self) -> dict[str, Path]:
         """What travels with it: name in the output folder -> file."""
         return {str(PurePath(self.name).with_suffix(path.suffix)): path for path in self.file.companions}
-
-
-def served_rows(project: Project) -> Arrays:
-    """Return as many rows of real data as are served at a time."""
-    evaluation = project.data.evaluation
-    return evaluation.rows(np.arange(project.recipe.serve.batch) % len(evaluation))
-
-
-def cut_name(name: str, length: int) -> str:
-    """Return what a file's figures with sequences of another length are called."""
-    return f"{name} cut to {length}"
-
-
-def measure_files(project: Project, files: dict[str, File], log: Log) -> dict[str, dict[int, Measured]]:
-    """Return name -> threads -> figures; everything of one thread count is interleaved in one run.
-
-    A file with buckets has figures of each length below the full one too, on one thread (``cut_name``).
-    """
-    from edgeglm.measure.latency import measure_latency
-
-    rows = served_rows(project)
-    shorter: dict[str, Arrays] = {}
-    for name, file in list(files.items()):
-        buckets = file.built.buckets
-        if buckets is None:
-            continue
-        for length in buckets.lengths[:-1]:
-            shorter[cut_name(name, length)] = cut(rows, length, buckets)
-            files = files | {cut_name(name, length): file}
-    figures: dict[str, dict[int, Measured]] = {name: {} for name in files}
-    for threads in (1, 2):
-        chosen = files
-        if threads > 1:
-            chosen = {n: f for n, f in files.items() if not n.startswith("step") and n not in shorter}
-        measured = measure_latency(
-            {name: (file.built.path, file.built.format) for name, file in chosen.items()},
-            rows,
-            model_inputs=project.original.inputs,
-            threads=threads,
-            runs=LATENCY_RUNS,
-            others=shorter,
-        )
-        for name, value in measured.items():
-            figures[name][threads] = value
-        log.note(f"{len(chosen)} files interleaved on {threads} thread{'s' * (threads > 1)}")
-    return figures
-
-
-def cut_figures(figures: dict[str, dict[int, Measured]], name: str, file: File) -> dict[int, Measured]:
-    """Return length -> one file's figures on one thread, of the lengths below the full one."""
-    lengths = file.built.buckets.lengths[:-1] if file.built.buckets else ()
-    return {length: figures[cut_name(name, length)][1] for length in lengths}
 
 
 def _extra(figures: dict[int, Measured]) -> list[Latency]:
@@ -162,19 +109,16 @@ def artifact_side(
     ``cut_figures`` is length -> figures, of those below the full one.
     """
     from edgeglm.measure.census import weight_dtypes
-    from edgeglm.measure.latency import speedup_interval
+    from edgeglm.measure.latency import speedup_interval, speedup_of
 
     file = artifact.file
     parity = parity_of(project, artifact, final, key, evaluator)
     size_ratio = cast("int", baseline.size_bytes) / file.size_bytes
     latency = figures[1].latency
-    speedup = cast("Latency", baseline.latency_ms).p50 / latency.p50
+    speedup = speedup_of(baseline_figures[1], figures[1])
     interval = speedup_interval(baseline_figures[1], figures[1])
     slow = no_faster(speedup, interval, "1 thread")
-    extra = {
-        f"threads={row.threads}": base.p50 / row.p50
-        for row, base in zip(_extra(figures), baseline.latency_ms_extra, strict=True)
-    }
+    more_threads = [threads for threads in sorted(figures) if threads != 1]  # none, where it was outpaced
     return ArtifactSide(
         format=artifact.config.format,
         scheme=artifact.config.scheme,
@@ -187,12 +131,14 @@ def artifact_side(
         size_ratio=size_ratio,
         speedup=speedup,
         speedup_ci95=interval,
-        speedup_extra=extra,
+        speedup_extra={
+            f"threads={threads}": speedup_of(baseline_figures[threads], figures[threads]) for threads in more_threads
+        },
         speedup_extra_ci95={
             f"threads={threads}": speedup_interval(baseline_figures[threads], figures[threads])
-            for threads in sorted(figures)
-            if threads != 1
+            for threads in more_threads
         },
+        outpaced=figures[1].outpaced,
         ignored=left_in_float(artifact),
         candidate=artifact.candidate.is_auto,
         reason=artifact.candidate.reason,

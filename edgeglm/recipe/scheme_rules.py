@@ -56,17 +56,16 @@ def _calls(walker: Walker, key: str, artifact: ArtifactConfig) -> None:
             )
     for name, given, formats in (
         ("buckets", bool(artifact.buckets), ("onnx", "tflite")),
-        ("signatures", set(artifact.signatures.batch) != {1}, ("tflite",)),
+        ("signatures", artifact.several_batches, ("tflite",)),
     ):
         if not given:
             continue
-        if artifact.is_auto or artifact.format not in formats:
-            what = "an artifact of `auto`" if artifact.is_auto else f"{artifact.format}, which takes any batch,"
-            what = "openvino" if artifact.format == "openvino" else what
+        if artifact.format not in ("auto", *formats):
+            what = "openvino" if artifact.format == "openvino" else f"{artifact.format}, which takes any batch,"
             walker.report(
                 f"{key}.{name}",
                 f"{what} has no {name}",
-                f"remove it, or write `format: {formats[-1]}` and a scheme",
+                f"remove it, or write `format: {formats[-1]}`",
                 code=_CONFLICT,
             )
         elif is_file:

@@ -95,6 +95,11 @@ class ArtifactConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     signatures: Signatures = Signatures()  # of a TFLite file
 
     @property
+    def several_batches(self) -> bool:
+        """Whether it is to be called with other numbers of rows than one, by signatures of its own."""
+        return set(self.signatures.batch) != {1}
+
+    @property
     def is_auto(self) -> bool:
         """Whether candidates are to be made and compared."""
         return "auto" in (self.format, self.scheme)

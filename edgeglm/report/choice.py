@@ -151,6 +151,8 @@ def _candidates(report: Report) -> Markup:
             by = next((f"{n}" for n, s in enumerate(report.artifacts, 1) if s.path == side.dominated_by), "")
             marks.append(element("span", f"beaten by {by}" if by else "beaten", class_="chip"))
         told = [f"tried because: {side.reason}"] if side.reason else []
+        if side.outpaced and side.latency_ms is not None:
+            told.append(f"timed in {side.latency_ms.runs} runs, as far as it took to see that another is faster")
         told += [] if side.chosen else [f"not taken because: {why_not(report, side)}"]
         standing = join(element("span", *marks, class_="chips"), *(small(prose(text)) for text in told))
         title = f"{number}. {artifact_name(side)}"

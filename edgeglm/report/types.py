@@ -228,6 +228,7 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     chosen: bool = True  # written to the result; False: a candidate that has a row here alone
     pareto: bool | None = None  # nothing else is as good, as small and as fast, and better in one; None: not asked
     dominated_by: str = ""  # path of an artifact that is
+    outpaced: bool = False  # timed in fewer runs, and on 1 thread alone: another was as right and faster beyond doubt
     reason: str = ""  # why `auto` proposed it
     sensitivity: list[LayerLoss] = []  # the most sensitive first; empty: not scanned
 

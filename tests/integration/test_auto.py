@@ -91,6 +91,15 @@ def test_one_file_of_each_format_is_written_the_best_first_and_all_have_a_row(wh
     }
 
 
+def test_only_candidates_that_were_not_taken_are_timed_in_fewer_runs(whole: Result) -> None:
+    runs = {side.path: side.latency_ms.runs for side in whole.report.artifacts if side.latency_ms is not None}
+    most = max(runs.values())
+    for side in whole.report.artifacts:
+        assert (runs[side.path] < most) == side.outpaced
+        assert not (side.outpaced and side.chosen)
+        assert bool(side.latency_ms_extra) != side.outpaced
+
+
 def test_the_same_recipe_gives_the_same_files_again(whole: Result, run: Callable[..., Result]) -> None:
     again = run("again", "auto")
     assert [(side.path, side.sha256, side.chosen) for side in again.report.artifacts] == [

@@ -11,12 +11,14 @@ import torch
 from edgeglm_agent.processing import cut, cut_to_bucket
 from torch import nn
 
+from edgeglm import compress
 from edgeglm.artifacts import flatbuffer, tflite
 from edgeglm.artifacts import onnx as onnx_artifacts
 from edgeglm.artifacts.built import Calls
 from edgeglm.artifacts.sequences import make_buckets
 from edgeglm.artifacts.tflite_layout import to_file_layout
 from edgeglm.boards import BOARDS
+from edgeglm.cache import Cache
 from edgeglm.errors import ExportError
 from edgeglm.measure.worker import Runner
 from edgeglm.recipe.types import LayerRule, Quantize
@@ -160,3 +162,23 @@ def test_buckets_need_a_mask_and_a_length_within_it(lengths: list[int], mask: st
     with pytest.raises(ExportError) as caught:
         make_buckets(encoder(), lengths, mask=mask)
     assert caught.value.code == "buckets-unusable"
+
+
+def test_the_files_that_auto_writes_can_be_called_at_every_length(tmp_path: Path) -> None:
+    recipe = {
+        "name": "short",
+        "task": {"kind": "embedding"},
+        "artifacts": [{"format": "auto", "buckets": [4, 8], "search": {"trials": 4}}],
+        "budget": {"metric_drop": 0.1},
+    }
+    torch.manual_seed(0)
+    data = {"calibration": (rows(40, 1), None), "eval": (rows(60, 2), None)}
+    result = compress(recipe, model=Encoder(), data=data, output=tmp_path / "out", cache=Cache(tmp_path / "cache"))
+    assert result.manifest is not None
+    assert {artifact.format for artifact in result.manifest.artifacts} == {"onnx", "tflite"}
+    for artifact in result.manifest.artifacts:
+        assert artifact.buckets is not None
+        assert artifact.buckets.lengths == (4, 8, LENGTH)
+    assert any(one.format == "openvino" and "`buckets`" in one.reason for one in result.report.skipped)
+    for side in result.report.artifacts:
+        assert [cut.length for cut in side.buckets] == [4, 8]

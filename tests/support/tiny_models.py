@@ -6,6 +6,7 @@ ReLU, the mean over the image, a linear layer.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,6 +87,27 @@ def write_tiny_onnx(path: Path, *, batch: int | None = None) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+    return path
+
+
+def write_slow_onnx(path: Path) -> Path:
+    """Write a network of the same inputs and outputs that takes some hundred times as long."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    widths = [3, 128, 128, 128, 5]
+    weights, nodes, last = [], [], "image"
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
+        values = rng.normal(size=(outputs, inputs, 3, 3)).astype(np.float32) / inputs
+        weights.append(numpy_helper.from_array(values, f"w{number}"))
+        nodes.append(helper.make_node("Conv", [last, f"w{number}"], [f"c{number}"], pads=[1, 1, 1, 1]))
+        last = f"c{number}"
+    nodes += [helper.make_node("GlobalAveragePool", [last], ["p"]), helper.make_node("Flatten", ["p"], ["logits"])]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, 8, 8])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 5])
+    graph = helper.make_graph(nodes, "slow", [image], [logits], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(path))
     return path
 
 

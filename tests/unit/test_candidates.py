@@ -61,6 +61,27 @@ def test_the_rule_of_the_board_puts_what_is_fastest_there_first() -> None:
     assert words(proposed(target="jetson-jp7", family="transformer"))[0] == "onnx fp16"
 
 
+@pytest.mark.parametrize(
+    ("asked", "left_out"),
+    [("buckets: [8]", "`buckets` asks for several"), ("signatures: {batch: [1, 4]}", "`signatures` asks for others")],
+)
+def test_candidates_carry_how_they_are_to_be_called_and_those_that_cannot_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, asked: str, left_out: str
+) -> None:
+    monkeypatch.setattr(candidates, "capability", lambda _: [])
+    found = proposed(f"artifacts:\n  - {{format: auto, {asked}}}", family="transformer")
+    (skipped,) = found.skipped
+    assert skipped.format == "openvino"
+    assert left_out in skipped.reason
+    configs = [candidate.config for candidate in found.candidates]
+    assert {config.format for config in configs} == {"onnx", "tflite"}
+    for config in configs:
+        if "buckets" in asked:
+            assert config.buckets == [8]
+        else:  # an ONNX file takes any number of rows
+            assert config.several_batches == (config.format == "tflite")
+
+
 def test_of_a_tiny_network_float_comes_first() -> None:
     assert words(proposed(target="rpi5", macs=20_000))[:2] == ["tflite none", "onnx none"]
 

@@ -13,9 +13,10 @@ from edgeglm.measure.latency import (
     is_stable,
     measure_latency,
     speedup_interval,
+    speedup_of,
     summarise,
 )
-from tests.support.tiny_models import INPUTS, tiny_images, write_tiny_onnx, write_tiny_tflite
+from tests.support.tiny_models import INPUTS, tiny_images, write_slow_onnx, write_tiny_onnx, write_tiny_tflite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,32 @@ def test_files_are_timed_side_by_side(tmp_path: Path) -> None:
     assert figures["float"].latency.runs == figures["lite"].latency.runs
     assert figures["float"].latency.runtime.startswith("onnxruntime ")
     assert figures["lite"].latency.runtime.startswith("litert ")
+
+
+def test_what_a_rival_outpaces_is_timed_no_further(tmp_path: Path) -> None:
+    quick, slow = write_tiny_onnx(tmp_path / "quick.onnx"), write_slow_onnx(tmp_path / "slow.onnx")
+    files = {name: (quick if name == "quick" else slow, "onnx") for name in ("quick", "slow", "alone", "its part")}
+    figures = measure_latency(
+        files,
+        {"image": tiny_images(1)},
+        model_inputs=INPUTS,
+        threads=1,
+        runs=100,
+        rivals={"slow": ["quick"], "quick": ["slow"]},
+        owners={"its part": "slow"},
+    )
+    assert {name: figure.outpaced for name, figure in figures.items()} == {
+        "quick": False,
+        "slow": True,
+        "alone": False,
+        "its part": True,
+    }
+    assert (
+        5 * ROUND_RUNS <= figures["slow"].latency.runs < figures["quick"].latency.runs == figures["alone"].latency.runs
+    )
+    low, high = speedup_interval(figures["alone"], figures["slow"])  # of the rounds in which both were timed
+    assert low <= speedup_of(figures["alone"], figures["slow"]) <= high
+    assert 0.3 < speedup_of(figures["alone"], figures["slow"]) < 3
 
 
 def test_a_file_that_takes_other_inputs_is_named(tmp_path: Path) -> None:

@@ -35,6 +35,17 @@ def test_an_onnx_file_gives_openvino_too() -> None:
     assert [p.where for p in faults(text) if "artifacts" in p.where] == []
 
 
+def test_how_a_file_is_called_goes_with_auto_and_not_with_openvino() -> None:
+    for how in ("buckets: [8]", "signatures: {batch: [1, 4]}"):
+        for wanted in ("format: auto", "format: tflite, quantize: auto"):
+            (config,) = parse(MINIMAL.replace("{format: onnx}", f"{{{wanted}, {how}}}")).recipe.artifacts
+            assert config.is_auto
+        problems = faults(MINIMAL.replace("{format: onnx}", f"{{format: openvino, quantize: auto, {how}}}"))
+        (problem,) = problems
+        assert problem.code == "recipe-conflict"
+        assert problem.where.endswith(f" artifacts[0].{how.partition(':')[0]}")
+
+
 @pytest.mark.parametrize("target", ["rpi5", "jetson-jp6"])
 def test_openvino_is_refused_for_any_target_but_x86_with_the_reason(target: str) -> None:
     problem = fault(MINIMAL.replace("format: onnx", "format: openvino") + f"target: {target}\n")

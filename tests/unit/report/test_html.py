@@ -343,3 +343,19 @@ def test_a_budget_of_slices_alone_is_shown_with_the_slice_that_lost_most() -> No
     assert "loss of the metric, any slice budget.per_slice_drop 5 pt" in text
     assert "\u22126.0 pt" in text
     assert "No budget set" not in text
+
+
+def test_a_candidate_that_was_not_timed_to_the_end_says_so() -> None:
+    rich = rich_report()
+    last = rich.artifacts[-1]
+    assert "as far as it took" not in Page(render_html(rich)).text
+    short = msgspec.structs.replace(
+        rich, artifacts=[*rich.artifacts[:-1], msgspec.structs.replace(last, outpaced=True)]
+    )
+    assert "timed in 200 runs, as far as it took to see that another is faster" in Page(render_html(short)).text
+
+
+def test_the_files_that_were_written_are_told_from_those_that_were_tried() -> None:
+    text = Page(render_html(rich_report())).text
+    assert "2 files written (4 tried)" in text
+    assert "of 4 files" not in text
