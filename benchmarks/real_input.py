@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import wave
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -247,7 +248,10 @@ def _answers(original: str, values: np.ndarray) -> np.ndarray | None:
 
 
 def _detections(original: str, images: np.ndarray) -> np.ndarray:
-    """Return what a detector finds, (N, M, 5): class and box in pixels of its input; rows of -1 where there is less."""
+    """Return what a detector finds, (N, M, 5): class and box in pixels of its input; rows of -1 where there is less.
+
+    Classes that it finds fewer than 30 times are left out: as much as all the rest would hang on a single box of theirs.
+    """
     from edgeglm_agent.engines import load_engine
     from edgeglm_agent.processing import Postprocess
 
@@ -257,6 +261,8 @@ def _detections(original: str, images: np.ndarray) -> np.ndarray:
         [(one.index, *one.box) for one in postprocess.one(engine.run({name: image[None]})) if one.score > 0.4]
         for image in images
     ]
+    count = Counter(thing[0] for things in found for thing in things)
+    found = [[thing for thing in things if count[thing[0]] >= 30] for things in found]
     targets = np.full((len(images), max(map(len, found)), 5), -1, np.float32)
     for row, things in zip(targets, found, strict=True):
         if things:
