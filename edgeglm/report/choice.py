@@ -81,7 +81,6 @@ def _plot(report: Report, what: str) -> Markup | None:
         step = limits["metric_drop"]
         quality = report.baseline.metric.value - (step if metric.higher_is_better else -step)
     title = f"{name} against size" if what == "size" else f"{name} against latency on this host"
-    note = "Dashed: the budget's limit, judged on the same samples" if cost or quality is not None else ""
     chart = scatter_chart(
         f"choice-{what}",
         title,
@@ -92,7 +91,8 @@ def _plot(report: Report, what: str) -> Markup | None:
         limits=(None if cost is None else cost * 1e6, quality),
         higher_is_better=metric.higher_is_better,
     )
-    return figure("Size" if what == "size" else "Latency on this host", chart, f"{note}." if note else None)
+    note = "Dashed: the budget's limit, judged on the same samples." if 'class="limit"' in str(chart) else None
+    return figure("Size" if what == "size" else "Latency on this host", chart, note)
 
 
 def _size_label(value: float) -> str:

@@ -146,7 +146,7 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
                 for key, ratio in artifact.speedup_extra.items()
             ),
         )
-        parity = _parity_cell(artifact.parity)
+        parity = _parity_cell(artifact.parity, classes=bool(artifact.per_class))
         weights = _weights_cell(artifact.dtypes)
         if artifact.activation_type:
             weights = join(weights, small(f"activations {artifact.activation_type}"))
@@ -209,14 +209,14 @@ def _metric_cell(metric: Metric | None, drop: Drop | None, *, interval: bool = F
     return join(shown, small(typeset(format_interval(metric.name, metric.ci95)))) if interval else shown
 
 
-def _parity_cell(parity: Parity | None) -> Child:
+def _parity_cell(parity: Parity | None, *, classes: bool) -> Child:
     if parity is None:
         return typeset("-")
     word = element("span", "agrees" if parity.passed else "differs", class_="" if parity.passed else "bad")
     cosine = "-" if parity.cosine is None else significant(parity.cosine, 4)
     return join(
         word,
-        small("same answer ", typeset(f"{100 * parity.argmax_agreement:.1f} %")),
+        small("same answer ", typeset(f"{100 * parity.argmax_agreement:.1f} %")) if classes else "",  # a largest output
         small("cosine ", typeset(cosine)),
     )
 
