@@ -61,13 +61,13 @@ def corrected(source: bytes, data: bytes, rows: Sequence[Arrays]) -> bytes:
         source: The float file that it was made from.
         data: The quantized file; one of several signatures stays as it is.
         rows: Calibration samples as a file takes them, by input name. Two in three correct, the others judge: the error
-            of the outputs on those must not rise beyond chance.
+            of the outputs on those must not rise beyond chance. Fewer than 24 correct nothing.
     """
     before, after = flatbuffer.parse(source), flatbuffer.parse(data)
     layers = _static_layers(before, after)
     judges = rows[2::3]
     learnt = [row for number, row in enumerate(rows) if number % 3 != 2][: max(_FEWEST, _RUNS // max(1, len(layers)))]
-    if not layers or not judges:
+    if not layers or len(judges) < _FEWEST:  # a trial before the run has no more either
         return data
     try:
         moved = _moved(before, after, layers, learnt)
