@@ -69,7 +69,9 @@ def asked_peers(results: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
     if not words:
         return []
     counts = ", ".join(f"{words.count(word)} {word}" for word in ("best", "level", "behind") if word in words)
-    quicker = sum(pair["minutes"][0] <= pair["minutes"][1] for _, _, pair in pairs(results) if None not in pair["minutes"])
+    quicker = sum(
+        pair["minutes"][0] <= pair["minutes"][1] for _, _, pair in pairs(results) if None not in pair["minutes"]
+    )
     return [
         (
             "beside plain ORT, nncf, Olive and ai-edge-quantizer",
