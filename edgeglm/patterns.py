@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 _SHOWN = 12  # layers that a hint lists when none is near
 
 
+def broken_patterns(key: str, patterns: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return ``(key, message, hint)`` of each that is no regular expression, as ``StepConfig.problems`` does."""
+    found = []
+    for pattern in patterns:
+        if pattern.startswith("re:"):
+            try:
+                re.compile(pattern[3:])
+            except re.error as error:
+                found.append((key, f"`{pattern}` is no regular expression: {error}", "see Python's re module"))
+    return found
+
+
 def matching(
     pattern: str, names: Sequence[str], *, error: type[EdgeglmError], where: str = "", kind: str = "layer"
 ) -> list[str]:

@@ -141,7 +141,7 @@ def compress(model: Any, ignore: set[str], scheme: str, block_size: int) -> Any:
     """Return the graph with 8-bit weights, one scale a channel, or 4-bit ones, one scale a block; tables included.
 
     Both have zero points, which on MiniLM is nearer to float than without: mean cosine .9993 instead of .9992, and
-    .969 instead of .961. What no block divides, and convolutions, get 8 bits where 4 were asked for.
+    .969 instead of .961. Convolutions get 8 bits where 4 were asked for; products that no block divides stay float.
 
     Args:
         model: An ``openvino.Model``; what is quantized in it already stays as it is.

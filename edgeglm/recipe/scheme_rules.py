@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from edgeglm.patterns import broken_patterns
 from edgeglm.recipe.types import LayerRule, Quantize
 from edgeglm.sources import ModelSource
 
@@ -143,9 +143,5 @@ def _block_size(walker: Walker, key: str, settings: Quantize | LayerRule, made: 
 
 
 def _pattern(walker: Walker, key: str, pattern: str) -> None:
-    if pattern.startswith("re:"):
-        try:
-            re.compile(pattern[3:])
-        except re.error as error:
-            message = f"`{pattern}` is no regular expression: {error}"
-            walker.report(key, message, "see Python's re module", code=_CONFLICT)
+    for where, message, hint in broken_patterns(key, [pattern]):
+        walker.report(where, message, hint, code=_CONFLICT)

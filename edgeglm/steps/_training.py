@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from edgeglm.patterns import broken_patterns
 from edgeglm.steps._base import StepConfig
 
 
@@ -27,6 +28,10 @@ class TrainingConfig(StepConfig, frozen=True, kw_only=True):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: the faster, measured once and stored
     freeze: list[str] = []  # layers that do not learn: names, or "re:" patterns such as "re:.*embeddings"
     augment: str | None = None  # path.py:function taking (inputs, generator), a batch at a time
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Return the patterns of ``freeze`` that are none."""
+        return broken_patterns("freeze", self.freeze)
 
     @property
     def follows_target(self) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
+from edgeglm.patterns import broken_patterns
 from edgeglm.steps._base import Context, StepConfig
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class DropLayers(StepConfig, tag="drop-layers", frozen=True, kw_only=True):
             return [("keep", "nothing says which blocks go", hint)]
         if self.keep is not None and self.drop:
             return [("drop", "`keep` and `drop` are both given", "keep one of them")]
-        return []
+        return broken_patterns("ignore", self.ignore) + broken_patterns("drop", self.drop)
 
     def apply(self, model: Model, ctx: Context) -> Model:
         """Return a new model; the one passed in is left as it was."""

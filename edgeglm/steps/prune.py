@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
+from edgeglm.patterns import broken_patterns
 from edgeglm.steps._base import Context, StepConfig
 
 if TYPE_CHECKING:
@@ -86,13 +86,7 @@ class Prune(StepConfig, tag="prune", frozen=True, kw_only=True):
                 key = RATIO_KEYS[kind]
                 message = f"{ratio} is above max_ratio, which is {self.max_ratio}"
                 found.append((key, message, f"lower `{key}`, or raise `max_ratio`"))
-        for pattern in self.ignore:
-            if pattern.startswith("re:"):
-                try:
-                    re.compile(pattern[3:])
-                except re.error as error:
-                    found.append(("ignore", f"`{pattern}` is no regular expression: {error}", "see Python's re module"))
-        return found
+        return found + broken_patterns("ignore", self.ignore)
 
     def apply(self, model: Model, ctx: Context) -> Model:
         """Return a new model; the one passed in is left as it was."""

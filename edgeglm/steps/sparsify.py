@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
+from edgeglm.patterns import broken_patterns
 from edgeglm.steps._base import Context, StepConfig
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Sparsify(StepConfig, tag="sparsify", frozen=True, kw_only=True):
             return [("ratio", "2:4 sets half of the weights to zero: it has no other ratio", "leave out `ratio`")]
         if self.pattern == "unstructured" and self.ratio is None:
             return [("ratio", "nothing says how many weights go", "give a share: `ratio: 0.8`")]
-        return []
+        return broken_patterns("ignore", self.ignore)
 
     def apply(self, model: Model, ctx: Context) -> Model:
         """Return a new model; the one passed in is left as it was."""
