@@ -26,6 +26,7 @@ from edgeglm.nn.augmentation import augmentation
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.checkpoint import full_state, load_full_state, read_checkpoint, write_checkpoint
 from edgeglm.nn.determinism import reproducible, seed_all
+from edgeglm.nn.dropout import dropout
 from edgeglm.nn.fake_quantization import FakeQuantization
 from edgeglm.nn.freezing import frozen
 from edgeglm.nn.hidden import HiddenMatch, pairs_of
@@ -77,6 +78,7 @@ def train(
     Raises:
         StepError: ``training-needs-logits``, ``training-needs-targets``, ``training-needs-teacher``,
             ``training-needs-reconstruction``, ``data-targets``, ``training-data-too-small``, ``augment-wrong-shape``;
+            ``training-no-dropout``,
             ``training-nothing-to-learn``, ``distill-hidden-unknown``, ``distill-hidden-mismatch``;
             ``training-diverged``, naming step and rate.
         EntryError: The user's augmentation raised.
@@ -107,6 +109,7 @@ def train(
         layout = best_layout(student, probe)
         student = arranged(student, layout)
         resting = around.enter_context(frozen(student, config.freeze, where=ctx.key))
+        around.enter_context(dropout(student, config.dropout, where=ctx.key))
         padding = find_padding(student, probe, data)
         guide = None if teacher is None or (alpha == 0 and hidden is None) else Teacher(teacher, objective, device)
         if guide is not None and padding is not None:

@@ -170,6 +170,43 @@ def test_freezing_everything_or_nothing_that_is_there_is_refused() -> None:
     refused("pattern-matches-nothing", model, make_context(model), freeze=["re:.*embeddings"])
 
 
+class Forgetful(Plain):
+    """A network with dropout of three kinds, which notes the shares that it was trained with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+        self.recurrent = nn.LSTM(4, 4, num_layers=2, dropout=0.25)
+        self.attention = nn.MultiheadAttention(4, 2, dropout=0.75)
+
+    def shares(self) -> tuple[float, float, float]:
+        return self.dropout.p, self.recurrent.dropout, self.attention.dropout
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        if self.training:
+            SEEN.add(self.shares())
+        return self.dropout(super().forward(*inputs))
+
+
+SEEN: set[tuple[float, float, float]] = set()
+
+
+@pytest.mark.parametrize(("share", "trained"), [(None, (0.5, 0.25, 0.75)), (0.0, (0.0, 0.0, 0.0))])
+def test_dropout_is_set_while_training_and_given_back(share: float | None, trained: tuple[float, ...]) -> None:
+    model = make_model(Forgetful())
+    SEEN.clear()
+    tuned = Distill(**QUICK, dropout=share).apply(model, make_context(model, blobs(128)))
+    assert {trained} == SEEN
+    assert tuned.module.shares() == (0.5, 0.25, 0.75)  # type: ignore[operator]
+
+
+def test_dropout_of_a_network_without_is_refused() -> None:
+    model = make_model(Plain())
+    assert (
+        refused("training-no-dropout", model, make_context(model), dropout=0.1).problems[0].where.endswith(".dropout")
+    )
+
+
 def write_teacher(folder: Path, **settings: Any) -> PythonModel:
     (folder / "teacher.py").write_text(TEACHER)
     save_weights(make_model(Residual(**settings), seed=5), folder / "teacher.safetensors")
