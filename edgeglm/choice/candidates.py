@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import msgspec
 
 from edgeglm.artifacts.capability import PACKAGES, capability
+from edgeglm.choice.board_rule import rank
 from edgeglm.model import ModelFile
 from edgeglm.recipe.types import LayerRule, Quantize, Scheme, Signatures
 from edgeglm.report.types import Skipped
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from edgeglm.pipeline.build import Builder
     from edgeglm.pipeline.project import Project
     from edgeglm.recipe import ArtifactConfig, Recipe
-
-TINY_MACS = 100_000  # below it a run takes some 20 us, and putting integers in and out costs more than they save
 
 # family -> format -> schemes worth trying. Float is always one of them: what INT8 gains is found by measuring.
 _SCHEMES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -52,35 +51,6 @@ _SCHEMES: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-# What is fastest first, by board and family. It decides where this host is not of the board's architecture, and
-# everywhere which candidates are worth a scan of sensitivity. Sources: docs/artifacts.md, "The order of a board".
-_FAST: dict[str, dict[str, tuple[str, ...]]] = {
-    "x86-64": {
-        "convolutional": ("tflite static-int8", "openvino static-int8", "onnx static-int8", "tflite none"),
-        "transformer": (
-            "tflite dynamic-int8",
-            "openvino static-int8",
-            "openvino weight-only-int8",
-            "onnx dynamic-int8",
-            "openvino none",
-            "tflite none",
-        ),
-        "recurrent": ("onnx dynamic-int8", "tflite dynamic-int8", "openvino none", "onnx none"),
-        "dense": ("tflite static-int8", "tflite dynamic-int8", "openvino static-int8", "onnx static-int8"),
-    },
-    "rpi": {
-        "convolutional": ("tflite static-int8", "onnx static-int8", "tflite none"),
-        "transformer": ("tflite dynamic-int8", "onnx dynamic-int8", "tflite none"),
-        "recurrent": ("onnx dynamic-int8", "tflite dynamic-int8", "onnx none"),
-        "dense": ("tflite static-int8", "tflite dynamic-int8", "onnx dynamic-int8", "tflite none"),
-    },
-    "jetson": {
-        "convolutional": ("onnx static-int8", "onnx fp16", "onnx none", "tflite static-int8"),
-        "transformer": ("onnx fp16", "onnx dynamic-int8", "onnx none", "tflite dynamic-int8"),
-        "recurrent": ("onnx fp16", "onnx dynamic-int8", "onnx none", "tflite dynamic-int8"),
-        "dense": ("onnx fp16", "onnx static-int8", "onnx dynamic-int8", "onnx none"),
-    },
-}
 # Where a wider scheme costs no more time than float, it spares the bytes: LiteRT makes 8-bit weights float as it loads
 # them, and of weights alone 8 bits are as near to float as it takes.
 _WIDER = {
@@ -89,8 +59,6 @@ _WIDER = {
     "openvino weight-only-int4": "weight-only-int8",
     "tflite dynamic-int8": "weight-only-int8",
 }
-_FORMATS = ("tflite", "onnx", "openvino")  # among those that the table does not name
-_REST = ("static-int8", "dynamic-int8", "weight-only-int4", "weight-only-int8", "fp16", "none")
 
 
 @dataclass(frozen=True)
@@ -140,6 +108,7 @@ class Proposal:
 
     candidates: tuple[Candidate, ...]
     skipped: tuple[Skipped, ...] = ()
+    traits: Traits | None = None  # of the network; None where no artifact is `auto`
 
 
 def propose(recipe: Recipe, board: Board, traits: Traits | None, *, source: str) -> Proposal:
@@ -171,7 +140,7 @@ def propose(recipe: Recipe, board: Board, traits: Traits | None, *, source: str)
                     found.append(Candidate(_written_out(config, file_format, scheme), where, why))
                     named.add((file_format, scheme))
         candidates += sorted(found, key=lambda candidate: rank(candidate.config, board, traits))
-    return Proposal(tuple(candidates), tuple(skipped))
+    return Proposal(tuple(candidates), tuple(skipped), traits)
 
 
 def propose_for(project: Project, builder: Builder, log: Log) -> Proposal:
@@ -191,21 +160,6 @@ def propose_for(project: Project, builder: Builder, log: Log) -> Proposal:
         log.note(f"a {traits.family} network{macs}")
     source = project.original.format if isinstance(project.original, ModelFile) else "network"
     return propose(project.recipe, project.board, traits, source=source)
-
-
-def rank(config: ArtifactConfig, board: Board, traits: Traits) -> tuple[int, ...]:
-    """Return what sorts artifacts, the fastest first by what is known of the board and of this kind of network."""
-    family = next((name for name in _FAST if board.name.startswith(name)), "x86-64")
-    order = _FAST[family][traits.family]
-    plain = traits.macs is not None and traits.macs < TINY_MACS and config.scheme != "none"
-    word = f"{config.format} {config.scheme}"
-    formats = ("onnx", *_FORMATS) if family == "jetson" else _FORMATS
-    return (
-        int(plain),  # of a tiny network float comes first
-        order.index(word) if word in order else len(order),
-        _REST.index(config.scheme) if config.scheme in _REST else len(_REST),
-        formats.index(config.format) if config.format in formats else len(formats),
-    )
 
 
 def obstacle(file_format: str, board: Board, source: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from edgeglm.budget import judge
 from edgeglm.cache import Cache, make_key
+from edgeglm.choice.board_rule import compare_speed
 from edgeglm.choice.preference import Faults, faults, preferred_order
 from edgeglm.formats import file_name
 from edgeglm.host import cpu_features
@@ -17,6 +18,8 @@ from edgeglm.host import cpu_features
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeglm.boards import Board
+    from edgeglm.measure.traits import Traits
     from edgeglm.pipeline.project import Project
     from edgeglm.pipeline.sides import MadeArtifact
     from edgeglm.report.types import ArtifactSide, BudgetResult, Host, Side
@@ -42,6 +45,7 @@ def settle(
     baseline: Side,
     host: Host,
     cache: Cache,
+    traits: Traits | None = None,
 ) -> Settled:
     """Choose, name, order and judge.
 
@@ -54,6 +58,7 @@ def settle(
         baseline: The original.
         host: This machine.
         cache: Keeps the choice.
+        traits: Of the network, where some artifact is `auto`: a board's rule of speed goes by them.
     """
     limits, board = project.recipe.budget, project.board
     same_machine = host.machine == board.arch
@@ -69,13 +74,14 @@ def settle(
         versions=project.versions,
     )
     metric_judged = limits.metric_drop is not None
-    marked = mark_dominated(sides, same_machine=same_machine)
+    marked = mark_dominated(sides, same_machine=same_machine, board=board, traits=traits)
     against = [faults(side, trial, metric_judged=metric_judged) for side in marked]
     with cache.entry("choice", key) if searched else nullcontext() as entry:
         before = list((entry.result or {}).get("order", [])) if entry is not None else []
         order = preferred_order(marked, trial, metric_judged=metric_judged, same_machine=same_machine, before=before)
-        if entry is not None and not before:
+        if entry is not None and not (before and same_machine):
             order = _dominating_first(order, artifacts, marked, against)
+        if entry is not None and not before:
             entry.finish(order=[marked[index].path for index in order])
     good = {index for index, found in enumerate(against) if not found.refused}
     chosen = [index for index in order if index in _chosen(artifacts, marked, order, good)]
@@ -153,24 +159,33 @@ def _names(artifacts: Sequence[MadeArtifact]) -> list[str]:
     ]
 
 
-def mark_dominated(sides: Sequence[ArtifactSide], *, same_machine: bool) -> list[ArtifactSide]:
+def mark_dominated(
+    sides: Sequence[ArtifactSide], *, same_machine: bool, board: Board, traits: Traits | None
+) -> list[ArtifactSide]:
     """Return the artifacts, each saying whether it is on the Pareto front, and if not, which one dominates it.
 
     One dominates another when its metric is no worse, its file no larger and it is no slower, and in one of them it is
-    better. Latencies within 2 % are the same. For another machine the order given, which is that of the rule, stands
-    for speed.
+    better. Latencies within 2 % are the same. For another machine the board's rule stands for speed; where that does
+    not say which of two is faster, either may be, and neither dominates the other.
+
+    Args:
+        sides: The artifacts.
+        same_machine: Whether the target's architecture is this host's.
+        board: The target.
+        traits: Of the network, for the board's rule; None: not known.
     """
-    speeds = [
-        ((side.latency_ms.p50 if side.latency_ms else None) if same_machine else float(place))
-        for place, side in enumerate(sides)
-    ]
+
+    def compared(one: ArtifactSide, other: ArtifactSide) -> int | None:
+        if not same_machine:
+            return compare_speed((one.format, one.scheme), (other.format, other.scheme), board, traits)
+        if one.latency_ms is None or other.latency_ms is None:
+            return 0
+        mine, others = one.latency_ms.p50, other.latency_ms.p50
+        return 0 if others / ALIKE <= mine <= others * ALIKE else -1 if mine < others else 1
+
     marked = []
-    for side, speed in zip(sides, speeds, strict=True):
-        better = [
-            other
-            for other, others in zip(sides, speeds, strict=True)
-            if other is not side and _dominates(other, side, others, speed)
-        ]
+    for side in sides:
+        better = [other for other in sides if other is not side and _dominates(other, side, compared(other, side))]
         first = min(better, key=lambda other: other.size_bytes or 0, default=None)
         marked.append(
             msgspec.structs.replace(side, pareto=first is None, dominated_by="" if first is None else first.path)
@@ -178,13 +193,18 @@ def mark_dominated(sides: Sequence[ArtifactSide], *, same_machine: bool) -> list
     return marked
 
 
-def _dominates(one: ArtifactSide, other: ArtifactSide, time: float | None, others: float | None) -> bool:
-    pairs: list[tuple[float, float, float]] = []  # the smaller the better; how far apart is no difference
+def _dominates(one: ArtifactSide, other: ArtifactSide, speed: int | None) -> bool:
+    """Tell whether one does; ``speed`` is -1 where it is the faster one, 0 where both are alike, None: not known."""
+    if speed is None:
+        return False
+    signs = [speed]  # of each figure: -1 where it is better, 1 where it is worse
     if one.metric is not None and other.metric is not None:
         sign = -1 if one.metric.higher_is_better else 1
-        pairs.append((sign * one.metric.value, sign * other.metric.value, 0.0))
+        signs.append(_sign(sign * one.metric.value, sign * other.metric.value))
     if one.size_bytes is not None and other.size_bytes is not None:
-        pairs.append((one.size_bytes, other.size_bytes, 0.0))
-    if time is not None and others is not None:
-        pairs.append((time, others, (ALIKE - 1) * others))
-    return all(a <= b + slack for a, b, slack in pairs) and any(a < b - slack for a, b, slack in pairs)
+        signs.append(_sign(one.size_bytes, other.size_bytes))
+    return max(signs) <= 0 and min(signs) < 0
+
+
+def _sign(one: float, other: float) -> int:
+    return (one > other) - (one < other)

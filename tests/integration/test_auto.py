@@ -135,6 +135,14 @@ def test_the_whole_front_is_written_when_asked_for(run: Callable[..., Result]) -
     assert len(manifest.artifacts) == sum(side.chosen for side in result.report.artifacts)
 
 
+def test_for_a_board_the_front_has_what_the_rule_says_nothing_of(run: Callable[..., Result]) -> None:
+    result = run("front of a board", [{"format": "auto", "search": {"keep": "pareto", "trials": 0}}], target="rpi5")
+    missed = {verdict.artifact for verdict in result.report.budget.passed_over}
+    chosen = {artifact_name(side) for side in result.report.artifacts if side.chosen}
+    assert {"ONNX float32", "TFLite float32"} <= chosen  # one is smaller; which is faster on the board nobody knows
+    assert chosen == {artifact_name(s) for s in result.report.artifacts if s.pareto and s.path not in missed}
+
+
 def test_the_resolved_recipe_still_says_auto(whole: Result) -> None:
     report = json.loads((whole.folder / "report.json").read_text())
     (artifact,) = report["recipe"]["artifacts"]

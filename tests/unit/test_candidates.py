@@ -29,6 +29,10 @@ def words(found: Proposal) -> list[str]:
     return [candidate.word for candidate in found.candidates]
 
 
+def test_a_proposal_keeps_what_is_known_of_the_network() -> None:
+    assert proposed(macs=123).traits == Traits(**(CNN | {"macs": 123}))
+
+
 def test_what_the_recipe_names_is_taken_as_it_is() -> None:
     found = proposed("artifacts:\n  - {format: onnx, quantize: fp16}")
     assert words(found) == ["onnx fp16"]
