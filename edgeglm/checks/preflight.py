@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeglm.artifacts.built import ONE_ROW
 from edgeglm.cache import Cache, cache_folder, make_key
+from edgeglm.choice.accuracy_control import check_held_out, is_controlled
 from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError, StorageError
 from edgeglm.formats import file_name
@@ -44,10 +45,13 @@ def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, 
     few samples first. What passed once is not tried again until something it depends on changes.
 
     Raises:
-        UserError: A step or an export cannot work; names the step and, where it can be known, the layer.
+        UserError: A step or an export cannot work, or what accuracy control judges by; names the step or artifact and,
+            where it can be known, the layer.
         StorageError: The disk will not hold the result.
     """
     check_disk(project, proposal, output, cache)
+    for candidate in filter(is_controlled, proposal.candidates):
+        check_held_out(project, candidate)
     recipe = project.recipe
     key = make_key(
         base=project.key,

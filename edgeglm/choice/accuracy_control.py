@@ -12,53 +12,83 @@ from edgeglm.cache import make_key
 from edgeglm.choice.sensitivity import layer_losses, rungs
 from edgeglm.errors import DataError
 from edgeglm.host import cpu_features
+from edgeglm.recipe.types import Quantize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edgeglm.choice.candidates import Candidate
     from edgeglm.choice.sensitivity import Scored
+    from edgeglm.data.splits import Split
     from edgeglm.log import Log
     from edgeglm.pipeline.build import File
     from edgeglm.pipeline.evaluation import Evaluator
+    from edgeglm.pipeline.project import Project
     from edgeglm.pipeline.sides import MadeArtifact
 
 LEAST = 30  # samples to judge by
 MOST = 1000
 
 
-class HeldOut:
-    """The calibration samples behind those that ranges are measured on, and what a file loses on them.
+def is_controlled(candidate: Candidate) -> bool:
+    """Tell whether an artifact asks for accuracy control."""
+    quantization = candidate.config.quantization
+    return isinstance(quantization, Quantize) and quantization.accuracy_control
 
-    The evaluation data is never looked at: it is to judge the result.
+
+def held_out(project: Project, candidate: Candidate) -> Split:
+    """Return the calibration samples behind those that ranges are measured on.
+
+    Raises:
+        DataError: There are too few (``control-samples``).
+    """
+    split = project.data.splits["calibration"]
+    drawn = np.random.default_rng(project.recipe.seed).permutation(len(split))  # as those for ranges are
+    held = np.sort(drawn[candidate.config.quantization.calibration_samples :][:MOST])
+    if len(held) < LEAST:
+        raise DataError(
+            f"accuracy_control needs {LEAST} samples of the calibration split that ranges are not measured on, and "
+            f"{len(held)} of {len(split)} are left",
+            where=f"{candidate.where}.quantize.accuracy_control",
+            hint="give the split more samples, or write a smaller `calibration` beside it",
+            code="control-samples",
+        )
+    return split.take(held)
+
+
+def check_held_out(project: Project, candidate: Candidate) -> None:
+    """Refuse samples that accuracy control could not judge by, before anything long is done.
+
+    Raises:
+        DataError: They are too few (``control-samples``), have no targets that the task could judge by, or all of one
+            kind.
+    """
+    split, task, labels = held_out(project, candidate), project.recipe.task, project.data.labels
+    where = f"{candidate.where}.quantize.accuracy_control: the calibration split"
+    targets = split.targets
+    if targets is None:
+        task.read_targets(None, labels=labels, judged=True, where=where)
+    else:  # under a name that is none of training's: they are judged by
+        task.check_splits({"held-out": targets}, chief="held-out", labels=labels, where={"held-out": where})
+
+
+class HeldOut:
+    """What a file loses on the samples of ``held_out``. The evaluation data is never looked at: it judges the result.
 
     Args:
         evaluator: Runs and judges files.
         baseline: The original's file: what is lost is lost against it.
-        calibration: How many samples ranges are measured on.
-        where: The artifact, for errors.
+        candidate: The artifact.
 
     Raises:
         DataError: There are too few such samples (``control-samples``).
     """
 
-    def __init__(self, evaluator: Evaluator, baseline: File, *, calibration: int, where: str) -> None:
+    def __init__(self, evaluator: Evaluator, baseline: File, candidate: Candidate) -> None:
         self._evaluator = evaluator
         self._baseline = baseline
-        self._where = where
-        project = evaluator.project
-        split = project.data.splits["calibration"]
-        drawn = np.random.default_rng(project.recipe.seed).permutation(len(split))  # as those for ranges are
-        held = np.sort(drawn[calibration:][:MOST])
-        if len(held) < LEAST:
-            raise DataError(
-                f"accuracy_control needs {LEAST} samples of the calibration split that ranges are not measured on, and "
-                f"{len(held)} of {len(split)} are left",
-                where=where,
-                hint="give the split more samples, or write a smaller `calibration` beside it",
-                code="control-samples",
-            )
-        self.split = split.take(held)
+        self._where = candidate.where
+        self.split = held_out(evaluator.project, candidate)
 
     def lost(self, file: File) -> float:
         """Return what the task's metric lost on these samples against the original, in the bad direction.

@@ -28,7 +28,10 @@ def require_splits(recipe: Recipe, data: Data, *, where: str) -> None:
     calibrates = [
         f"artifacts[{index}]"
         for index, artifact in enumerate(recipe.artifacts)
-        if artifact.is_auto or not isinstance(artifact.quantization, Quantize) or artifact.quantization.calibrated
+        if artifact.is_auto
+        or not isinstance(artifact.quantization, Quantize)
+        or artifact.quantization.calibrated
+        or artifact.quantization.accuracy_control
     ]
     for name, keys in (("train", trains), ("calibration", calibrates)):
         if keys and name not in data.splits:

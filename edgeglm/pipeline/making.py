@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.choice.accuracy_control import HeldOut, control_accuracy
+from edgeglm.choice.accuracy_control import HeldOut, control_accuracy, is_controlled
 from edgeglm.choice.sensitivity import FORMATS, Trials, layer_losses, rungs, scan_candidate
 from edgeglm.errors import EdgeglmError, StorageError
 from edgeglm.formats import file_name
@@ -74,21 +74,14 @@ class Maker:
 
     def _named(self, candidate: Candidate) -> MadeArtifact:
         made = self._made(candidate, candidate.where)
-        quantization = candidate.config.quantization
         limit = self.project.recipe.budget.metric_drop
-        if not isinstance(quantization, Quantize) or not quantization.accuracy_control or limit is None:
+        if not is_controlled(candidate) or limit is None:
             return made
         source = self.builder.source(self.final, self.key, candidate.config.format)
-        held_out = HeldOut(
-            self.evaluator,
-            self.builder.baseline(),
-            calibration=quantization.calibration_samples,
-            where=candidate.where,
-        )
         return control_accuracy(
             made,
             limit=limit,
-            held_out=held_out,
+            held_out=HeldOut(self.evaluator, self.builder.baseline(), candidate),
             scan=lambda: scan_candidate(Trials(self.evaluator, source, candidate), self.log),
             make=lambda changed: self._made(changed, candidate.where, variant=MIXED),
             log=self.log,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from torch import nn
 
 from edgeglm import compress
 from edgeglm.cache import Cache
@@ -14,6 +16,7 @@ from tests.support.outlier import SENSITIVE, digits, outlier_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from edgeglm.pipeline.run import Result
 
@@ -41,6 +44,30 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
     return compressed
 
 
+class Heard(SilentLog):
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
+
+
+def refused(folder: Path, data: Any, *, task: Any = None, outputs: int = 10, **settings: Any) -> DataError:
+    """Return what a run with a training step says; it must be said before anything is trained or written."""
+    recipe = {
+        "name": "outlier",
+        "task": task or {"kind": "classification"},
+        "steps": [{"finetune": {"epochs": 50}}],
+        "artifacts": [{"format": "onnx", "quantize": CONTROLLED | settings}],
+        "budget": {"metric_drop": 0.03},
+    }
+    heard, network = Heard(), nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))
+    with pytest.raises(DataError) as raised:
+        compress(recipe, model=network, data=data, output=folder / "out", cache=Cache(folder / "cache"), log=heard)
+    assert heard.stages[-1] == "model"  # data and model are read; no step, no export was tried
+    return raised.value
+
+
 @pytest.mark.parametrize("file_format", ["openvino", "onnx"])
 def test_the_layers_that_cost_more_than_the_budget_stay_in_float(run: Callable[..., Result], file_format: str) -> None:
     result = run(file_format, 0.03)
@@ -62,7 +89,37 @@ def test_a_limit_that_all_int8_keeps_leaves_nothing_in_float(run: Callable[..., 
     assert side.sensitivity == []
 
 
-def test_samples_are_needed_that_ranges_are_not_measured_on(run: Callable[..., Result]) -> None:
-    with pytest.raises(DataError, match="and 20 of 200 are left") as raised:
-        run("openvino", 0.03, calibration=180)
-    assert raised.value.code == "control-samples"
+def test_samples_are_needed_that_ranges_are_not_measured_on(tmp_path: Path) -> None:
+    error = refused(tmp_path, digits(), calibration=180)
+    assert error.code == "control-samples"
+    assert "and 20 of 200 are left" in str(error)
+    assert error.problems[0].where == "artifacts[0].quantize.accuracy_control"
+
+
+def test_samples_without_targets_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    data = digits()
+    error = refused(tmp_path, data | {"calibration": (data["calibration"][0], None)})
+    assert error.code == "data-no-targets"
+    assert "artifacts[0].quantize.accuracy_control: the calibration split" in error.problems[0].where
+
+
+def test_samples_of_one_kind_are_refused_where_two_are_told_apart(tmp_path: Path) -> None:
+    data = {name: (images, (labels == 3).astype(np.int64)) for name, (images, labels) in digits().items()}
+    normal = data["calibration"][1] == 0
+    data["calibration"] = tuple(part[normal] for part in data["calibration"])  # type: ignore[assignment]
+    error = refused(tmp_path, data, task={"kind": "anomaly", "score": "output"}, outputs=1)
+    assert error.code == "data-one-class"
+
+
+def test_a_scheme_without_ranges_needs_the_calibration_split_all_the_same(tmp_path: Path) -> None:
+    """A model that is not trained needs no `train`, of which calibration samples would be taken."""
+    recipe = {
+        "name": "outlier",
+        "task": {"kind": "classification"},
+        "artifacts": [{"format": "onnx", "quantize": {"scheme": "weight-only-int8", "accuracy_control": True}}],
+        "budget": {"metric_drop": 0.03},
+    }
+    network, data = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), {"eval": digits()["eval"]}
+    with pytest.raises(DataError) as raised:
+        compress(recipe, model=network, data=data, output=tmp_path / "out", cache=Cache(tmp_path / "cache"))
+    assert raised.value.code == "data-split-missing"
