@@ -54,7 +54,8 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
 
     Raises:
         StepError: ``pattern-matches-nothing``; ``prune-cannot-follow``; ``prune-removes-everything``, naming the
-            layer; ``prune-target-unreachable``, saying how far it got; ``step-changed-nothing``, saying why.
+            layer; ``prune-target-unreachable``, saying how far it got; ``step-changed-nothing``, saying why: one of
+            several ratios that took nothing is no better than a step that did not.
     """
     with reproducible(ctx.threads):
         seed_all(ctx.seed)
@@ -64,6 +65,7 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
         pruned = _opened(model, config, ignored)
         initial: dict[tuple[str, str], int] = {}  # units of each group before the first round
         left: dict[tuple[str, str], int] = {}  # and after the last that saw it
+        touched: set[str] = set()  # kinds that lost something
         rounds = 1 if ctx.dry_run else config.iterations
         ctx.progress(0, rounds)
         for round_number in range(1, rounds + 1):
@@ -92,7 +94,9 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
                     structure=structure,
                     ctx=ctx,
                 )
-            if any(kept < item.group.units for item, kept in zip(scored, plan, strict=True)):
+            lost = {item.group.kind for item, kept in zip(scored, plan, strict=True) if kept < item.group.units}
+            touched |= lost
+            if lost:
                 pruned = _take_out(pruned, scored, plan)
             ctx.progress(round_number, rounds)
             if round_number == 1:
@@ -100,6 +104,9 @@ def prune_channels(model: Model, config: Prune, ctx: Context) -> Model:
             left |= {(item.group.kind, item.group.root): kept for item, kept in zip(scored, plan, strict=True)}
         if count_params(pruned) >= params:
             raise _changed_nothing(first, config, ctx)
+        for kind in config.ratios:
+            if kind not in touched:
+                raise _changed_nothing(first, config, ctx, kind)
         _verify(model, pruned, inputs, ignored, ctx)
         _note(pruned, first, left, (macs, params), ctx)
     return pruned
@@ -178,22 +185,33 @@ def _take_out(model: Model, scored: list[Scored], plan: Plan) -> Model:
     return model.with_module(module.eval(), edit)
 
 
-def _changed_nothing(structure: Structure, config: Prune, ctx: Context) -> StepError:
+def _changed_nothing(structure: Structure, config: Prune, ctx: Context, kind: str | None = None) -> StepError:
+    """Return what to say when nothing was taken out, or nothing of one kind though a ratio of it was given."""
+    groups = [group for group in structure.groups if kind in (None, group.kind)]
+    heads = [group.root for group in groups if group.kind == "heads"]
+    others = [group for group in groups if group.kind != "heads"]
     reasons = []
-    small = [group.root for group in structure.groups if group.units * group.parts <= config.round_to]
+    if heads:
+        reasons.append(f"the ratio is less than half a head of these layers: {', '.join(heads)}")
+    small = [group.root for group in others if group.units * group.parts <= config.round_to]
     if small:
         reasons.append(f"round_to {config.round_to} is as much as these layers have: {', '.join(small)}")
-    kept = [group.root for group in structure.groups if group.root not in small]
+    kept = [group.root for group in others if group.root not in small]
     if kept:
         reasons.append(f"the ratio is less than half of round_to {config.round_to} in these layers: {', '.join(kept)}")
     reasons += [f"{reason}: {', '.join(names)}" for reason, names in structure.left_out.items()]
+    hint = "raise the ratio, lower `round_to`, ignore less, or remove this step"
+    if not structure.groups and not any(reason == IGNORED for reason in structure.left_out):
+        hint = "remove this step: nothing of this network can be pruned"
+    why = "; ".join(reasons) or "the network has no layer that can be pruned"
+    if kind is None:
+        return StepError(f"nothing was taken out; {why}", where=ctx.key, code="step-changed-nothing", hint=hint)
+    key = RATIO_KEYS[kind]
     return StepError(
-        "nothing was taken out; " + ("; ".join(reasons) or "the network has no layer that can be pruned"),
-        where=ctx.key,
+        f"{key} {config.ratios[kind]:g} took no {_KIND_WORDS[kind]} out; {why}",
+        where=f"{ctx.key}.{key}",
         code="step-changed-nothing",
-        hint="raise the ratio, lower `round_to`, ignore less, or remove this step"
-        if structure.groups or any(reason == IGNORED for reason in structure.left_out)
-        else "remove this step: nothing of this network can be pruned",
+        hint=hint.replace("this step", f"`{key}`"),
     )
 
 

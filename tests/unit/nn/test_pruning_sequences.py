@@ -208,6 +208,36 @@ def test_ignored_blocks_keep_everything(ways: dict[str, float]) -> None:
     assert (second.attention.self.query.out_features, second.intermediate.dense.out_features) != (32, 48)
 
 
+@pytest.mark.parametrize(
+    ("ways", "key", "reason"),
+    [
+        pytest.param({"head_ratio": 0.1, "ffn_ratio": 0.5}, "head_ratio", "less than half a head", id="heads"),
+        pytest.param(
+            {"ffn_ratio": 0.01, "head_ratio": 0.5}, "ffn_ratio", "less than half of round_to 4", id="features"
+        ),
+        pytest.param(
+            {"ffn_ratio": 0.5, "head_ratio": 0.5, "round_to": 64},
+            "ffn_ratio",
+            "round_to 64 is as much as these layers have",
+            id="features that round_to holds",
+        ),
+        pytest.param(
+            {"ffn_ratio": 0.01, "head_ratio": 0.5, "scope": "global"}, "ffn_ratio", "took no feed", id="global"
+        ),
+        pytest.param(
+            {"ffn_ratio": 0.01, "head_ratio": 0.5, "iterations": 3}, "ffn_ratio", "took no feed", id="in rounds"
+        ),
+    ],
+)
+def test_one_of_several_ratios_that_takes_nothing_is_refused_by_name(
+    ways: dict[str, Any], key: str, reason: str
+) -> None:
+    error = refused("step-changed-nothing", model_of(encoder_of("BertModel"), TOKENS), TOKENS, **ways)
+    assert error.problems[0].where.endswith(f".{key}")
+    assert reason in str(error)
+    assert f"remove `{key}`" in error.problems[0].hint
+
+
 def test_an_ignored_recurrent_layer_keeps_its_units() -> None:
     result = pruned(model_of(Autoencoder()), channel_ratio=0.5, ignore=["encoder"])
     assert (result.module.encoder.hidden_size, result.module.decoder.hidden_size) == (16, 8)
