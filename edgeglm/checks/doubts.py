@@ -49,7 +49,7 @@ def _about_chance(project: Project, evaluator: Evaluator) -> list[Doubt]:
         return []
     recipe = project.recipe
     model = recipe.model
-    trained_here = any(isinstance(step, TrainingConfig) for step in recipe.steps)
+    trained_here = any(step.trains for step in recipe.steps)
     if trained_here and (isinstance(model, GivenModel) or (isinstance(model, PythonModel) and model.weights is None)):
         text = (
             f"{said}, as an untrained network is; the recipe trains it, and changes are against the untrained one. "

@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeglm.boards import BOARDS
 from edgeglm.recipe.types import Quantize
-from edgeglm.steps import step_name
-from edgeglm.steps._training import TrainingConfig
+from edgeglm.steps import Sparsify, step_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edgeglm.recipe import ArtifactConfig, Recipe
-
-_TAKES_AWAY = {  # step -> what a network has to do after it
-    "prune": "a pruned network has to learn again",
-    "drop-layers": "a network without some of its layers has to learn again",
-    "sparsify": "what the zeros cost is learnt back by a step that holds them",
-}
 
 
 @dataclass(frozen=True)
@@ -32,14 +26,14 @@ class Omission:
 
 def omissions(recipe: Recipe) -> Iterator[Omission]:
     """Yield what is missing between the steps and artifacts of a recipe."""
-    trains = [index for index, step in enumerate(recipe.steps) if isinstance(step, TrainingConfig)]
-    for name, reason in _TAKES_AWAY.items():
-        found = [index for index, step in enumerate(recipe.steps) if step_name(step) == name]
-        if found and not any(index > found[-1] for index in trains):
+    trains = [index for index, step in enumerate(recipe.steps) if step.trains]
+    last = {step_name(step): index for index, step in enumerate(recipe.steps) if step.needs_training}
+    for name, index in last.items():
+        if not any(other > index for other in trains):
             yield Omission(
-                f"steps[{found[-1]}].{name}",
+                f"steps[{index}].{name}",
                 f"nothing is trained after the last {name}",
-                f"add `- distill: {{epochs: 10}}` after it: {reason}",
+                f"add `- distill: {{epochs: 10}}` after it: {recipe.steps[index].needs_training}",
             )
     rounded = [index for index in trains if getattr(recipe.steps[index], "qat", False)]
     if rounded and not any(_may_be_static(artifact) for artifact in recipe.artifacts):
@@ -48,6 +42,14 @@ def omissions(recipe: Recipe) -> Iterator[Omission]:
             "no artifact is static-int8, so the rounding that the weights learn under never comes",
             "ask for `quantize: static-int8`, or take `qat` out",
         )
+    for index, step in enumerate(recipe.steps):
+        if isinstance(step, Sparsify) and not step.for_size and (gains := step.gains(BOARDS[recipe.target])):
+            yield Omission(
+                f"steps[{index}].sparsify",
+                f"makes no file of edgeglm faster on {recipe.target} by itself: {gains}",
+                "build that engine, prune whole channels instead (`prune`), or say that it is for the compressed file "
+                "(`for_size: true`)",
+            )
 
 
 def _may_be_static(artifact: ArtifactConfig) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from edgeglm.boards import BOARDS
 from edgeglm.plugins import tag
 from edgeglm.recipe.data_rules import check_data_rules
 from edgeglm.recipe.scheme_rules import check_scheme
@@ -33,6 +34,7 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     _encoder(walker)
     _processing(walker)
     _sparse_last(walker, steps)
+    _sparse_for_something(walker, steps)
     for key, value in list(walker.built.items()):
         augment = value.augment if isinstance(value, TrainingConfig) else None
         if augment is not None and re.search(ENTRY_PATTERN, augment) is None:
@@ -58,6 +60,24 @@ def _sparse_last(walker: Walker, steps: int) -> None:
             )
         if isinstance(step, Sparsify):
             sparse = index
+
+
+def _sparse_for_something(walker: Walker, steps: int) -> None:
+    """Zeros that nothing on the target skips cost quality and training, and bring no speed."""
+    faulty = "target" in walker.lines and "target" not in walker.built
+    board = None if faulty else BOARDS[walker.built.get("target", "x86-64")]
+    for index in range(steps):
+        step = walker.built.get(f"steps[{index}]")
+        if board is None or not isinstance(step, Sparsify) or step.for_size or step.gains(board):
+            continue
+        other = "write `pattern: 2:4`, " if board.sparse_runtime else ""
+        walker.report(
+            f"steps[{index}].sparsify.pattern",
+            f"no runtime on {board.name} skips zeros of the pattern `{step.pattern}`: nothing gets faster",
+            f"{other}take whole channels out with `prune`, or write `for_size: true` if it is the compressed file that "
+            "shall get smaller",
+            code=_CONFLICT,
+        )
 
 
 def _file_sources(walker: Walker, steps: int, artifacts: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
@@ -53,6 +53,9 @@ class Context:
 
 class StepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all steps: settings as fields, the work in ``apply``."""
+
+    trains: ClassVar[bool] = False  # whether the network learns, so that what earlier steps cost comes back
+    needs_training: ClassVar[str] = ""  # why a step that trains has to come after this one; empty: none has to
 
     def apply(self, model: Model, ctx: Context) -> Model:
         """Return a new model; the one passed in is left as it was."""

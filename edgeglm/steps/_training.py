@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -12,6 +12,8 @@ from edgeglm.steps._base import StepConfig
 
 class TrainingConfig(StepConfig, frozen=True, kw_only=True):
     """How a step trains; schedules count optimizer steps, never seconds."""
+
+    trains: ClassVar[bool] = True
 
     epochs: Annotated[int, Meta(ge=1)]  # passes over the training data
     batch_size: Annotated[int, Meta(ge=1)] = 64  # samples of one optimizer step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 class DropLayers(StepConfig, tag="drop-layers", frozen=True, kw_only=True):
     """Leave out transformer layers or residual blocks: what goes into one comes out of it unchanged."""
+
+    needs_training: ClassVar[str] = "a network without some of its layers has to learn again"
 
     keep: Annotated[int, Meta(ge=0)] | None = None  # how many of the blocks that can go stay, all stacks together
     drop: list[str] = []  # or these blocks go: names, or "re:" patterns

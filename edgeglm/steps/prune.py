@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -20,6 +20,8 @@ RATIO_KEYS = {"channels": "channel_ratio", "ffn": "ffn_ratio", "heads": "head_ra
 
 class Prune(StepConfig, tag="prune", frozen=True, kw_only=True):
     """Remove the least important channels, heads or hidden units, following every layer that depends on them."""
+
+    needs_training: ClassVar[str] = "a pruned network has to learn again"
 
     channel_ratio: Ratio = None  # share of channels removed; of the hidden units of recurrent layers, too
     ffn_ratio: Ratio = None  # share of the inner features of a transformer's feed-forward layers removed

@@ -60,6 +60,7 @@ def test_a_recipe_in_the_words_of_an_installed_package_runs_to_its_end(python_pa
         assert f"`{word}`" in unknown.stderr
     checked = project.run("check", "recipe.yaml", PYTHONPATH=python_path)
     assert checked.returncode == 0, checked.stderr
+    assert "nothing is trained" not in checked.stdout  # the package's step comes after `prune`, and says that it trains
     done = project.run("compress", "recipe.yaml", "-o", "out", PYTHONPATH=python_path)
     assert done.returncode == 0, done.stderr
 

@@ -270,7 +270,11 @@ def test_learning_under_rounding_that_never_comes_is_warned_of(folder: Path) -> 
     [
         ("artifacts[0].quantize.calibration=8", "artifacts[0].quantize.calibration", "8 samples may miss"),
         ("steps=[{prune: {channel_ratio: 0.5}}]", "steps[0].prune", "nothing is trained after the last prune"),
-        ("steps=[{sparsify: {pattern: '2:4'}}]", "steps[0].sparsify", "nothing is trained after the last sparsify"),
+        (
+            "steps=[{sparsify: {pattern: '2:4', for_size: true}}]",
+            "steps[0].sparsify",
+            "nothing is trained after the last sparsify",
+        ),
         ("budget.peak_rss_mb=9000", "budget.peak_rss_mb", "more than x86-64 has (8192 MB)"),
     ],
 )
@@ -280,6 +284,22 @@ def test_what_is_likely_not_meant_is_warned_of(folder: Path, override: str, wher
     assert warning.where.endswith(where)
     assert message in warning.message
     assert warning.hint
+
+
+def test_a_board_whose_gain_by_zeros_needs_an_engine_of_the_users_is_told_so(folder: Path) -> None:
+    def said(target: str, step: str = "{pattern: '2:4'}") -> list[str]:
+        steps = f"steps=[{{sparsify: {step}}}, {{finetune: {{epochs: 1}}}}]"
+        return [
+            warning.message for warning in check_recipe(folder / "recipe.yaml", [steps, f"target={target}"]).warnings
+        ]
+
+    (warning,) = said("jetson-jp6")
+    assert "jetson-jp6 by itself" in warning
+    assert "trtexec --sparsity=enable" in warning
+    assert said("jetson-jp6", "{pattern: '2:4', for_size: true}") == []
+    with pytest.raises(RecipeError) as caught:
+        said("jetson-jp6", "{pattern: unstructured, ratio: 0.5}")
+    assert "write `pattern: 2:4`" in caught.value.problems[0].hint
 
 
 def test_a_latency_budget_for_another_machine_is_warned_of(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from msgspec import Meta
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 class RefitHead(StepConfig, tag="refit-head", frozen=True, kw_only=True):
     """Fit the last layer to the training targets again by ridge regression, as pruning left the others."""
+
+    trains: ClassVar[bool] = True  # so `check` does not ask for training after `prune`
 
     ridge: Annotated[float, Meta(ge=0)] = 1e-3  # weight of the squared weights
     samples: Annotated[int, Meta(ge=1)] = 10_000  # of the training split, at most

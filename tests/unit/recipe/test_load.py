@@ -119,11 +119,18 @@ sed: 3
             "path.py:function",
         ),
         (
-            "steps: [{sparsify: {pattern: 2:4}}, {prune: {channel_ratio: 0.5}}]",
+            "steps: [{sparsify: {pattern: 2:4, for_size: true}}, {prune: {channel_ratio: 0.5}}]",
             "steps[1]",
             "recipe-conflict",
             "breaks its pattern",
             "put `prune` before",
+        ),
+        (
+            "steps: [{sparsify: {pattern: 2:4}}]",
+            "steps[0].sparsify.pattern",
+            "recipe-conflict",
+            "no runtime on x86-64 skips zeros",
+            "or write `for_size: true`",
         ),
         (
             "steps: [{prune: {channel_ratio: 0.5, macs_ratio: 0.5}}]",
