@@ -191,7 +191,7 @@ def plain_olive(project: Project, source: Path, target: Path) -> None:
     """Quantize in Olive's own environment."""
     del project
     python = os.environ["EDGEGLM_BENCH_OLIVE"]
-    subprocess.run([python, str(HERE / "peers" / "olive_dynamic.py"), str(source), str(target)], check=True)
+    subprocess.run([python, str(HERE / "peers" / "olive_quantize.py"), str(source), str(target)], check=True)
 
 
 def size_of(path: Path, kind: str) -> int:

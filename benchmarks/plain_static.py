@@ -82,5 +82,5 @@ def olive_static(source: Path, target: Path, rows: Rows) -> None:
     """Olive's OnnxStaticQuantization, in the environment that EDGEGLM_BENCH_OLIVE names."""
     samples = target.with_suffix(".npz")
     np.savez(samples, **{name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
-    script = HERE / "peers" / "olive_static.py"
-    subprocess.run([os.environ["EDGEGLM_BENCH_OLIVE"], str(script), str(source), str(samples), str(target)], check=True)
+    script = HERE / "peers" / "olive_quantize.py"
+    subprocess.run([os.environ["EDGEGLM_BENCH_OLIVE"], str(script), str(source), str(target), str(samples)], check=True)

@@ -11,7 +11,7 @@ import table_peers as peers
 import table_sources as sources
 import table_texts as texts
 from common import HERE, RESULTS
-from table_rows import row
+from table_rows import head, row
 
 DOC = HERE.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
@@ -32,9 +32,9 @@ def main() -> None:
     """Put the tables between the marks of the document."""
     results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
     text = DOC.read_text()
-    head, _, rest = text.partition(BEGIN)
+    before, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
-    made = f"{head}{BEGIN}\n\n{tables(results)}\n{END}{tail}"
+    made = f"{before}{BEGIN}\n\n{tables(results)}\n{END}{tail}"
     if "--check" in sys.argv:
         sys.exit(0 if made == text else f"{DOC.name} is not what benchmarks/results gives: run benchmarks/table.py")
     DOC.write_text(made)
@@ -49,8 +49,7 @@ def tables(results: dict[str, dict[str, Any]]) -> str:
 
 def asked(results: dict[str, dict[str, Any]]) -> str:
     """Return what is asked of each benchmark, what was measured, and whether that suffices."""
-    lines = ["### What is asked, and what came out", "", row("benchmark", "must (strive for)", "measured", "")]
-    lines.append(row(*["---"] * 4))
+    lines = ["### What is asked, and what came out", "", *head("benchmark", "must (strive for)", "measured", "")]
     for name, (asks, _) in MAKERS.items():
         lines += [row(*line) for line in asks(results[name])] if name in results else []
     lines += [row(*line) for line in peers.asked_peers(results)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from table_rows import place, row, spread, verdict
+from table_rows import head, place, row, section, spread, verdict
 
 
 def asked_resnet56(result: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -37,11 +37,11 @@ def resnet56(result: dict[str, Any]) -> str:
     """Return the table of ResNet-56."""
     base = result["baseline"]
     lines = [
-        "### ResNet-56 on CIFAR-10",
-        "",
-        f"{result['macs_ratio']:.2f}x fewer MACs, {result['params_ratio']:.2f}x fewer parameters. {place(result)}.",
-        "",
-        row(
+        *section(
+            "ResNet-56 on CIFAR-10",
+            f"{result['macs_ratio']:.2f}x fewer MACs, {result['params_ratio']:.2f}x fewer parameters. {place(result)}.",
+        ),
+        *head(
             "file",
             "bytes",
             "smaller",
@@ -51,7 +51,6 @@ def resnet56(result: dict[str, Any]) -> str:
             "net loss of 500 [95 %]",
             "boards",
         ),
-        row(*["---"] * 8),
         row("FP32 ONNX, unpruned", f"{base['size_bytes']:,}", "1x", "1x", "1x", f"{base['accuracy']:.1%}", "", ""),
     ]
     for side in result["artifacts"]:
@@ -103,14 +102,13 @@ def shapes(result: dict[str, Any]) -> str:
             "",
             f"**{shape['shape']}** (manifest's first choice: `{shape['preferred']}`)",
             "",
-            row(
+            *head(
                 "file",
                 "bytes",
                 "faster than FP32 ORT, x86-64, 1 thread",
                 f"accuracy (n = {shape['files'][0]['n']})",
                 "boards",
             ),
-            row(*["---"] * 5),
         ]
         for file in shape["files"]:
             parts.append(
@@ -143,12 +141,8 @@ def own_cost(result: dict[str, Any]) -> str:
     """Return what edgeglm itself costs."""
     seconds = {name: median(values) for name, values in result["seconds"].items()}
     lines = [
-        "### Our own cost",
-        "",
-        f"{place(result)}.",
-        "",
-        row("run", "seconds, x86-64 (median)", "against the script", "boards"),
-        row(*["---"] * 4),
+        *section("Our own cost", f"{place(result)}."),
+        *head("run", "seconds, x86-64 (median)", "against the script", "boards"),
         row("the library calls in one script", f"{seconds['script']:.1f}", "1x", ""),
         row("`edgeglm compress`, empty cache", f"{seconds['cold']:.1f}", spread(result["cold_ratio"]), ""),
         row("`edgeglm compress`, cached", f"{seconds['cached']:.1f}", spread(result["cached_ratio"]), ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from table_rows import place, row, spread, standing
+from table_rows import head, place, row, spread, standing
 
 REFERENCE, PEER, OURS = "MLPerf Tiny INT8", "ai-edge-quantizer static", "edgeglm tflite static-int8"
 TITLES = {"resnet8": "ResNet-8 on CIFAR-10", "dscnn": "DS-CNN on spoken digits"}
@@ -45,8 +45,7 @@ def own_networks(result: dict[str, Any]) -> str:
             f"{training['notes']}). `auto` takes {network['auto']['chosen'].removeprefix('edgeglm ')} "
             f"({network['auto']['minutes']:.1f} minutes).",
             "",
-            row("file", "bytes", "faster than FP32 ORT, 1 thread", "accuracy", "lost to FP32 [95 %]", "minutes"),
-            row(*["---"] * 6),
+            *head("file", "bytes", "faster than FP32 ORT, 1 thread", "accuracy", "lost to FP32 [95 %]", "minutes"),
         ]
         for file in network["files"]:
             lost = file["lost"]
@@ -90,8 +89,7 @@ def peers(results: dict[str, dict[str, Any]]) -> str:
         "Each file beside ours of the same format, from the same runs: how many times smaller and faster ours is, by how much it",
         "answers better (accuracy in points, or cosine to FP32; paired, with its 95 % interval), and minutes of work.",
         "",
-        row("network", "peer", "ours", "smaller", "faster", "answers better by [95 %]", "minutes: peer", "ours", ""),
-        row(*["---"] * 9),
+        *head("network", "peer", "ours", "smaller", "faster", "answers better by [95 %]", "minutes: peer", "ours", ""),
     ]
     for network, metric, pair in pairs(results):
         lines.append(

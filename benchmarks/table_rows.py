@@ -22,6 +22,16 @@ def row(*cells: object) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
+def section(title: str, about: str) -> list[str]:
+    """Return the lines above a table: its title, and what was measured where."""
+    return [f"### {title}", "", about, ""]
+
+
+def head(*columns: str) -> list[str]:
+    """Return the first two rows of a table."""
+    return [row(*columns), row(*["---"] * len(columns))]
+
+
 def spread(values: list[float], unit: str = "x") -> str:
     """Return median and range."""
     return f"{median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f})"

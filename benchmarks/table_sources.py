@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from table_rows import place, row, spread, verdict
+from table_rows import head, place, row, section, spread, verdict
 
 
 def asked_mlperf_tiny(result: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -45,8 +45,10 @@ def asked_mlperf_tiny(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def mlperf_tiny(result: dict[str, Any]) -> str:
     """Return the table of the networks of MLPerf Tiny."""
-    lines = ["### MLPerf Tiny, TFLite sources", "", f"{place(result)}.", ""]
-    lines += [row("network", "file", "bytes", "faster than FP32 LiteRT", "metric on real input"), row(*["---"] * 5)]
+    lines = [
+        *section("MLPerf Tiny, TFLite sources", f"{place(result)}."),
+        *head("network", "file", "bytes", "faster than FP32 LiteRT", "metric on real input"),
+    ]
     for network in result["networks"]:
         for file in network.get("files", []):
             value = f"{file['value']:.1%}" if file["metric"] == "accuracy" else f"{file['value']:.3f}"
@@ -85,8 +87,10 @@ def asked_onnx_sources(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def onnx_sources(result: dict[str, Any]) -> str:
     """Return the table of the ONNX sources."""
-    lines = ["### Networks of others as ONNX sources", "", f"{place(result)}.", ""]
-    lines += [row("network", "file", "bytes", "smaller", "faster", "weights INT8", "metric"), row(*["---"] * 7)]
+    lines = [
+        *section("Networks of others as ONNX sources", f"{place(result)}."),
+        *head("network", "file", "bytes", "smaller", "faster", "weights INT8", "metric"),
+    ]
     for network in result["networks"]:
         for file in network["files"]:
             mark = " (chosen)" if file["chosen"] else ""
@@ -122,8 +126,10 @@ def asked_bearing(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def bearing(result: dict[str, Any]) -> str:
     """Return the table of the autoencoder on bearings."""
-    lines = ["### LSTM autoencoder on bearing vibration (CWRU)", "", f"{result['n']} windows. {place(result)}.", ""]
-    lines += [row("file", "bytes", "smaller", "AUC"), row(*["---"] * 4)]
+    lines = [
+        *section("LSTM autoencoder on bearing vibration (CWRU)", f"{result['n']} windows. {place(result)}."),
+        *head("file", "bytes", "smaller", "AUC"),
+    ]
     lines += [
         row("original", "", "1x", f"{result['original']:.5f}"),
         row("pruned, distilled", "", "", f"{result['distilled']:.5f}"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from table_rows import place, row, spread, verdict
+from table_rows import head, place, row, section, spread, verdict
 
 MINILM_PEERS = ("onnxruntime", "ai-edge-quantizer", "nncf", "Olive")
 
@@ -75,11 +75,10 @@ def minilm(result: dict[str, Any]) -> str:
     """Return the table of MiniLM."""
     lengths = result["mixed_lengths"]
     lines = [
-        "### all-MiniLM-L6-v2 at sequence 64",
-        "",
-        f"{result['sentences']} sentences, one at a time. {place(result)}.",
-        "",
-        row(
+        *section(
+            "all-MiniLM-L6-v2 at sequence 64", f"{result['sentences']} sentences, one at a time. {place(result)}."
+        ),
+        *head(
             "file",
             "bytes",
             "faster, 1 thread",
@@ -89,7 +88,6 @@ def minilm(result: dict[str, Any]) -> str:
             "peak memory, lower",
             "minutes",
         ),
-        row(*["---"] * 8),
     ]
     for file in result["files"]:
         minutes = file["minutes"]
@@ -126,11 +124,11 @@ def asked_minilm_pareto(result: dict[str, Any]) -> list[tuple[str, ...]]:
 def minilm_pareto(result: dict[str, Any]) -> str:
     """Return the table of MiniLM made shallower."""
     lines = [
-        "### all-MiniLM-L6-v2, fewer layers",
-        "",
-        f"Distilled for {result['epochs']} epochs, LiteRT dynamic INT8. {place(result)}.",
-        "",
-        row(
+        *section(
+            "all-MiniLM-L6-v2, fewer layers",
+            f"Distilled for {result['epochs']} epochs, LiteRT dynamic INT8. {place(result)}.",
+        ),
+        *head(
             "layers",
             "bytes",
             "faster, 1 thread",
@@ -139,7 +137,6 @@ def minilm_pareto(result: dict[str, Any]) -> str:
             "same neighbour",
             "minutes of training",
         ),
-        row(*["---"] * 7),
     ]
     lines += [
         row(

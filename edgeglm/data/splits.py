@@ -61,16 +61,15 @@ class ArraySplit:
 
 
 @dataclass(frozen=True)
-class RenamedSplit:
-    """A split whose one input goes by the model's name for it."""
+class WrappedSplit:
+    """Base of a split that gives the samples of another in its own way."""
 
     split: Split
-    name: str
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """The model's name of its one input."""
-        return (self.name,)
+        """Names of the inputs."""
+        return self.split.input_names
 
     @property
     def targets(self) -> np.ndarray | None:
@@ -79,6 +78,18 @@ class RenamedSplit:
 
     def __len__(self) -> int:
         return len(self.split)
+
+
+@dataclass(frozen=True)
+class RenamedSplit(WrappedSplit):
+    """A split whose one input goes by the model's name for it."""
+
+    name: str
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The model's name of its one input."""
+        return (self.name,)
 
     def rows(self, indices: np.ndarray) -> Arrays:
         """Return the inputs of these samples, in this order."""

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from edgeglm.data.shifts import ShiftConfig, Surroundings, shift_name
-from edgeglm.data.splits import batches
+from edgeglm.data.splits import WrappedSplit, batches
 from edgeglm.report.types import RobustnessResult
 
 if TYPE_CHECKING:
@@ -30,26 +30,12 @@ _DRAW = 0x5417  # keeps these draws apart from others of the same seed
 
 
 @dataclass(frozen=True)
-class ShiftedSplit:
+class ShiftedSplit(WrappedSplit):
     """A split whose inputs are changed when they are read."""
 
-    split: Split
     shift: ShiftConfig
     around: Surroundings
     numbers: np.ndarray  # (N,) of the samples: what is random about one hangs on its number
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the inputs."""
-        return self.split.input_names
-
-    @property
-    def targets(self) -> np.ndarray | None:
-        """All targets, or None."""
-        return self.split.targets
-
-    def __len__(self) -> int:
-        return len(self.split)
 
     def rows(self, indices: np.ndarray) -> Arrays:
         """Return the changed inputs of these samples, in this order."""

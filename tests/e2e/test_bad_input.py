@@ -14,16 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.support.projects import DATA, MODEL, Project
-
-LEAN = """\
-version: 1
-name: digits
-model: {source: python, entry: "./model.py:build"}
-data: {source: python, entry: "./data.py:load"}
-task: {kind: classification}
-artifacts: [{format: onnx}]
-"""
+from tests.support.projects import DATA, LEAN, MODEL, Project
 
 
 @pytest.fixture

@@ -13,16 +13,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tests.support.projects import DATA, MODEL, Project
+from tests.support.projects import DATA, LEAN, MODEL, Project
 
-LEAN = """\
-version: 1
-name: digits
-model: {source: python, entry: "./model.py:build"}
-data: {source: python, entry: "./data.py:load"}
-task: {kind: classification}
-artifacts: [{format: onnx}]
-"""
 CHATTY = MODEL.replace("    return nn.Sequential(", "    print('building ' * 10_000)\n    return nn.Sequential(")
 
 

@@ -11,16 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.projects import DATA, MODEL, Project
+from tests.support.projects import DATA, HEAD, MODEL, Project
 
-RECIPE = """\
-version: 1
-name: digits
-model: {source: python, entry: "./model.py:build"}
-data: {source: python, entry: "./data.py:load"}
-task: {kind: classification}
-artifacts: [{format: onnx}, {format: tflite}]
-"""
+RECIPE = HEAD + "artifacts: [{format: onnx}, {format: tflite}]\n"
 # sends a signal in the moment in which a compiled library, being loaded, calls Python
 IN_THE_LIBRARY = """\
 import os, sys, time

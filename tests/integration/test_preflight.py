@@ -15,19 +15,17 @@ from edgeglm.log import SilentLog
 from edgeglm.pipeline.build import Builder
 from edgeglm.pipeline.project import open_project
 from edgeglm.recipe import load_recipe
-from tests.support.projects import DATA, MODEL, Project
+from tests.support.projects import DATA, HEAD, MODEL, Project
 
-RECIPE = """\
-version: 1
-name: digits
-model: {source: python, entry: "./model.py:build"}
-data: {source: python, entry: "./data.py:load"}
-task: {kind: classification}
+RECIPE = (
+    HEAD
+    + """\
 artifacts:
   - {format: onnx, quantize: static-int8}
   - {format: onnx, quantize: dynamic-int8}
   - {format: onnx, quantize: {scheme: static-int8, ignore: ["re:.*"]}}
 """
+)
 
 
 class Heard(SilentLog):

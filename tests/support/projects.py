@@ -35,12 +35,19 @@ def load(split: str):
     return images, digits.target[order].astype(np.int64)
 """
 
-RECIPE = """\
+HEAD = """\
 version: 1
 name: digits
 model: {source: python, entry: "./model.py:build"}
 data: {source: python, entry: "./data.py:load"}
 task: {kind: classification}
+"""
+
+LEAN = HEAD + "artifacts: [{format: onnx}]\n"
+
+RECIPE = (
+    HEAD
+    + """\
 steps:
   - finetune: {epochs: 2, learning_rate: 5e-3}
   - prune: {channel_ratio: 0.5}
@@ -49,6 +56,7 @@ artifacts:
   - {format: onnx, quantize: static-int8}
 budget: {size_mb: 1}
 """
+)
 
 
 @dataclass
