@@ -86,10 +86,18 @@ class PeakRss(msgspec.Struct, frozen=True, tag=True):
     size_bytes: int
 
 
-class Operators(msgspec.Struct, frozen=True, tag=True):
-    """What is executed: pairs of an operator's type and the node's name, in order."""
+class Operator(msgspec.Struct, frozen=True):
+    """One operator that a runtime executes."""
 
-    nodes: list[tuple[str, str]]
+    kind: str
+    layer: str = ""  # of the user's network, or the node of a file of others
+    weightless: bool = False  # a product of two activations, as in attention
+
+
+class Operators(msgspec.Struct, frozen=True, tag=True):
+    """What is executed, in order."""
+
+    nodes: list[Operator]
 
 
 class Profiled(msgspec.Struct, frozen=True, tag=True):

@@ -101,8 +101,8 @@ class Runner:
         self._request(frames.AskPeakRss())
         return self._reply(frames.PeakRss).size_bytes
 
-    def operators(self) -> list[tuple[str, str]]:
-        """Return type and name of every operator that the runtime executes. Raises: as ``run``."""
+    def operators(self) -> list[frames.Operator]:
+        """Return every operator that the runtime executes. Raises: as ``run``."""
         self._request(frames.AskOperators())
         return self._reply(frames.Operators).nodes
 

@@ -10,7 +10,11 @@ from edgeglm.report.typesetting import prose, small
 _ADVICE: list[tuple[str, str]] = [  # what a warning says -> what to do; the first that fits
     (r"weights still float32 after", "Fine for a few small layers; else choose a scheme that takes them."),
     (
-        r"run(s)? in float in ONNX Runtime",
+        r"products? of activations",
+        "They have no weights to make smaller. Where attention takes most of the time, compare with another format.",
+    ),
+    (
+        r"runs? in float in (ONNX Runtime|OpenVINO)",
         "They keep the float speed. Where one of them is large, try another scheme or format for the whole network.",
     ),
     (r"XNNPACK takes over nothing", "Expect no speed from this file here: export with static-int8, or use ONNX."),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -179,6 +176,21 @@ def test_dynamic_int8_of_a_cnn_raises_no_shape_error_and_warns_of_its_speed(cnn:
     assert any("slower" in warning for warning in built.warnings)
 
 
+def test_what_runs_in_float_goes_by_the_names_of_the_network(cnn: Path, vit: Path) -> None:
+    path = vit.with_name("named.onnx")
+    built = artifacts.quantize(vit, path, Quantize(scheme="dynamic-int8"), iter([]), board=X86)
+    assert (
+        "2 products of activations (as attention has) run in float in ONNX Runtime on this host, within "
+        "`layer.self_attn`" in built.warnings
+    )
+    ignore = ["head", "encoder.0"]  # ONNX Runtime fuses these convolutions with a Relu, and blocks them
+    batches = [nets.rows(nets.cnn(), 16)]
+    built = artifacts.quantize(cnn, path, Quantize(scheme="static-int8", ignore=ignore), batches, board=X86)
+    assert built.warnings == [
+        "3 layers run in float in ONNX Runtime on this host: `encoder.0.conv1`, `encoder.0.conv2`, `head`"
+    ]
+
+
 @pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8"])
 def test_a_transformer_with_a_dynamic_batch_is_quantized_by_every_scheme(vit: Path, scheme: str) -> None:
     model = nets.vit()
@@ -219,13 +231,6 @@ def test_an_opset_of_which_the_quantizer_writes_invalid_attention_is_refused(tmp
         )
     assert caught.value.code == "opset-too-new"
     assert "Attention" not in DYNAMIC_OPERATORS
-
-
-@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4"])
-def test_a_scheme_that_leaves_every_weight_in_float_fails(cnn: Path, scheme: str) -> None:
-    with pytest.raises(ExportError, match="left every weight in float32") as caught:
-        quantized(cnn, nets.cnn(), scheme, ignore=["re:.*"], name="all")
-    assert caught.value.code == "quantized-nothing"
 
 
 @pytest.mark.parametrize(
@@ -284,47 +289,6 @@ def test_a_relu_on_signed_integers_computes_what_the_float_relu_does(cnn: Path) 
         assert (got * expected).sum() / np.linalg.norm(got) / np.linalg.norm(expected) > 0.99
 
 
-def test_a_calibration_batch_with_nan_is_refused(cnn: Path) -> None:
-    bad = nets.rows(nets.cnn(), 4)
-    bad["image"][2, 0, 1, 1] = np.nan
-    with pytest.raises(ExportError, match="input image holds NaN") as caught:
-        artifacts.quantize(cnn, cnn.with_name("nan.onnx"), Quantize(scheme="static-int8"), iter([bad]), board=X86)
-    assert caught.value.code == "calibration-not-finite"
-    assert not cnn.with_name("nan.onnx").exists()
-
-
-def test_a_network_that_overflows_on_the_calibration_data_is_refused(tmp_path: Path) -> None:
-    model = nets.make(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)), {"logits": 4}, x=((8,), "float32"))
-    with torch.no_grad():
-        model.module[0].weight.fill_(1e20)
-    source = export(model, tmp_path / "large.onnx")
-    huge = {"x": np.full((4, 8), 1e20, np.float32)}
-    with pytest.raises(ExportError) as caught:
-        artifacts.quantize(source, tmp_path / "q.onnx", Quantize(scheme="static-int8"), iter([huge]), board=X86)
-    assert caught.value.code == "calibration-not-finite"
-
-
-def test_static_int8_without_calibration_data_is_refused(cnn: Path) -> None:
-    with pytest.raises(ExportError) as caught:
-        artifacts.quantize(cnn, cnn.with_name("none.onnx"), Quantize(scheme="static-int8"), iter([]), board=X86)
-    assert caught.value.code == "calibration-empty"
-
-
-@pytest.mark.parametrize("ignore", [(), ("head",), ("hidden",)], ids=["all", "float head", "float hidden"])
-@pytest.mark.parametrize("kind", ["twice", "inner", "same"])
-def test_outputs_that_are_read_inside_or_given_twice_are_quantized(
-    tmp_path: Path, kind: str, ignore: tuple[str, ...]
-) -> None:
-    model = nets.several(kind)
-    _, path = quantized(export(model, tmp_path / "model.onnx"), model, "static-int8", ignore=ignore)
-    inputs = nets.rows(model, 16, 1)
-    with Runner(path, format="onnx") as runner:
-        got = runner.run(inputs)
-    for name, expected in nets.torch_outputs(model, inputs).items():
-        assert got[name].dtype == np.float32
-        np.testing.assert_allclose(got[name], expected, atol=0.05 * np.abs(expected).max())
-
-
 def test_a_file_that_the_runtime_refuses_is_a_fault_of_the_conversion_that_names_the_layer(tmp_path: Path) -> None:
     node = helper.make_node("Mul", ["x", "whole"], ["y"], name="encoder.0/3")
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in "xy"]
@@ -339,14 +303,6 @@ def test_a_file_that_the_runtime_refuses_is_a_fault_of_the_conversion_that_names
     assert (problem.code, problem.where) == ("artifact-refused", "encoder.0")
     assert "(Mul)" in problem.message
     assert "tflite artifact" in problem.hint
-
-
-@pytest.mark.parametrize("scheme", ["fp16", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4"])
-def test_a_file_that_is_quantized_already_is_refused(cnn: Path, scheme: str) -> None:
-    _, small = quantized(cnn, nets.cnn(), scheme, name="once")
-    with pytest.raises(ExportError) as caught:
-        artifacts.quantize(small, cnn.with_name("twice.onnx"), Quantize(scheme="fp16"), iter([]), board=X86)
-    assert caught.value.code == "already-quantized"
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
@@ -384,13 +340,6 @@ def test_layers_named_in_ignore_stay_float(cnn: Path, scheme: str, pattern: str)
     left = [array.shape for array in values.values() if array.dtype == np.float32 and array.ndim > 1]
     left = [(10, 16) if shape == (16, 10) else shape for shape in left]  # dynamic turns a Gemm into a MatMul first
     assert [shape for shape in left if shape[-2:] != (1, 1)] == expected  # biases and scales of Conv have such axes
-
-
-def test_a_pattern_that_matches_no_layer_is_refused_with_a_suggestion(cnn: Path) -> None:
-    with pytest.raises(ExportError, match="matches no layer") as caught:
-        quantized(cnn, nets.cnn(), "fp16", ignore=["encodr.0.conv1"])
-    assert caught.value.code == "pattern-matches-nothing"
-    assert "`encoder.0.conv1`" in caught.value.problems[0].hint
 
 
 def test_patterns_match_node_and_tensor_names_of_a_users_own_file(tmp_path: Path) -> None:
@@ -461,36 +410,6 @@ def test_an_operator_that_onnx_lacks_is_named_with_its_layer(tmp_path: Path) -> 
     assert "export_nets.py:" in caught.value.problems[0].hint
 
 
-def test_a_network_that_branches_on_values_is_refused_with_its_layer(tmp_path: Path) -> None:
-    model = nets.make(nets.WithBranch(), {"logits": 8}, x=((8,), "float32"))
-    with pytest.raises(ExportError) as caught:
-        export(model, tmp_path / "branch.onnx")
-    assert caught.value.code == "export-trace"
-    assert caught.value.problems[0].where == "gate"
-
-
-def test_two_processes_write_the_same_bytes_and_print_nothing(cnn: Path, tmp_path: Path) -> None:
-    script = (
-        "import sys; from pathlib import Path; from tests.support import export_nets as nets\n"
-        "from edgeglm.artifacts import onnx as artifacts; from edgeglm.boards import BOARDS\n"
-        "from edgeglm.recipe.types import Quantize\n"
-        "model = nets.cnn(); folder = Path(sys.argv[1]); board = BOARDS['x86-64']\n"
-        "artifacts.export_float(model, nets.rows(model, 2), folder / 'cnn.onnx', board=board)\n"
-        "for scheme in ('fp16', 'dynamic-int8', 'static-int8'):\n"
-        "    batches = iter([nets.rows(model, 16, seed) for seed in (1, 2)])\n"
-        "    path = folder / f'{scheme}.onnx'\n"
-        "    artifacts.quantize(folder / 'cnn.onnx', path, Quantize(scheme=scheme), batches, board=board)\n"
-    )
-    ran = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert ran.stdout == ""
-    assert ran.stderr == ""
-    pairs = [(cnn, tmp_path / "cnn.onnx")]
-    schemes = ("fp16", "dynamic-int8", "static-int8")
-    pairs += [(quantized(cnn, nets.cnn(), scheme, name="again")[1], tmp_path / f"{scheme}.onnx") for scheme in schemes]
-    for here, there in pairs:
-        assert hashlib.sha256(here.read_bytes()).digest() == hashlib.sha256(there.read_bytes()).digest()
-
-
 def test_a_full_disk_leaves_no_file(cnn: Path) -> None:
     path = cnn.with_name("full.onnx")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -504,16 +423,3 @@ def test_a_full_disk_leaves_no_file(cnn: Path) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert caught.value.code == "disk-full"
     assert not [entry for entry in path.parent.iterdir() if "full" in entry.name]
-
-
-@pytest.mark.parametrize("board", [X86, PI], ids=lambda board: board.name)
-def test_static_int8_costs_at_most_one_point_on_digits(folder: Path, board) -> None:
-    model, inputs, targets, calibration = nets.trained_on_digits()
-    source = folder / "digits.onnx"
-    artifacts.export_float(model, {"image": inputs["image"][:4]}, source, board=board)
-    artifacts.quantize(source, folder / "digits8.onnx", Quantize(scheme="static-int8"), [calibration], board=board)
-    before = (nets.torch_outputs(model, inputs)["logits"].argmax(1) == targets).mean()
-    with Runner(folder / "digits8.onnx", format="onnx") as runner:
-        after = (runner.run(inputs)["logits"].argmax(1) == targets).mean()
-    assert before > 0.9
-    assert after >= before - 0.01

@@ -4,7 +4,8 @@ import pytest
 
 from edgeglm.artifacts.built import SLOW_CONVOLUTIONS, SLOW_DEPTHWISE
 from edgeglm.artifacts.checking import check_weights
-from edgeglm.measure.execution import delegate_warnings, float_warnings
+from edgeglm.measure.execution import DELEGATE, delegate_warnings, float_warnings, openvino_warnings
+from edgeglm.measure.frames import Operator
 from edgeglm.report.advice import what_to_do, with_advice
 from edgeglm.report.remarks import did_not_pay, steps_that_did_not_pay
 from tests.support.reports import cifar_report
@@ -17,10 +18,11 @@ def known_warnings() -> list[str]:
         SLOW_CONVOLUTIONS,
         SLOW_DEPTHWISE,
         *check_weights("static-int8", small_bytes=1, left=["fc"]),
-        *float_warnings([("Conv", "stem")]),
-        *delegate_warnings([("ADD", "a")]),
-        *delegate_warnings([("DELEGATE", "a"), ("CONV_2D", "b")]),
-        *delegate_warnings([("DELEGATE", "a"), ("DELEGATE", "b"), ("ADD", "c")]),
+        *float_warnings([Operator("Conv", "stem"), Operator("MatMul", "attention", weightless=True)]),
+        *openvino_warnings([Operator("brgemm_avx512_f32", "lstm")]),
+        *delegate_warnings([Operator("ADD")]),
+        *delegate_warnings([Operator(DELEGATE), Operator("CONV_2D")]),
+        *delegate_warnings([Operator(DELEGATE), Operator(DELEGATE), Operator("ADD")]),
         *(text for side in report.artifacts for text in did_not_pay(report, side)),
         *steps_that_did_not_pay(report),
     ]
