@@ -18,7 +18,7 @@ from edgeglm.recipe.named_file import lfs_problem, missing_problem
 from edgeglm.recipe.suggest import suggestion
 from edgeglm.recipe.wording import ENTRY_PATTERN
 from edgeglm.sources import CsvData, ImagesData, NpzData, TextData
-from edgeglm.sources.csv_columns import column_names, column_problems, first_row, read_rows
+from edgeglm.sources.csv_columns import column_problems, first_row, read_rows
 from edgeglm.sources.csv_file import SUFFIXES as CSV_SUFFIXES
 from edgeglm.sources.image_folders import missing_split
 from edgeglm.sources.npz import has_own_splits, usual_splits
@@ -139,8 +139,7 @@ def _csv(loaded: LoadedRecipe, data: CsvData) -> list[Problem]:
     for split, file in files.items():
         rows = read_rows(file, data.delimiter)
         number, first = first_row(rows, file)
-        names = column_names(first, data)
-        problems += column_problems(names, data, slices, place=f"{file}:{number}")
+        problems += column_problems(first, data, slices, place=f"{file}:{number}")
         if data.window is not None:
             problems += _too_short(file, data, split, sum(1 for _ in islice(rows, _MOST_ROWS)) + (not data.header))
     return list(_located(loaded, problems))

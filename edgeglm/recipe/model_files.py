@@ -12,7 +12,7 @@ from edgeglm.files import tidied
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.named_file import given_problem, lfs_problem, missing_problem
 from edgeglm.sources import GivenModel, HfModel, OnnxModel, PythonModel, TfliteModel
-from edgeglm.sources.hf_folder import WEIGHTS, check_folder, check_length, checkpoint_folder
+from edgeglm.sources.hf_folder import WEIGHTS, check_folder, check_length, check_vocabulary, checkpoint_folder
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel, key: str) 
 
 
 def _hf(loaded: LoadedRecipe, model: HfModel, key: str) -> Problem | None:
-    """Look at the checkpoint, and whether it has a position for every token that texts are padded to."""
+    """Look at the checkpoint, and whether its tables have a row for every token of a text, and every position."""
     try:
         folder = checkpoint_folder(loaded.folder, model.path)
         said = check_folder(folder, where=key)
@@ -96,6 +96,7 @@ def _hf(loaded: LoadedRecipe, model: HfModel, key: str) -> Problem | None:
         return replace(error.problems[0], where=loaded.where(key))
     try:
         check_length(said, loaded.recipe.preprocess)
+        check_vocabulary(said, loaded.recipe.preprocess, loaded.folder)
     except EdgeglmError as error:
         return replace(error.problems[0], where=loaded.where(error.problems[0].where))
     return _safetensors(loaded, folder / WEIGHTS, key)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CODE = "data-columns"
 _OTHER_DELIMITERS = {";": ";", "\t": "\\t", "|": "|", ",": ","}  # as YAML writes them between double quotes
+_NEVER_WITHIN = (";", "\t")  # a name or a number
 
 
 def read_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -56,15 +57,20 @@ def column_names(first: list[str], config: CsvData) -> list[str]:
     return [cell.strip() for cell in first] if config.header else [str(place + 1) for place in range(len(first))]
 
 
-def column_problems(names: Sequence[str], config: CsvData, slices: Mapping[str, str], *, place: str) -> list[Problem]:
+def column_problems(first: list[str], config: CsvData, slices: Mapping[str, str], *, place: str) -> list[Problem]:
     """Return what is wrong with the columns of one file; ``where`` of each is a key of the recipe.
 
     Args:
-        names: Of the columns that are there.
+        first: The cells of its first row.
         config: Names those that it wants.
         slices: Columns that slices are made of -> the key that names it.
         place: What to call the file: ``table.csv:1``.
     """
+    names = column_names(first, config)
+    other = _other_delimiter(first, config)
+    if other in _NEVER_WITHIN:
+        message = f"`{place}` has one column, `{first[0].strip():.60}`: its cells are parted by something else"
+        return [Problem(message, _write_delimiter(other), "data.delimiter", _CODE)]
     wanted: dict[str, str] = {}
     for name, key in (*_named(config), *slices.items()):
         wanted.setdefault(name, key)
@@ -114,13 +120,29 @@ def _named(config: CsvData) -> Iterator[tuple[str, str]]:
 def _missing_hint(name: str, names: Sequence[str], config: CsvData) -> str:
     if not config.header:
         return f"without a header the columns are called 1 to {len(names)}; `header: true` takes names from line 1"
-    if len(names) == 1:
-        for mark, written in _OTHER_DELIMITERS.items():
-            if mark in names[0] and mark != config.delimiter:
-                return f'there is one column, `{names[0]:.60}`: write `delimiter: "{written}"` under `data`'
+    if other := _other_delimiter(names, config):
+        return f"there is one column, `{names[0]:.60}`: {_write_delimiter(other)}"
     if all(_is_number(cell) for cell in names):
         return "the first line holds numbers, no names: write `header: false`, and the columns are called 1, 2, ..."
     return suggestion(name, names, what="the columns are")
+
+
+def _other_delimiter(first: Sequence[str], config: CsvData) -> str:
+    """Return what seems to part the cells of a row that reads as one cell; nothing where there are several."""
+    if len(first) > 1:
+        return ""
+    return next((mark for mark in _OTHER_DELIMITERS if mark in first[0].strip() and mark != config.delimiter), "")
+
+
+def _write_delimiter(mark: str) -> str:
+    return f'write `delimiter: "{_OTHER_DELIMITERS[mark]}"` under `data`'
+
+
+def feature_key(name: str, config: CsvData) -> str:
+    """Return the key of the recipe that makes a column a feature."""
+    if name in config.categorical:
+        return f"data.categorical.{name}"
+    return "data.features" if config.features is None else f"data.features[{config.features.index(name)}]"
 
 
 def _is_number(cell: str) -> bool:

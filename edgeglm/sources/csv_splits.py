@@ -12,6 +12,7 @@ from edgeglm.errors import DataError
 from edgeglm.files import tidied
 from edgeglm.sources.arrays import INPUT
 from edgeglm.sources.checking import assemble
+from edgeglm.sources.csv_columns import feature_key
 from edgeglm.sources.csv_file import SUFFIXES
 from edgeglm.sources.csv_table import MISSING, Table, read_table
 from edgeglm.sources.dataset import DatasetSplit
@@ -132,9 +133,12 @@ def _present(table: Table, config: CsvData, warnings: list[str]) -> np.ndarray:
     fatal |= infinite
     if fatal.any():
         row, place = (int(found[0]) for found in np.nonzero(fatal))
+        name, key = table.names[place], feature_key(table.names[place], config)
         what = "is not finite" if infinite[row, place] else "is missing"
+        more = int(fatal.any(axis=1).sum()) - 1
+        too = f" (so it is in {more:,} more row{'s' * (more != 1)})" if more else ""
         raise DataError(
-            f"column `{table.names[place]}` {what}; {int(fatal.any(axis=1).sum())} rows are like that",
+            f"column `{name}` (`{key}`) {what}{too}",
             where=table.where(row),
             hint="fill it in, or write `missing: drop-row` (numbers also: `mean`, `zero`) under `data`",
             code="data-missing",
@@ -170,7 +174,7 @@ def _targets(
     for place, column_name in enumerate(wanted):
         columns = {
             name: Column(
-                column_name,
+                f"column `{column_name}` (`data.target`)",
                 [table.targets[place][row] for row in present[name]],
                 table.lines[present[name]].tolist(),
                 table.path,

@@ -11,7 +11,14 @@ import numpy as np
 
 from edgeglm.errors import DataError
 from edgeglm.recipe.suggest import suggestion
-from edgeglm.sources.csv_columns import column_names, column_problems, feature_names, first_row, read_rows
+from edgeglm.sources.csv_columns import (
+    column_names,
+    column_problems,
+    feature_key,
+    feature_names,
+    first_row,
+    read_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,30 +72,30 @@ def read_table(path: Path, config: CsvData, slices: Sequence[str]) -> Table:
     rows = read_rows(path, config.delimiter)
     number, first = first_row(rows, path)
     names = column_names(first, config)
-    if problems := column_problems(names, config, dict.fromkeys(slices, "slices"), place=f"{path}:{number}"):
+    if problems := column_problems(first, config, dict.fromkeys(slices, "slices"), place=f"{path}:{number}"):
         raise DataError.of(problems)
     features = feature_names(names, config)
     place = {name: names.index(name) for name in names}
     codes = {
         name: {category: code for code, category in enumerate(known)} for name, known in config.categorical.items()
     }
-    columns = [(name, place[name], codes.get(name)) for name in features]
-    kept = [*config.target_names, *(name for name in (config.group, config.time) if name is not None), *slices]
-    texts: dict[str, list[str]] = {name: [] for name in kept}
+    columns = [_Feature(name, place[name], feature_key(name, config), codes.get(name)) for name in features]
+    others = [*config.target_names, *(name for name in (config.group, config.time) if name is not None), *slices]
+    texts: dict[str, list[str]] = {name: [] for name in others}
     values, lines = array("f"), array("q")
 
     def add(number: int, cells: list[str]) -> None:
         if len(cells) != len(names):
             raise DataError(
-                f"{len(cells)} cells, and there are {len(names)} columns",
+                f"{len(cells)} cell{'s' * (len(cells) != 1)}, and there are {len(names)} columns",
                 where=f"{path}:{number}",
                 hint=f"cells are parted by `{config.delimiter}` (`data.delimiter`); put '\"' around one that holds it",
                 code="data-columns",
             )
-        for name, at, known in columns:
-            values.append(_number(cells[at], name, known, path, number))
-        for name, column in texts.items():
-            column.append(cells[place[name]].strip())
+        for column in columns:
+            values.append(_number(cells[column.place], column, path, number))
+        for name, kept in texts.items():
+            kept.append(cells[place[name]].strip())
         lines.append(number)
 
     if not config.header:
@@ -110,15 +117,29 @@ def read_table(path: Path, config: CsvData, slices: Sequence[str]) -> Table:
     return found if config.time is None else replace(found, times=_times(found, texts[config.time], config.time))
 
 
-def _number(cell: str, name: str, known: dict[str, int] | None, path: Path, line: int) -> float:
-    text = cell.strip()
+@dataclass(frozen=True)
+class _Feature:
+    """A column that the model takes."""
+
+    name: str
+    place: int
+    key: str  # of the recipe, that makes it one
+    categories: dict[str, int] | None  # category -> its number; None: it holds numbers
+
+    @property
+    def called(self) -> str:
+        return f"column `{self.name}` (`{self.key}`)"
+
+
+def _number(cell: str, column: _Feature, path: Path, line: int) -> float:
+    text, known = cell.strip(), column.categories
     if known is not None:
         if text in known:
             return float(known[text])
         if text.lower() in MISSING:
             return float("nan")
         raise DataError(
-            f"`{text:.40}` is no category of `{name}`",
+            f"{column.called} holds `{text:.40}`, which is none of its categories",
             where=f"{path}:{line}",
             hint=suggestion(text, known, what="its categories are"),
             code="data-classes",
@@ -128,10 +149,11 @@ def _number(cell: str, name: str, known: dict[str, int] | None, path: Path, line
     try:
         return float(text)
     except ValueError:
+        listed = f"categorical: {{{column.name}: [{text:.40}, ...]}}"
         raise DataError(
-            f"column `{name}` holds `{text:.40}`, which is no number",
+            f"{column.called} holds `{text:.40}`, which is no number",
             where=f"{path}:{line}",
-            hint=f"list its categories (`categorical: {{{name}: [{text:.40}, ...]}}`), or leave it out (`ignore`)",
+            hint=f"list its categories (`{listed}`), or leave it out (`ignore`)",
             code="data-dtype",
         ) from None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgeglm.errors import MissingExtraError, ModelError
 from edgeglm.files import tidied
 from edgeglm.sources.lfs import refuse_lfs_pointer
+from edgeglm.sources.tokenizer_file import greatest_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,6 +180,34 @@ def check_length(said: Mapping[str, Any], operations: Sequence[ProcessStep]) -> 
                 where=f"preprocess[{index}].tokenize.length",
                 hint=f"write {most} or less; longer texts are cut (`truncation`)",
                 code="model-positions",
+            )
+
+
+def check_vocabulary(said: Mapping[str, Any], operations: Sequence[ProcessStep], base: Path) -> None:
+    """Refuse a tokenizer that makes token numbers which an encoder has no row for in its table.
+
+    Args:
+        said: The encoder's config.json.
+        operations: The recipe's `preprocess`.
+        base: The recipe's folder.
+
+    Raises:
+        ModelError: At the key of the tokenizer (``model-vocabulary``).
+    """
+    rows = said.get("vocab_size")
+    for index, step in enumerate(operations):
+        if step.op != "tokenize" or not isinstance(rows, int):
+            continue
+        written = str(step.settings["tokenizer"])
+        token, number = greatest_token(tidied(base / written))
+        if number >= rows:
+            raise ModelError(
+                f"`{written}` numbers its tokens from 0 to {number} (`{token}`), and the model's table of embeddings "
+                f"has {rows} rows (`vocab_size` in its config.json)",
+                where=f"preprocess[{index}].tokenize.tokenizer",
+                hint="name the tokenizer that the model was trained with; after tokens were added to it, the model "
+                "must be saved with `resize_token_embeddings`",
+                code="model-vocabulary",
             )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Column:
     """One column of a file, as text."""
 
-    name: str
+    called: str  # "column `label` (`data.target`)": where the user finds it
     values: Sequence[str]
     lines: Sequence[int]  # where each value stands
     path: Path
@@ -49,7 +49,7 @@ def read_target_columns(
         for row, value in enumerate(column.values):
             if not value.strip():
                 raise DataError(
-                    f"column `{column.name}` is empty",
+                    f"{column.called} is empty",
                     hint="give every sample a target, or remove the line",
                     where=column.where(row),
                     code="data-missing",
@@ -80,7 +80,7 @@ def _no_number(columns: Mapping[str, Column]) -> DataError:
         if not _is_number(value, float)
     )
     return DataError(
-        f"column `{column.name}` holds `{column.values[row].strip():.40}`, which is no number",
+        f"{column.called} holds `{column.values[row].strip():.40}`, which is no number",
         where=column.where(row),
         hint="give every sample a number; names of classes are for `task: {kind: classification}`",
         code="data-targets",
@@ -95,7 +95,7 @@ def _check_labels(columns: Mapping[str, Column], labels: tuple[str, ...]) -> Non
             if value.strip() not in labels:
                 near = nearest(value.strip(), labels)
                 raise DataError(
-                    f"`{value.strip():.40}` is none of the {len(labels)} labels",
+                    f"{column.called} holds `{value.strip():.40}`, which is none of the {len(labels)} labels",
                     hint=f"did you mean `{near[0]}`?" if near else f"the recipe's labels are {', '.join(labels[:8])}",
                     where=column.where(row),
                     code="data-classes",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeglm.sources.text import TextData
 
 _CODE = "data-columns"
+_TARGET_NAMES = frozenset({"label", "score", "target", "class"})  # what people call it, and no label is called
 
 
 def is_table(path: Path) -> bool:
@@ -63,23 +64,50 @@ def column_problems(path: Path, first: tuple[int, str], config: TextData, slices
         config: Names the columns wanted.
         slices: Columns that slices are made of -> the key that names it.
     """
-    if not config.header:
-        hint = "write the names into the first line, and `header: true` under `data`"
-        return [
-            Problem(f"the columns of `{path}` have no names, and a slice is made of `{name}`", hint, key, _CODE)
-            for name, key in slices.items()
-        ]
     number, line = first
     names = [cell.strip() for cell in line.split("\t")]
     wanted = wanted_columns(config)
+    if not config.header:
+        hint = "write the names into the first line, and `header: true` under `data`"
+        problems = [
+            Problem(f"the columns of `{path}` have no names, and a slice is made of `{name}`", hint, key, _CODE)
+            for name, key in slices.items()
+        ]
+        return problems or _by_place(f"{path}:{number}", names, [name for name, _ in wanted], config)
     if len(names) == 1:
         listed = ", ".join(name for name, _ in wanted)
         message = f"`{path}:{number}` has one column, and {len(wanted)} are wanted: {listed}"
         return [Problem(message, "columns are parted by one tab", "data.path", _CODE)]
     return [
-        Problem(
-            f"`{path}:{number}` has no column `{name}`", suggestion(name, names, what="the columns are"), key, _CODE
-        )
+        Problem(f"`{path}:{number}` has no column `{name}`", _missing_hint(name, names, key), key, _CODE)
         for name, key in dict([*slices.items(), *wanted]).items()
         if name not in names
     ]
+
+
+def _missing_hint(name: str, names: list[str], key: str) -> str:
+    hint = suggestion(name, names, what="the columns are")
+    field = key.removeprefix("data.")
+    listed = hint.startswith("the columns are") and "[" not in field
+    return f"{hint}; write `{field}: {names[0]}` if that is the one" if listed else hint
+
+
+def _by_place(place: str, cells: list[str], wanted: list[str], config: TextData) -> list[Problem]:
+    """Return what is wrong with a file whose columns have no names, and are known by their place."""
+    texts = "[NAME, NAME]" if config.tsv == "pairs" else "NAME"
+    shown = ", ".join(f"`{cell:.30}`" for cell in cells)
+    if len(cells) > len(wanted):
+        read = f"without names the first {len(wanted)} would be read, as {', '.join(wanted)}"
+        message = f"`{place}` has {len(cells)} columns ({shown}), and {read}"
+        hint = (
+            f"name them in the first line, and write `header: true`, `text: {texts}` and `target: NAME` under `data`, "
+            "with the names of the columns that you mean"
+        )
+        return [Problem(message, hint, "data.header", _CODE)]
+    named = cells[-1].lower() in {wanted[-1].lower(), *_TARGET_NAMES} and not any(" " in cell for cell in cells)
+    if len(cells) == len(wanted) and named:
+        of_texts = cells[0] if config.tsv == "labels" else f"[{', '.join(cells[:-1])}]"
+        message = f"`{place}` names the columns ({shown}), and would be read as a sample"
+        hint = f"write `header: true`, `text: {of_texts}` and `target: {cells[-1]}` under `data`"
+        return [Problem(message, hint, "data.header", _CODE)]
+    return []

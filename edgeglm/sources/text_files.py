@@ -89,7 +89,7 @@ def load_texts(
     parts = {name: read_texts(file, config, slices) for name, file in files.items()}
     if WHOLE in parts:
         parts = _divided(parts[WHOLE], config, seed, labels, classes=classes)
-    targets, labels = _targets(parts, labels, names=classes)
+    targets, labels = _targets(parts, config, labels, names=classes)
     where = {name: f"{path}, split `{name}`" for name in ("train", "calibration", *config.eval_splits)}
     splits = {
         name: array_split({INPUT: np.array(part.texts, dtype=object)}, targets.get(name), preprocess, where[name])
@@ -162,10 +162,10 @@ def _not_empty(found: Texts) -> Texts:
 
 
 def _targets(
-    parts: dict[str, Texts], labels: tuple[str, ...], *, names: bool
+    parts: dict[str, Texts], config: TextData, labels: tuple[str, ...], *, names: bool
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     labelled = {name: part for name, part in parts.items() if part.targets}
-    columns = {name: Column("target", part.targets, part.lines, part.path) for name, part in labelled.items()}
+    columns = {name: _column(part, config) for name, part in labelled.items()}
     if not any(part.pairs for part in labelled.values()):
         return read_target_columns(columns, labels, names=names)
     targets: dict[str, np.ndarray] = {}
@@ -176,6 +176,12 @@ def _targets(
     return targets, labels
 
 
+def _column(part: Texts, config: TextData) -> Column:
+    names = wanted_columns(config)
+    called = f"`{names[-1][0]}`" if config.header else str(len(names))
+    return Column(f"column {called} (`data.target`)", part.targets, part.lines, part.path)
+
+
 def _score(column: Column, row: int) -> float:
     try:
         value = float(column.values[row])
@@ -183,9 +189,9 @@ def _score(column: Column, row: int) -> float:
         value = float("nan")
     if not np.isfinite(value):
         raise DataError(
-            f"the score `{column.values[row]:.40}` is no number",
+            f"{column.called} holds `{column.values[row]:.40}`, which is no number",
             where=column.where(row),
-            hint="a pair is text, text and a number, parted by tabs",
+            hint="a pair is text, text and a number (its score), parted by tabs",
             code="data-targets",
         )
     return value
@@ -195,8 +201,7 @@ def _divided(whole: Texts, config: TextData, seed: int, labels: tuple[str, ...],
     """Divide one file; equal texts stay together, and pairs that share one."""
     stratify = None
     if classes and whole.targets and not whole.pairs:
-        column = Column("target", whole.targets, whole.lines, whole.path)
-        stratify = read_target_columns({WHOLE: column}, labels, names=True)[0][WHOLE]
+        stratify = read_target_columns({WHOLE: _column(whole, config)}, labels, names=True)[0][WHOLE]
     units: Sequence[Hashable] = _linked(whole.texts) if whole.pairs else whole.texts
     chosen = divide(
         config.fractions,

@@ -96,6 +96,30 @@ def _check_file(path: Path, written: str, *, where: str) -> None:
         )
 
 
+def greatest_token(path: Path) -> tuple[str, int]:
+    """Return the token of the greatest number in a tokenizer.json, and that number; ("", -1) where none is read.
+
+    What is wrong with the file itself, ``check_tokenizer`` says.
+    """
+    try:
+        read: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return "", -1
+    if not isinstance(read, dict) or not isinstance(read.get("model"), dict):
+        return "", -1
+    numbers: dict[str, Any] = {}
+    known = read["model"].get("vocab")
+    if isinstance(known, dict):  # WordPiece, BPE, WordLevel: token -> number
+        numbers.update(known)
+    elif isinstance(known, list):  # Unigram: (token, score), numbered from 0
+        numbers.update({str(entry[0]): place for place, entry in enumerate(known) if isinstance(entry, list) and entry})
+    for added in read.get("added_tokens") or []:
+        if isinstance(added, dict):
+            numbers[str(added.get("content"))] = added.get("id")
+    counted = {token: number for token, number in numbers.items() if isinstance(number, int)}
+    return max(counted.items(), key=lambda item: item[1], default=("", -1))
+
+
 def _folder_hint(path: Path, written: str) -> str:
     if (path / NAME).is_file():
         return f"write `tokenizer: {written.rstrip('/')}/{NAME}`"

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import Unigram
 
 import edgeglm
 from edgeglm.checks.check import check_recipe
 from edgeglm.errors import Problem, RecipeError, UserError
 from edgeglm.sources.hf_folder import most_tokens
+from edgeglm.sources.tokenizer_file import greatest_token
 from tests.support.texts import save_tokenizer
 
 RECIPE = """\
@@ -98,6 +101,7 @@ def test_a_run_names_the_key_of_a_missing_column_too(pumps: Path) -> None:
         pytest.param(table(mark=";").replace(",", ";"), "data.ignore=[]", 'delimiter: ";"', id="delimiter"),
         pytest.param(table("3,4,5"), "data.ignore=[]", "`header: false`", id="no header"),
         pytest.param(table(), "data.header=false", "called 1 to 3", id="numbered"),
+        pytest.param(table(mark="\t").replace(",", "\t"), "data.ignore=[]", 'delimiter: "\\t"', id="tabs"),
     ],
 )
 def test_a_table_of_another_form_is_recognised(pumps: Path, text: str, override: str, hint: str) -> None:
@@ -234,6 +238,43 @@ def test_more_tokens_than_an_encoder_has_positions_are_refused(texts: Path) -> N
     assert "16 tokens, and the model has positions for 12" in found.message
     assert "write 12 or less" in found.hint
     check_recipe(texts / "recipe.yaml", [model, "preprocess[0].tokenize.length=12"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "extra", "token"),
+    [
+        pytest.param(14, [], None, id="as many as there are tokens"),
+        pytest.param(13, [], "leaks", id="a word too many"),
+        pytest.param(14, ["[NEW]"], "[NEW]", id="an added token"),
+    ],
+)
+def test_a_tokenizer_of_more_tokens_than_an_encoder_has_rows_is_refused(
+    texts: Path, rows: int, extra: list[str], token: str | None
+) -> None:
+    encoder(texts / "bert", vocab_size=rows, max_position_embeddings=64)
+    tokenizer = Tokenizer.from_file(str(texts / "tokenizer.json"))
+    tokenizer.add_special_tokens(extra)
+    tokenizer.save(str(texts / "tokenizer.json"))
+    model = "model={source: hf, path: bert, task: classification}"
+    if token is None:
+        check_recipe(texts / "recipe.yaml", [model])
+        return
+    (found,) = problems(texts, model)
+    assert (found.code, found.where) == (
+        "model-vocabulary", f"{texts / 'recipe.yaml'}:7 preprocess[0].tokenize.tokenizer",
+    )  # fmt: skip
+    assert f"from 0 to {rows} (`{token}`)" in found.message
+    assert f"has {rows} rows" in found.message
+
+
+def test_the_tokens_of_a_unigram_tokenizer_are_counted_too(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    model = Unigram([("<unk>", 0.0), ("a", -1.0), ("b", -2.0)], unk_id=0)
+    Tokenizer(model).save(str(path))
+    assert greatest_token(path) == ("b", 2)
+    assert greatest_token(tmp_path / "none.json") == ("", -1)
+    path.write_text("[]")
+    assert greatest_token(path) == ("", -1)
 
 
 def test_weights_of_an_encoder_that_were_cut_short_are_found(texts: Path) -> None:

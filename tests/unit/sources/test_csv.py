@@ -220,9 +220,9 @@ def test_each_split_may_have_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "changes", "code", "place", "said"),
     [
-        pytest.param(["a,b", "1,2", "3"], {}, "data-columns", ":3", "1 cells, and there are 2 columns", id="cells"),
-        pytest.param(["a,b", "1,2", "3,x"], {}, "data-dtype", ":3", "column `b` holds `x`", id="text"),
-        pytest.param(["a,b", "1,2", "3,"], {}, "data-missing", ":3", "column `b` is missing; 1 rows", id="gap"),
+        pytest.param(["a,b", "1,2", "3"], {}, "data-columns", ":3", "1 cell, and there are 2 columns", id="cells"),
+        pytest.param(["a,b", "1,2", "3,x"], {}, "data-dtype", ":3", "`b` .`data.features`. holds `x`", id="text"),
+        pytest.param(["a,b", "1,2", "3,", ",4"], {}, "data-missing", ":3", "so it is in 1 more row", id="gap"),
         pytest.param(["a,b", "1,2", "inf,2"], {"missing": "zero"}, "data-missing", ":3", "not finite", id="infinite"),
         pytest.param(["a,b", "1,2"], {"target": "c"}, "data-columns", "data.target", "no column `c`", id="target"),
         pytest.param(["a,a", "1,2"], {}, "data-columns", "data.path", "two columns called `a`", id="twice"),
@@ -230,9 +230,10 @@ def test_each_split_may_have_a_file(tmp_path: Path) -> None:
         pytest.param(["a,b", '1,"2'], {}, "data-columns", ":2", "cannot be read as a table", id="quote"),
         pytest.param([""], {}, "data-empty", "d.csv", "the file is empty", id="empty"),
         pytest.param(["a,b"], {}, "data-empty", "d.csv", "holds no rows", id="header alone"),
-        pytest.param(["a,b", "1,u"], {"categorical": {"b": ["v"]}}, "data-classes", ":2", "`u` is no", id="category"),
+        pytest.param(["a,b", "1,u"], {"categorical": {"b": ["v"]}}, "data-classes", ":2",
+                     "`b` .`data.categorical.b`. holds `u`, which is none", id="category"),
         pytest.param(
-            ["a,b", "1,"], {"categorical": {"b": ["v"]}, "missing": "mean"}, "data-missing", ":2", "`b` is missing",
+            ["a,b", "1,"], {"categorical": {"b": ["v"]}, "missing": "mean"}, "data-missing", ":2", "al.b`. is missing",
             id="no mean of names",
         ),
         pytest.param(["a,t", "1,noon"], {"time": "t"}, "data-dtype", ":2", "no point in time", id="time"),
@@ -240,7 +241,7 @@ def test_each_split_may_have_a_file(tmp_path: Path) -> None:
             ["a,y", "1,2", "2,n/a"], {"target": "y", "task": Regression()}, "data-targets", ":3", "`n/a`, which is no",
             id="no number",
         ),
-        pytest.param(["a,y", "1,2", "2,"], {"target": "y"}, "data-missing", ":3", "`y` is empty", id="no target"),
+        pytest.param(["a,y", "1,2", "2,"], {"target": "y"}, "data-missing", ":3", "get`. is empty", id="no target"),
         pytest.param(
             series({"a": 20}), {"features": ["x"], "window": 9, "split": "time"}, "data-too-few", "`eval`",
             "longest series of this split has 6", id="window",

@@ -148,14 +148,22 @@ def test_a_text_is_what_stands_between_tabs_and_line_feeds(tmp_path: Path) -> No
             {"train_tsv": ["a\tlabel", "b\t1"]}, {"header": True}, "data-columns", "data.text", "no column `text`",
             id="header",
         ),
+        pytest.param(
+            {"train_tsv": ["a\t0\tb"]}, {}, "data-columns", "data.header",
+            r"has 3 columns \(`a`, `0`, `b`\), and without names the first 2 would be read, as text, label", id="three",
+        ),
+        pytest.param(
+            {"train_tsv": ["sentence\tlabel", "a b\t0"]}, {}, "data-columns", "data.header",
+            r"names the columns \(`sentence`, `label`\), and would be read as a sample", id="names read as a sample",
+        ),
         pytest.param({"train_tsv": ["a\t0", "b\t"]}, {}, "data-missing", "train.tsv:2", "is empty", id="empty"),
         pytest.param(
             {"train_tsv": ["a\thot", "b\thott"], "eval_tsv": ["c\thot"], "eval_txt": None}, HOT_COLD, "data-classes",
-            "train.tsv:2", "`hott` is none of the 2 labels", id="label",
+            "train.tsv:2", r"column 2 \(`data.target`\) holds `hott`, which is none of the 2 labels", id="label",
         ),
         pytest.param(
-            {"train_tsv": ["a\tb\tmuch"]}, {"tsv": "pairs"}, "data-targets", "train.tsv:1", "`much` is no number",
-            id="score",
+            {"train_tsv": ["a\tb\tmuch"]}, {"tsv": "pairs"}, "data-targets", "train.tsv:1",
+            r"column 3 \(`data.target`\) holds `much`, which is no number", id="score",
         ),
         pytest.param({"train_txt": ["", " "]}, {}, "data-empty", "train.txt", "holds no text", id="nothing"),
         pytest.param({"eval_txt": [], "test_txt": ["a"]}, {"eval_splits": ["held"]}, "data-split-missing", "data",
