@@ -21,7 +21,7 @@ class Log(Protocol):
         ...
 
     def progress(self, done: int, total: int, **values: float) -> None:
-        """Tell how far the stage is, with its figures (loss, metric, ...); the first call says where it begins."""
+        """Tell how far the stage is, with figures such as `loss`; the first call says where it begins."""
         ...
 
 

@@ -12,7 +12,7 @@ from edgeglm.cache import Cache, cache_folder
 from edgeglm.errors import ModelError
 from edgeglm.inspection import format_of, read_manifest
 from edgeglm.naming import users_names
-from edgeglm.report.figures import drop_text, format_interval, format_metric
+from edgeglm.report.figures import direction, drop_text, format_interval, format_metric
 from edgeglm.report.types import Latency, SplitResult
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def render_evaluation(results: list[FileResult]) -> str:
                     f"{metric.name} {format_metric(metric.name, metric.value)}",
                     format_interval(metric.name, metric.ci95),
                     f"{metric.n:,}",
-                    "" if drop is None else "{} ({})".format(*drop_text(drop, metric)),
+                    "" if drop is None else f"{'{} ({})'.format(*drop_text(drop, metric))}, {direction(drop.value)}",
                 )
             )
     return _table(rows)

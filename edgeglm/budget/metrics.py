@@ -12,10 +12,10 @@ from edgeglm.budget.wording import (
     counts,
     loss,
     more_samples,
-    points,
     unmeasured,
     verdict,
 )
+from edgeglm.report.figures import format_limit
 from edgeglm.report.types import COUNTED, ClassResult, Drop
 from edgeglm.tasks.statistics import samples_needed
 
@@ -41,7 +41,7 @@ def judge_metric(baseline: Side, artifact: ArtifactSide, limit: float) -> Iterat
             continue
         missed = drop.ci95[0] > limit + SLACK
         needed = None if missed else samples_needed(drop, limit)
-        allowed = points(metric.name, limit)
+        allowed = format_limit(metric.name, limit)
         advice = (
             "Distil longer, prune less, or leave sensitive layers in float with `ignore`."
             if missed
@@ -95,7 +95,7 @@ def judge_classes(baseline: Side, artifact: ArtifactSide, limit: float) -> Itera
     needed = None if missed else _class_samples_needed(first, limit)
     value, interval = first.drop or 0.0, _class_interval(first)
     where = f" on split `{split}`" if split else ""
-    allowed = points(first.metric, limit)
+    allowed = format_limit(first.metric, limit)
     advice = (
         "Look at these classes' training data, distil longer, or prune less."
         if missed

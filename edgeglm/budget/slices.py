@@ -12,10 +12,10 @@ from edgeglm.budget.wording import (
     counts,
     loss,
     more_samples,
-    points,
     unmeasured,
     verdict,
 )
+from edgeglm.report.figures import format_limit
 from edgeglm.report.types import COUNTED
 from edgeglm.tasks.statistics import samples_needed
 
@@ -63,7 +63,7 @@ def judge_slices(artifact: ArtifactSide, limit: float) -> Iterator[Finding]:
     message = (
         f"{artifact.path}: {metric} in the slice `{name}`{where} {loss(metric, drop.value, drop.ci95, drop.n)}"
         f"{also([other for _, other, _ in worst[1:]], missed=bool(missed))}; "
-        f"{against(_LINE, points(metric, limit), missed=bool(missed))} {advice}"
+        f"{against(_LINE, format_limit(metric, limit), missed=bool(missed))} {advice}"
     )
     if few:
         message += f" Not judged, with fewer than {COUNTED} samples: {counts(few)}."

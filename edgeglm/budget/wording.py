@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeglm.report.figures import as_percent, format_points
+from edgeglm.report.figures import format_points, lost_text
 from edgeglm.report.types import Verdict
 
 if TYPE_CHECKING:
@@ -60,23 +60,13 @@ def verdict(
     )
 
 
-def points(name: str, value: float) -> str:
-    """Return a limit on a metric in its own unit: ``1 pt``, or a number."""
-    return f"{round(100 * value, 6):g} pt" if as_percent(name) else f"{value:g}"
-
-
 def loss(name: str, value: float, interval: tuple[float, float], n: int) -> str:
-    """Say how much was lost: `lost 0.6 pt (95 % interval -0.9 to 2.1 pt, 500 samples)`."""
-    if value > 0:
-        verb = f"lost {format_points(name, value).lstrip('+')}"
-    elif value < 0:
-        verb = f"gained {format_points(name, -value).lstrip('+')}"
-    else:
-        verb = "lost nothing"
+    """Say how much was lost: `is 0.6 pt worse (95 % interval of the loss -0.9 to 2.1 pt, 500 samples)`."""
+    verb = f"is {lost_text(name, value)}" if value else "lost nothing"
     if interval[0] == interval[1]:
         return f"{verb} ({n:,} samples)"
-    low, high = (format_points(name, end).lstrip("+") for end in interval)
-    return f"{verb} (95 % interval of the loss {low.removesuffix(' pt')} to {high}, {n:,} samples)"
+    low, high = format_points(name, interval[0], unit=False).lstrip("+"), format_points(name, interval[1]).lstrip("+")
+    return f"{verb} (95 % interval of the loss {low} to {high}, {n:,} samples)"
 
 
 def against(line: str, allowed: str, *, missed: bool) -> str:

@@ -52,10 +52,19 @@ class Objective:
         """Return what is compared, (B, ...) float32, from all outputs of a network."""
         return outputs[self.output].float()
 
+    def shown(self, score: float) -> float:
+        """Return a score as its name says it: that of a loss is the loss itself, which is better when low."""
+        return -score if self.score_name == "loss" else score
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the output that is judged, of one sample."""
+        return next(spec.shape for spec in self.model.outputs if spec.name == self.output)
+
     @property
     def values(self) -> int:
         """How many numbers ``pick`` returns for one sample."""
-        return int(np.prod(next(spec.shape for spec in self.model.outputs if spec.name == self.output)))
+        return int(np.prod(self.shape))
 
     def decided(self, answers: Tensor) -> Tensor:
         """Return the class that each answer comes down to; of labelled ones."""
@@ -74,11 +83,22 @@ class Objective:
         raise NotImplementedError
 
 
-def needs_targets(ctx: Context) -> StepError:
-    """Return the error of training samples without targets."""
-    return StepError(
-        "the split `train` has no targets to learn from",
-        where=ctx.key,
-        code="training-needs-targets",
-        hint="return (inputs, targets) from the data entry, or use `distill` with `alpha: 1.0`",
-    )
+def given_targets(split: Split, alpha: float, ctx: Context) -> np.ndarray | None:
+    """Return the targets (N, ...), or None where there are none and a teacher's answers are learnt instead.
+
+    Raises:
+        StepError: ``training-needs-targets``: there are none, and they count.
+    """
+    if split.targets is None and alpha < 1:
+        raise StepError(
+            "the split `train` has no targets to learn from",
+            where=ctx.key,
+            code="training-needs-targets",
+            hint="return (inputs, targets) from the data entry, or use `distill` with `alpha: 1.0`",
+        )
+    return split.targets
+
+
+def misfit(said: str, fits: str, ctx: Context) -> StepError:
+    """Return the error of targets that do not fit the output: what is so, and which would fit."""
+    return StepError(said, where=ctx.key, code="data-targets", hint=fits)

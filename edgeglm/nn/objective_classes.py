@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgeglm.errors import StepError
 from edgeglm.nn.losses import distillation_loss
-from edgeglm.nn.objective import Objective, Weights, needs_targets
+from edgeglm.nn.objective import Objective, Weights, given_targets, misfit
 
 if TYPE_CHECKING:
     from edgeglm.data.splits import Split
@@ -41,19 +41,13 @@ class Classes(Objective):
                 code="training-needs-logits",
                 hint="name the output that holds them in `task.output`, or return it first",
             )
-        if split.targets is None:
-            if alpha == 1:
-                return None
-            raise needs_targets(ctx)
-        targets = split.targets
+        targets = given_targets(split, alpha, ctx)
+        if targets is None:
+            return None
         if targets.ndim != 1 or (len(targets) and (targets.min() < 0 or targets.max() >= shape[0])):
-            raise StepError(
-                f"targets of shape {targets.shape} from {targets.min()} to {targets.max()} do not fit {shape[0]} "
-                "logits",
-                where=ctx.key,
-                code="data-targets",
-                hint=f"targets are class numbers, one a sample, from 0 to {shape[0] - 1}",
-            )
+            said = f"targets of shape {targets.shape} from {targets.min()} to {targets.max()} do not fit {shape[0]}"
+            fits = f"targets are class numbers, one a sample, from 0 to {shape[0] - 1}"
+            raise misfit(f"{said} logits", fits, ctx)
         return torch.from_numpy(targets.astype(np.int64))
 
     def loss(
@@ -94,20 +88,15 @@ class Pixels(Objective):
 
     def read_targets(self, split: Split, *, alpha: float, ctx: Context) -> Tensor | None:
         """Return class numbers (N, H, W) int16. Raises: StepError."""
-        if split.targets is None:
-            if alpha == 1:
-                return None
-            raise needs_targets(ctx)
-        shape = next(spec.shape for spec in self.model.outputs if spec.name == self.output)
-        targets = split.targets
+        targets, shape = given_targets(split, alpha, ctx), self.shape
+        if targets is None:
+            return None
         if len(shape) != 3 or targets.shape[1:] != shape[1:] or targets.max() >= shape[0]:
-            raise StepError(
-                f"targets of shape {targets.shape} up to {targets.max()} do not fit output `{self.output}` of {shape} "
-                "for each sample",
-                where=ctx.key,
-                code="data-targets",
-                hint="one class number for each pixel of the output, below its number of classes",
+            said = (
+                f"targets of shape {targets.shape} up to {targets.max()} do not fit output `{self.output}` of {shape}"
             )
+            fits = "one class number for each pixel of the output, below its number of classes"
+            raise misfit(f"{said} for each sample", fits, ctx)
         return torch.from_numpy(targets.astype(np.int16))
 
     def loss(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgeglm.errors import StepError
-from edgeglm.nn.objective import Objective, Weights, needs_targets
+from edgeglm.nn.objective import Objective, Weights, given_targets, misfit
 from edgeglm.nn.objective_classes import Classes, Pixels
 
 if TYPE_CHECKING:
@@ -27,20 +27,13 @@ class Values(Objective):
 
     def read_targets(self, split: Split, *, alpha: float, ctx: Context) -> Tensor | None:
         """Return numbers as the output has them, float32. Raises: StepError."""
-        if split.targets is None:
-            if alpha == 1:
-                return None
-            raise needs_targets(ctx)
-        shape = next(spec.shape for spec in self.model.outputs if spec.name == self.output)
-        targets = split.targets
-        if targets.size != len(targets) * int(np.prod(shape)):
-            raise StepError(
-                f"targets of shape {targets.shape} do not fit output `{self.output}` of {shape} for each sample",
-                where=ctx.key,
-                code="data-targets",
-                hint="one number for each number that the network puts out",
-            )
-        return torch.from_numpy(targets.astype(np.float32).reshape(len(targets), *shape))
+        targets = given_targets(split, alpha, ctx)
+        if targets is None:
+            return None
+        if targets.size != len(targets) * self.values:
+            said = f"targets of shape {targets.shape} do not fit output `{self.output}` of {self.shape} for each sample"
+            raise misfit(said, "one number for each number that the network puts out", ctx)
+        return torch.from_numpy(targets.astype(np.float32).reshape(len(targets), *self.shape))
 
     def judge(
         self, student: Tensor, teacher: Tensor | None, targets: Tensor | None, inputs: dict[str, Tensor], by: Weights
@@ -75,11 +68,10 @@ class Reconstruction(Objective):
     def __init__(self, model: Model, output: str) -> None:
         """Find the input that is reconstructed. Raises: StepError (``training-needs-reconstruction``)."""
         super().__init__(model, output)
-        shape = next(spec.shape for spec in model.outputs if spec.name == output)
-        found = next((spec.name for spec in model.inputs if spec.shape == shape), None)
+        found = next((spec.name for spec in model.inputs if spec.shape == self.shape), None)
         if found is None:
             raise StepError(
-                f"output `{output}` of {list(shape)} has the shape of no input: it reconstructs none",
+                f"output `{output}` of {list(self.shape)} has the shape of no input: it reconstructs none",
                 hint="an autoencoder puts out what it was given; else learn from a teacher alone: `distill` with "
                 "`alpha: 1`",
                 code="training-needs-reconstruction",

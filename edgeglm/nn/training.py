@@ -99,6 +99,8 @@ def train(
     per_epoch = steps_per_epoch(len(rows_learnt), config.batch_size)
     total = per_epoch * config.epochs
     warmup = round(0.05 * total) if config.warmup_steps is None else config.warmup_steps
+    by_teacher = objective.labelled and targets is None
+    score_name = "agreement with the teacher" if by_teacher else objective.score_name
     augment = augmentation(config, ctx)
     checkpoint = None if ctx.dry_run else ctx.checkpoint
 
@@ -203,7 +205,8 @@ def train(
                     _require_finite(held.loss, step, total, rate, config, ctx)
                     if best.offer(held):
                         best_weights = full_state(student)
-                    ctx.progress(step + 1, total, loss=loss.item(), metric=held.score)
+                    figures = {"loss": loss.item(), f"held-out {score_name}": objective.shown(held.score)}
+                    ctx.progress(step + 1, total, **figures)
                 if checkpoint is not None and (ends_epoch or time.monotonic() - written > _CHECKPOINT_SECONDS):
                     state = {
                         "step": step + 1,
@@ -218,9 +221,8 @@ def train(
                     written = time.monotonic()
 
         load_full_state(student, best_weights)
-        by_teacher = objective.labelled and targets is None
-        name = "agreement with the teacher" if by_teacher else objective.score_name
-        _say(best, name, len(rows_held), per_epoch, precision, config, ctx)
+        shown = objective.shown(best.score), objective.shown(best.start)
+        _say(best, score_name, shown, len(rows_held), per_epoch, precision, config, ctx)
         if rounding is not None:
             ctx.notes.append(f"{rounding.layers} layers computed as INT8 of {ctx.target} will: the figures are of that")
         if match is not None:
@@ -229,12 +231,16 @@ def train(
 
 
 def _say(
-    best: Best, name: str, held: int, per_epoch: int, precision: str, config: TrainingConfig, ctx: Context
+    best: Best,
+    name: str,
+    shown: tuple[float, float],
+    held: int,
+    per_epoch: int,
+    precision: str,
+    config: TrainingConfig,
+    ctx: Context,
 ) -> None:
-    if name == "loss":  # the score is its negative
-        found, start = f"{-best.score:.4g}", f"{-best.start:.4g}"
-    else:
-        found, start = f"{best.score:.4f}", f"{best.start:.4f}"
+    found, start = (f"{value:.4g}" if name == "loss" else f"{value:.4f}" for value in shown)
     ctx.notes.append(
         f"{name} {found} on {held} held-out training samples after epoch {best.epoch} of {config.epochs}"
         + (f", stopped early after {best.epochs_done}" if best.epochs_done < config.epochs else "")

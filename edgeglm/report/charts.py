@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeglm.report.figures import as_percent
+from edgeglm.report.figures import as_percent, unit_of
 from edgeglm.report.markup import Child, Markup, element
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def figure(title: str, chart: Markup, note: Child) -> Markup:
 
 def axis_text(name: str, value: float) -> str:
     """Return a number of the axis of a metric, as short as it can be: `92.5 %`."""
-    return f"{round(100 * value, 3):g} %" if as_percent(name) else f"{value:.3g}"
+    return f"{round(100 * value, 3):g} %" if as_percent(name) else f"{value:.3g} {unit_of(name)}".rstrip()
 
 
 def bar_chart(key: str, title: str, description: str, bars: Sequence[Bar]) -> Markup:

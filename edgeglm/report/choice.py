@@ -5,8 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Bar, axis_text, bar_chart, figure
-from edgeglm.report.figures import drop_text, format_bytes, format_metric, format_ms, metric_title, significant
-from edgeglm.report.findings import artifact_name, budget_limits, is_targets, metric_of, state_of
+from edgeglm.report.figures import (
+    drop_text,
+    format_bytes,
+    format_metric,
+    format_ms,
+    metric_bounds,
+    metric_title,
+    significant,
+)
+from edgeglm.report.findings import (
+    artifact_name,
+    budget_limits,
+    higher_is_better,
+    is_targets,
+    metric_heading,
+    metric_of,
+    state_of,
+)
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.ranking import best_artifact, front_of, why_best, why_not
 from edgeglm.report.scatter import Axis, Point, scatter_chart, shape_mark
@@ -45,7 +61,7 @@ def _reading(report: Report) -> Markup:
     """Say how to read the plots, and why the best comes first."""
     beaten = sum(not kept for kept in front_of(report).values())
     name = metric_title(metric_of(report))
-    better = name if _higher_is_better(report) else f"lower {name}"
+    better = name if higher_is_better(report) else f"lower {name}"
     said = (
         f"Up is better ({better}), left is cheaper; a line joins the files that no other beats in both. Each mark "
         "leads to its row below."
@@ -59,11 +75,6 @@ def _reading(report: Report) -> Markup:
         "agree, no proven loss; then speed, where the target is this kind of machine, else the recipe's."
     )
     return join(element("p", said), element("p", element("b", first), " ", order, class_="quiet"))
-
-
-def _higher_is_better(report: Report) -> bool:
-    sides = (report.baseline, *report.artifacts)
-    return all(side.metric is None or side.metric.higher_is_better for side in sides)
 
 
 def _plot(report: Report, what: str) -> Markup | None:
@@ -87,7 +98,7 @@ def _plot(report: Report, what: str) -> Markup | None:
         "; ".join(point.text for point in points),
         points,
         cost=Axis("size" if what == "size" else "p50 on this host", label),
-        quality=Axis(metric_title(name), lambda value: axis_text(name, value)),
+        quality=Axis(metric_title(name), lambda value: axis_text(name, value), metric_bounds(name)),
         limits=(None if cost is None else cost * 1e6, quality),
         higher_is_better=metric.higher_is_better,
     )
@@ -136,8 +147,8 @@ def _key(kind: str, shape: str) -> Markup:
 
 def _candidates(report: Report) -> Markup:
     """Return every file in a row of its own, with what became of it."""
-    name, front, best = metric_of(report), front_of(report), best_artifact(report)
-    head = ("Size", "p50, ms", metric_title(name, begins=True), "Change", "Standing")
+    front, best = front_of(report), best_artifact(report)
+    head = ("Size", "p50, ms", metric_heading(report), "Change", "Standing")
     rows = [_candidate_row(report, report.baseline, head, "Baseline", None, "file-0")]
     for number, side in enumerate(report.artifacts, start=1):
         marks: list[Child] = []

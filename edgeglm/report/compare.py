@@ -16,7 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeglm.errors import UserError
-from edgeglm.report.figures import MISSING, format_bytes, format_metric, format_points, format_ratio
+from edgeglm.report.figures import (
+    MISSING,
+    format_bytes,
+    format_limit,
+    format_metric,
+    format_ratio,
+    lost_text,
+)
 from edgeglm.report.findings import artifact_name, by_class, slices_of, written_artifacts
 from edgeglm.report.markup import clean
 from edgeglm.report.types import COUNTED
@@ -137,7 +144,7 @@ def render_comparison(comparison: Comparison) -> RenderableType:
         parts.append(Text("worse", style="bold red"))
         parts += [Padding(Text(clean(reason)), (0, 0, 0, 2)) for reason in comparison.reasons]
     elif comparison.artifacts:
-        parts.append(Text(f"not worse: no metric fell by more than {comparison.threshold:g}", style="bold green"))
+        parts.append(Text(f"not worse: no metric lost more than {comparison.threshold:g}", style="bold green"))
     else:
         parts.append(Text("nothing to compare: neither report has an artifact", style="bold"))
     return Group(*parts)
@@ -220,10 +227,8 @@ def _reason(name: str, metric: MetricChange, threshold: float) -> str:
     where = f" on split {metric.split}" if metric.split else ""
     if metric.after is None or metric.loss is None:
         return f"{name}: {metric.name}{where} is not in the second report."
-    lost = format_points(metric.name, metric.loss).lstrip("+")
-    return (
-        f"{name}: {metric.name}{where} is {lost} worse; {format_points(metric.name, threshold).lstrip('+')} is allowed."
-    )
+    allowed = format_limit(metric.name, threshold)
+    return f"{name}: {metric.name}{where} is {lost_text(metric.name, metric.loss)}; {allowed} is allowed."
 
 
 def _notes(a: Report, b: Report) -> list[str]:
@@ -247,8 +252,8 @@ def _table(found: ArtifactChange) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for metric in found.metrics:
         change = MISSING
-        if metric.before is not None and metric.after is not None:
-            change = format_points(metric.name, metric.after - metric.before)
+        if metric.loss is not None:
+            change = lost_text(metric.name, metric.loss)
         table.add_row(
             Text(clean(f"{metric.name} ({metric.split})" if metric.split else metric.name)),
             format_metric(metric.name, metric.before),
@@ -267,7 +272,7 @@ def _table(found: ArtifactChange) -> Table:
             Text(clean(f"{of_class.metric.replace('_', ' ')} of {of_class.label}{where}")),
             format_metric(of_class.metric, of_class.before),
             format_metric(of_class.metric, of_class.after),
-            format_points(of_class.metric, of_class.after - of_class.before),
+            lost_text(of_class.metric, of_class.before - of_class.after),
         )
     if len(found.classes) > _CLASSES_SHOWN:
         table.add_row(f"{len(found.classes) - _CLASSES_SHOWN} more classes changed", "", "", "")
@@ -276,7 +281,7 @@ def _table(found: ArtifactChange) -> Table:
             Text(clean(f"{part.metric} {part.name}")),
             format_metric(part.metric, part.before),
             format_metric(part.metric, part.after),
-            format_points(part.metric, part.after - part.before),
+            lost_text(part.metric, part.loss),
         )
     if len(found.parts) > _CLASSES_SHOWN:
         table.add_row(f"{len(found.parts) - _CLASSES_SHOWN} more slices and disturbances changed", "", "", "")

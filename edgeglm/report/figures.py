@@ -9,11 +9,15 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeglm.report.types import Drop, Metric
 
 MISSING = "-"
 _ACRONYMS = {"rmse", "mae", "auc", "roc", "iou", "map", "f1", "r2"}
 _SHARES = ("accuracy", "recall", "precision", "f1", "top", "iou", "map", "rate")
+_UNITS = ("s", "ms", "us", "bytes", "samples")  # the last word of a metric's name: `lead_time_s`
+_NO_UNIT_AFTER = ("of", "per")  # `share_of_samples` counts no samples
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -79,18 +83,60 @@ def as_percent(name: str) -> bool:
     return any(word in _SHARES for word in name.lower().replace("-", "_").split("_"))
 
 
+def unit_of(name: str) -> str:
+    """Return the unit that the name of a metric ends with: `s` of `lead_time_s`; nothing where there is none."""
+    *before, last = name.split("_")
+    plain = as_percent(name) or not any(before) or before[-1] in _NO_UNIT_AFTER
+    return last if last in _UNITS and not plain else ""
+
+
+def points_unit(name: str) -> str:
+    """Return what a change of a metric is counted in: `pt` (hundredths of a share), a unit, or nothing."""
+    return "pt" if as_percent(name) else unit_of(name)
+
+
+def metric_bounds(name: str) -> tuple[float | None, float | None]:
+    """Return the least and the greatest value that a metric of this name can have; None: it has no such end."""
+    words = name.lower().split("_")
+    if as_percent(name) or "auc" in words:
+        return 0.0, 1.0
+    if "cosine" in words:
+        return -1.0, 1.0
+    return (None, 1.0) if words == ["r2"] else (None, None)
+
+
+def within(
+    low: float, high: float, bounds: tuple[float | None, float | None], values: Sequence[float]
+) -> tuple[float, float]:
+    """Return the ends of an axis, cut at the bounds of its metric (there is no AUC of 1.01), but at no value shown."""
+    least, most = bounds
+    if least is not None:
+        low = max(low, min([least, *values]))
+    return low, high if most is None else min(high, max([most, *values]))
+
+
 def metric_title(name: str, *, begins: bool = False) -> str:
-    """Return `macro recall`, `RMSE` for the name of a metric; with ``begins`` as the first word of a line."""
-    words = [word.upper() if word in _ACRONYMS else word for word in name.split("_")]
-    text = " ".join(words)
+    """Return `macro recall`, `RMSE`, `lead time` (of `lead_time_s`); with ``begins`` as the first word of a line."""
+    named = name.split("_")
+    if unit_of(name):
+        named = named[: -2 if named[-2] == "in" else -1]
+    text = " ".join(word.upper() if word in _ACRONYMS else word for word in named)
     return text[:1].upper() + text[1:] if begins else text
 
 
 def format_metric(name: str, value: float | None) -> str:
-    """Return `99.4 %`, or the plain number for a metric that is no share."""
+    """Return `99.4 %`, `90 s` by the unit in the name, or the plain number."""
     if value is None or not math.isfinite(value):
         return MISSING
+    if unit := unit_of(name):
+        return f"{_short(value, 4)} {unit}"
     return f"{100 * value:.1f} %" if as_percent(name) else significant(value, 4)
+
+
+def _short(value: float, digits: int) -> str:
+    """Return so many significant digits without zeros at the end of a fraction: `90`, `0.5`."""
+    text = significant(value, digits)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def format_interval(name: str, interval: tuple[float, float]) -> str:
@@ -98,6 +144,8 @@ def format_interval(name: str, interval: tuple[float, float]) -> str:
     low, high = interval
     if as_percent(name):
         return f"{100 * low:.1f} to {100 * high:.1f} %"
+    if unit := unit_of(name):
+        return f"{_short(low, 4)} to {_short(high, 4)} {unit}"
     return f"{significant(low, 4)} to {significant(high, 4)}"
 
 
@@ -113,14 +161,34 @@ _NOTHING = 1e-9  # what float32 outputs differ by when they are the same: a doze
 
 
 def format_points(name: str, change: float, *, unit: bool = True) -> str:
-    """Return `-0.4 pt` (points: hundredths of a share), or `+0.0031` for a metric that is no share."""
+    """Return `-0.4 pt` (points: hundredths of a share), `+1.5 s`, or `+0.0031` for a metric without a unit."""
+    counted = f" {points_unit(name)}" if unit and points_unit(name) else ""
     if as_percent(name):
         rounded = round(100 * change, 1)
-        return f"{rounded + 0.0:+.1f}{' pt' if unit else ''}" if rounded else f"0.0{' pt' if unit else ''}"
+        return f"{rounded + 0.0:+.1f}{counted}" if rounded else f"0.0{counted}"
     if abs(change) < _NOTHING:
-        return "0"
+        return f"0{counted}"
     text = significant(change) if abs(change) >= _TINY else _scientific(change)
-    return f"+{text}" if change > 0 else text
+    text = _short(change, 3) if unit_of(name) else text
+    return f"{'+' if change > 0 else ''}{text}{counted}"
+
+
+def format_limit(name: str, limit: float) -> str:
+    """Return what a metric may lose, in its own unit: `1 pt`, `5 s`, or a number."""
+    number = f"{round(100 * limit, 6):g}" if as_percent(name) else f"{limit:g}"
+    return f"{number} {points_unit(name)}".rstrip()
+
+
+def lost_text(name: str, lost: float) -> str:
+    """Return `0.4 pt worse`, `0.0031 better` of what a metric lost, in its bad direction; `no change` of nothing."""
+    text = format_points(name, abs(lost)).lstrip("+")
+    shown = any(digit in text for digit in "123456789")
+    return f"{text} {direction(lost)}" if shown else text if lost else "no change"
+
+
+def direction(lost: float) -> str:
+    """Return in a word what became of a metric that lost so much, in its bad direction."""
+    return "worse" if lost > 0 else "better" if lost < 0 else "no change"
 
 
 def _scientific(value: float) -> str:

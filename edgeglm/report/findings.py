@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from edgeglm.boards import BOARDS
+from edgeglm.report.figures import metric_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 State = Literal["met", "missed", "undecided", "none"]
 
 BUDGET_LINES = {
-    "metric_drop": "loss of the metric",
-    "per_class_drop": "loss of any class",
-    "per_slice_drop": "loss of the metric, any slice",
+    "metric_drop": "change of the metric",
+    "per_class_drop": "change of the class that lost most",
+    "per_slice_drop": "change of the metric in the slice that lost most",
     "size_mb": "size of the file",
     "peak_rss_mb": "peak memory on this host",
     "min_speedup": "speed-up on this host",
@@ -114,6 +115,17 @@ def metric_of(report: Report) -> str:
     """Return the name of the metric the report judges by."""
     sides: list[Side] = [report.baseline, *report.artifacts, *report.steps]
     return next((side.metric.name for side in sides if side.metric is not None), "metric")
+
+
+def higher_is_better(report: Report) -> bool:
+    """Return whether more of the metric is better."""
+    sides: list[Side] = [report.baseline, *report.artifacts, *report.steps]
+    return all(side.metric is None or side.metric.higher_is_better for side in sides)
+
+
+def metric_heading(report: Report) -> str:
+    """Return the heading of a column of the metric: `Accuracy`, `RMSE, lower is better`."""
+    return metric_title(metric_of(report), begins=True) + ("" if higher_is_better(report) else ", lower is better")
 
 
 def is_rejected(report: Report) -> bool:

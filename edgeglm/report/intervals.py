@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import ROW, WIDTH, axis_marks, frame, row_texts, shorten, text_length
+from edgeglm.report.figures import within
 from edgeglm.report.markup import Markup, element
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def interval_chart(
     *,
     label: Callable[[float], str],
     reference: float | None = None,
+    bounds: tuple[float | None, float | None] = (None, None),
 ) -> Markup:
     """Return values with their intervals on a common axis that need not start at zero.
 
@@ -59,11 +61,13 @@ def interval_chart(
             from all that is not a step (pruned, not yet trained) becomes an arrow at the edge.
         label: Writes a number of the axis.
         reference: Where a line is drawn, inside the axis; None: at the first value.
+        bounds: The least and the greatest value there can be: the axis ends there.
     """
     known = [dot for dot in dots if dot.value is not None and math.isfinite(dot.value)]
     low, high = _range(known)
     if reference is not None:
         low, high = _padded(min(low, reference), max(high, reference))
+    low, high = within(low, high, bounds, [dot.value or 0.0 for dot in known])
     bottom = len(dots) * ROW
 
     def x(value: float) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import WIDTH, distinct, text_length, ticks
+from edgeglm.report.figures import within
 from edgeglm.report.markup import Markup, element
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Axis:
 
     name: str
     label: Callable[[float], str]
+    bounds: tuple[float | None, float | None] = (None, None)  # the least and the greatest value there can be
 
 
 def scatter_chart(
@@ -75,7 +77,7 @@ def scatter_chart(
     costs = [point.cost for point in points]
     low, high = min(costs), max(costs)
     logarithmic = high / low > _LOG_FROM
-    bottom, top = _quality_range(points)
+    bottom, top = _quality_range(points, quality.bounds)
     ends = (low / 1.35, high * 1.35) if logarithmic else (0.0, high * 1.1)
 
     def x(value: float) -> float:
@@ -130,13 +132,13 @@ def _whole(point: Point) -> bool:
     return point.interval is not None and point.kind in ("baseline", "chosen")
 
 
-def _quality_range(points: Sequence[Point]) -> tuple[float, float]:
+def _quality_range(points: Sequence[Point], bounds: tuple[float | None, float | None]) -> tuple[float, float]:
     known = [point.quality for point in points if math.isfinite(point.quality)]
     low, high = min(known), max(known)
     widths = [point.interval[1] - point.interval[0] for point in points if point.interval and _whole(point)]
     wanted = _LEAST_OF_INTERVAL * max((width for width in widths if math.isfinite(width)), default=0.0)
     margin = max((high - low) * 0.12, (wanted - (high - low)) / 2) or abs(high) * 0.05 or 0.5
-    return low - margin, high + margin
+    return within(low - margin, high + margin, bounds, known)
 
 
 def _grid(

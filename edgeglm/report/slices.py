@@ -13,6 +13,7 @@ from edgeglm.report.figures import (
     format_points,
     metric_title,
     significant,
+    unit_of,
 )
 from edgeglm.report.findings import artifact_name, metric_of, slices_of, written_artifacts
 from edgeglm.report.intervals import Dot, interval_chart
@@ -86,7 +87,7 @@ def _chart(number: int, side: ArtifactSide) -> Markup | None:
 
 def _points(name: str, change: float) -> str:
     if not as_percent(name):
-        return significant(change, 2).replace("-", "\u2212")
+        return f"{significant(change, 2)} {unit_of(name)}".rstrip().replace("-", "\u2212")
     return f"{round(100 * change, 3):+g} pt".replace("-", "\u2212") if change else "0"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import Bar, axis_text, bar_chart, figure
-from edgeglm.report.figures import format_bytes, format_metric, format_ms, metric_title
-from edgeglm.report.findings import artifact_name, metric_of, step_name, written_artifacts
+from edgeglm.report.figures import format_bytes, format_metric, format_ms, metric_bounds
+from edgeglm.report.findings import artifact_name, metric_heading, metric_of, step_name, written_artifacts
 from edgeglm.report.intervals import Dot, interval_chart
 from edgeglm.report.markup import Child, Markup, element
 
@@ -41,7 +41,12 @@ def stage_section(report: Report) -> Child:
     ]
     latency = bar_chart("latency", "Latency on this host by stage, p50 in milliseconds", _spoken(times), times)
     metric = interval_chart(
-        "metric", f"{name} by stage with 95 % intervals", _spoken(metrics), metrics, label=lambda v: axis_text(name, v)
+        "metric",
+        f"{name} by stage with 95 % intervals",
+        _spoken(metrics),
+        metrics,
+        label=lambda v: axis_text(name, v),
+        bounds=metric_bounds(name),
     )
     figures = [
         figure(
@@ -55,7 +60,7 @@ def stage_section(report: Report) -> Child:
             f"Bar: p50, line: p95{_beyond(latency)}. Batch {_batch(report)}, 1 thread.",
         ),
         figure(
-            metric_title(name, begins=True),
+            metric_heading(report),
             metric,
             "Line: 95 % interval of each figure alone; changes are judged on the same samples, which tells more. "
             f"The axis does not start at zero{_beyond(metric)}.",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.figures import (
     change_of,
+    direction,
     drop_text,
     format_bytes,
     format_metric,
@@ -81,10 +82,11 @@ def _sentence(report: Report, best: ArtifactSide) -> Child:
         return join(said, f"; its {metric_title(name)} is ", after, ".")
     value, interval = drop_text(best.drop, best.metric)
     low, high = change_of(best.drop, best.metric)[1]
+    better = direction(best.drop.value)
     if low <= 0 <= high:
-        proof = "a change that these samples do not prove" if best.drop.value else "no change"
+        proof = f"{better}, though these samples do not prove it" if best.drop.value else better
     else:
-        proof = "proven, and too small to show" if _alike(report, best) else "a proven change"
+        proof = f"proven {better}, by too little to show" if _alike(report, best) else f"proven {better}"
     return join(
         said,
         f"; its {metric_title(name)} is ",
@@ -93,7 +95,7 @@ def _sentence(report: Report, best: ArtifactSide) -> Child:
         typeset(value),
         " (95 % interval ",
         typeset(interval),
-        f"), {proof}.",
+        f"): {proof}.",
     )
 
 
@@ -162,7 +164,7 @@ def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
     counted = f"{drop.worse:,} answer{'s' * (drop.worse != 1)} turned wrong, {drop.better:,} right"
     return _tile(
         label,
-        _figure(after, value.replace("-", "\u2212")),
+        _figure(after, f"{value}, {direction(drop.value)}".replace("-", "\u2212") if drop.value else value),
         join(_change(before, after), f" on {drop.n:,} samples"),
         join("95 % interval ", typeset(interval)),
         counted if drop.method == "counts" else None,

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.advice import with_advice
 from edgeglm.report.figures import (
-    as_percent,
     drop_text,
     format_bytes,
     format_interval,
+    format_limit,
     format_metric,
     format_ms,
-    format_points,
     format_ratio,
+    lost_text,
     metric_title,
     significant,
 )
@@ -21,6 +21,7 @@ from edgeglm.report.findings import (
     BUDGET_LINES,
     artifact_name,
     budget_limits,
+    metric_heading,
     metric_of,
     slices_of,
     speedup_range,
@@ -43,14 +44,13 @@ if TYPE_CHECKING:
 def artifact_table(report: Report) -> Markup:
     """Return the baseline and every artifact, one row each, with what is wrong with it below."""
     best = best_artifact(report)
-    metric_name = metric_of(report)
     numbered = len(report.artifacts) > 1 and all(side.chosen for side in report.artifacts)  # else candidates are
     columns = (
         "Size",
         "Latency p50 / p95, ms",
         "Speed-up",
         "Peak memory",
-        metric_title(metric_name, begins=True),
+        metric_heading(report),
         "Change",
         "Agreement",
         "Weights",
@@ -233,7 +233,7 @@ def distinct_names(report: Report) -> list[str]:
 def _limit_text(report: Report, line: str, limit: float) -> str:
     if line in ("metric_drop", "per_class_drop", "per_slice_drop"):
         name = "recall" if line == "per_class_drop" else metric_of(report)
-        return f"{round(100 * limit, 6):g} pt" if as_percent(name) else f"{limit:g}"
+        return f"{format_limit(name, limit)} worse"
     if line == "min_speedup":
         return f"{limit:g}x"
     return f"{limit:g} {'ms' if line.endswith('_ms') else 'MB'}"
@@ -249,15 +249,15 @@ def _measured(line: str, artifact: ArtifactSide) -> str:
     if line == "metric_drop":
         if artifact.drop is None or artifact.metric is None:
             return "-"
-        return drop_text(artifact.drop, artifact.metric)[0]
+        return lost_text(artifact.metric.name, artifact.drop.value)
     if line == "per_class_drop":
-        drops = [result.drop for result in artifact.per_class if result.drop is not None and result.n >= COUNTED]
-        return format_points("recall", 0.0 - max(drops)) if drops else "-"
+        drops = [(one.drop, one.metric) for one in artifact.per_class if one.drop is not None and one.n >= COUNTED]
+        return lost_text(*max(drops)[::-1]) if drops else "-"
     if line == "per_slice_drop":
         lost = [one.drop for one in slices_of(artifact) if one.drop is not None and one.n >= COUNTED]
         if not lost or artifact.metric is None:
             return "-"
-        return drop_text(max(lost, key=lambda drop: drop.value), artifact.metric)[0]
+        return lost_text(artifact.metric.name, max(drop.value for drop in lost))
     if line == "min_speedup":
         return format_ratio(artifact.speedup)
     if line == "host_latency_p95_ms":

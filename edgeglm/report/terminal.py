@@ -18,6 +18,7 @@ from edgeglm.report.figures import (
     format_points,
     format_ratio,
     format_seconds,
+    points_unit,
 )
 from edgeglm.report.findings import (
     State,
@@ -25,6 +26,7 @@ from edgeglm.report.findings import (
     headline,
     host_note,
     is_rejected,
+    metric_heading,
     metric_of,
     slices_of,
     speedup_range,
@@ -115,9 +117,8 @@ def _table(report: Report) -> Table:
     metric = metric_of(report)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", overflow="fold", min_width=12)
-    unit = "change, pt" if as_percent(metric) else "change"
-    named = clean(metric).replace("_", " ")  # in several lines, where it is long
-    for heading in ("size", "smaller", "p50 ms", "faster", named, f"{unit} [95 %]"):
+    named = clean(metric_heading(report))  # in several lines, where it is long
+    for heading in ("size", "smaller", "p50 ms", "faster", named, _change_heading(metric)):
         least = min(8, len(named)) if heading == named else None
         table.add_column(heading, justify="right", no_wrap=heading != named, min_width=least)
     table.add_row("baseline", *_figures(report.baseline, None))
@@ -142,10 +143,7 @@ def _splits(report: Report) -> list[RenderableType]:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("also on", overflow="fold")
     table.add_column("", overflow="fold", min_width=12)
-    for heading in (
-        clean(metric_of(report)),
-        "change, pt [95 %]" if as_percent(metric_of(report)) else "change [95 %]",
-    ):
+    for heading in (clean(metric_heading(report)), _change_heading(metric_of(report))):
         table.add_column(heading, justify="right", no_wrap=True)
     for split, before in report.baseline.splits.items():
         sides = [("baseline", before), *((artifact_name(a), a.splits.get(split)) for a in written_artifacts(report))]
@@ -168,7 +166,7 @@ def _slices(report: Report) -> list[RenderableType]:
     metric = metric_of(report)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column(f"{artifact_name(best)} in", overflow="fold")
-    for heading in ("n", "baseline", clean(metric), "change, pt [95 %]" if as_percent(metric) else "change [95 %]"):
+    for heading in ("n", "baseline", clean(metric_heading(report)), _change_heading(metric)):
         table.add_column(heading, justify="right", no_wrap=True)
     for before, after in rows[:_SLICES_SHOWN]:
         values = [MISSING if one.value is None else format_metric(metric, one.value) for one in (before, after)]
@@ -186,8 +184,7 @@ def _robustness(report: Report) -> list[RenderableType]:
     before = {result.name: result for result in report.baseline.robustness}
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column(f"{artifact_name(best)} under", overflow="fold")
-    change = "change, pt [95 %]" if as_percent(metric) else "change [95 %]"
-    for heading in ("n", "baseline", clean(metric), change):
+    for heading in ("n", "baseline", clean(metric_heading(report)), _change_heading(metric)):
         table.add_column(heading, justify="right", no_wrap=True)
     for result in best.robustness:
         values = [
@@ -201,6 +198,11 @@ def _robustness(report: Report) -> list[RenderableType]:
 def _paired(before: list[SliceResult], after: list[SliceResult]) -> list[tuple[SliceResult, SliceResult]]:
     known = {result.name: result for result in before}
     return [(known[result.name], result) for result in after if result.name in known]
+
+
+def _change_heading(metric: str) -> str:
+    """Return `change, pt [95 %]`: what a change is counted in stands above it, since the column is narrow."""
+    return f"change{f', {unit}' if (unit := points_unit(metric)) else ''} [95 %]"
 
 
 def _change(drop: Drop | None, metric: Metric | None, *, lines: bool = False) -> str:

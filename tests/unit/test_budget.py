@@ -88,7 +88,7 @@ def test_an_undecided_metric_names_the_samples_that_would_tell() -> None:
     assert verdict.n_needed > 500
     about = float(f"{verdict.n_needed:.2g}")
     assert f"about {about:,.0f} evaluation samples would tell" in verdict.message
-    assert "lost 0.6 pt" in verdict.message
+    assert "accuracy is 0.6 pt worse" in verdict.message
     assert "500 samples" in verdict.message
 
 
@@ -282,7 +282,7 @@ def test_a_metric_that_should_be_low_is_judged_in_its_bad_direction() -> None:
     rmse = Metric(name="rmse", value=0.5, n=1000, ci95=(0.4, 0.6), higher_is_better=False)
     side = artifact(metric=rmse, drop=Drop(value=0.2, ci95=(0.15, 0.25), n=1000, worse=700, better=300))
     (verdict,) = judged(side, metric_drop=0.1).violations
-    assert "rmse lost 0.200 (95 % interval of the loss 0.150 to 0.250, 1,000 samples)" in verdict.message
+    assert "rmse is 0.200 worse (95 % interval of the loss 0.150 to 0.250, 1,000 samples)" in verdict.message
 
 
 @pytest.mark.parametrize("on_violation", ["fail", "best-effort"])
@@ -328,7 +328,7 @@ def test_one_entry_names_the_worst_slice_the_next_and_the_small() -> None:
     result = judged(artifact(metric=metric(900, 1000), slices=slices, splits={"night": night}), per_slice_drop=0.05)
     (verdict,) = result.violations
     assert verdict.key == "budget.per_slice_drop"
-    assert "accuracy in the slice `d=a` on split `night` lost 40" in verdict.message
+    assert "accuracy in the slice `d=a` on split `night` is 40" in verdict.message
     assert "(also beyond it: `d=b`, `d=a`)" in verdict.message
     assert "Not judged, with fewer than 30 samples: `d=c` (7)." in verdict.message
 

@@ -7,7 +7,7 @@ from edgeglm.choice.board_rule import compare_speed
 from edgeglm.choice.choosing import mark_dominated
 from edgeglm.measure.traits import Traits
 from edgeglm.report.types import ArtifactSide
-from tests.support.reports import accuracy, latency
+from tests.support.report_parts import accuracy, latency
 
 CNN = Traits(family="convolutional", mixed=False, table_share=0.0, macs=10_000_000, params=80_000)
 TINY = Traits(family="convolutional", mixed=False, table_share=0.0, macs=20_000, params=800)

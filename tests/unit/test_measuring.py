@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from edgeglm.measuring import FileResult, render_evaluation
 from edgeglm.report.types import SplitResult
-from tests.support.reports import accuracy, paired
+from tests.support.report_parts import accuracy, paired
 
 
 def test_eval_gives_the_change_with_the_sign_and_unit_of_the_report() -> None:
@@ -16,4 +16,4 @@ def test_eval_gives_the_change_with_the_sign_and_unit_of_the_report() -> None:
     assert "accuracy 90.0 %" in first
     assert "pt" not in first
     assert "accuracy 89.8 %" in second
-    assert second.endswith("-0.2 pt (-0.6 to +0.2 pt)")
+    assert second.endswith("-0.2 pt (-0.6 to +0.2 pt), worse")

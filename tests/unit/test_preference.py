@@ -6,7 +6,7 @@ import pytest
 
 from edgeglm.choice.preference import preferred_order, why_first
 from edgeglm.report.types import ArtifactSide, BudgetResult, Parity, Verdict
-from tests.support.reports import paired
+from tests.support.report_parts import paired
 
 
 def artifact(path: str, **changes: Any) -> ArtifactSide:

@@ -58,11 +58,17 @@ def output(model: Model) -> np.ndarray:
 def test_regression_learns_numbers_and_says_its_loss() -> None:
     model = mlp(1)
     data = ArraySplit(SPLIT.inputs, SUMS)
-    ctx = make_context(model, data, task=Regression())
+    told: list[float] = []
+
+    def progress(done: int, total: int, **values: float) -> None:
+        told.extend(value for name, value in values.items() if name == "held-out loss")
+
+    ctx = make_context(model, data, task=Regression(), progress=progress)
     after = train(model, Finetune(epochs=12, learning_rate=0.01, validation_fraction=0.2), ctx)
     error = [float(np.mean((output(m)[:, 0] - SUMS) ** 2)) for m in (model, after)]
     assert error[1] < 0.1 * error[0]
-    assert ctx.notes[0].startswith("loss 0.")
+    assert ctx.notes[0].startswith(f"loss {min(told):.4g} on")
+    assert 0 < told[-1] < told[0]
     assert not ctx.warnings
 
 

@@ -159,8 +159,8 @@ def test_the_best_epoch_is_kept_not_the_last() -> None:
     seen: list[float] = []
 
     def progress(done: int, total: int, **values: float) -> None:
-        if "metric" in values:
-            seen.append(values["metric"])
+        if "held-out accuracy" in values:
+            seen.append(values["held-out accuracy"])
 
     # a rate that ruins the network after it has learnt: the warm-up passes through good rates first
     ctx = make_context(model, blobs(256), progress=progress)
@@ -215,7 +215,7 @@ def test_a_resumed_run_knows_what_the_network_was_before_training_and_where_it_g
     train(model, config, whole)
 
     def stop(done: int, total: int, **values: float) -> None:
-        if "metric" in values and done > total / 2:
+        if "held-out accuracy" in values and done > total / 2:
             raise KeyboardInterrupt
 
     path = tmp_path / "checkpoint.pt"
@@ -235,7 +235,7 @@ def test_training_stops_early_when_nothing_gets_better() -> None:
     ctx = make_context(
         model,
         ArraySplit(blobs(64).inputs, np.random.default_rng(0).integers(0, 4, 64)),  # nothing to learn
-        progress=lambda done, _, **values: epochs.append(done) if "metric" in values else None,
+        progress=lambda done, _, **values: epochs.append(done) if "held-out accuracy" in values else None,
     )
     train(model, Finetune(epochs=50, early_stop_epochs=2, learning_rate=1e-6, validation_fraction=0.3), ctx)
     assert len(epochs) < 50

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeglm.report.charts import WIDTH, Bar, bar_chart, distinct, shorten, ticks
+from edgeglm.report.figures import metric_bounds
 from edgeglm.report.intervals import Dot, Pair, dumbbell_chart, interval_chart
 
 
@@ -89,6 +90,16 @@ def test_dots_stand_in_order_with_their_intervals_around_them() -> None:
         assert 0 <= left < dot < right <= WIDTH
     (reference,) = of_class(svg, "reference")
     assert numbers(reference.get("d") or "")[0] == pytest.approx(first, abs=0.1)
+
+
+def test_the_axis_of_a_share_ends_at_one_unless_a_value_lies_beyond() -> None:
+    dots = [Dot("a", "baseline", 0.99, (0.97, 1.0), "99"), Dot("b", "artifact", 1.0, None, "100")]
+    svg = interval_chart("k", "AUC", "words", dots, label=str, bounds=metric_bounds("auc"))
+    at = [float(dot.get("cx") or 0) for dot in of_class(svg, "dot")]
+    assert at[1] == pytest.approx(WIDTH - 6)  # the very end
+    beyond = [*dots, Dot("c", "artifact", 1.2, None, "120")]
+    svg = interval_chart("k", "AUC", "words", beyond, label=str, bounds=metric_bounds("auc"))
+    assert len(of_class(svg, "dot")) == 3
 
 
 @pytest.mark.parametrize(

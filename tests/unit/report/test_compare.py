@@ -21,7 +21,9 @@ from edgeglm.report.types import (
     SliceResult,
     SplitResult,
 )
-from tests.support.reports import HOST, accuracy, bare_report, cifar_report, digits_report, hostile_report
+from tests.support.edge_reports import bare_report, hostile_report
+from tests.support.report_parts import HOST, accuracy
+from tests.support.reports import cifar_report, digits_report
 
 
 def artifact(correct: int = 950, **changes: Any) -> ArtifactSide:
@@ -77,8 +79,12 @@ def test_a_metric_that_should_be_low_is_worse_when_it_rises() -> None:
     def rmse(value: float) -> ArtifactSide:
         return artifact(metric=Metric(name="rmse", value=value, n=10, ci95=(0, 9), higher_is_better=False))
 
-    assert compare(report(rmse(1.0)), report(rmse(1.2)), 0.1).worse
-    assert not compare(report(rmse(1.2)), report(rmse(1.0)), 0.1).worse
+    risen = compare(report(rmse(1.0)), report(rmse(1.2)), 0.1)
+    assert risen.worse
+    assert "rmse 1.000 1.200 0.200 worse" in shown(risen)
+    fallen = compare(report(rmse(1.2)), report(rmse(1.0)), 0.1)
+    assert not fallen.worse
+    assert "rmse 1.200 1.000 0.200 better" in shown(fallen)
 
 
 def test_every_split_counts_and_a_vanished_one_is_worse() -> None:
@@ -86,7 +92,7 @@ def test_every_split_counts_and_a_vanished_one_is_worse() -> None:
         return artifact(splits={"night": SplitResult(metric=accuracy(correct, 100))})
 
     found = compare(report(with_night(90)), report(with_night(80)), 0.01)
-    assert found.reasons == ["ONNX static-int8: accuracy on split night is 10.0 pt worse; 1.0 pt is allowed."]
+    assert found.reasons == ["ONNX static-int8: accuracy on split night is 10.0 pt worse; 1 pt is allowed."]
     gone = compare(report(with_night(90)), report(artifact()), 0.01)
     assert gone.reasons == ["ONNX static-int8: accuracy on split night is not in the second report."]
 
@@ -128,7 +134,7 @@ def test_classes_with_enough_samples_in_both_are_listed_worst_first() -> None:
     found = compare(a, b, 0.01)
     assert [change.label for change in found.artifacts[0].classes] == ["dog", "cat"]
     assert not found.worse  # recall is told, the metric decides
-    assert "recall of dog 90.0 % 50.0 % -40.0 pt" in shown(found)
+    assert "recall of dog 90.0 % 50.0 % 40.0 pt worse" in shown(found)
 
 
 def test_only_the_classes_that_changed_most_are_printed() -> None:
@@ -186,5 +192,5 @@ def test_slices_and_disturbances_that_changed_are_told_greatest_loss_first() -> 
     assert [part.name for part in changed.parts] == ["in night", "under noise std=0.1", "in day"]
     assert not found.worse  # they inform; the metric of a split decides
     text = shown(found)
-    assert "accuracy in night 94.0 % 80.0 % -14.0 pt" in text
-    assert "accuracy under noise std=0.1 90.0 % 88.0 % -2.0 pt" in text
+    assert "accuracy in night 94.0 % 80.0 % 14.0 pt worse" in text
+    assert "accuracy under noise std=0.1 90.0 % 88.0 % 2.0 pt worse" in text

@@ -11,11 +11,14 @@ from edgeglm.report.figures import (
     format_bytes,
     format_count,
     format_interval,
+    format_limit,
     format_metric,
     format_ms,
     format_points,
     format_ratio,
     format_seconds,
+    lost_text,
+    metric_title,
     significant,
 )
 from edgeglm.report.types import Drop, Metric
@@ -73,6 +76,25 @@ def test_changes_carry_their_sign_and_zero_has_none() -> None:
     assert format_points("accuracy", 0.004, unit=False) == "+0.4"
     assert format_points("rmse", 0.0031) == "+0.00310"
     assert format_points("rmse", -0.5) == "-0.500"
+
+
+def test_a_unit_in_the_name_of_a_metric_stands_behind_its_number() -> None:
+    assert (metric_title("lead_time_s"), format_metric("lead_time_s", 90.0)) == ("lead time", "90 s")
+    assert (metric_title("delay_in_ms"), format_metric("delay_in_ms", 0.25)) == ("delay", "0.25 ms")
+    assert format_metric("detection_delay_samples", 1234.5) == "1234 samples"
+    assert format_points("lead_time_s", -12.5) == "-12.5 s"
+    assert format_interval("lead_time_s", (80.0, 95.5)) == "80 to 95.5 s"
+    assert format_limit("lead_time_s", 5.0) == "5 s"
+    for plain in ("s", "share_of_samples", "rate_s"):  # no unit: a name, a share, a share
+        assert metric_title(plain) == plain.replace("_", " ")
+    assert format_metric("share_of_samples", 0.5) == "0.5000"
+
+
+def test_what_a_metric_lost_is_called_worse_whichever_way_it_counts() -> None:
+    assert lost_text("accuracy", 0.004) == "0.4 pt worse"
+    assert lost_text("rmse", -0.02) == "0.0200 better"
+    assert lost_text("accuracy", 0.0) == "no change"
+    assert lost_text("accuracy", 1e-5) == "0.0 pt"  # neither word for what does not show
 
 
 @pytest.mark.parametrize(("higher", "change", "interval"), [(True, -0.1, (-0.3, 0.2)), (False, 0.1, (-0.2, 0.3))])

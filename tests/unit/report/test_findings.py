@@ -9,7 +9,9 @@ from edgeglm.report.findings import BUDGET_LINES, artifact_name, headline, host_
 from edgeglm.report.ranking import best_artifact
 from edgeglm.report.remarks import did_not_pay, notes_on, steps_that_did_not_pay
 from edgeglm.report.types import ArtifactSide, BudgetResult, Report, Side, StepSide, Verdict
-from tests.support.reports import HOST, bare_report, cifar_report, latency
+from tests.support.edge_reports import bare_report
+from tests.support.report_parts import HOST, latency
+from tests.support.reports import cifar_report
 
 
 def artifact(path: str = "a.onnx", **changes: Any) -> ArtifactSide:

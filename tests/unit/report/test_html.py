@@ -10,19 +10,10 @@ import msgspec
 import pytest
 
 from edgeglm.report.html import render_html
-from edgeglm.report.types import BudgetResult, ClassResult
+from edgeglm.report.types import BudgetResult, ClassResult, Drop, Metric
 from edgeglm.report.typesetting import prose
-from tests.support.reports import (
-    HOSTILE,
-    SAMPLES,
-    bare_report,
-    cifar_report,
-    digits_report,
-    hostile_report,
-    rejected_report,
-    rich_report,
-    wide_report,
-)
+from tests.support.edge_reports import HOSTILE, bare_report, hostile_report, wide_report
+from tests.support.reports import SAMPLES, cifar_report, digits_report, rejected_report, rich_report
 
 VOID = {"meta", "br", "link", "img"}
 
@@ -132,7 +123,7 @@ def test_the_size_of_a_baseline_that_is_a_file_is_said_to_be_that_files(source: 
 def test_the_headline_names_host_figures_and_gives_the_interval() -> None:
     text = re.sub(r"\s+", " ", Page(render_html(cifar_report())).text)
     assert "ONNX static-int8 for rpi5 is 7.36\u00d7 smaller and 2.03\u00d7 faster on this host than" in text
-    assert "accuracy is 92.8 % , \u22120.8 pt (95 % interval \u22122.5 to +0.9 pt ), a change" in text
+    assert "accuracy is 92.8 % , \u22120.8 pt (95 % interval \u22122.5 to +0.9 pt ): worse, though these" in text
     assert "Size 7.36\u00d7 smaller 3.44 MB \u2192 467 kB" in text
     assert "Speed on this host 2.03\u00d7 faster" in text
     assert "Peak memory 52.8 MB 61.4 MB before, \u221214 %" in text
@@ -140,6 +131,28 @@ def test_the_headline_names_host_figures_and_gives_the_interval() -> None:
     assert "95 % interval \u22122.5 to +0.9 pt" in text
     assert "11 answers turned wrong, 7 right" in text
     assert "measure on the rpi5 itself" in text
+
+
+@pytest.mark.parametrize(("lost", "told"), [(0.02, "0.0200 worse"), (-0.02, "0.0200 better"), (0.0, "no change")])
+def test_of_an_error_that_should_be_low_a_gain_is_called_better_and_a_loss_worse(lost: float, told: str) -> None:
+    before = Metric(name="rmse", value=0.5, n=500, ci95=(0.45, 0.55), higher_is_better=False)
+    after = msgspec.structs.replace(before, value=0.5 + lost)
+    drop = Drop(value=lost, ci95=(lost - 0.01, lost + 0.01), n=500, worse=0, better=0, method="bootstrap")
+    found = digits_report()
+    side = msgspec.structs.replace(found.artifacts[0], metric=after, drop=drop, per_class=[], splits={})
+    baseline = msgspec.structs.replace(found.baseline, metric=before, per_class=[], splits={})
+    found = msgspec.structs.replace(
+        found,
+        baseline=baseline,
+        artifacts=[side],
+        recipe=found.recipe | {"budget": {"metric_drop": 0.05}},
+        budget=BudgetResult(met=True),
+    )
+    text = re.sub(r"\s+", " ", Page(render_html(found)).text)
+    assert f"change of the metric budget.metric_drop 0.05 worse met {told}" in text
+    proven = {0.02: "): proven worse.", -0.02: "): proven better.", 0.0: "): no change."}[lost]
+    assert proven in text
+    assert "RMSE, lower is better" in text
 
 
 def test_an_artifact_that_did_not_pay_says_so_on_the_page() -> None:
@@ -340,8 +353,8 @@ def test_a_budget_of_slices_alone_is_shown_with_the_slice_that_lost_most() -> No
     found = rich_report()
     only = msgspec.structs.replace(found, recipe=found.recipe | {"budget": {"per_slice_drop": 0.05}})
     text = re.sub(r"\s+", " ", Page(render_html(only)).text)
-    assert "loss of the metric, any slice budget.per_slice_drop 5 pt" in text
-    assert "\u22126.0 pt" in text
+    assert "change of the metric in the slice that lost most budget.per_slice_drop 5 pt worse" in text
+    assert "6.0 pt worse" in text
     assert "No budget set" not in text
 
 

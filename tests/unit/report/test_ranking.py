@@ -4,7 +4,7 @@ from typing import Any
 
 from edgeglm.report.ranking import why_best, why_not
 from edgeglm.report.types import ArtifactSide, BudgetResult, Report, Side
-from tests.support.reports import HOST, latency, paired
+from tests.support.report_parts import HOST, latency, paired
 
 
 def side(scheme: str, p50: float, *, chosen: bool = False, **more: Any) -> ArtifactSide:

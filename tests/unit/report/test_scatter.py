@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from edgeglm.report.figures import metric_bounds
 from edgeglm.report.scatter import Axis, Point, scatter_chart
 
 
@@ -47,6 +48,14 @@ def test_costs_far_apart_get_a_logarithmic_axis_and_near_ones_start_at_zero() ->
     near = drawn(point("1", 3, 1), point("2", 4, 2))
     assert "logarithmic" not in near
     assert ">0<" in near
+
+
+def test_the_axis_of_a_metric_ends_at_the_greatest_value_there_can_be() -> None:
+    points = [point("1", 1, 0.99), point("2", 2, 1.0)]
+    assert places(drawn(*points))["2"][1] > 27  # some room above it
+    auc = Axis("AUC", lambda value: f"{value:g}", metric_bounds("auc"))
+    ended = str(scatter_chart("k", "t", "d", points, cost=Axis("cost", str), quality=auc))
+    assert places(ended)["2"][1] == 26  # the very top
 
 
 def test_limits_are_drawn_inside_the_plot_alone() -> None:

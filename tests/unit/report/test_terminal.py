@@ -12,14 +12,9 @@ from edgeglm.report.findings import step_name
 from edgeglm.report.html import render_html
 from edgeglm.report.terminal import print_summary
 from edgeglm.report.types import SliceResult
-from tests.support.reports import (
-    SAMPLES,
-    cifar_report,
-    digits_report,
-    hostile_report,
-    paired,
-    rejected_report,
-)
+from tests.support.edge_reports import hostile_report
+from tests.support.report_parts import paired
+from tests.support.reports import SAMPLES, cifar_report, digits_report, rejected_report
 
 if TYPE_CHECKING:
     from edgeglm.report.types import Report
