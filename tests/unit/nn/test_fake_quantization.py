@@ -101,7 +101,7 @@ def test_a_run_that_was_cut_short_ends_with_the_same_weights(tmp_path: Path) -> 
 
     def progress(done: int, total: int, **values: float) -> None:
         assert done <= total
-        ended.extend([done] * ("metric" in values))
+        ended.extend([done] * ("held-out accuracy" in values))
         if len(ended) == 2:
             raise KilledError
 
