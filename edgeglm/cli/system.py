@@ -33,8 +33,10 @@ def recipes() -> None:
     from edgeglm.shipped import shipped_recipes
 
     with printing():
-        for name, folder, summary in shipped_recipes():
-            typer.echo(f"{name:<16} {summary}\n{'':<16} {folder / 'recipe.yaml'}")
+        found = shipped_recipes()
+        width = max((len(name) for name, _, _ in found), default=0) + 1
+        for name, folder, summary in found:
+            typer.echo(f"{name:<{width}} {summary}\n{'':<{width}} {folder / 'recipe.yaml'}")
 
 
 @cache_app.command("ls")

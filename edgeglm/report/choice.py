@@ -148,7 +148,7 @@ def _key(kind: str, shape: str) -> Markup:
 def _candidates(report: Report) -> Markup:
     """Return every file in a row of its own, with what became of it."""
     front, best = front_of(report), best_artifact(report)
-    head = ("Size", "p50, ms", metric_heading(report), "Change", "Standing")
+    head = ("Size", "p50, ms", metric_heading(report, begins=True), "Change", "Standing")
     rows = [_candidate_row(report, report.baseline, head, "Baseline", None, "file-0")]
     for number, side in enumerate(report.artifacts, start=1):
         marks: list[Child] = []

@@ -123,9 +123,9 @@ def higher_is_better(report: Report) -> bool:
     return all(side.metric is None or side.metric.higher_is_better for side in sides)
 
 
-def metric_heading(report: Report) -> str:
-    """Return the heading of a column of the metric: `Accuracy`, `RMSE, lower is better`."""
-    return metric_title(metric_of(report), begins=True) + ("" if higher_is_better(report) else ", lower is better")
+def metric_heading(report: Report, *, begins: bool = False) -> str:
+    """Return the heading of a column of the metric: `accuracy`, `RMSE, lower is better`; see ``metric_title``."""
+    return metric_title(metric_of(report), begins=begins) + ("" if higher_is_better(report) else ", lower is better")
 
 
 def is_rejected(report: Report) -> bool:

@@ -60,7 +60,7 @@ def stage_section(report: Report) -> Child:
             f"Bar: p50, line: p95{_beyond(latency)}. Batch {_batch(report)}, 1 thread.",
         ),
         figure(
-            metric_heading(report),
+            metric_heading(report, begins=True),
             metric,
             "Line: 95 % interval of each figure alone; changes are judged on the same samples, which tells more. "
             f"The axis does not start at zero{_beyond(metric)}.",

@@ -50,7 +50,7 @@ def artifact_table(report: Report) -> Markup:
         "Latency p50 / p95, ms",
         "Speed-up",
         "Peak memory",
-        metric_heading(report),
+        metric_heading(report, begins=True),
         "Change",
         "Agreement",
         "Weights",
