@@ -101,8 +101,8 @@ A recipe is one YAML 1.2 file: `1e-3` is a number, `yes` and `on` are text. Unkn
 errors of a file are shown at once, each with its line. Paths and entries are relative to the recipe's folder.
 
 `edgeglm check recipe.yaml` validates one without running anything: also that tables have the columns and archives the
-arrays that it names, that a window fits, that a tokenizer loads, and that an encoder has a row for every token of it and a
-position for every token of its length. `compress` begins with the same. `--set KEY=VALUE` changes a value for one run, with
+arrays that it names, that a window fits, that a tokenizer loads, and that an encoder has a row for each of its tokens
+and a position for each of a text. `compress` begins with the same. `--set KEY=VALUE` changes a value for one run, with
 the key written as in errors: `--set steps[0].prune.channel_ratio=0.3`. The output folder's `recipe.resolved.yaml` has
 every default written out. Editors that know JSON Schema complete and check recipes with `recipe.schema.json`, which
 comes with edgeglm (`edgeglm/recipe/recipe.schema.json`).
