@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from edgeglm.data.splits import Arrays
 
+KEPT_BYTES = 2**28  # of samples that are held in memory
+
 
 def peek(calibration: Iterable[Arrays]) -> tuple[Arrays | None, Iterator[Arrays]]:
     """Return one row of the first batch (None when there is none), and all batches."""
@@ -39,6 +41,25 @@ def in_batches_of(rows: int, batches: Iterable[Arrays]) -> Iterator[Arrays]:
     missing = -len(next(iter(held.values()), ())) % rows
     if missing:
         yield {name: np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) for name, values in held.items()}
+
+
+class Kept:
+    """Batches as they are; the first rows of them, at most ``KEPT_BYTES``, are kept."""
+
+    def __init__(self, batches: Iterable[Arrays], limit: int) -> None:
+        self._batches, self._limit = batches, limit
+        self.batches: list[Arrays] = []  # of what was read, the first ``limit`` rows
+
+    def __iter__(self) -> Iterator[Arrays]:
+        left, room = self._limit, KEPT_BYTES
+        for batch in self._batches:
+            rows = len(next(iter(batch.values())))
+            size = sum(values.nbytes for values in batch.values()) // max(1, rows)  # of one row
+            count = min(left, rows, room // max(1, size))
+            if count > 0:
+                self.batches.append({name: values[:count] for name, values in batch.items()})
+            left, room = (left - count, room - count * size) if count == rows else (0, 0)
+            yield batch
 
 
 class Finite:

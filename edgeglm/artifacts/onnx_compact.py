@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import helper
 
-from edgeglm.artifacts.onnx_graph import PRODUCER, reads, subgraphs
+from edgeglm.artifacts.onnx_graph import PRODUCER, sort_nodes, subgraphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     or output.
     """
     graph = model.graph
-    _sort(graph)
+    sort_nodes(graph)
     public = {value.name for value in [*graph.input, *graph.output]}
     shared = _share_constants(graph, public)
     del graph.value_info[:]
@@ -83,32 +83,6 @@ def _values(graph: onnx.GraphProto) -> Iterable[str]:
     yield from (tensor.name for tensor in graph.initializer)
     for node in graph.node:
         yield from (name for name in [*node.input, *node.output] if name)
-
-
-def _sort(graph: onnx.GraphProto) -> None:
-    """Put every node after those it reads from, and keep the order where it does not matter."""
-    nodes = list(graph.node)
-    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
-    order: list[int] = []
-    entered: set[int] = set()
-    done: set[int] = set()
-    for start in range(len(nodes)):
-        stack = [start]
-        while stack:
-            index = stack[-1]
-            entered.add(index)
-            before = {maker[name] for name in reads(nodes[index]) if name in maker} - entered
-            if before:
-                stack.append(min(before))
-                continue
-            stack.pop()
-            if index not in done:
-                done.add(index)
-                order.append(index)
-    if order != list(range(len(nodes))):
-        copies = [onnx.NodeProto.FromString(nodes[index].SerializeToString()) for index in order]
-        del graph.node[:]
-        graph.node.extend(copies)
 
 
 def _share_constants(graph: onnx.GraphProto, public: set[str]) -> dict[str, str]:

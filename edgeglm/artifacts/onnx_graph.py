@@ -172,3 +172,29 @@ def reads(node: onnx.NodeProto) -> Iterable[str]:
     for inner in subgraphs(node):
         for part in inner.node:
             yield from reads(part)
+
+
+def sort_nodes(graph: onnx.GraphProto) -> None:
+    """Put every node after those it reads from, and keep the order where it does not matter."""
+    nodes = list(graph.node)
+    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    order: list[int] = []
+    entered: set[int] = set()
+    done: set[int] = set()
+    for start in range(len(nodes)):
+        stack = [start]
+        while stack:
+            index = stack[-1]
+            entered.add(index)
+            before = {maker[name] for name in reads(nodes[index]) if name in maker} - entered
+            if before:
+                stack.append(min(before))
+                continue
+            stack.pop()
+            if index not in done:
+                done.add(index)
+                order.append(index)
+    if order != list(range(len(nodes))):
+        copies = [onnx.NodeProto.FromString(nodes[index].SerializeToString()) for index in order]
+        del graph.node[:]
+        graph.node.extend(copies)

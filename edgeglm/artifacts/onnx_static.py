@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgeglm.artifacts.calibration import Finite, in_batches_of, not_finite
+from edgeglm.artifacts import bias_correction, onnx_bias
+from edgeglm.artifacts.calibration import Finite, Kept, in_batches_of, not_finite
 from edgeglm.artifacts.masking import INFINITE, masking_operators
 from edgeglm.artifacts.onnx_dynamic import dynamic
 from edgeglm.artifacts.onnx_islands import islands, read_inside
@@ -74,11 +75,14 @@ def to_static_int8(
     signed = board.activation_type == "int8"
     ignore = ignore | _masking(model)
     del model.graph.value_info[:]
-    checked = Finite(in_batches_of(1, calibration) if ranges == "mean" else calibration)
+    given = onnx.ModelProto()
+    given.CopyFrom(model)  # the quantizer moves large weights out of it, into a file that it removes
+    kept = Kept(calibration, bias_correction.SAMPLES)
+    checked = Finite(in_batches_of(1, kept) if ranges == "mean" else kept)
     try:
         with silenced():
             quantize_static(
-                model,
+                given,
                 path,
                 Batches(iter(checked)),
                 quant_format=QuantFormat.QDQ,
@@ -102,6 +106,8 @@ def to_static_int8(
         raise not_finite(beyond[1], beyond[0]) from error
     quantized = onnx.load(path)
     _check_scales(quantized)
+    del given
+    onnx_bias.correct(model, quantized, kept)
     if board.integer_relu:
         integer_relu(quantized)
     if any(node.op_type == "LSTM" and node.name not in ignore for node in quantized.graph.node):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from edgeglm_agent.wire import TensorSpec
 
 from edgeglm.artifacts.built import ONE_ROW, SLOW_DEPTHWISE, Built, Calls, layout
-from edgeglm.artifacts.calibration import peek
+from edgeglm.artifacts.calibration import Kept, peek
 from edgeglm.artifacts.capability import require
 from edgeglm.errors import ExportError
 from edgeglm.files import copy_file, replacing
@@ -110,6 +110,7 @@ def _write(
 ) -> tuple[list[str], list[str]]:
     """Write the quantized file; return warnings, and the layer of each of its operators."""
     from edgeglm.artifacts import flatbuffer, tflite_bias, tflite_outputs, tflite_quantize
+    from edgeglm.artifacts.bias_correction import SAMPLES
     from edgeglm.artifacts.failures import quantizer_errors
     from edgeglm.artifacts.plan import make_plan
 
@@ -132,7 +133,7 @@ def _write(
     outputs = tflite_outputs.take_off_inner(graph)
     content = flatbuffer.to_bytes(graph)
     signatures = flatbuffer.signatures(graph)
-    kept = tflite_bias.Kept(batches, tflite_bias.SAMPLES)
+    kept = Kept(batches, SAMPLES)
     with quantizer_errors(quantization.scheme):
         data = tflite_quantize.quantized_bytes(
             content,
@@ -144,7 +145,7 @@ def _write(
             signatures=signatures,
         )
     if len(signatures) == 1 and plan.of("static-int8"):
-        data = tflite_bias.corrected(content, data, kept.rows(channels_last, *signatures.values()))
+        data = tflite_bias.corrected(content, data, tflite_bias.rows_of(kept, channels_last, *signatures.values()))
     path.write_bytes(data)
     quantized = flatbuffer.read(path)
     tflite_outputs.put_back(quantized, outputs)

@@ -1,10 +1,7 @@
-"""Biases of a static INT8 TFLite file, corrected: rounding shifts the mean of a channel, and a bias takes that back.
+"""Biases of a static INT8 TFLite file, corrected (see ``bias_correction``).
 
-Rounded weights are a little too large or too small in sum, and ranges cut off one end: each channel of a layer's
-output lies above or below that of the float network on average; later layers add to it. Layer by layer from the front,
-the difference of the means on calibration samples goes into the bias, which costs the board neither bytes nor time.
-
-Source: Nagel et al. 2019, arXiv:1906.04721, appendix D (empirical bias correction).
+LiteRT tells of a layer what its activation function and the rounding of its outputs left, so a bias is moved by more
+than the difference of the means where only a part of the outputs follows it.
 """
 
 from __future__ import annotations
@@ -14,44 +11,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeglm.artifacts import flatbuffer
+from edgeglm.artifacts.bias_correction import FEWEST, divide, farther, moved
 from edgeglm.artifacts.calibration import in_batches_of
 from edgeglm.artifacts.quiet import silenced
 from edgeglm.artifacts.tflite_layout import fitted, to_file_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from edgeglm.artifacts.calibration import Kept
     from edgeglm.data.splits import Arrays
 
-SAMPLES = 96  # calibration samples: two in three correct, the others judge
 _RUNS = 2048  # of all layers together: a deep network gets fewer samples for each
-_FEWEST = 8
-_Z = 1.645  # the normal distribution's 95 % point: beyond it a rise of the error is no chance
 _LAYERS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 _BIAS = 2  # its position among their inputs
 _LEAST_SHARE = 0.25  # of outputs that follow a bias: of fewer a step would be too large
 _ACTIVATIONS = {1: (0.0, np.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}  # RELU, RELU_N1_TO_1, RELU6
 
 
-class Kept:
-    """Batches as they are; the first rows are kept."""
-
-    def __init__(self, batches: Iterable[Arrays], limit: int) -> None:
-        self._batches, self._limit = batches, limit
-        self._kept: list[Arrays] = []  # batches
-
-    def __iter__(self) -> Iterator[Arrays]:
-        left = self._limit
-        for batch in self._batches:
-            if left > 0:
-                self._kept.append({name: values[:left] for name, values in batch.items()})
-                left -= len(next(iter(batch.values())))
-            yield batch
-
-    def rows(self, channels_last: list[str], shapes: Mapping[str, tuple[int, ...]]) -> list[Arrays]:
-        """Return what was kept as a signature takes it: as many rows at a time as its batch axis says."""
-        size = next((shape[0] for shape in shapes.values() if shape), 1)
-        return [fitted(to_file_layout(part, channels_last), shapes) for part in in_batches_of(size, self._kept)]
+def rows_of(kept: Kept, channels_last: list[str], shapes: Mapping[str, tuple[int, ...]]) -> list[Arrays]:
+    """Return what was kept as a signature takes it: as many rows at a time as its batch axis says."""
+    size = next((shape[0] for shape in shapes.values() if shape), 1)
+    return [fitted(to_file_layout(part, channels_last), shapes) for part in in_batches_of(size, kept.batches)]
 
 
 def corrected(source: bytes, data: bytes, rows: Sequence[Arrays]) -> bytes:
@@ -65,22 +46,21 @@ def corrected(source: bytes, data: bytes, rows: Sequence[Arrays]) -> bytes:
     """
     before, after = flatbuffer.parse(source), flatbuffer.parse(data)
     layers = _static_layers(before, after)
-    judges = rows[2::3]
-    learnt = [row for number, row in enumerate(rows) if number % 3 != 2][: max(_FEWEST, _RUNS // max(1, len(layers)))]
-    if not layers or len(judges) < _FEWEST:  # a trial before the run has no more either
+    learnt, judges = divide(rows)
+    if not layers or not judges:
         return data
     try:
-        moved = _moved(before, after, layers, learnt)
-        old, new = (_errors(before, model, judges) for model in (flatbuffer.parse(data), moved))
+        _move(before, after, layers, learnt[: max(FEWEST, _RUNS // len(layers))])
+        answers = (_runs(m, list(m.subgraphs[0].outputs), judges) for m in (before, flatbuffer.parse(data), after))
+        if farther(*answers):
+            return data
     except (RuntimeError, ValueError):  # the runtime refuses the file: the check of what was written says why
         return data
-    more = new - old  # (N,); of a classifier's answers one sample in doubt outweighs all that are certain
-    farther = more.mean() > _Z * more.std() / np.sqrt(len(more))
-    return data if farther else flatbuffer.to_bytes(moved)
+    return flatbuffer.to_bytes(after)
 
 
-def _moved(before: Any, after: Any, layers: list[tuple[Any, Any]], rows: Sequence[Arrays]) -> Any:
-    """Return the quantized model with the bias of each layer moved, first to last. Raises: RuntimeError, ValueError."""
+def _move(before: Any, after: Any, layers: list[tuple[Any, Any]], rows: Sequence[Arrays]) -> None:
+    """Move the bias of each layer of the quantized model, first to last. Raises: RuntimeError, ValueError."""
     floats = [float_layer for float_layer, _ in layers]
     seen = [
         [(values.mean(axis=0), _share(layer, values)) for layer, values in zip(floats, run, strict=True)]
@@ -94,17 +74,6 @@ def _moved(before: Any, after: Any, layers: list[tuple[Any, Any]], rows: Sequenc
         wanted, share = (np.mean([run[number][part] for run in seen], axis=0) for part in (0, 1))
         _add(after, layer, (wanted - np.mean(found, axis=0)) / np.maximum(share, _LEAST_SHARE))
     graph.operators = operators
-    return after
-
-
-def _errors(before: Any, after: Any, rows: Sequence[Arrays]) -> np.ndarray:
-    """Return the squared error of the outputs in each run, (N,), as a share of each output's variance."""
-    answers, found = (
-        [np.stack(values) for values in zip(*_runs(model, list(model.subgraphs[0].outputs), rows), strict=True)]
-        for model in (before, after)
-    )
-    shares = [np.mean((a - b) ** 2, axis=(1, 2)) / (np.var(a) or 1.0) for a, b in zip(answers, found, strict=True)]
-    return np.asarray(np.sum(shares, axis=0))
 
 
 def _static_layers(before: Any, after: Any) -> list[tuple[Any, Any]]:
@@ -175,7 +144,5 @@ def _add(model: Any, layer: Any, more: np.ndarray) -> None:
     """Add real numbers (C,) to an operator's bias."""
     tensor = model.subgraphs[0].tensors[layer.inputs[_BIAS]]
     buffer = model.buffers[tensor.buffer]
-    bias = np.frombuffer(bytes(buffer.data), np.int32).astype(np.float64)
-    limits = np.iinfo(np.int32)
-    moved = np.clip(bias + np.rint(more / np.asarray(tensor.quantization.scale)), limits.min, limits.max)
-    buffer.data = np.frombuffer(moved.astype(np.int32).tobytes(), np.uint8)
+    bias = moved(np.frombuffer(bytes(buffer.data), np.int32), np.asarray(tensor.quantization.scale), more)
+    buffer.data = np.frombuffer(bias.tobytes(), np.uint8)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgeglm.artifacts import flatbuffer, tflite, tflite_bias
+from edgeglm.artifacts import bias_correction, flatbuffer, tflite, tflite_bias
 from edgeglm.artifacts.tflite_layout import to_file_layout
 from edgeglm.boards import BOARDS
 from edgeglm.measure.worker import Runner
@@ -88,7 +88,7 @@ def test_a_static_file_is_corrected_as_it_is_written(files, tmp_path: Path, monk
     source, small, _, inputs = files
     _, _, _, calibration = nets.trained_on_digits()
     plain = tmp_path / "plain.tflite"
-    monkeypatch.setattr(tflite_bias, "SAMPLES", 0)
+    monkeypatch.setattr(bias_correction, "SAMPLES", 0)
     tflite.quantize(source, plain, Quantize(scheme="static-int8"), iter([calibration]), board=BOARDS["x86-64"])
     assert plain.read_bytes() != small.read_bytes()
     assert error(small, source, inputs) < error(plain, source, inputs)
