@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,17 @@ _NODE = re.compile(r"%(\w+)")
 _OPERATOR = re.compile(r"torch\.ops\.(\w+\.\w+)")
 _LITERT_NODE = re.compile(r"Node number (\d+) \(\w+\)")
 _ORT_NODE = re.compile(r"(?:[Nn]ode ?\(|node with name '|Name:')([^')]+)[')]")
+_OURS = {"edgeglm", "edgeglm_agent"}
+_NEUTRAL = {*sys.stdlib_module_names, "numpy"}  # what they raise is the fault of whoever calls them
 _USER_LINE = re.compile(r'File "([^"]+)", line (\d+), in forward')
 
 
 @contextmanager
 def quantizer_errors(scheme: str) -> Iterator[None]:
     """Let what a quantizer or runtime says to a graph it cannot take reach the user as an error of the file.
+
+    What is raised by edgeglm itself, in a function that a library calls or with what it gives a function of NumPy or
+    Python, is a bug and passes as it is.
 
     Raises:
         ExportError: ``quantize-failed``, with the library's own first line; the traceback stays its cause.
@@ -34,6 +40,8 @@ def quantizer_errors(scheme: str) -> Iterator[None]:
     except (EdgeglmError, OSError, MemoryError):
         raise
     except Exception as error:
+        if _is_ours(error):
+            raise
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise ExportError(
             f"{scheme} cannot be applied to this network: {type(error).__name__}: {said}",
@@ -120,6 +128,16 @@ def find_failure(error: BaseException, module: nn.Module, *, prefixes: tuple[str
             where = where[len(prefix) :]
             break
     return Failure(operators[-1] if operators else "", where, line)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Return whether edgeglm's code is nearer to where this was raised than that of any library but NumPy."""
+    nearest = ""
+    for frame in _frames(error):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in _NEUTRAL:
+            nearest = package
+    return nearest in _OURS
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
