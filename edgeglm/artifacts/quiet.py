@@ -24,28 +24,29 @@ class Captured:
 
     def text(self) -> str:
         """Return everything printed so far."""
-        self._file.flush()
-        with open(self._file.name, "rb") as reader:  # noqa: PTH123 - a second handle, not to move the first one
-            return reader.read().decode(errors="replace")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        number = self._file.fileno()
+        return os.pread(number, os.fstat(number).st_size, 0).decode(errors="replace")
 
 
 @contextmanager
 def silenced() -> Iterator[Captured]:
-    """Send file descriptors 1 and 2, logging and warnings of this process to a temporary file.
+    """Send file descriptors 1 and 2, logging and warnings of this process to a temporary file without a name.
 
-    Exceptions pass through. Native code writes past ``sys.stderr``, so nothing short of the descriptors holds it.
-    What other threads print meanwhile is lost.
+    Exceptions pass through, and a process that is killed meanwhile leaves no file. Native code writes past
+    ``sys.stderr``, so nothing short of the descriptors holds it. What other threads print meanwhile is lost.
     """
     for name, value in NATIVE_SILENCE.items():
         os.environ.setdefault(name, value)
     disabled = logging.root.manager.disable
     sys.stdout.flush()
     sys.stderr.flush()
-    with tempfile.NamedTemporaryFile(prefix="edgeglm-converter-") as file, warnings.catch_warnings():
+    with tempfile.TemporaryFile() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         kept = [os.dup(descriptor) for descriptor in (1, 2)]
         stdout, stderr = sys.stdout, sys.stderr
-        with open(file.name, "a", encoding="utf-8") as text:  # noqa: PTH123
+        with os.fdopen(os.dup(file.fileno()), "w", encoding="utf-8") as text:  # one position for all that is written
             try:
                 for descriptor in (1, 2):
                     os.dup2(file.fileno(), descriptor)

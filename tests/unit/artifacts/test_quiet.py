@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import warnings
+from typing import TYPE_CHECKING
 
 import pytest
 
 from edgeglm.artifacts.quiet import silenced
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_python_and_native_output_is_held_back_and_can_be_read(capfd: pytest.CaptureFixture[str]) -> None:
@@ -34,3 +39,11 @@ def test_an_exception_passes_and_output_works_again(capfd: pytest.CaptureFixture
     print("err", file=sys.stderr)
     assert logging.root.manager.disable == logging.NOTSET
     assert capfd.readouterr() == ("out\n", "err\n")
+
+
+def test_no_file_has_a_name_that_a_killed_process_would_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with silenced() as captured:
+        print("printed")
+        assert list(tmp_path.iterdir()) == []
+        assert captured.text() == "printed\n"
