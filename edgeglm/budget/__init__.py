@@ -57,7 +57,7 @@ def _judge_artifact(
     if budget.per_class_drop is not None:
         yield from judge_classes(baseline, artifact, budget.per_class_drop)
     if budget.per_slice_drop is not None:
-        yield from judge_slices(artifact, budget.per_slice_drop)
+        yield from judge_slices(baseline, artifact, budget.per_slice_drop)
     if budget.size_mb is not None:
         mend = (
             "Quantize it, or prune more." if artifact.scheme == "none" else "Prune more, or choose a smaller network."

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def judge_metric(baseline: Side, artifact: ArtifactSide, limit: float) -> Iterator[Finding]:
     """Judge the paired drop on every evaluation split, each on its own."""
-    before = _metrics_of(baseline)
+    before = metrics_of(baseline)
     splits: list[tuple[str, Metric | None, Drop | None]] = [("", artifact.metric, artifact.drop)]
     splits += [(name, result.metric, result.drop) for name, result in artifact.splits.items()]
     for split, metric, drop in splits:
@@ -132,7 +132,7 @@ def _counts(found: Sequence[tuple[str, ClassResult]]) -> str:
     return counts([(split, result.label, result.n) for split, result in found])
 
 
-def _metrics_of(side: Side) -> dict[str, Metric | None]:
+def metrics_of(side: Side) -> dict[str, Metric | None]:
     """Return split -> metric; the split that decides goes by the name ``""``."""
     return {"": side.metric} | {name: result.metric for name, result in side.splits.items()}
 

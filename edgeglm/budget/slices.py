@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeglm.budget.metrics import by_chance, metrics_of, proves_nothing
 from edgeglm.budget.wording import (
     SLACK,
     Finding,
@@ -22,13 +23,15 @@ from edgeglm.tasks.statistics import samples_needed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edgeglm.report.types import ArtifactSide, Drop
+    from edgeglm.report.types import ArtifactSide, Drop, Side
 
 _LINE = "per_slice_drop"
 
 
-def judge_slices(artifact: ArtifactSide, limit: float) -> Iterator[Finding]:
+def judge_slices(baseline: Side, artifact: ArtifactSide, limit: float) -> Iterator[Finding]:
     """Judge the paired drop in every slice of enough samples; one finding names the worst.
+
+    Within the limit proves nothing where neither side is better than chance on the split that holds the slices.
 
     Slices of fewer samples are named where there is a verdict; one without any that counts leaves it undecided.
     """
@@ -49,6 +52,12 @@ def judge_slices(artifact: ArtifactSide, limit: float) -> Iterator[Finding]:
     missed = [part for part in counted if part[2].ci95[0] > limit + SLACK]
     worst = missed or [part for part in counted if part[2].ci95[1] > limit + SLACK]
     if not worst:
+        befores, afters = metrics_of(baseline), metrics_of(artifact)
+        for split in dict.fromkeys(split for split, _, _ in counted):
+            after = afters.get(split)
+            if after is not None and proves_nothing(befores.get(split), after):
+                where = f" on split `{split}`" if split else ""
+                yield by_chance(artifact, _LINE, limit, None, where, by=after.chance_by)
         return
     worst.sort(key=lambda part: (-part[2].value, -part[2].ci95[1]))
     split, name, drop = worst[0]

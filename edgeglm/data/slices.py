@@ -41,10 +41,11 @@ def masks_of(columns: Mapping[str, np.ndarray], *, where: str) -> dict[str, np.n
         where: Of the data, for errors.
 
     Raises:
-        DataError: A column has more than 50 values.
+        DataError: A column has more than 50 values, or NaN, which is no value.
     """
     masks: dict[str, np.ndarray] = {}
     for name, values in columns.items():
+        check_values(name, values, [f"sample {row}" for row in range(len(values))], where=where)
         distinct = np.unique(values)
         if len(distinct) > MOST_VALUES:
             raise DataError(
@@ -56,6 +57,19 @@ def masks_of(columns: Mapping[str, np.ndarray], *, where: str) -> dict[str, np.n
         for value in distinct:
             masks[f"{name}={_shown(value)}"] = values == value
     return masks
+
+
+def check_values(name: str, values: np.ndarray, places: Sequence[str], *, where: str) -> None:
+    """Refuse a column (N,) with NaN, which is not even equal to itself; ``places`` says what each value belongs to."""
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    if missing.any():
+        raise DataError(
+            f"`{name}` is NaN for {int(missing.sum())} of {len(values)} samples, first for "
+            f"{places[int(np.argmax(missing))]}; slices are made of its values",
+            hint="give every sample a value, such as -1 or `unknown` where nothing is known",
+            where=where,
+            code="data-slices",
+        )
 
 
 def with_entry_slices(data: Data, names: Sequence[str], entries: Entries) -> Data:
@@ -98,8 +112,20 @@ def _called(entry: str, key: str, split: Split, name: str, entries: Entries) -> 
                 where=key,
                 code="data-slices",
             )
+        if missing := [int(row) for row, value in zip(indices, said, strict=True) if _is_missing(value)]:
+            raise DataError(
+                f"`{entry}` returned None or NaN for {len(missing)} of {len(indices)} samples, first for sample "
+                f"{missing[0]} of split `{name}`",
+                hint="return a value for every sample, such as `other` for those that belong nowhere",
+                where=key,
+                code="data-slices",
+            )
         parts.append(values.astype(str) if values.dtype.kind == "O" else values)
     return np.concatenate(parts)
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def _described(said: object, values: np.ndarray) -> str:

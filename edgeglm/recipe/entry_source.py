@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from dataclasses import replace
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[str, Any] | None) -> Problem | None:
+def entry_problem(
+    entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[str, Any] | None, has_args: bool = True
+) -> Problem | None:
     """Return what is wrong with an entry, as far as its source tells, or None.
 
     Args:
@@ -29,6 +32,7 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
         loaded: The recipe that names it.
         key: Where it names it.
         given: The arguments that it will be called with, by name; None: they are not checked.
+        has_args: Whether the recipe may give it further ones, by `args`.
     """
     where = loaded.where(key)
     module, _, name = entry.rpartition(":")
@@ -73,7 +77,11 @@ def entry_problem(entry: str, loaded: LoadedRecipe, key: str, *, given: Mapping[
         return Problem(message, "complete it; what it returns is said beside it", where, code="entry-unfinished")
     if given is None or not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
         return None
-    return _argument_problem(definition, given, f"{path}:{definition.lineno}", loaded, key)
+    found = _argument_problem(definition, given, f"{path}:{definition.lineno}", loaded, key)
+    if found is None or has_args:
+        return found
+    taken = ", ".join(f"`{name}`" for name in given)
+    return replace(found, hint=f"it is called with {taken}, by name: give it these parameters", where=where)
 
 
 def _is_importable(name: str) -> bool:

@@ -39,14 +39,15 @@ def file_problems(loaded: LoadedRecipe, *, given: Collection[str] = ()) -> list[
     for index, name in enumerate(recipe.slices):
         if re.search(ENTRY_PATTERN, name):
             arguments = dict.fromkeys(("inputs", "targets", "split"), "")
-            found.append(entry_problem(name, loaded, f"slices[{index}]", given=arguments))
+            found.append(entry_problem(name, loaded, f"slices[{index}]", given=arguments, has_args=False))
     for index, shift in enumerate(recipe.robustness):
         if isinstance(shift, OwnShift):
             arguments = dict.fromkeys(("inputs", "generator"), "")
-            found.append(entry_problem(shift.function, loaded, f"robustness[{index}].entry.function", given=arguments))
+            key = f"robustness[{index}].entry.function"
+            found.append(entry_problem(shift.function, loaded, key, given=arguments, has_args=False))
     if isinstance(recipe.task, OwnMetric):
         arguments = dict.fromkeys(("outputs", "targets", "labels"), "")
-        found.append(entry_problem(recipe.task.entry, loaded, "task.entry", given=arguments))
+        found.append(entry_problem(recipe.task.entry, loaded, "task.entry", given=arguments, has_args=False))
     if isinstance(recipe.labels, str):
         found.append(_labels(loaded, recipe.labels))
     for index, step in enumerate(recipe.steps):

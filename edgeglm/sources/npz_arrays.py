@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeglm.data.slices import check_values
 from edgeglm.data.splits import ArraySplit, sample_digests
 from edgeglm.errors import DataError
 from edgeglm.files import tidied
@@ -222,6 +223,7 @@ class _Archive:
                 hint="a slice is made of an array (samples,) of names or numbers, as long as the inputs",
                 code="data-slices",
             )
+        check_values(name, values, [f"row {row}" for row in range(count)], where=str(self.path))
         return values
 
     def _corrupt(self, reason: str) -> DataError:

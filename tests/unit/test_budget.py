@@ -163,23 +163,25 @@ def chancy(correct: int, n: int) -> Metric:
         pytest.param(chancy(900, 1000), chancy(900, 1000), True, id="both are better"),
     ],
 )
-@pytest.mark.parametrize("line", ["metric_drop", "per_class_drop"])
+@pytest.mark.parametrize("line", ["metric_drop", "per_class_drop", "per_slice_drop"])
 def test_nothing_is_met_by_what_is_no_better_than_chance(
     before: Metric, after: Metric, met: bool | None, line: str
 ) -> None:
-    side = artifact(metric=after, drop=drop(0, 0, 1000), per_class=[of_class("owl", 0, 0, 5000)])
+    classes, slices = [of_class("owl", 0, 0, 5000)], [of_slice("d=a", 0, 0, 5000)]
+    side = artifact(metric=after, drop=drop(0, 0, 1000), per_class=classes, slices=slices)
     result = judge(Side(metric=before), [side], Budget(**{line: 0.05}), BOARDS["x86-64"], HOST)
     assert result.met is met
     assert [verdict.key for verdict in result.undecided] == ([] if met else [f"budget.{line}"])
 
 
-def test_a_further_split_at_chance_is_undecided_on_its_own() -> None:
+@pytest.mark.parametrize("line", ["metric_drop", "per_slice_drop"])
+def test_a_further_split_at_chance_is_undecided_on_its_own(line: str) -> None:
     def split(found: Metric) -> dict[str, SplitResult]:
-        return {"night": SplitResult(metric=found, drop=drop(0, 0, 1000))}
+        return {"night": SplitResult(metric=found, drop=drop(0, 0, 1000), slices=[of_slice("d=a", 0, 0, 1000)])}
 
     side = artifact(metric=chancy(900, 1000), drop=drop(0, 0, 1000), splits=split(chancy(240, 1000)))
     baseline = Side(metric=chancy(900, 1000), splits=split(chancy(250, 1000)))
-    (verdict,) = judge(baseline, [side], Budget(metric_drop=0.05), BOARDS["x86-64"], HOST).undecided
+    (verdict,) = judge(baseline, [side], Budget(**{line: 0.05}), BOARDS["x86-64"], HOST).undecided
     assert "proves nothing on split `night`" in verdict.message
 
 

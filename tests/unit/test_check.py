@@ -137,6 +137,22 @@ def test_a_fault_of_a_file_says_how_to_mend_it(folder: Path, override: str, code
     assert hint in found.hint
 
 
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("slices=['data.py:flip']", "`inputs`, `targets`, `split`"),
+        ("robustness=[{entry: 'data.py:load'}]", "`inputs`, `generator`"),
+        ("task={kind: metric, entry: 'data.py:flip'}", "`outputs`, `targets`, `labels`"),
+    ],
+)
+def test_a_function_that_edgeglm_calls_its_own_way_is_told_what_it_must_take(
+    folder: Path, override: str, names: str
+) -> None:
+    found = problem(folder, override)
+    assert (found.code, found.where.startswith("--set ")) == ("entry-arguments", True)
+    assert found.hint == f"it is called with {names}, by name: give it these parameters"
+
+
 def test_a_module_that_is_installed_is_taken_on_trust(folder: Path) -> None:
     check_recipe(folder / "recipe.yaml", ["model.entry=json.decoder:anything", "data.entry=sys:x"])
 

@@ -76,6 +76,28 @@ def test_a_function_gives_one_value_a_sample(tmp_path: Path, body: str) -> None:
     assert (caught.value.code, caught.value.problems[0].where) == ("data-slices", "slices[1]")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("return [None] * 4", id="None"),
+        pytest.param("return ['a', 'b', None, 'a']", id="a None"),
+        pytest.param("return [0.5, float('nan'), 1, 2]", id="NaN among numbers"),
+        pytest.param("return ['a', float('nan'), 'b', 'a']", id="NaN among names"),
+        pytest.param("return np.array([1, np.nan, 1, 1], np.float32)", id="NaN of an array"),
+    ],
+)
+def test_a_function_leaves_no_sample_without_a_value(tmp_path: Path, body: str) -> None:
+    with pytest.raises(DataError, match=r"returned None or NaN for \d of 4 samples, first for sample \d") as caught:
+        sliced(tmp_path, body, np.zeros((4, 3)))
+    assert (caught.value.code, caught.value.problems[0].where) == ("data-slices", "slices[1]")
+
+
+def test_a_column_with_nan_is_refused_whoever_gives_it() -> None:
+    with pytest.raises(DataError, match="`d` is NaN for 2 of 4 samples, first for sample 1") as caught:
+        masks_of({"d": np.array([1.0, np.nan, np.nan, np.inf])}, where="data")
+    assert caught.value.code == "data-slices"
+
+
 def test_what_a_function_raises_is_the_users(tmp_path: Path) -> None:
     with pytest.raises(EntryError, match="ZeroDivisionError"):
         sliced(tmp_path, "return 1 / 0", np.zeros((4, 3)))
@@ -108,6 +130,14 @@ def test_a_column_of_an_archive_is_divided_with_its_samples(tmp_path: Path) -> N
 def test_a_column_as_long_as_something_else_is_refused(tmp_path: Path) -> None:
     save(tmp_path / "d.npz", device=np.zeros(89))
     with pytest.raises(DataError, match="not one value for each of 90 samples"):
+        load_npz(tmp_path)
+
+
+def test_nan_in_a_column_of_an_archive_is_named_by_its_row_in_the_file(tmp_path: Path) -> None:
+    device = np.round(np.random.default_rng(1).normal(size=90))
+    device[71] = np.nan
+    save(tmp_path / "d.npz", device=device)
+    with pytest.raises(DataError, match="`device` is NaN for 1 of 90 samples, first for row 71"):
         load_npz(tmp_path)
 
 
