@@ -141,13 +141,14 @@ def compress(model: Any, ignore: set[str], scheme: str, block_size: int) -> Any:
     """Return the graph with 8-bit weights, one scale a channel, or 4-bit ones, one scale a block; tables included.
 
     Both have zero points, which on MiniLM is nearer to float than without: mean cosine .9993 instead of .9992, and
-    .969 instead of .961. Convolutions get 8 bits where 4 were asked for; products that no block divides stay float.
+    .969 instead of .961. Where no 4-bit block of 32 divides the rows, and in convolutions, weights get 8 bits.
 
     Args:
         model: An ``openvino.Model``; what is quantized in it already stays as it is.
         ignore: Operators that stay as they are.
         scheme: weight-only-int8 | weight-only-int4.
-        block_size: 4-bit weights of a row that share a scale.
+        block_size: 4-bit weights of a row that share a scale; half as many again and again, to 32, where that many do
+            not divide the row.
     """
     library = nncf()
     mode = library.CompressWeightsMode
@@ -155,7 +156,7 @@ def compress(model: Any, ignore: set[str], scheme: str, block_size: int) -> Any:
     with silenced():
         if scheme == "weight-only-int8":
             return library.compress_weights(model, mode=mode.INT8_ASYM, ignored_scope=scope)
-        fallback = library.GroupSizeFallbackMode.IGNORE
+        fallback = library.GroupSizeFallbackMode.ADJUST
         return library.compress_weights(
             model,
             mode=mode.INT4_ASYM,

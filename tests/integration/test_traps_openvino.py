@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edgeglm.model import Model
 
 BOARD = BOARDS["x86-64"]
-NETS = {"cnn": nets.cnn, "vit": nets.vit, "lstm": nets.lstm, "words": nets.words, "named": nets.named}
+NETS = {"uneven": nets.uneven, "cnn": nets.cnn, "vit": nets.vit, "lstm": nets.lstm, "words": nets.words, "named": nets.named}
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,19 @@ def test_four_bits_are_for_products_and_what_has_eight_instead_is_named(folder: 
     assert raised.value.code == "quantized-nothing"
     _, built = quantized(folder, "lstm", "weight-only-int8")
     assert built.warnings == ["weights still float32 after weight-only-int8: lstm/LSTMSequence"]
+
+
+def test_rows_that_no_block_divides_get_smaller_blocks_or_eight_bits(folder: Path) -> None:
+    model, built = quantized(folder, "uneven", "weight-only-int4", block_size=128)
+    sizes = weight_dtypes(built.path, "openvino")
+    assert sizes["uint4"] >= (96 * 64 + 128 * 96 + 4 * 128) // 2  # rows of 64 and 96 in blocks of 64 and 32
+    assert sizes["uint8"] >= 64 * 20  # rows of 20 have no such block
+    assert sizes["float32"] < 64 * 20
+    (warning,) = built.warnings
+    assert "8 bits, not 4" in warning
+    with Runner(built.path, format="openvino") as runner:
+        inputs = nets.rows(model, 32, seed=7)
+        assert compare(nets.torch_outputs(model, inputs), runner.run(inputs), quantized=True).cosine > 0.97
 
 
 def test_layers_have_schemes_of_their_own(folder: Path) -> None:

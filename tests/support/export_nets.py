@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from edgeglm_agent.wire import TensorSpec
@@ -181,6 +183,13 @@ def mlp() -> Model:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3))
     return make(net, {"logits": 3}, values=((4,), "float32"))
+
+
+def uneven() -> Model:
+    """Return a network of vectors whose rows no block of 128 divides, but for the last, and some none of 32."""
+    widths = [20, 64, 96, 128, 4]
+    layers = [part for pair in itertools.pairwise(widths) for part in (nn.Linear(*pair), nn.ReLU())]
+    return make(nn.Sequential(*layers[:-1]), {"logits": 4}, values=((20,), "float32"))
 
 
 def lstm() -> Model:
