@@ -73,6 +73,7 @@ def to_static_int8(
             return next(self.batches, None)
 
     signed = board.activation_type == "int8"
+    _fold_beta(model)
     ignore = ignore | _masking(model)
     del model.graph.value_info[:]
     given = onnx.ModelProto()
@@ -113,6 +114,24 @@ def to_static_int8(
     if any(node.op_type == "LSTM" and node.name not in ignore for node in quantized.graph.node):
         return dynamic(quantized, ignore, path, ["LSTM"])  # it has no static form
     return quantized
+
+
+def _fold_beta(model: onnx.ModelProto) -> None:
+    """Multiply the factor ``beta`` of each Gemm into its bias, in place.
+
+    The quantizer puts it into the scale of the bias, which the runtime takes to be that of the product: it adds twice
+    the bias for a half of it.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for number, node in enumerate(model.graph.node):
+        factor = next((attribute for attribute in node.attribute if attribute.name == "beta"), None)
+        if node.op_type != "Gemm" or factor is None or factor.f == 1.0 or len(node.input) < 3:
+            continue
+        if node.input[2] in constants:
+            values = numpy_helper.to_array(constants[node.input[2]]) * np.float32(factor.f)
+            node.input[2] = f"{node.input[2]}_times_beta_{number}"
+            model.graph.initializer.append(numpy_helper.from_array(values, node.input[2]))
+            node.attribute.remove(factor)
 
 
 def _masking(model: onnx.ModelProto) -> set[str]:

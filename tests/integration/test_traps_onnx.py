@@ -393,6 +393,31 @@ def test_a_users_file_of_an_old_opset_is_quantized(cnn: Path, tmp_path: Path, sc
         assert (got * expected).sum() / np.linalg.norm(got) / np.linalg.norm(expected) > 0.99
 
 
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 1.0), (1.0, 0.5), (2.0, 3.0)])
+def test_the_factors_of_a_product_and_its_bias_count_once(alpha: float, beta: float, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    weights = {"w": random.normal(size=(16, 16)), "b": random.normal(size=16), "v": random.normal(size=(16, 5))}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["x", "w", "b"], ["h"], name="first", alpha=alpha, beta=beta),
+            helper.make_node("Relu", ["h"], ["r"], name="relu"),
+            helper.make_node("Gemm", ["r", "v"], ["y"], name="second", alpha=alpha, beta=beta),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])],
+        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )
+    source = tmp_path / "f.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    x = random.normal(size=(16, 16)).astype(np.float32)  # too few to correct biases by
+    for board in (X86, PI):
+        artifacts.quantize(source, tmp_path / "q.onnx", Quantize(scheme="static-int8"), [{"x": x}], board=board)
+        with Runner(source, format="onnx") as before, Runner(tmp_path / "q.onnx", format="onnx") as after:
+            expected, got = before.run({"x": x})["y"], after.run({"x": x})["y"]
+        assert np.mean((got - expected) ** 2) < 2e-3 * np.var(expected)
+
+
 def test_calibration_samples_of_another_shape_are_refused(cnn: Path) -> None:
     wrong = {"image": np.zeros((4, 3, 8, 8), np.float32)}
     for scheme in ("fp16", "static-int8"):

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from edgeglm.model import Model
 
 BOARD = BOARDS["x86-64"]
-NETS = {"uneven": nets.uneven, "cnn": nets.cnn, "vit": nets.vit, "lstm": nets.lstm, "words": nets.words, "named": nets.named}
+NETS = {
+    "uneven": nets.uneven,
+    "cnn": nets.cnn,
+    "vit": nets.vit,
+    "lstm": nets.lstm,
+    "words": nets.words,
+    "named": nets.named,
+}
 
 
 @pytest.fixture(scope="module")
