@@ -69,6 +69,22 @@ class Entry:
         digests = {name: sha256_file(self.folder / name) for name in files}
         write_bytes(self.folder / "done.json", msgspec.json.encode({**result, _FILES: digests}))
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield an empty folder for files that are not the result; what a killed run left in it goes first.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        folder = self.folder / "scratch"
+        with storage_errors(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     @property
     def size_bytes(self) -> int:
         """Bytes of all files of the entry."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +25,8 @@ from edgeglm.plugins import is_own
 from edgeglm.recipe import Quantize
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeglm.artifacts.built import Built
     from edgeglm.choice.candidates import Proposal
     from edgeglm.log import Log
@@ -70,8 +70,8 @@ def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, 
             log.stage(f"preflight: trying {ctx.key}")
             model = step.apply(model, replace(ctx, dry_run=True))
             _check_finite(project, model, ctx.key)
-        with tempfile.TemporaryDirectory(prefix="edgeglm-preflight-") as folder, users_names(Path(folder), model):
-            _try_artifacts(project, proposal, model, Path(folder), cache, log)
+        with entry.scratch() as folder, users_names(folder, model):
+            _try_artifacts(project, proposal, model, folder, cache, log)
         entry.finish()
         counts = [
             f"{len(made)} {word}{'s' * (len(made) != 1)}"

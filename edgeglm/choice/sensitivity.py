@@ -7,10 +7,8 @@ layers are sorted by what that costs, and the most sensitive ones stay in float 
 from __future__ import annotations
 
 import itertools
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,6 +24,7 @@ from edgeglm.report.types import LayerLoss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from edgeglm.artifacts.groups import Group
     from edgeglm.choice.candidates import Candidate
@@ -95,22 +94,23 @@ class Trials:
         )
         with self.cache.entry("sensitivity", key) as entry:
             if entry.result is None:
-                entry.finish(loss=self._measured(settings))
+                with entry.scratch() as folder:
+                    loss = self._measured(settings, folder)
+                entry.finish(loss=loss)
             return float((entry.result or {})["loss"])
 
-    def _measured(self, settings: Quantize) -> float:
+    def _measured(self, settings: Quantize, folder: Path) -> float:
         project, file_format = self.project, self.source.built.format
         if self._reference is None:
             self._reference = self._answers(self.source.built.path, file_format)
         calibration = project.data.splits["calibration"]
         samples = calibration_batches(calibration, settings.calibration, seed=project.recipe.seed)
-        with tempfile.TemporaryDirectory(prefix="edgeglm-trial-") as folder:
-            path = Path(folder) / file_name(file_format)
-            try:
-                built = quantize_file(self.source.built.path, path, file_format, settings, samples, board=project.board)
-            except ExportError as error:
-                return 0.0 if error.code == "quantized-nothing" else WORST
-            return output_loss(self._answers(built.path, file_format), self._reference)
+        path = folder / file_name(file_format)
+        try:
+            built = quantize_file(self.source.built.path, path, file_format, settings, samples, board=project.board)
+        except ExportError as error:
+            return 0.0 if error.code == "quantized-nothing" else WORST
+        return output_loss(self._answers(built.path, file_format), self._reference)
 
     def _answers(self, path: Path, file_format: str) -> np.ndarray:
         outputs = self.evaluator.answers(path, file_format, self.samples)

@@ -52,6 +52,20 @@ def test_clearing_frees_what_was_listed(tmp_path: Path) -> None:
     assert cache.entries() == []
 
 
+def test_what_a_killed_run_left_beside_a_result_goes_when_it_is_made_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    with cache.entry("preflight", "a") as entry:
+        left = entry.folder / "scratch" / "half.onnx"
+        left.parent.mkdir()
+        left.write_bytes(b"half")
+    with cache.entry("preflight", "a") as entry:
+        with entry.scratch() as folder:
+            assert list(folder.iterdir()) == []
+            (folder / "whole.onnx").write_bytes(b"whole")
+        entry.finish()
+        assert [file.name for file in entry.folder.iterdir()] == ["done.json"]
+
+
 def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("EDGEGLM_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
