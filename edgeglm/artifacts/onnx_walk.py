@@ -58,14 +58,14 @@ class Walk:
                 self._fixed.append(node)
             else:
                 self._left.append(node)
-                changing.update(node.output)
+                changing.update(name for name in node.output if name)  # an output that nobody wants has no name
 
     def advance(self, name: str) -> list[np.ndarray]:
         """Return what the value is in each row that is still held; the first ones are."""
         nodes = _needed(self._left, [name])
         done = {id(node) for node in nodes}
         self._left = [node for node in self._left if id(node) not in done]
-        later = {read for node in self._left for read in reads(node)}
+        later = {read for node in self._left for read in reads(node) if read}
         outputs = [name, *(made for node in nodes for made in node.output if made in later and made != name)]
         session = self._piece(nodes, outputs)
         wanted = [value.name for value in session.get_inputs()]
@@ -109,7 +109,7 @@ def _needed(nodes: Sequence[onnx.NodeProto], names: Iterable[str]) -> list[onnx.
     for node in reversed(nodes):
         if wanted.intersection(node.output):
             found.append(node)
-            wanted.update(reads(node))
+            wanted.update(name for name in reads(node) if name)  # an optional input may have none
     return found[::-1]
 
 

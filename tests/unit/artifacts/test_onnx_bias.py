@@ -197,6 +197,28 @@ def test_a_walk_gives_what_one_run_does_and_lets_go_of_the_rest(
     assert walk.held == [{}] * 3
 
 
+def test_inputs_and_outputs_without_a_name_are_passed_over() -> None:
+    """A Clip has no lower end, a recurrent cell is asked for its last state alone."""
+    random = np.random.default_rng(0)
+    weights = {"w": random.normal(size=(1, 16, 3)), "r": random.normal(size=(1, 16, 4)), "high": np.array(0.5)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("LSTM", ["x", "w", "r"], ["", "h"], hidden_size=4),
+            helper.make_node("Clip", ["h", "", "high"], ["l"]),
+            helper.make_node("Tanh", ["l"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["t", "n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "n", 4])],
+        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    rows = [{"x": random.normal(size=(5, 1, 3)).astype(np.float32)} for _ in range(2)]
+    walk = Walk(model, ["h", "y"], rows)
+    for name in ("h", "y"):
+        np.testing.assert_allclose(walk.advance(name), [run[0] for run in run_each(model, [name], rows)], atol=1e-6)
+
+
 @pytest.mark.parametrize("board", ["x86-64", "rpi5"])
 @pytest.mark.parametrize("ranges", [None, "mean"])
 def test_a_static_file_is_corrected_as_it_is_written_and_always_the_same(
