@@ -1,4 +1,4 @@
-"""The child process that holds one model: `python -m edgeglm.measure.child PATH FORMAT THREADS PARENT`.
+"""The child process that holds one model: `python -m edgeglm.measure.child FORMAT THREADS PARENT`.
 
 One model a process, because a failed load can damage the heap of the one it happened in, and because memory is then
 that of a process that serves this model and nothing else: besides numpy and the runtime it imports nothing large.
@@ -6,6 +6,7 @@ that of a process that serves this model and nothing else: besides numpy and the
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -28,14 +29,21 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
-def main(path: str, format: str, threads: int, parent: int) -> None:  # noqa: A002 - the manifest's word
-    """Load the model, then answer requests until stdin ends."""
+def main(format: str, threads: int, parent: int) -> None:  # noqa: A002 - the manifest's word
+    """Import the runtime, load the model that the first request names, then answer requests until stdin ends."""
     _die_with(parent)
     # libraries print to stdout: keep it for frames alone, and send what they print to stderr
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    _import_runtime(format)
+    frames.write_frame(replies, frames.Idle())
     try:
-        engine = load_engine(path, format=format, threads=threads)
+        load = frames.request_decoder.decode(frames.read_message(requests))
+    except EOFError:
+        return  # no model came
+    assert isinstance(load, frames.Load)
+    try:
+        engine = load_engine(load.path, format=format, threads=threads)
     except EngineError as error:
         frames.write_frame(replies, frames.Failed(error.fault, str(error)))
         return
@@ -46,7 +54,23 @@ def main(path: str, format: str, threads: int, parent: int) -> None:  # noqa: A0
             inputs = frames.read_arrays(requests, getattr(request, "arrays", []))
         except EOFError:
             return  # the parent is gone, or needs no more
-        _answer(engine, Path(path), format, request, inputs, replies)
+        _answer(engine, Path(load.path), format, request, inputs, replies)
+
+
+def _import_runtime(format: str) -> None:  # noqa: A002
+    """Import what the engine of a format will need; what is missing is said when a file is to be loaded."""
+    with contextlib.suppress(EngineError, ImportError):
+        if format == "onnx":
+            from edgeglm_agent.engines.onnx import silenced_onnxruntime
+
+            silenced_onnxruntime()
+        elif format == "tflite":
+            import ai_edge_litert.interpreter  # noqa: F401
+            import edgeglm_agent.engines.litert  # noqa: F401
+        elif format == "openvino":
+            from edgeglm_agent.engines.openvino import silenced_openvino
+
+            silenced_openvino()
 
 
 def _answer(
@@ -71,8 +95,13 @@ def _answer(
             typed = {spec.name: inputs[spec.name].astype(spec.dtype) for spec in engine.inputs}
             types = profile_file(path, format, typed, runs=request.runs, warmup=request.warmup)
             frames.write_frame(replies, frames.Profiled(types))
+        elif isinstance(request, frames.WriteOptimized):
+            from edgeglm.measure.onnx_execution import write_optimized
+
+            write_optimized(path, request.folder)
+            frames.write_frame(replies, frames.Written())
         else:
-            from edgeglm.measure.execution import executed_operators  # needs onnx: not a cost of serving
+            from edgeglm.measure.execution import executed_operators  # not a cost of serving
 
             frames.write_frame(replies, frames.Operators(executed_operators(path, format)))
     except EngineError as error:
@@ -115,5 +144,5 @@ def _die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     os._exit(0)  # the kernel frees a runtime faster than it tears itself down, and the parent waits for the end

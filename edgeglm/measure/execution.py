@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeglm.measure.frames import Operator
-from edgeglm.measure.onnx_execution import HEAVY, onnx_operators
+from edgeglm.measure.onnx_execution import HEAVY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ def delegate_warnings(nodes: Sequence[Operator]) -> list[str]:
 
 
 def executed_operators(path: Path, format: str) -> list[Operator]:  # noqa: A002
-    """Return every operator that this host's runtime executes, delegates last.
+    """Return every operator that this host's LiteRT executes, delegates last.
 
     Of an OpenVINO file: for each operator with INT8 weights, the kernel that computes it, which ends in I8 or f32.
 
@@ -90,8 +90,7 @@ def executed_operators(path: Path, format: str) -> list[Operator]:  # noqa: A002
     Raises:
         EngineError: The runtime does not load the file.
     """
-    readers = {"onnx": onnx_operators, "tflite": _tflite_operators, "openvino": _openvino_operators}
-    return readers[format](path)
+    return (_tflite_operators if format == "tflite" else _openvino_operators)(path)
 
 
 def _tflite_operators(path: Path) -> list[Operator]:

@@ -29,6 +29,12 @@ class ArrayHead(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
 
 
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Load this file: the first request, and the only one of its kind."""
+
+    path: str
+
+
 class Run(msgspec.Struct, frozen=True, tag=True):
     """Run the model once on the arrays that follow."""
 
@@ -51,12 +57,22 @@ class AskOperators(msgspec.Struct, frozen=True, tag=True):
     """Say which operators the runtime really executes."""
 
 
+class WriteOptimized(msgspec.Struct, frozen=True, tag=True):
+    """Write the graph as ONNX Runtime executes it into a folder."""
+
+    folder: str
+
+
 class Profile(msgspec.Struct, frozen=True, tag=True):
     """Run the model on the arrays that follow with the runtime's profiler on."""
 
     arrays: list[ArrayHead]
     runs: int
     warmup: int
+
+
+class Idle(msgspec.Struct, frozen=True, tag=True):
+    """The runtime is imported; a file may come."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -100,6 +116,10 @@ class Operators(msgspec.Struct, frozen=True, tag=True):
     nodes: list[Operator]
 
 
+class Written(msgspec.Struct, frozen=True, tag=True):
+    """What was to be written is there."""
+
+
 class Profiled(msgspec.Struct, frozen=True, tag=True):
     """How long operators took: type, number, milliseconds a run."""
 
@@ -113,8 +133,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-Request: TypeAlias = Run | Time | AskPeakRss | AskOperators | Profile
-Reply: TypeAlias = Ready | Outputs | Times | PeakRss | Operators | Profiled | Failed
+Request: TypeAlias = Load | Run | Time | AskPeakRss | AskOperators | WriteOptimized | Profile
+Reply: TypeAlias = Idle | Ready | Outputs | Times | PeakRss | Operators | Written | Profiled | Failed
 
 request_decoder = msgspec.msgpack.Decoder(Request)
 reply_decoder = msgspec.msgpack.Decoder(Reply)

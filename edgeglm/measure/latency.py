@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeglm.measure.children import await_spares
 from edgeglm.measure.evaluate import to_file_inputs
 from edgeglm.measure.worker import Runner
 from edgeglm.report.types import Latency
@@ -85,6 +86,7 @@ def measure_latency(
             name: to_file_inputs((others or {}).get(name, sample), model_inputs, runner.inputs, where=str(runner.path))
             for name, runner in runners.items()
         }
+        await_spares()
         for name, runner in runners.items():
             runner.time_ms(given[name], runs=0, warmup=WARMUP_RUNS)
         names = list(files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,30 +17,36 @@ HEAVY = (
     *("LSTM", "GRU", "RNN"),
 )
 _PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+_OPTIMIZED = "optimized.onnx"
 _STEPS_BACK = 4  # from a value that a fused node is named after, over activations, to the layer that was fused
 
 
-def onnx_operators(path: Path) -> list[Operator]:
-    """Return the nodes of the graph that ONNX Runtime writes down after its optimizations.
+def write_optimized(path: Path, folder: str) -> None:
+    """Have ONNX Runtime write down the graph after its optimizations, which ``onnx_operators`` reads.
+
+    Loads the file into this process: call it in one that may die.
 
     Raises:
         EngineError: The runtime does not load the file.
     """
-    import onnx
     from edgeglm_agent.engines.onnx import silenced_onnxruntime
 
     ort = silenced_onnxruntime()
-    with tempfile.TemporaryDirectory(prefix="edgeglm-") as folder:
-        optimized = Path(folder) / "optimized.onnx"
-        options = ort.SessionOptions()
-        options.optimized_model_filepath = str(optimized)
-        options.log_severity_level = 4
-        options.intra_op_num_threads = 1
-        try:
-            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class
-            raise EngineError(str(error), fault="bad-file") from error
-        graph = onnx.load(str(optimized), load_external_data=False).graph
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(Path(folder) / _OPTIMIZED)
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    try:
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base class
+        raise EngineError(str(error), fault="bad-file") from error
+
+
+def onnx_operators(path: Path, folder: str) -> list[Operator]:
+    """Return the nodes of the graph of a file that ``write_optimized`` wrote into a folder."""
+    import onnx
+
+    graph = onnx.load(Path(folder) / _OPTIMIZED, load_external_data=False).graph
     names = LayerNames(onnx.load(str(path), load_external_data=False))
     constant = {tensor.name for tensor in graph.initializer}
     found: list[Operator] = []

@@ -6,21 +6,20 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-from edgeglm_agent.offline import go_offline
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, WorkerError
 from edgeglm.formats import SUFFIXES
 from edgeglm.measure import frames
+from edgeglm.measure.children import take_child
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
-    from typing import BinaryIO, Self
+    from typing import Self
 
     from edgeglm_agent.wire import TensorSpec
 
@@ -53,20 +52,11 @@ class Runner:
         self.path = path
         self.format = format
         self.threads = threads
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close(); a pipe could fill up
-        command = [sys.executable, "-P", "-m", "edgeglm.measure.child"]
-        self._process = subprocess.Popen(
-            [*command, str(path), format, str(threads), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=_environment(threads),
-            start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests: BinaryIO = self._process.stdin  # type: ignore[assignment]
-        self._replies: BinaryIO = self._process.stdout  # type: ignore[assignment]
+        self._child = take_child(format, threads)
+        self._process, self._stderr = self._child.process, self._child.stderr
+        self._requests, self._replies = self._child.requests, self._child.replies
+        with contextlib.suppress(BrokenPipeError):  # it is dead: entering the context says so
+            frames.write_frame(self._requests, frames.Load(str(path.absolute())))
         self.runtime = ""  # from here on known once the context is entered
         self.inputs: tuple[TensorSpec, ...] = ()
         self.outputs: tuple[TensorSpec, ...] = ()
@@ -103,8 +93,15 @@ class Runner:
 
     def operators(self) -> list[frames.Operator]:
         """Return every operator that the runtime executes. Raises: as ``run``."""
-        self._request(frames.AskOperators())
-        return self._reply(frames.Operators).nodes
+        if self.format != "onnx":
+            self._request(frames.AskOperators())
+            return self._reply(frames.Operators).nodes
+        from edgeglm.measure.onnx_execution import onnx_operators
+
+        with tempfile.TemporaryDirectory(prefix="edgeglm-") as folder:  # read here, where onnx is imported already
+            self._request(frames.WriteOptimized(folder))
+            self._reply(frames.Written)
+            return onnx_operators(self.path, folder)
 
     def profile(self, inputs: Arrays, *, runs: int, warmup: int = 0) -> list[tuple[str, int, float]]:
         """Return type, number and milliseconds a run of the operators, as the runtime tells. Raises: as ``run``."""
@@ -113,20 +110,11 @@ class Runner:
 
     def close(self, *, kill: bool = False) -> None:
         """End the child and wait for it; with ``kill`` at once, otherwise when it has read to the end."""
-        if kill:
-            self._process.kill()
-        for stream in (self._requests, self._replies):
-            with contextlib.suppress(BrokenPipeError):  # it died with something unread
-                stream.close()
-        try:
-            self._process.wait(_EXIT_WAIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._stderr.close()
+        self._child.close(kill=kill)
 
     def __enter__(self) -> Self:
         try:
+            self._child.await_idle()
             ready = self._reply(frames.Ready, loading=True)
         except EdgeglmError:
             self.close()  # it said why, or is dead: let it end by itself
@@ -198,15 +186,6 @@ class Runner:
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - _STDERR_TAIL_BYTES))
         return self._stderr.read().decode(errors="replace").strip()
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Return the child's environment: no library makes more threads than the runtime was given."""
-    count = str(threads)
-    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = {**os.environ, **dict.fromkeys(pools, count)}
-    go_offline(environment)
-    return environment
 
 
 def _signal_name(number: int) -> str:
