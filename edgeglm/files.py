@@ -87,8 +87,13 @@ def _storage_error(error: OSError, path: Path | None) -> StorageError:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed into place.
+
+    Args:
+        path: The file.
+        synced: Whether it has to outlast a power cut, too. Without, a kill leaves it whole all the same, and a reader
+            has to be able to do without it.
 
     Raises:
         StorageError: The disk is full or refuses; ``path`` is then as it was before.
@@ -100,18 +105,20 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            if synced:
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
-            sync_folder(path.parent)
+            if synced:
+                sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all. Raises: StorageError."""
-    with replacing(path) as temporary:
+def write_bytes(path: Path, data: bytes, *, synced: bool = True) -> None:
+    """Write a file whole or not at all (``synced``: see ``replacing``). Raises: StorageError."""
+    with replacing(path, synced=synced) as temporary:
         temporary.write_bytes(data)
 
 

@@ -138,7 +138,7 @@ def test_a_full_disk_while_writing_a_checkpoint_is_an_environment_error(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     model = make_model(Plain())
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(StorageError) as caught:
         train(model, Finetune(epochs=1), make_context(model, checkpoint=tmp_path / "checkpoint.pt"))
     assert caught.value.exit_code == 4
@@ -152,6 +152,21 @@ def test_checkpoints_hold_tensors_and_plain_data_only(tmp_path: Path) -> None:
     saved = read_checkpoint(path, "a")
     assert saved is not None
     assert saved["step"] == 3
+
+
+@pytest.mark.parametrize("torn", ["shorter", "zeros within", "empty"])
+def test_a_checkpoint_that_a_power_cut_tore_is_none(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "c.pt"
+    write_checkpoint(path, "a", {"weights": {"w": torch.ones(4000)}})
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    left = {
+        "shorter": whole[:middle],
+        "zeros within": whole[:middle] + bytes(999) + whole[middle + 999 :],
+        "empty": b"",
+    }
+    path.write_bytes(left[torn])
+    assert read_checkpoint(path, "a") is None
 
 
 def test_the_best_epoch_is_kept_not_the_last() -> None:
