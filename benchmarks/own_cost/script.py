@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from copy import deepcopy
@@ -27,14 +28,14 @@ def train(net: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> 
     """AdamW with warm-up and cosine; the epoch that is best on a tenth of the data is kept."""
     order = torch.randperm(len(inputs))
     held, learnt = order[: len(inputs) // 10], order[len(inputs) // 10 :]
-    per_epoch = len(learnt) // BATCH
+    per_epoch = math.ceil(len(learnt) / BATCH)
     total = EPOCHS * per_epoch
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-4)
     warmup = int(WARMUP * total)
     best, best_net, step = -1.0, net, 0
     for _ in range(EPOCHS):
         net.train()
-        for rows in learnt[torch.randperm(len(learnt))][: per_epoch * BATCH].split(BATCH):
+        for rows in learnt[torch.randperm(len(learnt))].split(BATCH):
             share = (
                 (step + 1) / warmup if step < warmup else 0.5 * (1 + np.cos(np.pi * (step - warmup) / (total - warmup)))
             )
