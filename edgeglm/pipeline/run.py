@@ -18,7 +18,7 @@ from edgeglm.choice.candidates import propose_for
 from edgeglm.choice.choosing import settle
 from edgeglm.choice.rivals import rivals
 from edgeglm.errors import BudgetMissedError
-from edgeglm.host import describe_host
+from edgeglm.host import describe_host, usable_cores
 from edgeglm.measure.children import spare_children
 from edgeglm.naming import users_names
 from edgeglm.output.folder import OutputFolder, open_output
@@ -86,7 +86,8 @@ def run_recipe(
     with open_output(output, recipe=made_by, named=named) as folder, ExitStack() as ending:
         ending.enter_context(cache.in_use())
         first = "tflite" if loaded.recipe.model.gives == "tflite" else "onnx"
-        ending.enter_context(spare_children((first, 1)))  # it starts while torch is imported
+        threads = loaded.recipe.threads or usable_cores()
+        ending.enter_context(spare_children((first, 1), (first, threads)))  # they start while torch is imported
         project = open_project(loaded, log=log, model=model, data=data)
         ending.callback(project.entries.close)
         ending.enter_context(users_names(cache.folder or cache_folder(), project.original))
