@@ -24,6 +24,11 @@ _PICTURE_BYTES = 6000
 _POINTS, _CHANNELS = 96, 3  # of a series
 _NUMBERS = 12  # so many features are written out
 _CHARACTERS = 280
+_NO_CLASS = (96, 96, 96)
+_CLASSES = (  # colours of a map, the first for what is background as a rule; more classes begin again after it
+    (222, 226, 230), (31, 119, 180), (255, 127, 14), (44, 160, 44), (148, 103, 189), (214, 39, 40), (23, 190, 207),
+    (188, 189, 34), (227, 119, 194), (140, 86, 75), (0, 63, 92), (255, 196, 57), (0, 158, 115),
+)  # fmt: skip
 
 
 def show_sample(
@@ -44,12 +49,22 @@ def show_sample(
     values = inputs[spec.name]
     picture = _channels_last(values, spec.layout)
     if picture is not None:
-        return Sample(kind="image", image=_encoded(_as_bytes(picture, preprocess)))
+        height, width = picture.shape[:2]
+        return Sample(kind="image", image=_encoded(_as_bytes(picture, preprocess)), size=(width, height))
     if values.ndim == 1 and len(values) <= _NUMBERS:
         return Sample(kind="text", text=", ".join(f"{value:.4g}" for value in values))
     if values.ndim in (1, 2) and values.dtype.kind == "f":
         return Sample(kind="series", series=_lines(values))
     return Sample(kind="text", text=f"an array of shape {' x '.join(map(str, values.shape))}")
+
+
+def map_picture(classes: np.ndarray) -> str:
+    """Return a map of class numbers (H, W) as a picture, a colour a class; below 0 is none. Larger ones are thinned."""
+    step = max(1, -(-max(classes.shape) // _PICTURE_SIDE))
+    numbers = classes[::step, ::step].astype(np.int64)
+    others = 1 + (numbers - 1) % (len(_CLASSES) - 1)
+    places = np.where(numbers < 0, len(_CLASSES), np.where(numbers == 0, 0, others))
+    return _encoded(np.array([*_CLASSES, _NO_CLASS], np.uint8)[places])
 
 
 def _text(inputs: dict[str, np.ndarray], settings: dict[str, Any], folder: Path) -> str:

@@ -1,57 +1,100 @@
-"""How far one set of outputs lies from another."""
+"""Whether one set of outputs says what another says, and how far they lie apart."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from edgeglm.errors import ExportError
 from edgeglm.report.types import Parity
+from edgeglm.tasks.statistics import mean_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from edgeglm.data.splits import Arrays
+    from edgeglm.tasks._base import ObjectiveName
 
 FLOAT_TOLERANCE = 1e-4  # of max|reference|
+NUMBER_ERROR = 0.1  # squared, of the variance over samples: of numbers that are the answer
+QUANTIZED_ERROR = 0.02  # the same of all else: what a cosine of .99 leaves
 QUANTIZED_COSINE = 0.99
 QUANTIZED_AGREEMENT = 0.99
+FOLLOWS = 0.5  # correlation with the reference below which alike directions and decisions prove nothing
+MOST_SAMPLES, LEAST_SAMPLES = 256, 16
+_MOST_VALUES = 2**23  # of an output, over all samples that are compared
+_DIRECTION = 8  # numbers from which on the angle between two rows says something
+_OWN_SCALE = 16  # numbers up to which each is held against its own variance
+_RESOLUTION = 0.01  # variation, in shares of its size, below which a number counts as a constant
+_OTHERS = 0.1  # of the other numbers' size: what one that is always 0 is held against
+
+_Kind = Literal["classes", "pixels", "values", "embedding", "reconstruction", "outputs"]
 
 
-def compare(reference: Arrays, got: Arrays, *, quantized: bool) -> Parity:
+def drawn_rows(outputs: Arrays, *, seed: int) -> np.ndarray:
+    """Return which samples to compare, in order: at most 256, fewer of large outputs, drawn evenly from all.
+
+    The first ones would not do: in sorted data they are of one class.
+    """
+    n = min(len(values) for values in outputs.values())
+    size = max(int(np.prod(values.shape[1:])) for values in outputs.values())
+    count = min(n, MOST_SAMPLES, max(LEAST_SAMPLES, _MOST_VALUES // max(1, size)))
+    return np.sort(np.random.default_rng(seed).permutation(n)[:count])
+
+
+def compare(
+    reference: Arrays, got: Arrays, *, quantized: bool, kinds: Mapping[str, ObjectiveName] | None = None
+) -> Parity:
     """Compare outputs of the same samples.
+
+    Float passes when the largest difference is at most 1e-4 of the largest reference value. Quantized passes by one
+    of these, for every output:
+
+    - by value: the squared error is at most 10 % of what numbers vary by over the samples (their variance), 2 % where
+      the output is no number to be predicted. Up to 16 numbers are each held against their own variance, so that none
+      hides behind a larger one. A number has no direction: the cosine of single ones is 1 or -1.
+    - by direction, of 8 values or more that are not to be predicted: the mean cosine is at least .99. Embeddings pass
+      by nothing else.
+    - by decision, of classes: the share of samples (of pixels) with the same largest value is not beyond doubt below
+      .99: the upper end of its 95 % interval is not. So one or two samples of 64 refuse nothing, and three do.
+
+    Directions and decisions prove nothing where a constant would have them, too: there the outputs must also go up
+    and down with the reference's, by a correlation of .5.
 
     Args:
         reference: Outputs by name, first axis samples.
         got: The outputs to judge, same names and shapes.
-        quantized: Whether the second were computed in a lower precision. Float passes when the largest difference
-            is at most 1e-4 of the largest reference value; quantized when the mean cosine of the samples, or the
-            share of samples with the same argmax, is at least 0.99.
+        quantized: Whether the second were computed in a lower precision.
+        kinds: What an output is, by name, in the words of ``ObjectiveName``. One that is not named passes by whichever
+            of the three its shape allows; "outputs" is one that is known to hold no classes.
 
     Returns:
         The figures of the worst output. A NaN or infinity on either side never passes: what it makes meaningless is
-        None, agreement 0. Agreement is 0 too where there is no argmax to speak of: an output that is not (N, K)
-        with K of 2 or more.
+        None, agreement 0. Agreement is 0 too where there are no decisions to agree on (``answers`` is then "").
 
     Raises:
         ExportError: Names or shapes differ (``outputs-differ``), or there is nothing to compare.
     """
     _check(reference, got)
-    compared = [_compare(reference[name], got[name], quantized=quantized) for name in reference]
+    compared = [
+        _compare(values, got[name], quantized=quantized, kind=(kinds or {}).get(name))
+        for name, values in reference.items()
+    ]
+    finite = all(one.max_abs is not None for one in compared)
+    decided = [one for one in compared if one.answers or one.max_abs is None]
+    references = [one.max_ref for one in compared if one.max_ref is not None]
     return Parity(
         samples=min(one.samples for one in compared),
-        max_abs=_worst(max, [one.max_abs for one in compared]),
-        max_ref=_worst(max, [one.max_ref for one in compared]),
-        cosine=_worst(min, [one.cosine for one in compared]),
-        argmax_agreement=min(one.argmax_agreement for one in compared),
+        max_abs=max(one.max_abs or 0.0 for one in compared) if finite else None,
+        max_ref=max(references) if len(references) == len(compared) else None,
+        cosine=min((one.cosine for one in compared if one.cosine is not None), default=None) if finite else None,
+        error_share=max(one.error_share or 0.0 for one in compared) if finite else None,
+        argmax_agreement=min((one.argmax_agreement for one in decided), default=0.0),
+        answers=next((one.answers for one in decided), ""),
         passed=all(one.passed for one in compared),
     )
-
-
-def _worst(worst: Callable[[list[float]], float], values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return worst(known) if len(known) == len(values) else None
 
 
 def _check(reference: Arrays, got: Arrays) -> None:
@@ -65,7 +108,7 @@ def _check(reference: Arrays, got: Arrays) -> None:
         )
 
 
-def _compare(reference: np.ndarray, got: np.ndarray, *, quantized: bool) -> Parity:
+def _compare(reference: np.ndarray, got: np.ndarray, *, quantized: bool, kind: _Kind | None) -> Parity:
     rows = len(reference)
     a = reference.reshape(rows, -1).astype(np.float64)
     b = got.reshape(rows, -1).astype(np.float64)
@@ -73,19 +116,72 @@ def _compare(reference: np.ndarray, got: np.ndarray, *, quantized: bool) -> Pari
         largest = float(np.max(np.abs(a))) if np.isfinite(a).all() else None
         return Parity(samples=rows, max_abs=None, max_ref=largest, cosine=None, argmax_agreement=0.0, passed=False)
     max_abs, max_ref = float(np.max(np.abs(a - b))), float(np.max(np.abs(a)))
-    cosine, agreement = float(np.mean(_cosines(a, b))), 0.0
-    if reference.ndim == 2 and reference.shape[1] >= 2:
-        agreement = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1)))
-    close = max_abs <= FLOAT_TOLERANCE * max_ref
-    alike = cosine >= QUANTIZED_COSINE or agreement >= QUANTIZED_AGREEMENT
+    cosine = float(np.mean(_cosines(a, b))) if a.shape[1] >= _DIRECTION else None
+    agreement, at_most, answers = _agreement(reference, got, kind)
+    if kind == "classes" and a.shape[1] > 1:  # what all logits have in common changes no probability
+        a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    share, directed = _error_share(a, b), cosine is not None and kind not in ("values", "reconstruction")
+    by_value = share <= (QUANTIZED_ERROR if directed or kind in ("classes", "pixels") else NUMBER_ERROR)
+    told = (directed and cosine is not None and cosine >= QUANTIZED_COSINE) or at_most >= QUANTIZED_AGREEMENT
+    if kind == "embedding" and directed:
+        by_value = False
+    alike = by_value or (told and _correlation(a, b) >= FOLLOWS)
     return Parity(
         samples=rows,
         max_abs=max_abs,
         max_ref=max_ref,
         cosine=cosine,
+        error_share=share,
         argmax_agreement=agreement,
-        passed=alike if quantized else close,
+        answers=answers,
+        passed=alike if quantized else max_abs <= FLOAT_TOLERANCE * max_ref,
     )
+
+
+def _agreement(reference: np.ndarray, got: np.ndarray, kind: _Kind | None) -> tuple[float, float, str]:
+    """Return the share of equal decisions, the upper end of its 95 % interval, and of what: samples, pixels, or ""."""
+    if kind in (None, "classes") and reference.ndim == 2 and reference.shape[1] >= 2:
+        same = reference.argmax(axis=1) == got.argmax(axis=1)
+        return float(same.mean()), wilson_interval(int(same.sum()), len(same))[1], "samples"
+    if kind == "pixels" and reference.ndim == 4:
+        shares = (reference.argmax(axis=1) == got.argmax(axis=1)).mean(axis=(1, 2))  # neighbouring pixels are alike
+        return float(shares.mean()), mean_interval(shares)[1], "pixels"
+    return 0.0, 0.0, ""
+
+
+def _error_share(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the mean squared error as a share of the reference's variance over samples, at most 1e6.
+
+    Of a few numbers it is that of the worst one. A number that hardly varies is held against 1 % of its own size
+    instead: an 8-bit one tells hardly finer. Of one sample there is no variance: it is held against its size.
+
+    Args:
+        a: (N, D), the reference.
+        b: (N, D).
+    """
+    error, square = ((a - b) ** 2).mean(axis=0), (a**2).mean(axis=0)  # (D,)
+    spread = square if len(a) == 1 else np.maximum(a.var(axis=0), _RESOLUTION**2 * square)
+    spread = np.where(square > 0, spread, _OTHERS**2 * square.mean())  # one that is always 0 has no size of its own
+    if a.shape[1] > _OWN_SCALE:
+        error, spread = error.mean(keepdims=True), spread.mean(keepdims=True)
+    shares = np.where(error > 0, error / np.maximum(spread, np.finfo(np.float64).tiny), 0.0)
+    return float(min(shares.max(), 1e6))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return how far the second goes up and down with the first over the samples, -1 to 1.
+
+    Where one of them does not vary that is 0, and of one sample 1: there is nothing to ask.
+
+    Args:
+        a: (N, D), the reference.
+        b: (N, D).
+    """
+    if len(a) == 1:
+        return 1.0
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    product = float((a**2).sum()) * float((b**2).sum())
+    return float((a * b).sum()) / math.sqrt(product) if product else 0.0
 
 
 def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -86,10 +86,10 @@ def check_golden(
     outputs = golden_outputs(golden["input"], file, file_format, batch=batch, buckets=buckets)
     parity = compare(golden["output"], outputs, quantized=quantized)
     if not parity.passed:
-        if parity.cosine is None or parity.max_abs is None:
+        if parity.max_abs is None or parity.error_share is None:
             said = "what it gives, or should give, is not finite (NaN or infinity)"
         else:
-            said = f"cosine {parity.cosine:.4f}, max difference {parity.max_abs:.3g}"
+            said = f"max difference {parity.max_abs:.3g}, {100 * parity.error_share:.3g} % of their variance"
         raise ModelError(
             f"does not give its golden outputs on this host: {said}",
             where=str(file),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgeglm.pipeline.build import File
     from edgeglm.pipeline.project import Project
     from edgeglm.report.types import SplitResult
+    from edgeglm.tasks.changes import Changes
 
 TORCH_BATCH = 64
 OUTPUTS = "outputs.safetensors"
@@ -101,7 +102,7 @@ class Evaluator:
             split = data.splits[name]
             before = None if is_baseline else self._baseline_judged(name)
             known = is_baseline and outputs is self.baseline
-            after = self._baseline_judged(name) if known else self._judged_of(outputs, name)
+            after = self._baseline_judged(name) if known else self.judged(outputs, name)
             result = judge.evaluate(after, split.targets, data.labels, before)
             slices = self._slices(name, after, before)
             found[name] = msgspec.structs.replace(result, slices=slices)
@@ -129,10 +130,16 @@ class Evaluator:
 
     def _baseline_judged(self, split: str) -> Arrays:
         if split not in self._judged:
-            self._judged[split] = self._judged_of(self.baseline, split)
+            self._judged[split] = self.judged(self.baseline, split)
         return self._judged[split]
 
-    def _judged_of(self, outputs: dict[str, Arrays], name: str) -> Arrays:
+    def changes(self, outputs: dict[str, Arrays], name: str) -> Changes:
+        """Return how much the baseline's answer to each sample of a split changed."""
+        data = self.project.data
+        before, after = self._baseline_judged(name), self.judged(outputs, name)
+        return self.project.judge.changes(before, after, data.splits[name].targets, data.labels)
+
+    def judged(self, outputs: dict[str, Arrays], name: str) -> Arrays:
         """Return what is judged of a model on one split, and what calibration samples chose for that model."""
         judge, splits = self.project.judge, self.project.data.splits
         judged = judge.prepared(outputs[name], splits[name])
@@ -155,6 +162,7 @@ class Evaluator:
             "per_class": chief.per_class,
             "confusion": chief.confusion,
             "drop": chief.drop,
+            "alarms": chief.alarms,
             "slices": chief.slices,
             "splits": {name: results[name] for name in others},
         }

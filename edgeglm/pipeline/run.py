@@ -139,7 +139,7 @@ def run_recipe(
             for index, made in enumerate(artifacts)
         ]
         settled = settle(project, artifacts, sides, baseline=baseline, host=host, cache=cache, traits=proposal.traits)
-        sides, samples = with_changes(project, evaluator.baseline, settled.artifacts, settled.sides)
+        sides, samples = with_changes(evaluator, settled.artifacts, settled.sides)
         baseline, sides = robustness.added(reference, baseline, settled.artifacts, sides, log)
         recipe_text = dump_recipe(project.recipe)
         report = Report(

@@ -14,7 +14,7 @@ from edgeglm.model import Model, ModelFile
 from edgeglm.pipeline.step_runs import StepRun, step_key
 from edgeglm.pipeline.timing import served_rows
 from edgeglm.recipe.types import Quantize
-from edgeglm.report.remarks import no_faster
+from edgeglm.report.remarks import alarms_doubt, no_faster, outputs_differ
 from edgeglm.report.types import ArtifactSide, BucketLatency, Latency, LayerLoss, Parity, Side, StepSide
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from edgeglm.pipeline.evaluation import Evaluator
     from edgeglm.pipeline.project import Project
     from edgeglm.recipe import ArtifactConfig
+    from edgeglm.tasks._base import ObjectiveName
 
 _ROWS = 256  # of the evaluation split, read at a time
-PARITY_SAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,7 @@ def artifact_side(
     interval = speedup_interval(baseline_figures[1], figures[1])
     slow = no_faster(speedup, interval, "1 thread")
     more_threads = [threads for threads in sorted(figures) if threads != 1]  # none, where it was outpaced
+    judged = evaluator.side(artifact.outputs)
     return ArtifactSide(
         format=artifact.config.format,
         scheme=artifact.config.scheme,
@@ -150,23 +151,31 @@ def artifact_side(
         peak_rss_bytes=figures[1].peak_rss_bytes,
         buckets=_buckets(project, file, cast("Latency", baseline.latency_ms), cut_figures),
         **_costs(project, file),
-        warnings=[*file.built.warnings, *_warnings(project, artifact, size_ratio, slow, passed=parity.passed)],
-        **evaluator.side(artifact.outputs),
+        warnings=[
+            *file.built.warnings,
+            *_warnings(project, artifact, size_ratio, slow, parity),
+            *filter(None, [alarms_doubt(judged["alarms"], judged["metrics_extra"])]),
+        ],
+        **judged,
     )
 
 
 def parity_of(
     project: Project, artifact: MadeArtifact, final: Model | ModelFile, key: str, evaluator: Evaluator
 ) -> Parity:
-    """Compare an artifact's answers with those of the network it was made from."""
-    from edgeglm.measure.parity import compare
+    """Compare an artifact's answers with those of the network it was made from, on samples drawn by the run's seed."""
+    from edgeglm.measure.parity import compare, drawn_rows
 
-    chief, rows = project.data.eval_splits[0], slice(0, PARITY_SAMPLES)
-    reference = evaluator.predict_torch(final, key) if isinstance(final, Model) else evaluator.baseline
+    chief, task = project.data.eval_splits[0], project.recipe.task
+    reference = (evaluator.predict_torch(final, key) if isinstance(final, Model) else evaluator.baseline)[chief]
+    rows = drawn_rows(reference, seed=project.recipe.seed)
+    kinds: dict[str, ObjectiveName] = dict.fromkeys(reference, "outputs")
+    kinds[task.output or next(iter(reference))] = task.objective
     return compare(
-        {name: values[rows] for name, values in reference[chief].items()},
+        {name: values[rows] for name, values in reference.items()},
         {name: values[rows] for name, values in artifact.outputs[chief].items()},
         quantized=artifact.config.scheme != "none",
+        kinds=kinds,
     )
 
 
@@ -203,7 +212,7 @@ def _buckets(project: Project, file: File, baseline: Latency, figures: dict[int,
     ]
 
 
-def _warnings(project: Project, artifact: MadeArtifact, size_ratio: float, slow: str, *, passed: bool) -> list[str]:
+def _warnings(project: Project, artifact: MadeArtifact, size_ratio: float, slow: str, parity: Parity) -> list[str]:
     """Return what a user must hear about an artifact that did not get better."""
     warnings = []
     if size_ratio <= 1:
@@ -213,8 +222,8 @@ def _warnings(project: Project, artifact: MadeArtifact, size_ratio: float, slow:
         if project.board.activation_type == "int8" and artifact.config.scheme == "static-int8":
             text += f"; a signed INT8 graph is made for {project.board.name}, and this host says little about it"
         warnings.append(text)
-    if not passed:
-        warnings.append("its outputs differ from the network's more than its scheme explains")
+    if not parity.passed:
+        warnings.append(outputs_differ(parity))
     return warnings
 
 

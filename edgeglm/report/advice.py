@@ -26,6 +26,10 @@ _ADVICE: list[tuple[str, str]] = [  # what a warning says -> what to do; the fir
         r"its outputs differ from",
         "Leave sensitive layers in float with `ignore`, or calibrate on more data.",
     ),
+    (
+        r"too many false alarms",
+        "Write the file's own `threshold` as `limit`, and run again: quantized files score otherwise.",
+    ),
     (r"[Nn]o smaller than the baseline", "Leave this file out, or prune more before it is made."),
     (
         r"[Nn]o faster than the baseline|Quantizing made it no faster",

@@ -9,7 +9,9 @@ from edgeglm.report.figures import format_interval, format_metric, format_ms, fo
 from edgeglm.report.findings import artifact_name, is_targets, step_name, threads_text
 
 if TYPE_CHECKING:
-    from edgeglm.report.types import ArtifactSide, Report, Side
+    from collections.abc import Mapping
+
+    from edgeglm.report.types import AlarmRate, ArtifactSide, Parity, Report, Side
 
 _LAYERS = 4  # that a sentence names
 _FAR_FROM_CHANCE = 0.1  # a figure so far from chance was measured on too few samples, rather than no better
@@ -53,10 +55,43 @@ def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:
     if slower:
         found.append(slower + (_elsewhere(report) if artifact.scheme != "none" else ""))
     if artifact.parity is not None and not artifact.parity.passed:
-        found.append(
-            "Its outputs differ from those of the network it was made from by more than its scheme should cause."
-        )
+        said = outputs_differ(artifact.parity)
+        found.append(f"{said[0].upper()}{said[1:]}.")
     return found
+
+
+def outputs_differ(parity: Parity) -> str:
+    """Return in words that a file does not say what the network says that it was made from, and by how much."""
+    said = "its outputs differ from the network's by more than its scheme explains"
+    if parity.max_abs is None:
+        return f"{said}: some are not finite (NaN or infinity)"
+    figures = []
+    if parity.answers:
+        figures.append(f"the same answer for {100 * parity.argmax_agreement:.1f} % of the {parity.answers}")
+    if parity.error_share is not None:
+        error = f"{100 * parity.error_share:.3g} %" if parity.error_share < 1 else "as much as a constant's, or more,"
+        figures.append(f"a squared error of {error} of what they vary by")
+    if parity.cosine is not None and not parity.answers:
+        figures.append(f"a mean cosine of {parity.cosine:.4f}")
+    return f"{said}: {', '.join(figures)} (on {parity.samples} samples)" if figures else said
+
+
+def alarms_doubt(alarms: AlarmRate | None, extra: Mapping[str, float]) -> str:
+    """Return in words that the recipe's own limit sets off more false alarms than are asked for; "": none such.
+
+    Args:
+        alarms: What the limit comes to; None: there is none.
+        extra: The side's other figures, the limit among them that would do.
+    """
+    if alarms is None or alarms.ci95[0] <= alarms.wanted:
+        return ""
+    low, high = (f"{100 * end:.3g}" for end in alarms.ci95)
+    better = f"; `threshold` of this file would be {extra['threshold']:.4g}" if "threshold" in extra else ""
+    return (
+        f"too many false alarms: the limit {alarms.limit:.4g} in the recipe's `postprocess` is exceeded by "
+        f"{100 * alarms.rate:.3g} % of the normal samples ({alarms.false_alarms:,} of {alarms.normal:,}; 95 % interval "
+        f"{low} to {high} %), and `task.false_alarm_rate` asks for {100 * alarms.wanted:.3g} %{better}"
+    )
 
 
 def no_faster(speedup: float | None, interval: tuple[float, float] | None, setting: str) -> str:

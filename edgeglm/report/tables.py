@@ -38,7 +38,7 @@ from edgeglm.report.typesetting import chip, row, scrolling, small, table, types
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edgeglm.report.types import Drop, Latency, Metric, Parity, Report, Side
+    from edgeglm.report.types import Drop, Latency, Metric, Report, Side
 
 
 def artifact_table(report: Report) -> Markup:
@@ -146,7 +146,7 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
                 for key, ratio in artifact.speedup_extra.items()
             ),
         )
-        parity = _parity_cell(artifact.parity, classes=bool(artifact.per_class))
+        parity = _parity_cell(artifact)
         weights = _weights_cell(artifact.dtypes)
         if artifact.activation_type:
             weights = join(weights, small(f"activations {artifact.activation_type}"))
@@ -155,6 +155,14 @@ def _cells(columns: Sequence[str], report: Report, side: Side) -> list[tuple[str
         small(f"{metric_title(name)} ", typeset(format_metric(name, value)))
         for name, value in side.metrics_extra.items()
     ]
+    if (alarms := side.alarms) is not None:
+        extra.append(
+            small(
+                f"False alarms at the recipe's limit {alarms.limit:.4g}: ",
+                typeset(f"{100 * alarms.rate:.3g} %"),
+                f" of {alarms.normal:,}; {100 * alarms.wanted:.3g} % asked for",
+            )
+        )
     values = (
         size,
         _latency_cell(side),
@@ -209,16 +217,29 @@ def _metric_cell(metric: Metric | None, drop: Drop | None, *, interval: bool = F
     return join(shown, small(typeset(format_interval(metric.name, metric.ci95)))) if interval else shown
 
 
-def _parity_cell(parity: Parity | None, *, classes: bool) -> Child:
+def _parity_cell(artifact: ArtifactSide) -> Child:
+    parity = artifact.parity
     if parity is None:
         return typeset("-")
     word = element("span", "agrees" if parity.passed else "differs", class_="" if parity.passed else "bad")
-    cosine = "-" if parity.cosine is None else significant(parity.cosine, 4)
-    return join(
-        word,
-        small("same answer ", typeset(f"{100 * parity.argmax_agreement:.1f} %")) if classes else "",  # a largest output
-        small("cosine ", typeset(cosine)),
-    )
+    answers = parity.answers
+    if not answers and parity.error_share is None and any(one.metric == "recall" for one in artifact.per_class):
+        answers = "samples"  # a report of before it was said
+    figures: list[tuple[str, str, str]] = []
+    if answers:
+        named = ("same class ", " of pixels") if answers == "pixels" else ("same answer ", "")
+        figures.append((named[0], f"{100 * parity.argmax_agreement:.1f} %", named[1]))
+    if parity.cosine is not None:
+        figures.append(("cosine ", significant(parity.cosine, 4), ""))
+    if parity.error_share is not None:
+        figures.append(("error ", _share_text(parity.error_share), " of variance"))
+    return join(word, *(small(name, typeset(figure), unit) for name, figure, unit in figures))
+
+
+def _share_text(share: float) -> str:
+    if share >= 1:
+        return "over 100 %"
+    return f"{100 * share:.2g} %" if share >= 1e-4 else "below 0.01 %"
 
 
 def distinct_names(report: Report) -> list[str]:

@@ -81,6 +81,18 @@ class RobustnessResult(msgspec.Struct, frozen=True, kw_only=True):
     drop: Drop | None = None  # against the baseline, which sees the same changed samples; None on the baseline itself
 
 
+class AlarmRate(msgspec.Struct, frozen=True, kw_only=True):
+    """What the limit in the recipe's own `postprocess` comes to on evaluation data."""
+
+    limit: float  # in units of the score
+    false_alarms: int  # normal samples beyond it
+    normal: int  # of so many
+    rate: float
+    ci95: tuple[float, float]
+    wanted: float  # the task's `false_alarm_rate`
+    detection_rate: float  # share of the anomalous samples beyond it
+
+
 class SplitResult(msgspec.Struct, frozen=True, kw_only=True):
     """Everything measured on one evaluation split."""
 
@@ -89,6 +101,7 @@ class SplitResult(msgspec.Struct, frozen=True, kw_only=True):
     per_class: list[ClassResult] = []
     confusion: list[list[int]] = []  # [target][predicted]
     drop: Drop | None = None
+    alarms: AlarmRate | None = None  # of anomaly detection by a limit of the recipe's own
     slices: list[SliceResult] = []
 
 
@@ -110,9 +123,11 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     max_abs: float | None  # None, here and below: not finite
     max_ref: float | None
-    cosine: float | None
-    argmax_agreement: float
-    passed: bool  # float: max_abs <= 1e-4 * max_ref; quantized: cosine >= .99 or argmax agreement >= .99
+    cosine: float | None  # mean of the samples; None too where there are too few numbers to have a direction
+    error_share: float | None = None  # squared error / variance over the samples, of the worst number; None: as above
+    argmax_agreement: float  # share of ``answers`` with the same largest value; 0 where there are none
+    answers: str = ""  # what is decided by the largest value: samples | pixels; "": nothing, or not known
+    passed: bool  # float: max_abs <= 1e-4 * max_ref; quantized: see ``edgeglm.measure.parity.compare``
 
 
 class LayerBytes(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +153,15 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""  # data:image/png;base64,...
     text: str = ""
     series: list[list[float]] = []  # a line a channel
+    size: tuple[int, int] | None = None  # of an image: width and height before it was made small; None: not known
+
+
+class DrawnBox(msgspec.Struct, frozen=True, kw_only=True):
+    """One box of a detector on the image of its sample."""
+
+    what: str  # same | gone | new
+    label: str
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels of the image before it was made small
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +175,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     sure_after: float | None = None
     right_before: bool | None = None
     right_after: bool | None = None
+    note: str = ""  # how far it moved, and what else is to be said
+    row_before: int | None = None  # the answer is another sample of the split (a nearest neighbour): which
+    row_after: int | None = None
+    picture_expected: str = ""  # the answer is a picture (a map of classes): data:image/png;base64,...
+    picture_before: str = ""
+    picture_after: str = ""
+    boxes: list[DrawnBox] = []  # before and after, drawn on the sample; those that are gone or new first
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +195,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     per_class: list[ClassResult] = []
     confusion: list[list[int]] = []
     drop: Drop | None = None
+    alarms: AlarmRate | None = None  # of anomaly detection by a limit of the recipe's own
     slices: list[SliceResult] = []
     robustness: list[RobustnessResult] = []  # in the recipe's order; on at most 2,000 samples
     splits: dict[str, SplitResult] = {}  # the further evaluation splits, by name
@@ -221,7 +253,8 @@ class ArtifactSide(Side, frozen=True, kw_only=True):
     speedup_extra: dict[str, float] = {}  # "threads=2" -> ratio
     speedup_extra_ci95: dict[str, tuple[float, float]] = {}  # the same, as ``speedup_ci95``
     changed: list[Change] = []  # the most telling first; not all of them
-    changed_count: int | None = None  # all of them; None: not looked for, or the task has no answers to show
+    changed_count: int | None = None  # all of them; None: not looked for
+    changed_what: str = ""  # what they are, after "12 of 500": answers changed; "": an older report
     buckets: list[BucketLatency] = []  # lengths below the full one; empty: sequences are not cut
     ignored: list[str] = []  # layers left in float by the recipe, or in higher precision by a scan of sensitivity
     candidate: bool = False  # whether `auto` proposed it

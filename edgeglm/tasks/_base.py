@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from edgeglm.errors import ModelError
+from edgeglm.tasks.changes import chosen_output, output_changes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from edgeglm_agent.wire import TensorSpec
 
     from edgeglm.data.splits import Arrays, Data, Split
-    from edgeglm.report.types import Change, SplitResult
+    from edgeglm.report.types import SplitResult
     from edgeglm.sources.entry import Entries
+    from edgeglm.tasks.changes import Changes
 
 
 # What training makes small (edgeglm/nn/objectives.py): classes: cross entropy of logits (N, K); pixels: the
@@ -38,6 +40,10 @@ class Judge(Protocol):
         self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None
     ) -> SplitResult:
         """Return the metric over what ``prepared`` gave: see ``TaskConfig.evaluate``."""
+        ...
+
+    def changes(self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]) -> Changes:
+        """Return how much each answer changed between two that ``prepared`` gave: see ``TaskConfig.changes``."""
         ...
 
 
@@ -154,19 +160,17 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
         """
         raise NotImplementedError
 
-    def changes(
-        self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]
-    ) -> list[Change] | None:
-        """Return the samples whose answer changed, the most telling first; None: the task has no answers to show.
+    def changes(self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]) -> Changes:
+        """Return how much the answer to each sample changed; by default how far the judged output moved.
 
         Args:
-            before: The original's outputs by name, (N, ...), over a whole split.
-            after: The artifact's, on the same samples.
+            before: What is judged of the original, by name, (N, ...), over a whole split.
+            after: The same of the artifact, on the same samples.
             targets: (N, ...), or None where the data has none.
             labels: Names of the classes; empty: not known.
         """
-        del before, after, targets, labels
-        return None
+        del targets, labels
+        return output_changes(*(chosen_output(outputs, self.output) for outputs in (before, after)))
 
     def predicted(self, outputs: Arrays, labels: Sequence[str]) -> dict[str, float]:
         """Return answer -> its share of all answers, which a board's are compared with; by default nothing."""

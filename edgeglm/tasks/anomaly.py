@@ -12,15 +12,20 @@ from edgeglm.data.splits import batches
 from edgeglm.errors import DataError, ModelError
 from edgeglm.report.types import Metric, SplitResult
 from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
+from edgeglm.tasks.alarms import LimitJudge, crossings
 from edgeglm.tasks.onset import noticed
 from edgeglm.tasks.roc import auc, auc_drop, auc_interval, threshold_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from edgeglm_agent.processing import Postprocess
     from edgeglm_agent.wire import TensorSpec
 
     from edgeglm.data.splits import Arrays, Data, Split
+    from edgeglm.sources.entry import Entries
+    from edgeglm.tasks._base import Judge
+    from edgeglm.tasks.changes import Changes
 
 _ROWS = 256  # of a split in memory at a time
 _LIMIT = "anomaly_limit"  # beside the outputs, the same number for each sample: above it a score is an alarm
@@ -143,6 +148,11 @@ class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
                 code="output-not-score",
             )
 
+    def bind(self, *, entries: Entries, postprocess: Postprocess) -> Judge:
+        """Return the task, with the recipe's operations where they decide by a limit of their own."""
+        del entries
+        return LimitJudge(self, postprocess) if any(op.op == "threshold" for op in postprocess.wire()) else self
+
     def prepared(self, outputs: Arrays, split: Split) -> Arrays:
         """Return the outputs, and of an autoencoder's the score of each sample, as `anomaly_score`.
 
@@ -191,8 +201,7 @@ class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
                 where="data",
                 code="data-one-class",
             )
-        limit = float(outputs[_LIMIT][0]) if _LIMIT in outputs else None
-        limit = threshold_at(scores[~anomalous], self.false_alarm_rate) if limit is None else limit
+        limit = self._limit(outputs, scores, anomalous)
         alarms = scores > limit
         extra = {
             "detection_rate": float(alarms[anomalous].mean()),
@@ -213,6 +222,34 @@ class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
             ),
             metrics_extra=extra,
             drop=None if before is None else auc_drop(before, scores, anomalous),
+        )
+
+    def changes(self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]) -> Changes:
+        """Return the samples that crossed the limit, which is each model's own: see ``evaluate``."""
+        del labels
+        anomalous = np.zeros(len(self._scores(before)), bool) if targets is None else _marks(targets) == 1
+        sides = [(outputs, self._scores(outputs)) for outputs in (before, after)]
+        limits = [self._limit(outputs, scores, anomalous) for outputs, scores in sides]
+        sign = 1 if self.anomalous == "high" else -1
+        return crossings(
+            [sign * scores for _, scores in sides],
+            [scores > limit for (_, scores), limit in zip(sides, limits, strict=True)],
+            [sign * limit for limit in limits],
+            None if targets is None else anomalous,
+        )
+
+    def marks(self, targets: np.ndarray) -> np.ndarray:
+        """Return (N,) 0 or 1 (anomalous) of targets with or without runs."""
+        return _marks(targets)
+
+    def shown_scores(self, outputs: Arrays) -> np.ndarray:
+        """Return (N,) scores as the network gives them, whichever way is anomalous."""
+        return self._scores(outputs) * (1 if self.anomalous == "high" else -1)
+
+    def _limit(self, outputs: Arrays, scores: np.ndarray, anomalous: np.ndarray) -> float:
+        """Return the limit that was chosen on calibration samples; without those, on the normal ones of these."""
+        return (
+            float(outputs[_LIMIT][0]) if _LIMIT in outputs else threshold_at(scores[~anomalous], self.false_alarm_rate)
         )
 
     def _scores(self, outputs: Arrays) -> np.ndarray:

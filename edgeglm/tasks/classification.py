@@ -8,9 +8,9 @@ import numpy as np
 from msgspec import Meta
 
 from edgeglm.errors import DataError, ModelError, RecipeError
-from edgeglm.report.types import Change, ClassResult, Metric, SplitResult
+from edgeglm.report.types import ClassResult, Metric, SplitResult
 from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
-from edgeglm.tasks.changes import class_changes
+from edgeglm.tasks.changes import Changes, class_changes
 from edgeglm.tasks.statistics import paired_drop, wilson_interval
 
 if TYPE_CHECKING:
@@ -168,9 +168,7 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
             drop=None if before is None else paired_drop(before, right),
         )
 
-    def changes(
-        self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]
-    ) -> list[Change] | None:
+    def changes(self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]) -> Changes:
         """Return the samples that are put into another class: see ``class_changes``."""
         return class_changes(self.logits(before), self.logits(after), targets, labels)
 

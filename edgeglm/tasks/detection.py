@@ -15,6 +15,7 @@ from edgeglm.errors import DataError, MissingExtraError, RecipeError
 from edgeglm.report.types import ClassResult, Drop, Metric, SplitResult
 from edgeglm.tasks._base import TaskConfig, finite_output, judged_output
 from edgeglm.tasks.average_precision import Matches, match
+from edgeglm.tasks.box_changes import box_changes
 from edgeglm.tasks.statistics import bootstrap_weights, percentile_interval
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edgeglm.data.splits import Arrays, Data, Split
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks._base import Judge
+    from edgeglm.tasks.changes import Changes
 
 _FOUND = "detections"  # (N, M, 6): class, score, x1, y1, x2, y2; class -1: nothing
 _MOST_FOUND = 1000  # detections of one image that are looked at, the best
@@ -118,7 +120,7 @@ class ObjectDetection(TaskConfig, tag="detection", frozen=True, kw_only=True):
                 hint="pip install 'edgeglm[detection]'",
                 where="task",
             ) from error
-        return Detector(self, _for_judging(postprocess, self.min_score))
+        return Detector(self, _for_judging(postprocess, self.min_score), _shown_score(postprocess))
 
     def classes_in(self, targets: np.ndarray) -> set[int]:
         """Return the numbers of the classes of which there is any thing."""
@@ -131,6 +133,7 @@ class Detector:
 
     task: ObjectDetection
     postprocess: Postprocess
+    shown_score: float  # what people are shown scores more
     _known: list[_Counted] = field(
         default_factory=list
     )  # baselines that were counted: every file is compared with them
@@ -195,6 +198,10 @@ class Detector:
             drop=drop,
         )
 
+    def changes(self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]) -> Changes:
+        """Return the boxes that each image gained or lost, of those that the recipe shows: see ``box_changes``."""
+        return box_changes(before[_FOUND], after[_FOUND], targets, labels, score=self.shown_score)
+
     def _counted(self, baseline: np.ndarray, targets: np.ndarray) -> _Counted:
         for one in self._known:
             if one.rows is baseline and one.targets is targets:
@@ -237,6 +244,16 @@ def _class_result(
         interval = percentile_interval(drawn_before[:, place] - drawn[:, place])
     things = int(found.classes[number].meant.sum())
     return ClassResult(label=name, n=things, metric="average_precision", value=value, drop=drop, ci95=interval)
+
+
+def _shown_score(postprocess: Postprocess) -> float:
+    """Return what a box must score more than for the recipe's operations to keep it."""
+    limits = [0.0]
+    for op in postprocess.wire():
+        key = {"boxes": "min_score", "threshold": "limit"}.get(op.op)
+        if key is not None and op.settings.get("beyond", "above") == "above":
+            limits.append(float(str(op.settings[key])))
+    return max(limits)
 
 
 def _for_judging(postprocess: Postprocess, min_score: float) -> Postprocess:

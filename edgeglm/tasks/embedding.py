@@ -8,8 +8,9 @@ import numpy as np
 from msgspec import Meta
 
 from edgeglm.errors import DataError, ModelError
-from edgeglm.report.types import Metric, SplitResult
+from edgeglm.report.types import Change, Metric, SplitResult
 from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
+from edgeglm.tasks.changes import Changes
 from edgeglm.tasks.statistics import mean_interval, paired_mean_drop
 
 if TYPE_CHECKING:
@@ -108,6 +109,30 @@ class Embedding(TaskConfig, tag="embedding", frozen=True, kw_only=True):
             drop=None if baseline is None else paired_mean_drop(np.ones(len(cosines)), cosines, higher_is_better=True),
         )
 
+    def changes(self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]) -> Changes:
+        """Return the samples that have another nearest neighbour, those whose vector turned furthest first."""
+        del targets, labels
+        old, new = (_unit(finite_output(outputs, self.output)) for outputs in (before, after))
+        cosines = np.einsum("nd,nd->n", old, new)
+        nearest = [_neighbours(vectors, 1)[:, 0] if len(vectors) > 1 else np.zeros(1, int) for vectors in (old, new)]
+
+        def tell(row: int) -> Change:
+            neighbours = [int(rows[row]) for rows in nearest]
+            alike = [
+                float(vectors[row] @ vectors[other]) for vectors, other in zip((old, new), neighbours, strict=True)
+            ]
+            return Change(
+                row=row,
+                before=f"nearest: sample {neighbours[0]:,}, cosine {alike[0]:.3f}",
+                after=f"nearest: sample {neighbours[1]:,}, cosine {alike[1]:.3f}",
+                row_before=neighbours[0],
+                row_after=neighbours[1],
+                note=f"cosine of its vector to the original's {cosines[row]:.4f}",
+            )
+
+        sizes = np.where(nearest[0] != nearest[1], 3.0 - cosines, 0.0)  # above 0 for any cosine
+        return Changes(sizes, tell, "nearest neighbours changed")
+
 
 def neighbour_agreement(before: np.ndarray, after: np.ndarray, k: int) -> float:
     """Return the mean share of each sample's k nearest others (by cosine) that are the same on both sides.
@@ -117,11 +142,8 @@ def neighbour_agreement(before: np.ndarray, after: np.ndarray, k: int) -> float:
         after: (N, D) unit vectors of the same samples.
         k: 1 to N - 1.
     """
-    shares = []
-    for start in range(0, len(before), _ROWS):
-        one, other = (_nearest(vectors, start, k) for vectors in (before, after))
-        shares.append((one[:, :, None] == other[:, None, :]).any(axis=2).mean(axis=1))
-    return float(np.concatenate(shares).mean())
+    one, other = (_neighbours(vectors, k) for vectors in (before, after))
+    return float((one[:, :, None] == other[:, None, :]).any(axis=2).mean())
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
@@ -134,10 +156,14 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float((ranks[0] * ranks[1]).sum()) / norm if norm else 0.0
 
 
-def _nearest(vectors: np.ndarray, start: int, k: int) -> np.ndarray:
-    similar = vectors[start : start + _ROWS] @ vectors.T
-    similar[np.arange(len(similar)), np.arange(start, start + len(similar))] = -np.inf  # not itself
-    return np.argpartition(-similar, k - 1, axis=1)[:, :k]
+def _neighbours(vectors: np.ndarray, k: int) -> np.ndarray:
+    """Return the numbers of the k nearest others of each of (N, D) unit vectors, (N, k)."""
+    found = []
+    for start in range(0, len(vectors), _ROWS):
+        similar = vectors[start : start + _ROWS] @ vectors.T
+        similar[np.arange(len(similar)), np.arange(start, start + len(similar))] = -np.inf  # not itself
+        found.append(np.argpartition(-similar, k - 1, axis=1)[:, :k])
+    return np.concatenate(found)
 
 
 def _pair_correlation(vectors: np.ndarray, targets: np.ndarray) -> float:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgeglm.data.splits import Arrays, Data, Split
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks._base import Judge
+    from edgeglm.tasks.changes import Changes
 
 _KEY = "task.entry"
 _PARAMETERS = ("outputs", "targets", "labels")
@@ -92,6 +93,10 @@ class OwnJudge:
         if self.task.per_sample:
             return self._by_sample(outputs, targets, labels, baseline)
         return self._by_draw(outputs, targets, labels, baseline)
+
+    def changes(self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]) -> Changes:
+        """Return how far the outputs moved: what of it matters, the function alone knows."""
+        return self.task.changes(before, after, targets, labels)
 
     def _by_sample(
         self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None

@@ -8,9 +8,9 @@ import numpy as np
 
 from edgeglm.data.splits import batches
 from edgeglm.errors import DataError, ModelError
-from edgeglm.report.types import Change, Metric, SplitResult
+from edgeglm.report.types import Metric, SplitResult
 from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
-from edgeglm.tasks.changes import value_changes
+from edgeglm.tasks.changes import Changes, value_changes
 from edgeglm.tasks.statistics import bootstrap_drop, bootstrap_interval
 
 if TYPE_CHECKING:
@@ -123,10 +123,8 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
         )
         return SplitResult(metric=metric, metrics_extra=extra, drop=drop)
 
-    def changes(
-        self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]
-    ) -> list[Change] | None:
-        """Return the samples whose error grew: see ``value_changes``."""
+    def changes(self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]) -> Changes:
+        """Return how far each answer moved beside the error: see ``value_changes``."""
         del labels
         return value_changes(finite_output(before, self.output), finite_output(after, self.output), targets)
 

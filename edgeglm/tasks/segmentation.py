@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from edgeglm.data.samples import map_picture
 from edgeglm.errors import DataError, ModelError
-from edgeglm.report.types import ClassResult, Drop, Metric, SplitResult
+from edgeglm.report.types import Change, ClassResult, Drop, Metric, SplitResult
 from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
+from edgeglm.tasks.changes import Changes
 from edgeglm.tasks.overlap import class_iou, confusion, mean_iou, pixel_counts
 from edgeglm.tasks.statistics import bootstrap_weights, percentile_interval
 
@@ -205,6 +207,31 @@ class Segmentation(TaskConfig, tag="segmentation", frozen=True, kw_only=True):
             confusion=confusion(outputs[_MAP], targets, classes=classes, ignore=_IGNORED).tolist(),
             drop=None if before is None or lost is None else _drop(before, found, lost),
         )
+
+    def changes(self, before: Arrays, after: Arrays, targets: np.ndarray | None, labels: Sequence[str]) -> Changes:
+        """Return the share of each map's pixels that changed their class."""
+        del labels
+        old, new = before[_MAP], after[_MAP]
+        moved = np.array([np.count_nonzero(a != b) for a, b in zip(old, new, strict=True)])
+        pixels = old[0].size
+
+        def told_of(found: np.ndarray, row: int) -> str:
+            if targets is None or not (counted := targets[row] != _IGNORED).any():
+                return ""
+            return f"{100 * float((found[row] == targets[row])[counted].mean()):.1f} % of pixels right"
+
+        def tell(row: int) -> Change:
+            return Change(
+                row=row,
+                before=told_of(old, row),
+                after=told_of(new, row),
+                note=f"{100 * moved[row] / pixels:.3g} % of the pixels changed ({moved[row]:,} of {pixels:,})",
+                picture_expected="" if targets is None else map_picture(targets[row]),
+                picture_before=map_picture(old[row]),
+                picture_after=map_picture(new[row]),
+            )
+
+        return Changes(moved / pixels, tell, "maps changed")
 
     def predicted(self, outputs: Arrays, labels: Sequence[str]) -> dict[str, float]:
         """Return label -> share of all pixels that are put into that class; without labels, by class number."""

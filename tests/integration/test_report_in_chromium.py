@@ -120,6 +120,7 @@ def test_every_chart_is_there_and_no_word_of_it_is_cut_off_or_covered(
     show(chrome, pages[name], width=width, height=height)
     charts = chrome.execute_script(_CHARTS)
     of_files = {"cifar": 2 + 1 + 4, "digits": 1 + 1, "bare": 0, "wide": 1, "hostile": 6, "rich": 2 + 1 + 5 + 2 + 2}
+    of_files["embedding"] = 2 + 1
     assert len(charts) == 3 + of_files[name]
     for chart in charts:
         assert chart["width"] > 250
@@ -141,7 +142,7 @@ def test_nothing_a_user_wrote_runs(chrome: Chrome, pages: dict[str, Path]) -> No
     requests(chrome)
     show(chrome, pages["hostile"], width=1280, height=900)
     chrome.execute_script(_OPEN_ALL)
-    assert chrome.execute_script("return document.querySelectorAll('script, img, [onerror]').length") == 0
+    assert chrome.execute_script("return document.querySelectorAll('script, img, image, [onerror]').length") == 0
     assert requests(chrome) == [pages["hostile"].as_uri()]
     assert "<script>alert(1)</script>" in chrome.title  # an alert would have raised here
 
@@ -155,7 +156,7 @@ def test_a_request_that_got_into_the_page_would_be_refused(chrome: Chrome, pages
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", ["rich", "cifar", "digits", "bare"])
+@pytest.mark.parametrize("name", ["rich", "embedding", "cifar", "digits", "bare"])
 def test_every_text_stands_out_from_its_ground(chrome: Chrome, pages: dict[str, Path], name: str, dark: bool) -> None:
     show(chrome, pages[name], width=1280, height=900, dark=dark)
     chrome.execute_script(_OPEN_ALL)

@@ -68,7 +68,7 @@ def test_an_autoencoder_is_trained_quantized_and_judged_by_what_it_finds(tmp_pat
         data,
         task={"kind": "anomaly", "score": "squared-error", "false_alarm_rate": 0.05},
         steps=[{"finetune": {"epochs": 30, "learning_rate": 0.01}}],
-        postprocess=["reconstruction-error", {"threshold": {"limit": 0.1}}],
+        postprocess=["reconstruction-error", {"threshold": {"limit": 0.0001}}],
         budget={"metric_drop": 0.2},
     )
     report = result.report
@@ -88,6 +88,13 @@ def test_an_autoencoder_is_trained_quantized_and_judged_by_what_it_finds(tmp_pat
         assert side.metric.value > 0.9
         assert side.drop.method == "delong"
         assert set(side.metrics_extra) >= {"threshold", "detection_rate", "runs_noticed", "lead_time_samples"}
+        assert side.alarms is not None
+        assert (side.alarms.limit, side.alarms.wanted, side.alarms.normal) == (pytest.approx(0.0001), 0.05, 240)
+        assert side.alarms.rate > 0.5
+        assert any(text.startswith("too many false alarms: the limit 0.0001") for text in side.warnings)
+        assert side.parity is not None
+        assert side.parity.passed
+        assert side.changed_what == "samples crossed the limit"
     assert report.budget.met is True
     assert result.manifest is not None
     assert [op.op for op in result.manifest.postprocess] == ["reconstruction-error", "threshold"]
@@ -159,6 +166,11 @@ def test_a_segmenter_is_trained_pruned_quantized_and_judged_by_overlap(tmp_path:
             ("square", "iou", 48),
             ("bar", "iou", 48),
         ]
+        assert side.changed_what == "maps changed"
+        assert side.changed_count == 48
+        assert all(change.picture_before != change.picture_after for change in side.changed)
+        assert side.parity is not None
+        assert (side.parity.answers, side.parity.passed) == ("pixels", True)
     assert report.budget.met is True
     assert set(result.manifest.reference.predicted) == {"floor", "square", "bar"}  # type: ignore[union-attr]
     again = decode_report((tmp_path / "out" / "report.json").read_bytes(), where="")
@@ -227,6 +239,8 @@ def test_a_detector_is_judged_by_what_its_postprocessing_finds_and_learns_from_i
             ("bright", "average_precision"),
             ("dark", "average_precision"),
         ]
+        assert side.changed_what == "images gained or lost a box"
+        assert side.changed_count == len([change for change in side.changed if change.note]) or side.changed_count > 12
     assert report.budget.met is True
     assert result.manifest is not None
     shown = Postprocess(result.manifest.postprocess, result.manifest.labels)
@@ -289,6 +303,7 @@ def test_a_metric_of_ones_own_judges_as_a_whole_and_by_sample(tmp_path: Path) ->
     assert (result.report.baseline.metric.name, result.report.baseline.metric.value < 1e-4) == ("worst", True)
     assert side.drop is not None
     assert (side.drop.method, side.drop.value > 0) == ("bootstrap", True)
+    assert side.changed_what == "answers moved by more than a tenth of what they vary by"
     assert result.report.budget.met is True
     task = {"kind": "metric", "entry": "./own.py:close", "name": "close", "per_sample": True}
     result = run_beside(tmp_path, METRIC, adder(), SUMS, task=task, budget={"metric_drop": 0.1}, **OWN)
@@ -366,3 +381,24 @@ def test_classes_of_a_detector_without_labels_go_by_their_numbers(tmp_path: Path
     report = run(tmp_path, Detector(), data, postprocess=[{"boxes": grid}], **keys).report
     assert [one.label for one in report.baseline.per_class] == ["1"]
     assert not [text for text in report.warnings if "classes" in text]
+
+
+@pytest.mark.parametrize(("kind", "width"), [("regression", 1), ("classification", 2)])
+def test_good_int8_of_one_number_or_two_logits_agrees_and_a_broken_one_does_not(
+    tmp_path: Path, kind: str, width: int
+) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, width))
+    inputs = sums(600, 5)[0]
+    with torch.no_grad():
+        answers = network(torch.from_numpy(inputs)).numpy()
+    targets = answers[:, 0] + 0.01 if kind == "regression" else answers.argmax(axis=1)
+    order = np.argsort(targets, kind="stable")  # the first samples are of one class, the numbers rise
+    inputs, targets = inputs[order], targets[order]
+    for factor, agrees in ((1.0, True), (0.001, False)):  # ranges that are a thousandth of what comes
+        data = {"calibration": (factor * sums(64, 2)[0], None), "eval": (inputs, targets)}
+        (_, side) = run(tmp_path / str(factor), network, data, task={"kind": kind}).report.artifacts
+        assert side.parity is not None
+        assert (side.scheme, side.parity.samples, side.parity.passed) == ("static-int8", 256, agrees)
+        assert side.parity.cosine is None
+        assert any(text.startswith("its outputs differ") for text in side.warnings) is not agrees

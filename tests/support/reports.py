@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 from edgeglm_agent.wire import TensorSpec
 
-from edgeglm.data.samples import show_sample
+from edgeglm.data.samples import map_picture, show_sample
 from edgeglm.report.types import (
     ArtifactSide,
     BudgetResult,
     Change,
     ClassResult,
+    DrawnBox,
     Drop,
     LayerBytes,
     LayerLoss,
@@ -295,9 +296,50 @@ def embedding_report() -> Report:
         return Metric(name="cosine_to_original", value=value, n=157, ci95=ends, higher_is_better=True)
 
     drop = Drop(value=0.000541, ci95=(0.000522, 0.00056), n=157, worse=157, better=0, method="means")
+    texts = {
+        3: "The pump is hot, and the valve that was loud yesterday is quiet today.",
+        7: "The valve was quiet.",
+        9: "A pump that runs hot wears its bearings out long before anybody hears of it.",
+    }
+    drawn = map_picture(np.arange(64 * 64).reshape(64, 64) // 512)
+    changed = [
+        Change(
+            row=3,
+            before="nearest: sample 7, cosine 0.713",
+            after="nearest: sample 9, cosine 0.708",
+            row_before=7,
+            row_after=9,
+            note="cosine of its vector to the original's 0.9812",
+        ),
+        Change(
+            row=9,
+            before="93.1 % of pixels right",
+            after="88.4 % of pixels right",
+            note="6.2 % of the pixels changed (254 of 4,096)",
+            picture_expected=drawn,
+            picture_before=drawn,
+            picture_after=drawn,
+        ),
+        Change(
+            row=12,
+            expected="2 dog",
+            before="2 dog, 1 cat",
+            after="2 dog",
+            note="gone: dog 62 %, cat 41 %; new: dog 37 %",
+            boxes=[
+                DrawnBox(what="gone", label="dog", box=(4.0, 6.0, 20.0, 30.0)),
+                DrawnBox(what="gone", label="cat", box=(30.0, 6.0, 50.0, 20.0)),
+                DrawnBox(what="new", label="dog", box=(6.0, 36.0, 26.0, 60.0)),
+                DrawnBox(what="same", label="dog", box=(36.0, 30.0, 60.0, 60.0)),
+            ],
+        ),
+    ]
     artifacts = [
         msgspec.structs.replace(
             side,
+            changed=changed,
+            changed_count=12,
+            changed_what="nearest neighbours changed",
             format="openvino",
             scheme="weight-only-int8",
             metric=cosine(0.9995),
@@ -309,7 +351,9 @@ def embedding_report() -> Report:
         for side in found.artifacts
     ]
     baseline = msgspec.structs.replace(found.baseline, metric=cosine(1.0), per_class=[], confusion=[])
-    return msgspec.structs.replace(found, baseline=baseline, artifacts=artifacts, steps=[])
+    samples = {str(row): Sample(kind="text", text=text) for row, text in texts.items()}
+    samples["12"] = Sample(kind="image", image=drawn, size=(64, 64))
+    return msgspec.structs.replace(found, baseline=baseline, artifacts=artifacts, steps=[], samples=samples)
 
 
 def rejected_report(**changes: Any) -> Report:
@@ -447,6 +491,7 @@ def rich_report(**changes: Any) -> Report:
 
 SAMPLES = {
     "rich": rich_report,
+    "embedding": embedding_report,
     "cifar": cifar_report,
     "digits": digits_report,
     "bare": bare_report,

@@ -5,15 +5,24 @@ import hashlib
 import html
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import msgspec
 import pytest
 
 from edgeglm.report.html import render_html
-from edgeglm.report.types import BudgetResult, ClassResult, Drop, Metric
+from edgeglm.report.remarks import alarms_doubt, outputs_differ
+from edgeglm.report.types import AlarmRate, BudgetResult, ClassResult, Drop, Metric, Parity
 from edgeglm.report.typesetting import prose
 from tests.support.edge_reports import HOSTILE, bare_report, hostile_report, wide_report
-from tests.support.reports import SAMPLES, cifar_report, digits_report, rejected_report, rich_report
+from tests.support.reports import (
+    SAMPLES,
+    cifar_report,
+    digits_report,
+    embedding_report,
+    rejected_report,
+    rich_report,
+)
 
 VOID = {"meta", "br", "link", "img"}
 
@@ -53,12 +62,12 @@ class Page(HTMLParser):
 def test_the_page_is_well_formed_fetches_nothing_and_runs_nothing(name: str) -> None:
     page = Page(render_html(SAMPLES[name]()))
     used = {tag for tag, _ in page.tags}
-    assert not used & {"script", "link", "iframe", "object", "embed", "form", "base", "audio", "video", "image"}
+    assert not used & {"script", "link", "iframe", "object", "embed", "form", "base", "audio", "video"}
     for tag, attributes in page.tags:
         assert not [key for key in attributes if key.startswith("on") or key in {"style", "srcset"}], tag
         assert attributes.get("src", "data:image/").startswith("data:image/"), tag
         assert tag == "img" or "src" not in attributes
-        assert attributes.get("href", "#").startswith("#")
+        assert attributes.get("href", "#").startswith("data:image/" if tag == "image" else "#")
     assert "url(" not in page.style
     assert "@import" not in page.style
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -313,7 +322,7 @@ def test_slices_are_shown_worst_first_and_those_of_few_samples_are_not_judged() 
 def test_answers_that_changed_are_shown_as_they_look() -> None:
     made = render_html(rich_report())
     page = Page(made)
-    assert "ONNX static-int8 mixed: 18 answers of 500 changed" in page.text
+    assert "ONNX static-int8 mixed: 18 of 500 answers changed" in page.text
     assert "The pump is hot, and the valve" in page.text
     pictures = page.named("img")
     assert len(pictures) == 2
@@ -324,6 +333,74 @@ def test_answers_that_changed_are_shown_as_they_look() -> None:
     assert "img-src" not in render_html(cifar_report())
     text = re.sub(r"\s+", " ", page.text)
     assert "Should be cat Before cat 61 % Now \u2717 dog 93 %" in text
+
+
+def test_an_answer_may_be_another_sample_or_a_picture() -> None:
+    made = render_html(embedding_report())
+    text = re.sub(r"\s+", " ", Page(made).text)
+    assert "12 of 157 nearest neighbours changed" in text
+    assert "The 3 that tell most: the largest change first." in text
+    assert "Before The valve was quiet. nearest: sample 7, cosine 0.713" in text
+    assert "Now A pump that runs hot" in text
+    assert "cosine of its vector to the original's 0.9812" in text
+    assert {picture["alt"] for picture in Page(made).named("img")} == {
+        "sample 9, as it should be",
+        "sample 9, before",
+        "sample 9, now",
+    }
+    assert "img-src data:" in made
+    assert [box["class"] for box in Page(made).named("rect") if box.get("class") in ("gone", "new", "same")] == [
+        "same",
+        "new",
+        "gone",
+        "gone",
+    ] * len(embedding_report().artifacts)
+    none = msgspec.structs.replace(embedding_report().artifacts[0], changed=[], changed_count=0)
+    unchanged = msgspec.structs.replace(embedding_report(), artifacts=[none])
+    assert "none of 157 nearest neighbours changed." in Page(render_html(unchanged)).text
+
+
+def test_agreement_is_told_in_what_the_task_decides() -> None:
+    def cell(parity: Parity, **changes: Any) -> str:
+        found = digits_report()
+        artifact = msgspec.structs.replace(found.artifacts[0], parity=parity, **changes)
+        page = render_html(msgspec.structs.replace(found, artifacts=[artifact]))
+        return re.sub(r"\s+", " ", Page(page.split('data-label="Agreement"')[2].split("</td>")[0]).text)
+
+    known: dict[str, Any] = {"samples": 9, "max_abs": 1.0, "max_ref": 2.0, "argmax_agreement": 0.984, "passed": True}
+    boxes = [ClassResult(label="cat", n=30, metric="average_precision", value=0.5)]
+    assert "same answer 98.4 %" in cell(Parity(cosine=0.99, **known))  # an older report, of classes
+    assert "same" not in cell(Parity(cosine=0.99, **known), per_class=boxes)
+    assert "same answer 98.4 %" in cell(Parity(cosine=None, answers="samples", error_share=0.013, **known))
+    assert "same class 98.4 % of pixels" in cell(Parity(cosine=0.99, answers="pixels", **known), per_class=boxes)
+    numbers = cell(Parity(cosine=None, error_share=0.0134, **known))
+    assert "same" not in numbers
+    assert "error 1.3 % of variance" in numbers
+    assert "cosine" not in numbers
+
+
+def test_a_file_that_answers_otherwise_says_by_how_much() -> None:
+    wrong = Parity(samples=256, max_abs=1, max_ref=1, cosine=None, error_share=0.43, argmax_agreement=0, passed=False)
+    assert outputs_differ(wrong).endswith("a squared error of 43 % of what they vary by (on 256 samples)")
+    classes = msgspec.structs.replace(wrong, answers="samples", argmax_agreement=0.81, error_share=1.5)
+    assert "the same answer for 81.0 % of the samples, a squared error of as much as" in outputs_differ(classes)
+    assert "not finite" in outputs_differ(msgspec.structs.replace(wrong, max_abs=None, error_share=None))
+
+
+def test_false_alarms_at_the_recipes_own_limit_stand_beside_the_wanted_rate() -> None:
+    alarms = AlarmRate(
+        limit=0.8, false_alarms=20, normal=180, rate=20 / 180, ci95=(0.073, 0.165), wanted=0.05, detection_rate=1.0
+    )
+    found = digits_report()
+    artifact = msgspec.structs.replace(found.artifacts[0], alarms=alarms)
+    text = re.sub(r"\s+", " ", Page(render_html(msgspec.structs.replace(found, artifacts=[artifact]))).text)
+    assert "False alarms at the recipe's limit 0.8: 11.1 % of 180; 5 % asked for" in text
+    said = alarms_doubt(alarms, {"threshold": 0.9})
+    assert said.startswith("too many false alarms: the limit 0.8 in the recipe's `postprocess` is exceeded by 11.1 %")
+    assert "95 % interval 7.3 to 16.5 %" in said
+    assert said.endswith("asks for 5 %; `threshold` of this file would be 0.9")
+    assert not alarms_doubt(msgspec.structs.replace(alarms, wanted=0.1), {})
+    assert not alarms_doubt(None, {})
 
 
 def test_private_samples_are_not_shown_and_the_page_says_so() -> None:
