@@ -120,12 +120,13 @@ def _compare(reference: np.ndarray, got: np.ndarray, *, quantized: bool, kind: _
     agreement, at_most, answers = _agreement(reference, got, kind)
     if kind == "classes" and a.shape[1] > 1:  # what all logits have in common changes no probability
         a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    share, directed = _error_share(a, b), cosine is not None and kind not in ("values", "reconstruction")
-    by_value = share <= (QUANTIZED_ERROR if directed or kind in ("classes", "pixels") else NUMBER_ERROR)
-    told = (directed and cosine is not None and cosine >= QUANTIZED_COSINE) or at_most >= QUANTIZED_AGREEMENT
-    if kind == "embedding" and directed:
-        by_value = False
-    alike = by_value or (told and _correlation(a, b) >= FOLLOWS)
+    share = _error_share(a, b)
+    directed = cosine is not None and kind not in ("values", "reconstruction")
+    limit = QUANTIZED_ERROR if directed or kind in ("classes", "pixels") else NUMBER_ERROR
+    by_value = share <= limit and not (directed and kind == "embedding")
+    by_direction = directed and (cosine or 0.0) >= QUANTIZED_COSINE
+    by_decision = at_most >= QUANTIZED_AGREEMENT
+    alike = by_value or ((by_direction or by_decision) and _correlation(a, b) >= FOLLOWS)
     return Parity(
         samples=rows,
         max_abs=max_abs,

@@ -88,7 +88,7 @@ def alarms_doubt(alarms: AlarmRate | None, extra: Mapping[str, float]) -> str:
     low, high = (f"{100 * end:.3g}" for end in alarms.ci95)
     better = f"; `threshold` of this file would be {extra['threshold']:.4g}" if "threshold" in extra else ""
     return (
-        f"too many false alarms: the limit {alarms.limit:.4g} in the recipe's `postprocess` is exceeded by "
+        f"too many false alarms: the limit {alarms.limit:.4g} in the recipe's `postprocess` raises one for "
         f"{100 * alarms.rate:.3g} % of the normal samples ({alarms.false_alarms:,} of {alarms.normal:,}; 95 % interval "
         f"{low} to {high} %), and `task.false_alarm_rate` asks for {100 * alarms.wanted:.3g} %{better}"
     )

@@ -396,7 +396,7 @@ def test_false_alarms_at_the_recipes_own_limit_stand_beside_the_wanted_rate() ->
     text = re.sub(r"\s+", " ", Page(render_html(msgspec.structs.replace(found, artifacts=[artifact]))).text)
     assert "False alarms at the recipe's limit 0.8: 11.1 % of 180; 5 % asked for" in text
     said = alarms_doubt(alarms, {"threshold": 0.9})
-    assert said.startswith("too many false alarms: the limit 0.8 in the recipe's `postprocess` is exceeded by 11.1 %")
+    assert said.startswith("too many false alarms: the limit 0.8 in the recipe's `postprocess` raises one for 11.1 %")
     assert "95 % interval 7.3 to 16.5 %" in said
     assert said.endswith("asks for 5 %; `threshold` of this file would be 0.9")
     assert not alarms_doubt(msgspec.structs.replace(alarms, wanted=0.1), {})
