@@ -42,7 +42,7 @@ def _block(report: Report, side: ArtifactSide, *, is_open: bool) -> Markup:
     cards = [_card(report.samples, change) for change in side.changed]
     more = f"The {len(cards)} that tell most: " if count > len(cards) else ""
     wrong = any(change.right_before and not change.right_after for change in side.changed)
-    sure = side.changed[0].sure_after is not None
+    sure = any(change.sure_after is not None for change in side.changed)
     most = "surest" if sure else "largest change"
     order = f"first those that turned wrong, the {most} of them first." if wrong else f"the {most} first."
     told = f"{more}{order}"
