@@ -59,6 +59,9 @@ class Entry:
     def finish(self, *files: str, **result: Any) -> None:
         """Mark the entry complete.
 
+        Only steps, which may have trained for hours, have to outlast a power cut: what else is torn by one has not the
+        digest that is kept, and is made again. The output folder syncs what it takes from here.
+
         Args:
             files: Names of the files in the folder that are the result; their digests are kept with it.
             result: Plain data to find again.
@@ -67,7 +70,9 @@ class Entry:
             StorageError: It cannot be written.
         """
         digests = {name: sha256_file(self.folder / name) for name in files}
-        write_bytes(self.folder / "done.json", msgspec.json.encode({**result, _FILES: digests}))
+        write_bytes(
+            self.folder / "done.json", msgspec.json.encode({**result, _FILES: digests}), synced=self.kind == "step"
+        )
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

@@ -69,7 +69,7 @@ def quantize(source: Path, path: Path, quantization: Quantize, calibration: Iter
     from edgeglm.artifacts.checking import check_runs, named
 
     first, batches = peek(calibration)
-    with replacing(path) as temporary, named(path, temporary):
+    with replacing(path, synced=False) as temporary, named(path, temporary):
         if quantization.scheme == "none":
             copy_file(source, temporary)
             found: list[str] = []

@@ -52,7 +52,7 @@ def write_float(model: Model, sample: Arrays, path: Path, *, board: Board, bucke
     program = _trace(model, example_inputs(model, sample, 2), buckets)
     proto = _convert(model, program, board)
     _name_interface(proto, model, buckets)
-    with replacing(path) as temporary, named(path, temporary):
+    with replacing(path, synced=False) as temporary, named(path, temporary):
         temporary.write_bytes(to_bytes(proto))
         onnx.checker.check_model(str(temporary), full_check=True)
         given = [example_inputs(model, sample, rows) for rows in BATCHES]

@@ -146,7 +146,7 @@ def replacing_both(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: The disk is full or refuses.
     """
-    with replacing(path) as temporary:
+    with replacing(path, synced=False) as temporary:
         weights = temporary.with_suffix(".bin")
         try:
             yield temporary

@@ -44,7 +44,7 @@ def quantize(
     name = tag(scheme)
     first, batches = peek(calibration)
     row = None if file_format == "tflite" else first  # whose file may want another layout: noise tells as much
-    with replacing(path) as temporary, named(path, temporary):
+    with replacing(path, synced=False) as temporary, named(path, temporary):
         try:
             warnings = list(scheme.quantize(source, temporary, batches, board) or [])
             if not temporary.is_file() or not temporary.stat().st_size:

@@ -62,7 +62,7 @@ def take_source(source: ModelFile, path: Path, *, board: Board) -> tuple[int | N
     if source.format == "onnx":
         check_opset(source.path, board, where=str(source.path))
     made = _prepared(source.path, source.constants) if source.format == "onnx" else None
-    with replacing(path) as temporary:
+    with replacing(path, synced=False) as temporary:
         if made is not None:
             temporary.write_bytes(made)
         data = read_source(source.path if made is None else temporary, source.format).stripped()

@@ -90,7 +90,7 @@ def quantize(
     row = None if first is None else to_file_layout(first, last)
     warnings: list[str] = []
     layers: list[str] = []
-    with replacing(path) as temporary, named(path, temporary):
+    with replacing(path, synced=False) as temporary, named(path, temporary):
         if quantization.scheme == "none":
             copy_file(source, temporary)
         else:

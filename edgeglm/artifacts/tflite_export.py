@@ -63,7 +63,7 @@ def write_float(model: Model, sample: Arrays, path: Path, calls: Calls = ONE_ROW
     signatures = _signatures(model, sample, calls)
     channels_last = [name for name, values in signatures[CHIEF].items() if values.ndim == 4]
     data = _convert(model, signatures, channels_last)
-    with replacing(path) as temporary, named(path, temporary):
+    with replacing(path, synced=False) as temporary, named(path, temporary):
         temporary.write_bytes(data)
         graph = flatbuffer.read(temporary)
         flatbuffer.name_outputs(graph, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs])

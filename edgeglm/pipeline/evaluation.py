@@ -195,7 +195,7 @@ class Evaluator:
                 if outputs is None:
                     outputs = run(split)
                     content = save({key: np.ascontiguousarray(value) for key, value in outputs.items()})
-                    write_bytes(entry.folder / OUTPUTS, content)
+                    write_bytes(entry.folder / OUTPUTS, content, synced=False)
                     entry.finish(OUTPUTS, samples=len(split))
                 found[name] = outputs
         return found
