@@ -64,6 +64,9 @@ def mlperf_tiny(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+ASKED, MISSED = "2.5x smaller, or why not", "**missed**; the notes below say why"
+
+
 def asked_onnx_sources(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return a line a network: the smallest file within its budget that computes in INT8; the weights alone do not count."""
     lines = []
@@ -73,15 +76,12 @@ def asked_onnx_sources(result: dict[str, Any]) -> list[tuple[str, ...]]:
         ]
         if not quantized:
             tried = ", ".join(f"{f['file']}: {f['value']:.3f}" for f in network["files"] if f["scheme"] != "none")
-            lines.append(
-                (f"{network['network']}: INT8", "2.5x smaller", f"none within its budget ({tried})", "**missed**")
-            )
+            lines.append((f"{network['network']}: INT8", ASKED, f"none within its budget ({tried})", MISSED))
             continue
         small = min(quantized, key=lambda file: file["size_bytes"])
         said = f"{small['size_ratio']:.2f}x, {small['integer_share']:.0%} of its weights INT8, {network['metric']} {small['value']:.3f}"
-        lines.append(
-            (f"{network['network']}: INT8 ({small['scheme']})", "2.5x smaller", said, verdict(small["size_ratio"], 2.5))
-        )
+        word = "met" if small["size_ratio"] >= 2.5 else MISSED
+        lines.append((f"{network['network']}: INT8 ({small['scheme']})", ASKED, said, word))
     return lines
 
 
