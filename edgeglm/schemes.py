@@ -55,4 +55,4 @@ def scheme_types() -> dict[str, type[SchemeConfig]]:
     """Return scheme -> struct, of installed packages. Raises: UserError (``plugin-invalid``)."""
     from edgeglm.recipe.types import Scheme  # late: it names SchemeConfig itself
 
-    return with_plugins((), SchemeConfig, group=GROUP, taken=get_args(Scheme))
+    return with_plugins((), SchemeConfig, group=GROUP, needs=("quantize",), taken=get_args(Scheme))

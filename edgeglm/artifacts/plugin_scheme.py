@@ -10,7 +10,7 @@ from edgeglm.artifacts.capability import require
 from edgeglm.artifacts.checking import check_runs, named
 from edgeglm.errors import EdgeglmError, ExportError
 from edgeglm.files import replacing
-from edgeglm.plugins import tag
+from edgeglm.plugins import failure, tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +53,7 @@ def quantize(
             raise
         except Exception as error:  # someone else's package: whatever it raises is about that package
             raise ExportError(
-                f"the scheme `{name}` failed: {type(error).__name__}: {error}",
+                f"the scheme `{name}` failed: {failure(error, type(scheme))}",
                 where=type(scheme).__module__,
                 hint="mend the package that adds this scheme, or choose another scheme",
                 code="scheme-failed",

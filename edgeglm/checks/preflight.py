@@ -7,18 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from edgeglm.artifacts.built import ONE_ROW
 from edgeglm.cache import Cache, cache_folder, make_key
 from edgeglm.choice.accuracy_control import check_held_out, is_controlled
-from edgeglm.data.splits import ArraySplit
-from edgeglm.errors import EdgeglmError, StepError, StorageError
+from edgeglm.errors import EdgeglmError, StorageError
 from edgeglm.formats import file_name
 from edgeglm.host import free_disk_bytes
 from edgeglm.log import SilentLog
 from edgeglm.model import Model, ModelFile
 from edgeglm.naming import users_names
+from edgeglm.pipeline.applied import apply_step
 from edgeglm.pipeline.build import Builder, calibration_batches, convert_file, export_float, quantize_file
 from edgeglm.pipeline.step_runs import make_context, step_parts
 from edgeglm.plugins import is_own
@@ -68,8 +67,7 @@ def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, 
             assert isinstance(model, Model)  # the recipe's rules: a file takes no steps
             ctx = make_context(project, index, step, log=SilentLog(), precision="float32", checkpoint=None)
             log.stage(f"preflight: trying {ctx.key}")
-            model = step.apply(model, replace(ctx, dry_run=True))
-            _check_finite(project, model, ctx.key)
+            model = apply_step(step, model, replace(ctx, dry_run=True), project.sample)
         with entry.scratch() as folder, users_names(folder, model):
             _try_artifacts(project, proposal, model, folder, cache, log)
         entry.finish()
@@ -79,20 +77,6 @@ def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, 
             if made
         ]
         log.note(f"{' and '.join(counts)} tried on one batch")
-
-
-def _check_finite(project: Project, model: Model, key: str) -> None:
-    """Raise StepError when one step of training was enough to spoil the network."""
-    from edgeglm.nn.inference import predict
-
-    outputs = predict(model, ArraySplit(project.sample, None), threads=project.threads)
-    if not all(np.isfinite(values).all() for values in outputs.values()):
-        raise StepError(
-            "after one optimizer step the network answers NaN or infinity",
-            where=key,
-            hint="lower `learning_rate`, or keep `clip_norm` and `warmup_steps`",
-            code="training-diverged",
-        )
 
 
 class _FloatFiles:

@@ -11,6 +11,7 @@ import msgspec
 from edgeglm.cache import Cache, Entry, make_key
 from edgeglm.errors import EdgeglmError, StepError
 from edgeglm.host import entry_point_packages
+from edgeglm.pipeline.applied import apply_step
 from edgeglm.plugins import is_own
 from edgeglm.steps import Context, step_name
 
@@ -163,7 +164,7 @@ def _fresh_step(
     started = time.perf_counter()
     checkpoint = entry.folder / "checkpoint.pt"
     ctx = make_context(project, index, config, log=log, precision=precision, checkpoint=checkpoint)
-    after = config.apply(model, ctx)
+    after = apply_step(config, model, ctx, project.sample)
     if state_sha256(after.module) == state_sha256(model.module):
         raise StepError(
             "the step changed nothing: the network is the same as before it",

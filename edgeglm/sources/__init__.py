@@ -31,13 +31,15 @@ DATA_GROUP = "edgeglm.data"
 @cache
 def model_types() -> dict[str, type[ModelSource]]:
     """Return source -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins((PythonModel, HfModel, OnnxModel, TfliteModel, GivenModel), ModelSource, group=MODEL_GROUP)
+    ours = (PythonModel, HfModel, OnnxModel, TfliteModel, GivenModel)
+    return with_plugins(ours, ModelSource, group=MODEL_GROUP, needs=("load",))
 
 
 @cache
 def data_types() -> dict[str, type[DataSource]]:
     """Return source -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins((PythonData, NpzData, CsvData, ImagesData, TextData, GivenData), DataSource, group=DATA_GROUP)
+    ours = (PythonData, NpzData, CsvData, ImagesData, TextData, GivenData)
+    return with_plugins(ours, DataSource, group=DATA_GROUP, needs=("load",))
 
 
 __all__ = [

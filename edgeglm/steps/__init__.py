@@ -23,7 +23,7 @@ STEPS: tuple[type[StepConfig], ...] = (Prune, DropLayers, Sparsify, Distill, Fin
 @cache
 def step_types() -> dict[str, type[StepConfig]]:
     """Return step name -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins(STEPS, StepConfig, group=GROUP)
+    return with_plugins(STEPS, StepConfig, group=GROUP, needs=("apply",))
 
 
 def step_name(step: type[StepConfig] | StepConfig) -> str:

@@ -35,7 +35,7 @@ TASKS: tuple[type[TaskConfig], ...] = (
 @cache
 def task_types() -> dict[str, type[TaskConfig]]:
     """Return kind -> struct: ours, then those of installed packages. Raises: UserError (``plugin-invalid``)."""
-    return with_plugins(TASKS, TaskConfig, group=GROUP)
+    return with_plugins(TASKS, TaskConfig, group=GROUP, needs=("evaluate", "bind"))
 
 
 __all__ = [

@@ -19,24 +19,59 @@ from edgeglm.tasks import TaskConfig, task_types
 from tests.support.nets import Plain, make_context, make_model
 
 
-class Nothing(StepConfig, tag="nothing", frozen=True, kw_only=True):
+class IdleStep(StepConfig, tag="nothing", frozen=True, kw_only=True):
+    """Without the method that does the work, as the next four are."""
+
+
+class IdleTask(TaskConfig, tag="nothing", frozen=True, kw_only=True):
+    """A task."""
+
+
+class IdleModel(ModelSource, tag="nothing", frozen=True, kw_only=True):
+    """A source of models."""
+
+
+class IdleData(DataSource, tag="nothing", frozen=True, kw_only=True):
+    """A source of data."""
+
+
+class IdleScheme(SchemeConfig, tag="nothing", frozen=True, kw_only=True):
+    """A scheme."""
+
+
+class Nothing(IdleStep, tag="nothing", frozen=True, kw_only=True):
     """A step from elsewhere."""
 
+    def apply(self, *_: Any, **__: Any) -> Any:
+        """Do nothing, as the next four do."""
 
-class NoTask(TaskConfig, tag="nothing", frozen=True, kw_only=True):
+
+class NoTask(IdleTask, tag="nothing", frozen=True, kw_only=True):
     """A task from elsewhere."""
 
+    def evaluate(self, *_: Any, **__: Any) -> Any:
+        """Judge."""
 
-class NoModel(ModelSource, tag="nothing", frozen=True, kw_only=True):
+
+class NoModel(IdleModel, tag="nothing", frozen=True, kw_only=True):
     """A source of models from elsewhere."""
 
+    def load(self, *_: Any, **__: Any) -> Any:
+        """Load a model."""
 
-class NoData(DataSource, tag="nothing", frozen=True, kw_only=True):
+
+class NoData(IdleData, tag="nothing", frozen=True, kw_only=True):
     """A source of data from elsewhere."""
 
+    def load(self, *_: Any, **__: Any) -> Any:
+        """Load data."""
 
-class NoScheme(SchemeConfig, tag="nothing", frozen=True, kw_only=True):
+
+class NoScheme(IdleScheme, tag="nothing", frozen=True, kw_only=True):
     """A scheme from elsewhere."""
+
+    def quantize(self, *_: Any, **__: Any) -> Any:
+        """Quantize."""
 
 
 REGISTRIES = [
@@ -91,6 +126,26 @@ def test_what_is_nothing_new_is_refused_by_name(installed: Any, types: Any, stru
             types()
         assert caught.value.code == "plugin-invalid"
         assert caught.value.problems[0].hint
+
+
+@pytest.mark.parametrize(
+    ("types", "struct", "lacks"),
+    [
+        (step_types, "IdleStep", "has no `apply`"),
+        (task_types, "IdleTask", "has neither `evaluate` nor `bind`"),
+        (model_types, "IdleModel", "has no `load`"),
+        (data_types, "IdleData", "has no `load`"),
+        (scheme_types, "IdleScheme", "has no `quantize`"),
+    ],
+)
+def test_what_lacks_the_method_that_does_the_work_is_refused(
+    installed: Any, types: Any, struct: str, lacks: str
+) -> None:
+    installed(nothing=f"{__name__}:{struct}")
+    with pytest.raises(UserError, match=f"`nothing` of group edgeglm.* {lacks}") as caught:
+        types()
+    assert caught.value.code == "plugin-invalid"
+    assert caught.value.problems[0].where == f"{__name__}:{struct}"
 
 
 def test_two_packages_cannot_add_one_name(installed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
