@@ -165,6 +165,13 @@ class OwnShift(ShiftConfig, tag="entry", frozen=True, kw_only=True):
                     hint="return inputs of the same shape and type" + (", by name" if given is inputs else ""),
                     code="entry-result",
                 )
+            if got.dtype.kind == "f" and not np.isfinite(got).all() and np.isfinite(values).all():
+                raise EntryError(
+                    f"`{self.function}` returned NaN or infinity for input `{name}` of sample {number}",
+                    where=around.key,
+                    hint="look at what the function divides by, and at its ranges",
+                    code="entry-result",
+                )
         return {name: np.asarray(made[name]).astype(values.dtype) for name, values in inputs.items()}
 
 

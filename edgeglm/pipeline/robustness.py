@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgeglm.data.shifts import ShiftConfig, Surroundings, shift_name
+from edgeglm.data.shifts import OwnShift, ShiftConfig, Surroundings, shift_name
 from edgeglm.data.splits import WrappedSplit, batches
+from edgeglm.errors import EntryError, RecipeError
 from edgeglm.report.types import RobustnessResult
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 2000  # more tell little, and cost as much as the evaluation itself for every change
 _ROWS = 256
+_TRIED = 16  # samples at a time, after a first one
 _DRAW = 0x5417  # keeps these draws apart from others of the same seed
 
 
@@ -58,11 +60,11 @@ class Robustness:
 
     @classmethod
     def of(cls, project: Project, evaluator: Evaluator, log: Log) -> Robustness:
-        """Return the changes, each tried on one sample: what is wrong is better heard before hours of work.
+        """Return the changes, each tried on samples: what is wrong is better heard before hours of work.
 
         Raises:
-            RecipeError: A change does not suit the inputs.
-            EntryError: A function of the user's cannot be used.
+            RecipeError: A change does not suit the inputs, or changes none of them.
+            EntryError: A function of the user's cannot be used, or changes none of them.
         """
         split = project.data.evaluation
         rows, seed = np.arange(len(split)), project.recipe.seed
@@ -78,7 +80,7 @@ class Robustness:
             key = f"robustness[{place}].{shift.__struct_config__.tag}"
             around = Surroundings(spread, layouts, partial(_generator, seed, place), project.entries, key)
             made.splits.append(ShiftedSplit(chosen, shift, around, rows))
-            made.splits[-1].rows(np.arange(1))
+            _refuse_unchanged(made.splits[-1])
         return made
 
     def added(
@@ -145,6 +147,25 @@ class Robustness:
             "most": MOST_SAMPLES,
             "code": project.entries.sha256(),
         }
+
+
+def _refuse_unchanged(split: ShiftedSplit) -> None:
+    """Raise unless a sample comes out other than it went in; the first that does is the last that is tried."""
+    tried = 0
+    while tried < len(split):
+        rows = np.arange(tried, min(tried + _TRIED, len(split)) if tried else 1)
+        before, after = split.split.rows(rows), split.rows(rows)
+        if not all(np.array_equal(before[name], after[name]) for name in before):
+            return
+        tried += len(rows)
+    own = isinstance(split.shift, OwnShift)
+    called = f"`{split.shift.function}`" if isinstance(split.shift, OwnShift) else "this"
+    raise (EntryError if own else RecipeError)(
+        f"{called} changes nothing in any of {tried:,} samples",
+        where=split.around.key,
+        hint="return changed inputs, or remove the line" if own else "change more, or remove the line",
+        code="entry-result" if own else "recipe-conflict",
+    )
 
 
 def _generator(seed: int, place: int, number: int) -> np.random.Generator:

@@ -372,6 +372,27 @@ def test_a_change_that_does_not_suit_the_inputs_is_refused_before_anything_long(
     assert raised.value.problems[0].where == "robustness[0].blur"
 
 
+@pytest.mark.parametrize(
+    ("change", "where", "says"),
+    [
+        ({"entry": "./own.py:same"}, "robustness[0].entry", "`./own.py:same` changes nothing in any of 150 samples"),
+        ({"entry": "./own.py:torn"}, "robustness[0].entry", "`./own.py:torn` returned NaN or infinity for input"),
+        ({"blur": {"sigma": 0.01, "axes": [0]}}, "robustness[0].blur", "this changes nothing in any of 150 samples"),
+    ],
+)
+def test_a_change_that_changes_nothing_or_spoils_is_refused_before_anything_long(
+    tmp_path: Path, change: Any, where: str, says: str
+) -> None:
+    code = "def same(inputs, generator):\n    return inputs\n"
+    code += "def torn(inputs, generator):\n    return inputs * float('nan')\n"
+    keys: dict[str, Any] = {"task": {"kind": "regression"}, "robustness": [change]}
+    with pytest.raises(UserError) as raised:
+        run_beside(tmp_path, code, adder(), SUMS, steps=[{"finetune": {"epochs": 10000}}], **keys)
+    (problem,) = raised.value.problems
+    assert problem.where.endswith(f"recipe.yaml:1 {where}")
+    assert says in problem.message
+
+
 def test_classes_of_a_detector_without_labels_go_by_their_numbers(tmp_path: Path) -> None:
     images, targets = squares(30, 3)
     targets[targets[..., 0] == 0] = -1  # nothing bright is labelled, so that numbers and places differ

@@ -109,6 +109,7 @@ def test_what_is_no_image_is_blurred_along_axes_that_are_named(tmp_path: Path) -
     [
         ("return inputs[:, :1]", "entry-result", r"returned \[1, 1, 9, 7\] float32 for \[1, 2, 9, 7\] float32"),
         ("return (inputs * 100).astype(int)", "entry-result", "int64"),
+        ("return inputs * np.float32('nan')", "entry-result", "returned NaN or infinity for input `image` of sample 0"),
         ("return None", "entry-result", r"returned \[\] object"),
         ("return inputs.absent", "entry-failed", "raised AttributeError"),
     ],
