@@ -22,7 +22,10 @@ Anything that is not an ``EdgeglmError`` is a bug of ours: exit 1, with its trac
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,23 @@ class ModelError(UserError):
 
 
 class DataError(UserError):
-    """The data cannot be used."""
+    """The data cannot be used; where one sample is at fault, ``sample`` is its place in the split."""
 
     default_code = "data-invalid"
+
+    def __init__(
+        self, message: str, *, hint: str = "", where: str = "", code: str = "", sample: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, where=where, code=code)
+        self.sample = sample
+
+    def located(self, place: Callable[[int], str]) -> Self:
+        """Return this error with what ``place`` calls the sample, such as its row in a file, for ``sample 36``."""
+        if self.sample is not None:
+            number, called = f"sample {self.sample}", place(self.sample)
+            self.problems = tuple(replace(p, message=p.message.replace(number, called, 1)) for p in self.problems)
+            self.sample = None
+        return self
 
 
 class StepError(UserError):

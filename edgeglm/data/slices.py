@@ -16,7 +16,7 @@ from edgeglm.sources.arrays import INPUT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from edgeglm.data.splits import Arrays, Data, Split
+    from edgeglm.data.splits import Arrays, Data
     from edgeglm.sources.entry import Entries
 
 MOST_VALUES = 50  # of one column: more are no groups, but a measurement
@@ -91,13 +91,14 @@ def with_entry_slices(data: Data, names: Sequence[str], entries: Entries) -> Dat
             continue
         key = f"slices[{index}]"
         for split in data.eval_splits:
-            values = _called(entry, key, data.splits[split], split, entries)
+            values = _called(entry, key, data, split, entries)
             name = entry.rpartition(":")[2]
             slices.setdefault(split, {}).update(masks_of({name: values}, where=f"{key} {entry}, split `{split}`"))
     return replace(data, slices=slices)
 
 
-def _called(entry: str, key: str, split: Split, name: str, entries: Entries) -> np.ndarray:
+def _called(entry: str, key: str, data: Data, name: str, entries: Entries) -> np.ndarray:
+    split = data.splits[name]
     count = len(split)
     parts = []
     for indices, rows in batches(split, count if isinstance(split, ArraySplit) else _ROWS):
@@ -114,8 +115,8 @@ def _called(entry: str, key: str, split: Split, name: str, entries: Entries) -> 
             )
         if missing := [int(row) for row, value in zip(indices, said, strict=True) if _is_missing(value)]:
             raise DataError(
-                f"`{entry}` returned None or NaN for {len(missing)} of {len(indices)} samples, first for sample "
-                f"{missing[0]} of split `{name}`",
+                f"`{entry}` returned None or NaN for {len(missing)} of {len(indices)} samples, first for "
+                f"{data.place(name, missing[0])} of split `{name}`",
                 hint="return a value for every sample, such as `other` for those that belong nowhere",
                 where=key,
                 code="data-slices",

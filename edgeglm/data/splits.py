@@ -102,6 +102,22 @@ class RenamedSplit(WrappedSplit):
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the samples of a split stand in what they were read from: an error names them so."""
+
+    numbers: np.ndarray  # (N,)
+    word: str = "sample"  # what a number counts: row (of an array, from 0), line (of a file, from 1)
+
+    def of(self, index: int) -> str:
+        """Return what to call one sample, by its place in the split."""
+        return f"{self.word} {int(self.numbers[index])}"
+
+    def take(self, indices: np.ndarray) -> Places:
+        """Return those of these samples alone."""
+        return Places(self.numbers[indices], self.word)
+
+
+@dataclass(frozen=True)
 class Data:
     """All splits of one recipe: one or more to evaluate on, and ``train`` and ``calibration`` where they are needed."""
 
@@ -111,6 +127,7 @@ class Data:
     warnings: tuple[str, ...] = ()
     sha256: str = ""
     slices: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)  # split -> `device=a` -> (N,) bool
+    places: Mapping[str, Places] = field(default_factory=dict)  # split -> where its samples stand; without: as they are
 
     @property
     def evaluation(self) -> Split:
@@ -122,6 +139,10 @@ class Data:
         """The samples that ranges are measured on; none where nothing measures any (``project.open_project``)."""
         found = self.splits.get("calibration")
         return self.evaluation.take(np.arange(0)) if found is None else found
+
+    def place(self, split: str, index: int) -> str:
+        """Return what to call one sample of a split in an error."""
+        return self.places[split].of(index) if split in self.places else f"sample {index}"
 
     def for_inputs(self, names: tuple[str, ...]) -> Data:
         """Return the same data, its one input under the model's name for it; several inputs keep their names."""

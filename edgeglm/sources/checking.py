@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgeglm.data.slices import masks_of
-from edgeglm.data.splits import ArraySplit, Data, sample_digests
+from edgeglm.data.splits import ArraySplit, Data, Places, sample_digests
 from edgeglm.errors import DataError
 from edgeglm.sources.arrays import as_array
 from edgeglm.sources.dataset import DatasetSplit
@@ -36,10 +36,12 @@ class Checked:
     digests: list[bytes]  # of every sample's inputs
     signature: Signature
     where: str
+    places: Places
 
     def take(self, indices: np.ndarray) -> Checked:
         """Return these samples alone."""
-        return replace(self, split=self.split.take(indices), digests=[self.digests[index] for index in indices])
+        digests = [self.digests[index] for index in indices]
+        return replace(self, split=self.split.take(indices), digests=digests, places=self.places.take(indices))
 
     @property
     def targets(self) -> np.ndarray | None:
@@ -61,6 +63,7 @@ def assemble(
     where: Mapping[str, str],
     warnings: Sequence[str] = (),
     columns: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    places: Mapping[str, Places] | None = None,
 ) -> Data:
     """Return splits as data that may be trusted, or refuse them.
 
@@ -74,6 +77,7 @@ def assemble(
         where: Split name -> what to call it in an error.
         warnings: What the source has to say.
         columns: Split name -> column name -> (N,) values that slices are made of; only evaluation splits count.
+        places: Split name -> where its samples stand; without, they go by their place in the split.
 
     Raises:
         DataError: See docs/errors.md, codes ``data-*`` and ``splits-overlap``.
@@ -83,9 +87,15 @@ def assemble(
     for name in ("train", "calibration", *eval_splits):
         split = splits.get(name)
         if split is not None:
-            checked[name] = check_split(split, name, seed=seed, where=where[name])
+            checked[name] = check_split(
+                split, name, seed=seed, where=where[name], places=None if places is None else places.get(name)
+            )
             judged = name not in ("train", "calibration")
-            targets = task.read_targets(checked[name].targets, labels=labels, judged=judged, where=where[name])
+            try:
+                targets = task.read_targets(checked[name].targets, labels=labels, judged=judged, where=where[name])
+            except DataError as error:
+                error.located(checked[name].places.of)
+                raise
             checked[name] = checked[name].with_targets(targets)
             if isinstance(split, DatasetSplit):
                 said.extend(_check_repeats(split, name, where[name]))
@@ -100,8 +110,8 @@ def assemble(
     _part_from_evaluation(checked, eval_splits, said)
     _part_calibration(checked, seed, said)
     targets_of = {name: part.targets for name, part in checked.items() if part.targets is not None}
-    places = {name: part.where for name, part in checked.items()}
-    said += task.check_splits(targets_of, chief=eval_splits[0], labels=labels, where=places)
+    called = {name: part.where for name, part in checked.items()}
+    said += task.check_splits(targets_of, chief=eval_splits[0], labels=labels, where=called)
     ordered = {name: checked[name] for name in ("train", "calibration", *eval_splits) if name in checked}
     return Data(
         splits={name: part.split for name, part in ordered.items()},
@@ -110,10 +120,13 @@ def assemble(
         warnings=tuple(said),
         sha256=_fingerprint(ordered),
         slices={name: masks_of((columns or {}).get(name, {}), where=where[name]) for name in eval_splits},
+        places={name: part.places for name, part in ordered.items()},
     )
 
 
-def check_split(split: ArraySplit | DatasetSplit, name: str, *, seed: int, where: str) -> Checked:
+def check_split(
+    split: ArraySplit | DatasetSplit, name: str, *, seed: int, where: str, places: Places | None = None
+) -> Checked:
     """Read a split once: digest and look at every sample, and give a dataset its targets.
 
     Raises:
@@ -121,6 +134,7 @@ def check_split(split: ArraySplit | DatasetSplit, name: str, *, seed: int, where
     """
     if not len(split):
         raise DataError("the split is empty", where=where, hint="give it samples", code="data-empty")
+    places = places or Places(np.arange(len(split)))
     targets: list[Any] = []
     digests: list[bytes] = []
     signature: Signature = {}
@@ -139,11 +153,11 @@ def check_split(split: ArraySplit | DatasetSplit, name: str, *, seed: int, where
         signature = signature or found
         if found != signature:
             raise _unlike(where, signature, where, found)
-        _check_finite(inputs, int(indices[0]), where)
+        _check_finite(inputs, int(indices[0]), places, where)
         digests.extend(_digests(inputs))
     if isinstance(split, DatasetSplit):
         split = replace(split, targets=_target_array(targets, where))
-    return Checked(split, digests, signature, where)
+    return Checked(split, digests, signature, where, places)
 
 
 def _parts(count: int, rows: int) -> list[np.ndarray]:
@@ -156,7 +170,7 @@ def _target_array(targets: list[Any], where: str) -> np.ndarray | None:
     return as_array([as_array(target, "a target", where) for target in targets], "targets", where)
 
 
-def _check_finite(inputs: Arrays, first: int, where: str) -> None:
+def _check_finite(inputs: Arrays, first: int, places: Places, where: str) -> None:
     for name, values in inputs.items():
         if values.dtype.kind != "f":
             continue
@@ -165,7 +179,7 @@ def _check_finite(inputs: Arrays, first: int, where: str) -> None:
             row = int(np.argmin(good))
             kind = "NaN" if np.isnan(values[row]).any() else "Inf"
             raise DataError(
-                f"input `{name}` holds {kind}, first in sample {first + row}",
+                f"input `{name}` holds {kind}, first in {places.of(first + row)}",
                 hint="leave such samples out, or fill them in; a preprocess that divides by 0 makes them too",
                 where=where,
                 code="data-nan",
@@ -229,7 +243,7 @@ def _part_from_evaluation(checked: dict[str, Checked], eval_splits: Sequence[str
         if share > MOST_OVERLAP:
             raise DataError(
                 f"{len(found)} of {len(judged.digests)} samples ({share:.1%}) are in train or calibration too: "
-                f"sample {row} is sample {other} of `{name}`",
+                f"{judged.places.of(row)} is {checked[name].places.of(other)} of `{name}`",
                 hint="a model is judged on samples it has not seen: divide the data so that no copies, and no "
                 "overlapping windows of one recording, lie on both sides",
                 where=judged.where,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeglm.data.splits import Places
 from edgeglm.errors import DataError
 from edgeglm.files import tidied
 from edgeglm.sources.arrays import INPUT
@@ -85,6 +86,7 @@ def load_csv(
     filled = _filled(tables, rows, config)
     splits: dict[str, ArraySplit | DatasetSplit | None] = {}
     columns: dict[str, dict[str, np.ndarray]] = {}
+    places: dict[str, Places] = {}
     for name, table in tables.items():
         try:
             windows = _windows(table, filled[name], rows[name], targets.get(name), config, where[name])
@@ -95,6 +97,8 @@ def load_csv(
             splits[name] = None
             continue
         splits[name] = _split(windows, config, preprocess, where[name], warnings)
+        word = "line" if config.window is None else "the window from line"
+        places[name] = Places(table.lines[windows.starts], word)
         last = windows.starts + windows.length - 1
         columns[name] = {key: values[last] for key, values in table.extra.items()}
     return assemble(
@@ -106,6 +110,7 @@ def load_csv(
         where=where,
         warnings=warnings,
         columns=columns,
+        places=places,
     )
 
 

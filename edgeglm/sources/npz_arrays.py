@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeglm.data.slices import check_values
-from edgeglm.data.splits import ArraySplit, sample_digests
+from edgeglm.data.splits import ArraySplit, Places, sample_digests
 from edgeglm.errors import DataError
 from edgeglm.files import tidied
 from edgeglm.sources.arrays import INPUT
@@ -114,7 +114,9 @@ def _divided(
     targets = None if config.targets is None else archive.read(config.targets)
     whole = array_split(arrays, targets, preprocess, place)
     units: Sequence[Hashable] = sample_digests(whole)
-    stratify = targets if task.objective == "classes" and targets is not None and targets.ndim == 1 else None
+    stratify = None
+    if task.objective == "classes" and targets is not None and targets.ndim == 1 and np.isfinite(targets).all():
+        stratify = targets  # what holds NaN is refused by the task, which says why
     if config.group is not None:
         groups = archive.read(config.group, text=True)
         if groups.shape != (len(whole),):
@@ -137,6 +139,7 @@ def _divided(
         seed=seed,
         where={name: f"{place}, split `{name}`" for name in chosen},
         columns={name: {key: values[rows] for key, values in columns.items()} for name, rows in chosen.items()},
+        places={name: Places(rows, "row") for name, rows in chosen.items()},
     )
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.data.splits import ArraySplit
-from edgeglm.errors import DataError
+from edgeglm.errors import DataError, EdgeglmError, EntryError
 from edgeglm.sources.arrays import INPUT, as_array, as_input, preprocessed
 from edgeglm.sources.checking import assemble
 from edgeglm.sources.dataset import DatasetSplit, is_dataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -70,6 +73,7 @@ def data_from_objects(
 
     Raises:
         DataError: The data cannot be used.
+        EntryError: A Dataset raised (``entry-failed``).
     """
     if not isinstance(data, Mapping):
         kind = type(data).__name__
@@ -86,7 +90,10 @@ def data_from_objects(
             where="data",
             code="data-split-missing",
         )
-    splits = {name: _split(value, preprocess, where[name], nullcontext) for name, value in data.items()}
+    splits = {
+        name: _split(value, preprocess, where[name], partial(_blamed, value, where[name]))
+        for name, value in data.items()
+    }
     return assemble(splits, eval_splits=eval_splits, task=task, labels=labels, seed=seed, where=where)
 
 
@@ -115,6 +122,24 @@ def _split(
         what = "inputs" if named is not inputs else f"input `{name}`"
         arrays[str(name)] = as_input(values, what, where, preprocess)
     return array_split(arrays, None if targets is None else as_array(targets, "targets", where), preprocess, where)
+
+
+@contextmanager
+def _blamed(dataset: object, where: str) -> Iterator[None]:
+    """Read a program's dataset inside: what it raises is shown at its own line; only what it holds is asked for."""
+    try:
+        yield
+    except EdgeglmError:
+        raise
+    except Exception as error:
+        file = getattr(sys.modules.get(type(dataset).__module__), "__file__", None)
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        raise EntryError(
+            f"the dataset {where} raised {type(error).__name__}: {error}",
+            where=f"{file}:{lines[-1]}" if lines else where,
+            hint="the fault is in this code; read all of its samples by themselves to see the whole traceback",
+            code="entry-failed",
+        ) from error
 
 
 def _lacking(value: Any) -> str:

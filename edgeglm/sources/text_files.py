@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeglm.data.splits import Places
 from edgeglm.errors import DataError
 from edgeglm.files import tidied
 from edgeglm.plugins import tag
@@ -103,6 +104,7 @@ def load_texts(
         seed=seed,
         where=where,
         columns={name: {key: np.array(values) for key, values in part.extra.items()} for name, part in parts.items()},
+        places={name: Places(np.array(part.lines), "line") for name, part in parts.items()},
     )
 
 
@@ -147,6 +149,14 @@ def _add(
             code="data-columns",
         )
     *texts, target = (cells[places[name]] for name in wanted)
+    for name, text in zip(wanted, texts, strict=False):  # the last is the target
+        if not text.strip():
+            raise DataError(
+                f"column `{name}` is empty",
+                where=f"{found.path}:{number}",
+                hint="give every sample a text, or remove the line",
+                code="data-missing",
+            )
     for text in texts:
         found.texts.append(text)
         found.lines.append(number)

@@ -86,6 +86,7 @@ class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
                 hint="turn kinds of faults into 1",
                 where=where,
                 code="data-targets",
+                sample=first,
             )
         return targets
 

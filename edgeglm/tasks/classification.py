@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -107,7 +108,11 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
         for name, split in data.splits.items():
             if split.targets is None and name not in data.eval_splits:
                 continue  # calibration needs none, and a teacher's answers may be all there is to learn from
-            check_targets(split.targets, where=f"data, split `{name}`", classes=classes)
+            try:
+                check_targets(split.targets, where=f"data, split `{name}`", classes=classes)
+            except DataError as error:
+                error.located(partial(data.place, name))
+                raise
 
     def logits(self, outputs: Arrays) -> np.ndarray:
         """Return the logits (N, K) among a model's outputs.
@@ -218,6 +223,7 @@ def check_targets(targets: np.ndarray | None, *, where: str, classes: int | None
             hint="number the classes from 0 without gaps, as many as the model has outputs",
             where=where,
             code="data-targets",
+            sample=first,
         )
 
 

@@ -85,6 +85,16 @@ class ObjectDetection(TaskConfig, tag="detection", frozen=True, kw_only=True):
                 hint="write class, x1, y1, x2, y2 with x2 > x1 and y2 > y1; classes are whole numbers from 0",
                 where=where,
                 code="data-targets",
+                sample=image,
+            )
+        sides = (boxes[..., 2:] - boxes[..., :2])[real]  # (things, 2) width and height
+        if len(sides) and sides.max() <= 1:
+            raise DataError(
+                f"no box is more than 1 pixel wide or high: the largest is {sides[:, 0].max():g} by "
+                f"{sides[:, 1].max():g}",
+                hint="targets are in pixels of the model's input: multiply shares of 0 to 1 by its width and height",
+                where=where,
+                code="data-targets",
             )
         if judged and not real.any():
             raise DataError(

@@ -48,6 +48,7 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
                 hint="remove these samples, or fill the gaps before",
                 where=where,
                 code="data-targets",
+                sample=int(np.argmin(finite)),
             )
         return targets
 

@@ -73,6 +73,7 @@ class Segmentation(TaskConfig, tag="segmentation", frozen=True, kw_only=True):
                 hint="number the classes from 0, and say by `task.ignore_index` which number stands for none",
                 where=where,
                 code="data-targets",
+                sample=first,
             )
         if judged and not counted.any():
             raise DataError(

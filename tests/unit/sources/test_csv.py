@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgeglm_agent.processing import Preprocess
+from edgeglm_agent.wire import TensorSpec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,7 +131,7 @@ def series(lengths: dict[str, int]) -> list[str]:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    lengths=st.lists(st.integers(25, 60), min_size=1, max_size=4),
+    lengths=st.lists(st.integers(30, 60), min_size=1, max_size=4),
     window=st.integers(1, 4),
     stride=st.integers(1, 5),
     horizon=st.integers(0, 2),
@@ -204,6 +205,20 @@ def test_a_row_left_out_ends_a_window(tmp_path: Path) -> None:
     data = load(tmp_path, GAPS, features=["a", "b"], missing="drop-row", window=3, split="time")
     starts = inputs(data, "train")[:, 0, 0].tolist()
     assert starts == [0, 4, *range(8, 24)]
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_sample_that_cannot_be_used_is_named_by_its_line(tmp_path: Path, window: int | None) -> None:
+    lines = ["x,y", *(f"{n},{n % 2}" for n in range(60))]
+    lines[40] = "39,7"
+    task = Classification()
+    settings: dict[str, Any] = {} if window is None else {"window": window, "split": "time"}
+    data = load(tmp_path, lines, task=task, target="y", **settings)
+    logits = TensorSpec("logits", "float32", (2,), "")
+    with pytest.raises(DataError, match="target 7 of ") as caught:
+        task.check([logits], data)
+    said = "line 41" if window is None else "the window from line 39"  # whose last row says its class
+    assert f"target 7 of {said} is no class" in caught.value.problems[0].message
 
 
 def test_each_split_may_have_a_file(tmp_path: Path) -> None:

@@ -416,6 +416,20 @@ def test_what_a_dataset_raises_while_it_is_read_is_the_users_error(tmp_path: Pat
     assert caught.value.problems[0].where == f"{tmp_path}/data.py:4"
 
 
+@pytest.mark.parametrize("error", [IndexError, OSError])
+def test_what_a_dataset_of_a_program_raises_is_shown_at_its_line(error: type[Exception]) -> None:
+    class Torn(Rows):
+        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+            if index == 20:
+                raise error("page 7 is torn")
+            return super().__getitem__(index)
+
+    with pytest.raises(EntryError, match=rf"the dataset data\['eval'\] raised {error.__name__}: page 7") as caught:
+        objects(datasets() | {"eval": Torn(30, 2)})
+    assert caught.value.code == "entry-failed"
+    assert caught.value.problems[0].where == f"{__file__}:{Torn.__getitem__.__code__.co_firstlineno + 2}"
+
+
 def test_an_entry_that_shuffles_before_it_divides_gives_disjoint_splits(tmp_path: Path) -> None:
     text = (
         "import numpy as np\ndef load(split):\n    x = np.arange(100.0)[:, None]\n    p = np.random.permutation(100)\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,39 @@ def test_archives_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     refused_npz("data-split-missing", tmp_path, "names 2", eval_splits=["eval", "night"])
     npz(tmp_path, x=x[:3], y=y[:3])
     refused_npz("data-too-few", tmp_path, "too few to divide")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code", "said"),
+    [
+        ("x", np.nan, "data-nan", "input `input` holds NaN, first in row 50"),
+        ("y", -1, "data-targets", "target -1 of row 50 is no class"),
+    ],
+)
+def test_a_sample_of_a_set_that_is_divided_is_named_by_its_row_in_the_archive(
+    tmp_path: Path, name: str, value: float, code: str, said: str
+) -> None:
+    x, y = samples(90)
+    arrays = {"x": x, "y": y}
+    arrays[name][50] = value
+    refused_npz(code, npz(tmp_path, **arrays), said)
+
+
+def test_class_numbers_with_nan_are_refused_and_not_divided_by(tmp_path: Path) -> None:
+    x, y = samples(90)
+    targets = y.astype(float)
+    targets[50] = np.nan
+    refused_npz("data-targets", npz(tmp_path, x=x, y=targets), "are not one class number a sample")
+
+
+def test_a_copy_in_another_group_is_named_by_both_rows(tmp_path: Path) -> None:
+    x, y = samples(90)
+    x[1::2] = x[0::2]
+    npz(tmp_path, x=x, y=y, site=np.arange(90))
+    error = refused_npz("splits-overlap", tmp_path, group="site")
+    found = re.search(r"row (\d+) is row (\d+) of `\w+`", error.problems[0].message)
+    assert found is not None
+    assert np.array_equal(x[int(found[1])], x[int(found[2])])
 
 
 def test_an_archive_of_python_objects_is_not_unpickled(tmp_path: Path) -> None:

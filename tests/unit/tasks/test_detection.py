@@ -97,6 +97,7 @@ def test_images_without_a_detection_are_judged_too() -> None:
         (None, "has no targets"),
         (np.zeros((4, 5)), "are no boxes"),
         (np.array([[[0, 5, 5, 4, 9]]]), "is no box of a class"),
+        (np.array([[[0, 0.1, 0.2, 0.9, 0.4]], [[1, 0, 0, 1, 1]]]), "no box is more than 1 pixel wide or high"),
         (np.array([[[0.5, 0, 0, 4, 9]]]), "is no box of a class"),
         (np.array([[[2, 0, 0, 4, 9]]]), "is no box of a class from 0 to 1"),
         (np.full((2, 3, 5), -1), "no image holds anything"),
