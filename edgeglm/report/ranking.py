@@ -76,21 +76,35 @@ def passed_over(report: Report) -> list[str]:
 
 
 def why_not(report: Report, artifact: ArtifactSide) -> str:
-    """Return why a candidate of `auto` is no part of the result."""
+    """Return why a candidate of `auto` is no part of the result, though the file taken in its place is.
+
+    What speaks against both alike is no reason: that of the two which ``choice/preference.py`` asks next is.
+    """
+    taken = _taken_instead(report, artifact)
+    judged = "metric_drop" in budget_limits(report)
+    mine = faults(artifact, report.budget, metric_judged=judged)
+    others = None if taken is None else faults(taken, report.budget, metric_judged=judged)
     lines = (v.key.removeprefix("budget.") for v in report.budget.passed_over if v.artifact == artifact.path)
-    missed = dict.fromkeys(lines)  # a line of several splits may be missed several times
-    if missed:
-        return f"misses {', '.join(missed)}"
-    if artifact.parity is not None and not artifact.parity.passed:
+    missed = ", ".join(dict.fromkeys(lines))  # a line of several splits may be missed several times
+    if missed and (taken is None or others is None or not others.missed):
+        return f"misses {missed}"
+    if mine.broken and (others is None or not others.broken):
         return "its answers are not the network's"
+    if missed and taken is not None and others is not None and mine.over > others.over:
+        further = f"{mine.over:.2f} times over its limits, and {artifact_name(taken)} {others.over:.2f} times"
+        return f"misses {missed}: {further}"
     better = next((side for side in report.artifacts if artifact.dominated_by == side.path), None)
     if better is not None:
         return f"{artifact_name(better)} is no worse in anything and better in something"
-    open_ = [v.key for v in report.budget.passed_over_undecided if v.artifact == artifact.path]
-    if open_:
-        return f"{len(open_)} line{'s' * (len(open_) != 1)} of the budget could not be decided"
-    taken = _taken_instead(report, artifact)
-    return "not needed" if taken is None else _behind(report, artifact, taken)
+    if taken is None or others is None:
+        return "not needed"
+    name = artifact_name(taken)
+    if mine.undecided > others.undecided:
+        open_ = f"{mine.undecided} line{'s' * (mine.undecided != 1)} of the budget could not be decided"
+        return f"{open_}, and of {name} {others.undecided or 'none'}"
+    if mine.lost and not others.lost:
+        return f"it has a proven loss, and {name} has none"
+    return _behind(report, artifact, taken)
 
 
 def _taken_instead(report: Report, artifact: ArtifactSide) -> ArtifactSide | None:
@@ -100,12 +114,8 @@ def _taken_instead(report: Report, artifact: ArtifactSide) -> ArtifactSide | Non
 
 
 def _behind(report: Report, artifact: ArtifactSide, taken: ArtifactSide) -> str:
-    """Return what put a candidate behind the one that was written, of which nothing speaks against either."""
-    judged = "metric_drop" in budget_limits(report)
-    mine, others = (faults(side, report.budget, metric_judged=judged) for side in (artifact, taken))
+    """Return what put a candidate behind the one that was written, where as much speaks against either."""
     name = artifact_name(taken)
-    if mine.lost and not others.lost:
-        return f"it has a proven loss, and {name} has none"
     if not is_targets(report):
         return f"behind {name} by the rule for the {report.target}"
     if artifact.latency_ms is None or taken.latency_ms is None:

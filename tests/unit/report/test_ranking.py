@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgeglm.report.ranking import why_best, why_not
-from edgeglm.report.types import ArtifactSide, BudgetResult, Report, Side
+from edgeglm.report.types import ArtifactSide, BudgetResult, Report, Side, Verdict
 from tests.support.report_parts import HOST, latency, paired
 
 
@@ -49,3 +49,29 @@ def test_a_file_that_was_not_written_is_not_called_by_a_path() -> None:
     better = side("fp16", 1.0)
     beaten = side("none", 3.0, dominated_by=better.path)
     assert why_not(report(side("static-int8", 2.0, chosen=True), better, beaten), beaten).startswith("ONNX fp16 is no")
+
+
+def verdict(side: ArtifactSide, *, measured: float = 1.0) -> Verdict:
+    return Verdict(key="budget.size_mb", artifact=side.path, limit=1.0, measured=measured, message="")
+
+
+def test_an_open_line_is_no_reason_where_the_file_taken_has_the_same() -> None:
+    taken, slow = side("static-int8", 2.0, chosen=True), side("none", 3.0)
+    open_of_both = {"undecided": [verdict(taken)], "passed_over_undecided": [verdict(slow)]}
+    run = report(taken, slow, budget=BudgetResult(met=None, **open_of_both))
+    assert why_not(run, slow) == "slower on this host than ONNX static-int8: 3.00 ms against 2.00 ms"
+    alone = report(taken, slow, budget=BudgetResult(met=True, passed_over_undecided=[verdict(slow)]))
+    said = "1 line of the budget could not be decided, and of ONNX static-int8 none"
+    assert why_not(alone, slow) == said
+
+
+def test_where_the_file_taken_misses_the_line_too_how_far_decides() -> None:
+    taken, other = side("static-int8", 2.0, chosen=True), side("none", 3.0)
+    missed = {"violations": [verdict(taken, measured=1.2)], "passed_over": [verdict(other, measured=1.5)]}
+    run = report(taken, other, budget=BudgetResult(met=False, **missed))
+    assert why_not(run, other) == "misses size_mb: 1.50 times over its limits, and ONNX static-int8 1.20 times"
+    as_far = {"violations": [verdict(taken)], "passed_over": [verdict(other)]}
+    run = report(taken, other, budget=BudgetResult(met=False, **as_far))
+    assert why_not(run, other).startswith("slower on this host")
+    run = report(taken, other, budget=BudgetResult(met=True, passed_over=[verdict(other)]))
+    assert why_not(run, other) == "misses size_mb"
