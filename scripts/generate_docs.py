@@ -101,10 +101,11 @@ A recipe is one YAML 1.2 file: `1e-3` is a number, `yes` and `on` are text. Unkn
 errors of a file are shown at once, each with its line. Paths and entries are relative to the recipe's folder.
 
 `edgeglm check recipe.yaml` validates one without running anything: also that tables have the columns and archives the
-arrays that it names, that a window fits, that a tokenizer loads, and that an encoder has a row for each of its tokens
-and a position for each of a text. `compress` begins with the same. `--set KEY=VALUE` changes a value for one run, with
-the key written as in errors: `--set steps[0].prune.channel_ratio=0.3`. The output folder's `recipe.resolved.yaml` has
-every default written out. Editors that know JSON Schema complete and check recipes with `recipe.schema.json`, which
+arrays that it names, that a window fits, that a tokenizer loads, that an encoder has a row for each of its tokens, a
+position for each of a text and a class for each label, and that an ONNX file is whole as far as that shows without
+reading its graph. `compress` begins with the same. `--set KEY=VALUE` changes a value for one run, with the key
+written as in errors: `--set steps[0].prune.channel_ratio=0.3`. The output folder's `recipe.resolved.yaml` has every
+default written out. Editors that know JSON Schema complete and check recipes with `recipe.schema.json`, which
 comes with edgeglm (`edgeglm/recipe/recipe.schema.json`).
 
 ```yaml

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgeglm.boards import Board
 
 # fields of ModelProto and OperatorSetIdProto, and protobuf's wire types
-_IR_VERSION, _OPSET_IMPORT = 1, 8
+_IR_VERSION, _GRAPH, _OPSET_IMPORT = 1, 7, 8
 _DOMAIN, _VERSION = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -29,15 +29,16 @@ class Versions:
 
     ir: int
     opset: int  # of ONNX's own operators
+    has_graph: bool = True
 
 
 def read_versions(path: Path) -> Versions:
     """Return the versions of a file, passing over its graph: cheap however large the file is.
 
     Raises:
-        ValueError: It is no protobuf message.
+        ValueError: It is no protobuf message, or one that is cut short.
     """
-    ir, opset = 0, 0
+    ir, opset, has_graph = 0, 0, False
     with path.open("rb") as file:
         for number, value in _fields(file, {_OPSET_IMPORT}):
             if number == _IR_VERSION and isinstance(value, int):
@@ -47,7 +48,9 @@ def read_versions(path: Path) -> Versions:
                 version = entry.get(_VERSION, 0)
                 if entry.get(_DOMAIN, b"") in (b"", b"ai.onnx") and isinstance(version, int):
                     opset = max(opset, version)
-    return Versions(ir, opset)
+            elif number == _GRAPH:
+                has_graph = True
+    return Versions(ir, opset, has_graph)
 
 
 def check_opset(path: Path, board: Board, *, where: str) -> None:
@@ -90,7 +93,7 @@ def _too_new(found: str, taken: str, board: Board, where: str) -> ExportError:
 
 
 def _fields(file: BinaryIO, wanted: set[int]) -> Iterator[tuple[int, int | bytes]]:
-    """Yield number and value of a message's fields: integers, and byte strings that are wanted."""
+    """Yield number and value of a message's fields: of integers, and of byte strings that are wanted; others empty."""
     end = file.seek(0, os.SEEK_END)
     file.seek(0)
     while file.tell() < end:
@@ -104,6 +107,7 @@ def _fields(file: BinaryIO, wanted: set[int]) -> Iterator[tuple[int, int | bytes
                 yield number, file.read(length)
             else:
                 file.seek(length, os.SEEK_CUR)
+                yield number, b""
         elif kind in (_FIXED32, _FIXED64):
             file.seek(4 if kind == _FIXED32 else 8, os.SEEK_CUR)
         else:

@@ -163,7 +163,7 @@ def _loss_on_held_out(model: Model, config: DropLayers, ctx: Context) -> Callabl
     """Return a function that gives the task's loss without some blocks, on rows that training holds out, too."""
     data = ctx.data.splits["train"]
     objective = make_objective(model, ctx, has_teacher=True)
-    alone = objective.needs_teacher or (data.targets is None and not isinstance(objective, Reconstruction))
+    alone = ctx.task.needs_teacher or (data.targets is None and not isinstance(objective, Reconstruction))
     by = Weights(alpha=1.0 if alone else 0.0)
     targets = objective.read_targets(data, alpha=by.alpha, ctx=ctx)
     classes = targets.numpy() if targets is not None and isinstance(objective, Classes) else None

@@ -78,7 +78,7 @@ def _sensitive(
     if objective.labelled:
         wanted = objective.decided(answers) if targets is None else targets.long()
         return objective.loss(answers, None, wanted, inputs, Weights())
-    if objective.needs_teacher or (targets is None and isinstance(objective, Values)):
+    if ctx.task.needs_teacher or (targets is None and isinstance(objective, Values)):
         signs = torch.randint(0, 2, answers.shape, device=answers.device) * 2 - 1
         return (answers * signs).sum() / len(answers)
     is_values = targets is not None and isinstance(objective, Values)  # else targets are for judging alone

@@ -32,7 +32,6 @@ class Objective:
     """Base of all: the loss of a batch, and the score by which the best epoch is chosen."""
 
     score_name: ClassVar[str] = "loss"  # shown; of a loss the score is its negative
-    needs_teacher: ClassVar[bool] = False
     labelled: ClassVar[bool] = False  # targets are classes; where there are none, a teacher's answers stand in
 
     def __init__(self, model: Model, output: str) -> None:
@@ -54,7 +53,7 @@ class Objective:
 
     def shown(self, score: float) -> float:
         """Return a score as its name says it: that of a loss is the loss itself, which is better when low."""
-        return -score if self.score_name == "loss" else score
+        return 0.0 - score if self.score_name == "loss" else score  # which is never -0.0
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -50,14 +50,13 @@ class Embedding(Objective):
     """Embeddings (N, D): one minus the cosine to the teacher's; targets are for judging alone."""
 
     score_name: ClassVar[str] = "cosine to the teacher"
-    needs_teacher: ClassVar[bool] = True
 
     def judge(
         self, student: Tensor, teacher: Tensor | None, targets: Tensor | None, inputs: dict[str, Tensor], by: Weights
     ) -> tuple[Tensor, Tensor]:
         """Return the cosine, and one minus it."""
         del targets, inputs, by
-        assert teacher is not None  # needs_teacher
+        assert teacher is not None  # TaskConfig.needs_teacher
         cosine = F.cosine_similarity(student.flatten(1), teacher.flatten(1), dim=-1)
         return cosine, 1 - cosine
 
@@ -91,8 +90,6 @@ class Reconstruction(Objective):
 
 class Outputs(Objective):
     """Any network: squared error to all of the teacher's outputs; targets are for judging alone."""
-
-    needs_teacher: ClassVar[bool] = True
 
     def pick(self, outputs: Mapping[str, Tensor]) -> Tensor:
         """Return all outputs of numbers, side by side (B, V)."""
@@ -128,8 +125,7 @@ def make_objective(model: Model, ctx: Context, *, has_teacher: bool) -> Objectiv
     Raises:
         StepError: The network does not suit it; ``training-needs-teacher``: the task has nothing else to learn from.
     """
-    kind = OBJECTIVES[ctx.task.objective]
-    if kind.needs_teacher and not has_teacher:
+    if ctx.task.needs_teacher and not has_teacher:
         raise StepError(
             "for this task there is nothing to learn from but the original's own answers",
             where=ctx.key,
@@ -137,7 +133,7 @@ def make_objective(model: Model, ctx: Context, *, has_teacher: bool) -> Objectiv
             code="training-needs-teacher",
         )
     try:
-        return kind(model, ctx.output)
+        return OBJECTIVES[ctx.task.objective](model, ctx.output)
     except StepError as error:
         raise error.at(ctx.key) from error
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeglm.artifacts.onnx_versions import check_opset
+from edgeglm.artifacts.onnx_versions import check_opset, read_versions
 from edgeglm.boards import BOARDS
 from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.files import tidied
 from edgeglm.recipe.entry_source import entry_problem
 from edgeglm.recipe.named_file import given_problem, lfs_problem, missing_problem
 from edgeglm.sources import GivenModel, HfModel, OnnxModel, PythonModel, TfliteModel
-from edgeglm.sources.hf_folder import WEIGHTS, check_folder, check_length, check_vocabulary, checkpoint_folder
+from edgeglm.sources.hf_folder import (
+    WEIGHTS,
+    check_classes,
+    check_folder,
+    check_length,
+    check_vocabulary,
+    checkpoint_folder,
+)
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 
 if TYPE_CHECKING:
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
 
     from edgeglm.recipe.load import LoadedRecipe
     from edgeglm.sources import ModelSource
+
+_ZIP = b"PK\x03\x04"
 
 
 def model_problems(loaded: LoadedRecipe, model: ModelSource, key: str) -> list[Problem]:
@@ -79,12 +88,30 @@ def _model_file(loaded: LoadedRecipe, model: OnnxModel | TfliteModel, key: str) 
     with path.open("rb") as file:
         head = file.read(8)
     is_tflite = head[4:8] == b"TFL3"
-    wrong = not is_tflite if isinstance(model, TfliteModel) else (is_tflite or not head)
-    if not wrong:
-        return None if isinstance(model, TfliteModel) else _opset(loaded, path, key)
-    kind = "TFLite" if isinstance(model, TfliteModel) else "ONNX"
-    hint = "write `source: tflite`" if is_tflite else "export or copy the file again"
-    return Problem(f"`{path}` is no {kind} file", hint, loaded.where(key), code="file-unloadable")
+    hint = "export or copy the file again"
+    if isinstance(model, TfliteModel):
+        message = "" if is_tflite else f"`{path}` is no TFLite file"
+    elif is_tflite:
+        message, hint = f"`{path}` is no ONNX file", "write `source: tflite`"
+    elif head.startswith(_ZIP):  # what torch.save writes
+        message = f"`{path}` is no ONNX file: it looks like weights of PyTorch"
+        hint = "write `source: python` with its network as `entry`, and this file as `weights`; or export it to ONNX"
+    else:
+        message = _no_onnx(path)
+    if message:
+        return Problem(message, hint, loaded.where(key), code="file-unloadable")
+    return None if isinstance(model, TfliteModel) else _opset(loaded, path, key)
+
+
+def _no_onnx(path: Path) -> str:
+    """Return why a file is no ONNX model, as far as its outermost message tells: its graph is passed over."""
+    try:
+        found = read_versions(path)
+    except ValueError as error:
+        return f"`{path}` is no ONNX file, or a part of one: {error}"
+    missing = {"version": found.ir, "graph": found.has_graph, "opset": found.opset}
+    lacks = [f"no {name}" for name, there in missing.items() if not there]
+    return f"`{path}` is no ONNX file: it has {', '.join(lacks)}" if lacks else ""
 
 
 def _hf(loaded: LoadedRecipe, model: HfModel, key: str) -> Problem | None:
@@ -97,9 +124,23 @@ def _hf(loaded: LoadedRecipe, model: HfModel, key: str) -> Problem | None:
     try:
         check_length(said, loaded.recipe.preprocess)
         check_vocabulary(said, loaded.recipe.preprocess, loaded.folder)
+        if model.task == "classification":
+            check_classes(said, _labels(loaded))
     except EdgeglmError as error:
         return replace(error.problems[0], where=loaded.where(error.problems[0].where))
     return _safetensors(loaded, folder / WEIGHTS, key)
+
+
+def _labels(loaded: LoadedRecipe) -> list[str]:
+    """Return the recipe's names of classes; none where their file cannot be read, which is said of its own key."""
+    labels = loaded.recipe.labels
+    if isinstance(labels, list):
+        return labels
+    try:
+        text = (loaded.folder / labels).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _opset(loaded: LoadedRecipe, path: Path, key: str) -> Problem | None:

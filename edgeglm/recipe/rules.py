@@ -12,7 +12,7 @@ from edgeglm.recipe.scheme_rules import check_scheme
 from edgeglm.recipe.types import ArtifactConfig
 from edgeglm.recipe.wording import ENTRY_PATTERN, pattern_hint
 from edgeglm.sources import HfModel, ModelSource
-from edgeglm.steps import Prune, Sparsify, step_name
+from edgeglm.steps import Distill, Finetune, Prune, Sparsify, step_name
 from edgeglm.steps._training import TrainingConfig
 from edgeglm.tasks import Anomaly, ObjectDetection, TaskConfig
 
@@ -33,6 +33,7 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     _shares(walker)
     _encoder(walker)
     _processing(walker)
+    _taught(walker, steps)
     _sparse_last(walker, steps)
     _sparse_for_something(walker, steps)
     for key, value in list(walker.built.items()):
@@ -44,6 +45,24 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
             )
         if isinstance(value, ArtifactConfig):
             check_scheme(walker, key, value)
+
+
+def _taught(walker: Walker, steps: int) -> None:
+    """Where the task knows no loss of targets, a network learns from a teacher or not at all."""
+    task = walker.built.get("task")
+    if not isinstance(task, TaskConfig) or not task.needs_teacher:
+        return
+    for index in range(steps):
+        step = walker.built.get(f"steps[{index}]")
+        alone = isinstance(step, Distill)  # and nothing of the teacher counts
+        if not isinstance(step, Finetune | Distill) or (isinstance(step, Distill) and step.alpha > 0):
+            continue
+        walker.report(
+            f"steps[{index}].{step_name(step)}" + ".alpha" * alone,
+            f"for `task: {{kind: {tag(task)}}}` there is nothing to learn from but a teacher's answers",
+            "write an `alpha` above 0" if alone else "use `distill`, whose teacher is the original",
+            code="training-needs-teacher",
+        )
 
 
 def _sparse_last(walker: Walker, steps: int) -> None:

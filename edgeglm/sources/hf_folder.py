@@ -183,6 +183,27 @@ def check_length(said: Mapping[str, Any], operations: Sequence[ProcessStep]) -> 
             )
 
 
+def check_classes(said: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """Refuse more or fewer labels than a classifier has outputs.
+
+    Args:
+        said: The encoder's config.json. transformers leaves out what is its default: two classes without names.
+        labels: The recipe's; empty: none.
+
+    Raises:
+        ModelError: At the labels (``labels-mismatch``).
+    """
+    named, count = said.get("id2label"), said.get("num_labels")
+    outputs = len(named) if isinstance(named, dict) else count if isinstance(count, int) else 2
+    if labels and len(labels) != outputs:
+        raise ModelError(
+            f"there are {len(labels)} labels, and the model has {outputs} classes by its config.json",
+            hint="one label for each output of the model, in the order of its outputs",
+            where="labels",
+            code="labels-mismatch",
+        )
+
+
 def check_vocabulary(said: Mapping[str, Any], operations: Sequence[ProcessStep], base: Path) -> None:
     """Refuse a tokenizer that makes token numbers which an encoder has no row for in its table.
 

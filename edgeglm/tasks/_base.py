@@ -57,6 +57,11 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
 
     output: str | None = None  # name of the output that is judged; null: the first
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether training has nothing to learn from but another network's answers: of targets no loss is known."""
+        return self.objective in ("embedding", "outputs")
+
     def read_targets(
         self, targets: np.ndarray | None, *, labels: Sequence[str], judged: bool, where: str
     ) -> np.ndarray | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import zipfile
 from collections import OrderedDict, deque
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -38,6 +39,7 @@ def build(width, depth=2, *, bias=True): ...
 async def later(): ...
 size = 3
 """
+ONNX = b"\x08\x0a\x3a\x02\x12\x00\x42\x02\x10\x11"  # IR version 10, a graph with an empty name, opset 17
 DATA = """\
 try:
     from fast import load
@@ -227,8 +229,13 @@ def test_the_arrays_of_an_archive_are_looked_up(folder: Path) -> None:
         ("tflite", b"\x1c\0\0\0TFL3....", True),
         ("tflite", b"nonsense", False),
         ("tflite", b"", False),
-        ("onnx", b"\x08\x0a", True),
+        ("onnx", ONNX, True),
         ("onnx", b"", False),
+        ("onnx", ONNX[:-1], False),
+        ("onnx", ONNX[:2], False),
+        ("onnx", b"PK\3\4" + b"\0" * 40, False),
+        ("onnx", b"This is a text.\n", False),
+        ("onnx", b"hello", False),
         ("onnx", b"\x1c\0\0\0TFL3....", False),
     ],
 )
@@ -240,6 +247,14 @@ def test_a_model_file_is_recognised(folder: Path, source: str, content: bytes, o
     else:
         assert problem(folder, *overrides).code == "file-unloadable"
         assert problem(folder, *overrides[1:], overrides[0].replace("m.bin", "n.bin")).code == "model-file-missing"
+
+
+def test_weights_in_the_place_of_an_onnx_file_are_told_where_they_belong(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "m.pt", "w") as archive:  # as torch.save writes it
+        archive.writestr("m/data.pkl", b"")
+    found = problem(folder, "model={source: onnx, path: m.pt}", "steps=[]", "artifacts=[{format: onnx}]")
+    assert "it looks like weights of PyTorch" in found.message
+    assert "this file as `weights`" in found.hint
 
 
 def test_packages_that_are_missing_are_named_for_each_artifact(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

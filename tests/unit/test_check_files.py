@@ -241,6 +241,27 @@ def test_more_tokens_than_an_encoder_has_positions_are_refused(texts: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("config", "outputs"),
+    [
+        pytest.param({"id2label": {"0": "a", "1": "b", "2": "c"}}, 3, id="named"),
+        pytest.param({"num_labels": 4}, 4, id="counted"),
+        pytest.param({}, 2, id="what transformers leaves out"),
+    ],
+)
+def test_as_many_labels_are_wanted_as_an_encoder_has_classes(texts: Path, config: dict[str, Any], outputs: int) -> None:
+    encoder(texts / "bert", max_position_embeddings=64, **config)
+    model = "model={source: hf, path: bert, task: classification}"
+    names = "abcde"
+    check_recipe(texts / "recipe.yaml", [model])
+    check_recipe(texts / "recipe.yaml", [model, f"labels=[{', '.join(names[:outputs])}]"])
+    (found,) = problems(texts, model, "labels=[a, b, c, d, e]")
+    assert (found.code, found.where) == ("labels-mismatch", "--set labels")
+    assert f"there are 5 labels, and the model has {outputs} classes" in found.message
+    write(texts, TEXTS, {"labels.txt": "\n".join(names)})
+    assert problems(texts, model, "labels=labels.txt")[0].code == "labels-mismatch"
+
+
+@pytest.mark.parametrize(
     ("rows", "extra", "token"),
     [
         pytest.param(14, [], None, id="as many as there are tokens"),

@@ -66,7 +66,7 @@ def test_the_versions_of_a_file_are_read_past_its_weights(tmp_path: Path) -> Non
     source = of_versions(tmp_path / "m.onnx", opset=17, ir=8, domains={"com.microsoft": 30, "ai.onnx": 18})
     assert read_versions(source) == Versions(ir=8, opset=18)
     (tmp_path / "empty.onnx").write_bytes(b"")
-    assert read_versions(tmp_path / "empty.onnx") == Versions(0, 0)
+    assert read_versions(tmp_path / "empty.onnx") == Versions(0, 0, has_graph=False)
 
 
 @pytest.mark.parametrize("content", [b"garbage", b"\x08", b"\xff" * 20, b"\x3a\x7fshort"])

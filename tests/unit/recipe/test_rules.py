@@ -222,3 +222,21 @@ def test_the_board_scores_anomalies_as_the_task_judges_them(operation: str, key:
     problem = fault(text + f"postprocess: [{{{operation}}}]\n")
     assert problem.where.endswith(f"postprocess[0].{key}")
     assert said in problem.message
+
+
+@pytest.mark.parametrize("task", ["kind: embedding", "kind: detection", 'kind: metric, entry: "model.py:judge"'])
+@pytest.mark.parametrize(
+    ("step", "key", "mend"),
+    [
+        ("finetune: {epochs: 1}", "finetune", "use `distill`"),
+        ("distill: {epochs: 1, alpha: 0}", "distill.alpha", "write an `alpha` above 0"),
+    ],
+)
+def test_what_no_targets_teach_is_refused_without_a_teacher(task: str, step: str, key: str, mend: str) -> None:
+    boxes = "postprocess: [{boxes: {format: xyxy, columns: [box, scores]}}]\n" if "detection" in task else ""
+    text = f"{MINIMAL.replace('kind: classification', task)}{boxes}steps:\n  - {step}\n"
+    found = fault(text)
+    assert (found.code, found.where.partition(" ")[2]) == ("training-needs-teacher", f"steps[0].{key}")
+    assert mend in found.hint
+    parse(text.replace(step, "distill: {epochs: 1}"))
+    parse(text.replace(task, "kind: classification").replace(boxes, ""))
