@@ -10,6 +10,7 @@ from edgeglm.budget.wording import (
     against,
     also,
     counts,
+    look_at,
     loss,
     more_samples,
     unmeasured,
@@ -37,7 +38,7 @@ def judge_metric(baseline: Side, artifact: ArtifactSide, limit: float) -> Iterat
             continue
         if drop.ci95[1] <= limit + SLACK:
             if proves_nothing(before.get(split), metric):
-                yield by_chance(artifact, "metric_drop", limit, drop.value, where, drop.ci95, by=metric.chance_by)
+                yield by_chance(artifact, "metric_drop", limit, drop.value, where, drop.ci95)
             continue
         missed = drop.ci95[0] > limit + SLACK
         needed = None if missed else samples_needed(drop, limit)
@@ -149,12 +150,11 @@ def by_chance(
     measured: float | None,
     where: str,
     ci95: tuple[float, float] | None = None,
-    by: str = "",
 ) -> Finding:
-    """Return that a line proves nothing, since neither side is better than chance, or than ``by`` if that is given."""
-    look = "Look at `preprocess`, the unit of the targets and the weights."
+    """Return that a line proves nothing, since neither side is better than chance, or what its metric names for it."""
+    by = artifact.metric.chance_by if artifact.metric is not None else ""
     message = (
         f"{artifact.path}: `budget.{line}` proves nothing{where}: neither the baseline nor this file is better than "
-        f"{by or 'chance'}. {look if by else 'Look at `preprocess`, the order of `labels` and the weights.'}"
+        f"{by or 'chance'}. Look at {look_at(artifact)}."
     )
     return Finding(False, verdict(artifact, line, limit, measured, message, ci95))

@@ -11,7 +11,7 @@ from edgeglm.report.types import Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.report.types import ArtifactSide
+    from edgeglm.report.types import ArtifactSide, Side
 
 SLACK = 1e-9  # a limit written as 0.1 is met by a measured 0.1, whatever the last bit says
 NAMED = 3  # classes or slices that a message names
@@ -23,6 +23,18 @@ class Finding:
 
     missed: bool  # False: undecided
     verdict: Verdict
+
+
+def look_at(side: Side) -> str:
+    """Return where the fault may lie when a network is no better than chance; by what its metric is of."""
+    metric = side.metric
+    if metric is not None and metric.chance_by:
+        suspect = "the unit of the targets"
+    elif side.per_class:
+        suspect = "the order of `labels`"
+    else:
+        suspect = "which targets are anomalous (`task.anomalous`)" if metric and metric.name == "auc" else "the targets"
+    return f"`preprocess`, {suspect}, the weights"
 
 
 def unmeasured(

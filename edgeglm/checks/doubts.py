@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgeglm.budget.wording import look_at
 from edgeglm.checks.omissions import omissions
 from edgeglm.pipeline.step_runs import step_key
 from edgeglm.report.remarks import chance_doubt
 from edgeglm.report.types import COUNTED, Side
 from edgeglm.sources import GivenModel, PythonModel
+from edgeglm.steps import Distill
 from edgeglm.steps._training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -44,9 +46,12 @@ def doubt_original(project: Project, evaluator: Evaluator, log: Log) -> list[str
 
 
 def _about_chance(project: Project, evaluator: Evaluator) -> list[Doubt]:
-    said = chance_doubt(Side(**evaluator.side(evaluator.baseline, is_baseline=True)))
-    if said is None:
-        return []
+    side = Side(**evaluator.side(evaluator.baseline, is_baseline=True))
+    said = chance_doubt(side)
+    return [] if said is None else [_about_baseline(project, side, said), *_about_teachers(project)]
+
+
+def _about_baseline(project: Project, side: Side, said: str) -> Doubt:
     recipe = project.recipe
     model = recipe.model
     trained_here = any(step.trains for step in recipe.steps)
@@ -55,9 +60,20 @@ def _about_chance(project: Project, evaluator: Evaluator) -> list[Doubt]:
             f"{said}, as an untrained network is; the recipe trains it, and changes are against the untrained one. "
             "If it was trained before, its weights are not loaded: name them as `model.weights`"
         )
-        return [Doubt(text, expected=True)]
-    ordered = "the order of `labels`" if recipe.task.is_share else "the unit of the targets"
-    return [Doubt(f"{said}: look at `preprocess`, {ordered}, the weights")]
+        return Doubt(text, expected=True)
+    return Doubt(f"{said}: look at {look_at(side)}")
+
+
+def _about_teachers(project: Project) -> list[Doubt]:
+    """Warn of steps whose teacher is the original, of which is known that it knows nothing."""
+    return [
+        Doubt(
+            f"{step_key(index, step)}: its teacher is the original, from whose answers there is nothing to learn, as "
+            "said above: train with `finetune`, or name a trained network as `teacher`"
+        )
+        for index, step in enumerate(project.recipe.steps)
+        if isinstance(step, Distill) and step.teacher == "original" and (step.alpha or step.hidden)
+    ]
 
 
 def _about_limits(project: Project) -> list[Doubt]:

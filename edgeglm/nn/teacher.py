@@ -14,6 +14,7 @@ from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError
 from edgeglm.model import Model, ModelFile
 from edgeglm.nn.calling import call, to_tensors
+from edgeglm.nn.loading import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,6 +125,19 @@ def require_same_output(teacher: Model, student: Model, output: str, *, where: s
     found = next((spec for spec in teacher.outputs if spec.name == output), teacher.outputs[0])
     if found.shape != wanted:
         raise _unfit(f"its output `{found.name}` is {found.shape}, and the student's `{output}` is {wanted}", where)
+
+
+def require_other_network(teacher: Model, student: Model, *, where: str) -> None:
+    """Refuse a teacher that answers as the student does. Raises: StepError (``training-nothing-to-learn``)."""
+    same = type(teacher.module) is type(student.module) and teacher.edits == student.edits
+    if same and state_sha256(teacher.module) == state_sha256(student.module):
+        raise StepError(
+            "student and teacher are the same network: there is nothing to learn from it",
+            where=where,
+            code="training-nothing-to-learn",
+            hint="put `distill` behind the step that makes the network smaller (`prune`, `drop-layers`, `sparsify`), "
+            "name another `teacher`, or let labels count (`alpha` below 1) where the task learns from them",
+        )
 
 
 def _unfit(reason: str, where: str) -> StepError:

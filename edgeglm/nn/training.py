@@ -39,7 +39,7 @@ from edgeglm.nn.objectives import make_objective
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
 from edgeglm.nn.padding import answers_the_same, find_padding
 from edgeglm.nn.sparsity import HeldZeros
-from edgeglm.nn.teacher import Teacher, named_for
+from edgeglm.nn.teacher import Teacher, named_for, require_other_network
 
 if TYPE_CHECKING:
     from edgeglm.model import Model
@@ -84,6 +84,8 @@ def train(
         EntryError: The user's augmentation raised.
         StorageError: The checkpoint cannot be written.
     """
+    if teacher is not None and (alpha == 1 or ctx.task.needs_teacher) and not config.qat:  # else labels teach, too
+        require_other_network(teacher, model, where=ctx.key)
     device = torch.device(ctx.device)
     precision = ctx.precision if config.precision == "auto" else config.precision
     data, by = ctx.data.splits["train"], Weights(alpha, temperature, config.label_smoothing)

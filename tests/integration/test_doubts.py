@@ -106,6 +106,27 @@ def test_an_untrained_network_that_the_recipe_trains_is_told_of_without_alarm(tm
     assert result.report.budget.met is True
 
 
+def test_a_teacher_that_knows_nothing_is_warned_of_before_it_teaches(tmp_path: Path) -> None:
+    steps: list[Any] = [{"finetune": {"epochs": 1}}, {"distill": {"epochs": 1}}]
+    result, heard = run(tmp_path, Net(blind=True), steps=steps)
+    text = warned_of(result.report, "steps[1].distill: its teacher is the original")
+    assert ("warn", text) in heard.before("steps[0].finetune")
+    alone, _ = run(tmp_path, Net(blind=True), steps=[{"distill": {"epochs": 1, "alpha": 0}}])
+    assert not [text for text in alone.report.warnings if "teacher" in text]
+
+
+def test_a_network_that_finds_no_anomalies_is_not_told_of_labels(tmp_path: Path) -> None:
+    data = {name: (points, (targets == 0).astype(np.int64)) for name, (points, targets) in DATA.items()}
+    recipe = {"name": "points", "task": {"kind": "anomaly", "score": "output"}, "artifacts": [{"format": "onnx"}]}
+    recipe["budget"] = {"metric_drop": 0.05}
+    result = compress(
+        recipe, model=Net(blind=True, classes=1), data=data, output=tmp_path / "out", log=Heard(),
+        cache=Cache(tmp_path / "cache"),
+    )  # fmt: skip
+    said = [warned_of(result.report, "the baseline"), result.report.budget.undecided[0].message]
+    assert all("which targets are anomalous" in text and "labels" not in text for text in said), said
+
+
 def test_a_good_baseline_is_not_doubted_and_no_budget_is_judged_as_nothing(tmp_path: Path) -> None:
     result, heard = run(tmp_path, Net(), postprocess=["softmax"])
     assert not result.report.warnings

@@ -14,6 +14,7 @@ from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.depth import drop_layers
 from edgeglm.nn.hidden import HiddenMatch, pairs_of
 from edgeglm.nn.loading import state_sha256
+from edgeglm.nn.objectives import Values
 from edgeglm.nn.pruning import prune_channels
 from edgeglm.nn.structure import save_weights
 from edgeglm.pipeline.used_entries import step_entries
@@ -62,6 +63,7 @@ def refused(code: str, model: Model, ctx: Context, **settings: Any) -> EdgeglmEr
 
 
 def test_features_of_a_narrower_student_come_nearer_to_the_teachers_and_the_maps_are_thrown_away() -> None:
+    torch.manual_seed(0)
     teacher, same = make_model(Plain()), make_model(Plain(), seed=3)
     with torch.no_grad():
         for parameter in same.module.parameters():
@@ -200,6 +202,22 @@ def test_dropout_is_set_while_training_and_given_back(share: float | None, train
     assert tuned.module.shares() == (0.5, 0.25, 0.75)  # type: ignore[operator]
 
 
+def test_a_network_learns_nothing_from_itself_unless_labels_or_rounding_count() -> None:
+    model = make_model(Plain())
+    ctx = make_context(model, blobs(64))
+    found = refused("training-nothing-to-learn", model, ctx, alpha=1.0)
+    assert "student and teacher are the same network" in found.problems[0].message
+    refused("training-nothing-to-learn", model, ctx, alpha=1.0, hidden=PAIRS)
+    Distill(**QUICK).apply(model, ctx)
+    Distill(**QUICK, alpha=1.0, qat=True).apply(model, ctx)
+    Distill(**QUICK, alpha=1.0).apply(narrow(model), ctx)
+
+
+def test_a_loss_of_nothing_is_shown_without_a_sign() -> None:
+    values = Values(make_model(Plain()), "logits")
+    assert [str(values.shown(score)) for score in (0.0, -0.0, -0.5)] == ["0.0", "0.0", "0.5"]
+
+
 def test_dropout_of_a_network_without_is_refused() -> None:
     model = make_model(Plain())
     assert (
@@ -220,7 +238,7 @@ def test_another_network_can_teach(tmp_path: Path) -> None:
     ctx = make_context(model, blobs(128), folder=tmp_path)
     step = Distill(epochs=8, learning_rate=5e-3, teacher=source, alpha=1.0)
     taught = step.apply(model, ctx)
-    alone = Distill(**QUICK, alpha=1.0).apply(model, make_context(model, blobs(128)))
+    alone = Distill(**QUICK).apply(model, make_context(model, blobs(128)))
     assert state_sha256(taught.module) != state_sha256(alone.module)
     inputs = to_tensors(model, blobs(200, seed=9).inputs)
     theirs = source.load(ctx.entries, blobs(2).inputs)
