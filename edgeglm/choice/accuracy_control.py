@@ -77,21 +77,23 @@ class HeldOut:
 
     Args:
         evaluator: Runs and judges files.
-        baseline: The original's file: what is lost is lost against it.
+        reference: The file that what is lost is lost against; see ``held_out_against_the_better``.
         candidate: The artifact.
+        against: What that file is, in words.
 
     Raises:
         DataError: There are too few such samples (``control-samples``).
     """
 
-    def __init__(self, evaluator: Evaluator, baseline: File, candidate: Candidate) -> None:
+    def __init__(self, evaluator: Evaluator, reference: File, candidate: Candidate, *, against: str) -> None:
         self._evaluator = evaluator
-        self._baseline = baseline
+        self._reference = reference
+        self.against = against
         self._where = candidate.where
         self.split = held_out(evaluator.project, candidate)
 
     def lost(self, file: File) -> float:
-        """Return what the task's metric lost on these samples against the original, in the bad direction.
+        """Return what the task's metric lost on these samples against the reference, in the bad direction.
 
         Raises:
             DataError: The split has no targets that the task could judge by.
@@ -99,7 +101,7 @@ class HeldOut:
         project = self._evaluator.project
         key = make_key(
             control=file.digest,
-            baseline=self._baseline.digest,
+            baseline=self._reference.digest,
             data=project.data.sha256,
             samples=len(self.split),
             seed=project.recipe.seed,
@@ -119,7 +121,7 @@ class HeldOut:
         judge, data = self._evaluator.project.judge, self._evaluator.project.data
         before, after = (
             judge.prepared(self._evaluator.answers(one.built.path, one.built.format, self.split), self.split)
-            for one in (self._baseline, file)
+            for one in (self._reference, file)
         )
         try:
             drop = judge.evaluate(after, self.split.targets, data.labels, before).drop
@@ -127,6 +129,31 @@ class HeldOut:
             raise error.at(f"{self._where}.quantize.accuracy_control: the calibration split") from error
         assert drop is not None, "a task that gives none has no `metric_drop` in its budget"
         return drop.value
+
+
+def held_out_against_the_better(
+    evaluator: Evaluator, original: File, compressed: File, candidate: Candidate, log: Log
+) -> HeldOut:
+    """Return what judges an artifact against the original, or against the float network it is made from.
+
+    Where the steps made that one better, as training does, INT8 could lose all of the gain and be no worse than the
+    original: what quantization costs would not be seen.
+
+    Args:
+        evaluator: Runs and judges files.
+        original: The original's file.
+        compressed: The float file of the network that the steps gave; without steps, the original's again.
+        candidate: The artifact.
+        log: Told when it is the second.
+
+    Raises:
+        DataError: See ``HeldOut``.
+    """
+    found = HeldOut(evaluator, original, candidate, against="the original")
+    if not evaluator.project.recipe.steps or (gain := -found.lost(compressed)) <= 0:
+        return found
+    log.note(f"the float network is better than the original by {gain:.4f}: what quantizing costs is judged against it")
+    return HeldOut(evaluator, compressed, candidate, against="the float network")
 
 
 def control_accuracy(
@@ -154,7 +181,7 @@ def control_accuracy(
     """
     samples = f"{len(held_out.split)} held-out calibration samples"
     lost = held_out.lost(made.file)
-    log.note(f"loses {lost:.4f} on {samples}; it may lose {limit:g}")
+    log.note(f"loses {lost:.4f} against {held_out.against} on {samples}; it may lose {limit:g}")
     if lost <= limit:
         return made
     least, best = lost, made
@@ -170,6 +197,9 @@ def control_accuracy(
             return tried
         if lost < least:
             least, best = lost, tried
-    said = f"accuracy_control found no mixture that loses {limit:g} or less on {samples}: this one loses {least:.4f}"
+    said = (
+        f"accuracy_control found no mixture that loses {limit:g} or less against {held_out.against} on {samples}: this "
+        f"one loses {least:.4f}"
+    )
     built = replace(best.file.built, warnings=[*best.file.built.warnings, said])
     return replace(best, file=replace(best.file, built=built))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.choice.accuracy_control import HeldOut, control_accuracy, is_controlled
+from edgeglm.choice.accuracy_control import control_accuracy, held_out_against_the_better, is_controlled
 from edgeglm.choice.sensitivity import FORMATS, Trials, layer_losses, rungs, scan_candidate
 from edgeglm.errors import EdgeglmError, StorageError
 from edgeglm.formats import file_name
@@ -81,7 +81,7 @@ class Maker:
         return control_accuracy(
             made,
             limit=limit,
-            held_out=HeldOut(self.evaluator, self.builder.baseline(), candidate),
+            held_out=held_out_against_the_better(self.evaluator, self.builder.baseline(), source, candidate, self.log),
             scan=lambda: scan_candidate(Trials(self.evaluator, source, candidate), self.log),
             make=lambda changed: self._made(changed, candidate.where, variant=MIXED),
             log=self.log,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from edgeglm import compress
@@ -47,6 +48,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
 class Heard(SilentLog):
     def __init__(self) -> None:
         self.stages: list[str] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def stage(self, text: str) -> None:
         self.stages.append(text)
@@ -57,7 +62,7 @@ def refused(folder: Path, data: Any, *, task: Any = None, outputs: int = 10, **s
     recipe = {
         "name": "outlier",
         "task": task or {"kind": "classification"},
-        "steps": [{"finetune": {"epochs": 50}}],
+        "steps": [{"distill": {"epochs": 50}}],
         "artifacts": [{"format": "onnx", "quantize": CONTROLLED | settings}],
         "budget": {"metric_drop": 0.03},
     }
@@ -87,6 +92,29 @@ def test_a_limit_that_all_int8_keeps_leaves_nothing_in_float(run: Callable[..., 
     (side,) = run("openvino", 0.95).report.artifacts
     assert side.ignored == []
     assert side.sensitivity == []
+
+
+def test_what_is_lost_is_lost_against_the_network_that_the_steps_trained(tmp_path: Path) -> None:
+    """The original answers at random: against it, a network that INT8 broke loses nothing."""
+    data, heard = digits(), Heard()
+    network = outlier_network(data)
+    with torch.no_grad():
+        network[5].weight.zero_()
+    recipe = {
+        "name": "outlier",
+        "task": {"kind": "classification"},
+        "steps": [{"finetune": {"epochs": 8, "learning_rate": 0.01, "freeze": ["re:[0-3]"]}}],
+        "artifacts": [{"format": "onnx", "quantize": CONTROLLED}],
+        "budget": {"metric_drop": 0.03},
+    }
+    result = compress(
+        recipe, model=network, data=data, output=tmp_path / "out", cache=Cache(tmp_path / "cache"), log=heard
+    )
+    (side,) = result.report.artifacts
+    assert set(side.ignored) == set(SENSITIVE)
+    assert side.metric is not None
+    assert side.metric.value > 0.9
+    assert any("against the float network on 100 held-out calibration samples" in note for note in heard.notes)
 
 
 def test_samples_are_needed_that_ranges_are_not_measured_on(tmp_path: Path) -> None:
