@@ -124,10 +124,10 @@ class Gain(_OnNumbers, tag="gain", frozen=True, kw_only=True):
 
     factor: float  # 1 changes nothing
 
-    def __post_init__(self) -> None:
-        """Refuse a gain of 1."""
-        if self.factor == 1:
-            raise ValueError("a gain of 1 changes nothing")
+    def problems(self) -> list[tuple[str, str, str]]:
+        """Return that a gain of 1 changes nothing."""
+        mend = "write another factor: 1.5 is louder or brighter, 0.7 quieter or darker"
+        return [("factor", "a gain of 1 changes nothing", mend)] if self.factor == 1 else []
 
     def changed(self, name: str, values: np.ndarray, numbers: np.ndarray, around: Surroundings) -> np.ndarray:
         """Return the values times the factor."""

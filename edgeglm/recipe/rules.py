@@ -52,6 +52,7 @@ def _taught(walker: Walker, steps: int) -> None:
     task = walker.built.get("task")
     if not isinstance(task, TaskConfig) or not task.needs_teacher:
         return
+    judged = f"kind: {tag(task)}" + (f", score: {task.score}" if isinstance(task, Anomaly) else "")
     for index in range(steps):
         step = walker.built.get(f"steps[{index}]")
         alone = isinstance(step, Distill)  # and nothing of the teacher counts
@@ -59,7 +60,7 @@ def _taught(walker: Walker, steps: int) -> None:
             continue
         walker.report(
             f"steps[{index}].{step_name(step)}" + ".alpha" * alone,
-            f"for `task: {{kind: {tag(task)}}}` there is nothing to learn from but a teacher's answers",
+            f"for `task: {{{judged}}}` there is nothing to learn from but a teacher's answers",
             "write an `alpha` above 0" if alone else "use `distill`, whose teacher is the original",
             code="training-needs-teacher",
         )
@@ -216,7 +217,7 @@ def _processing(walker: Walker) -> None:
         Preprocess(before or [])
         Postprocess(after or [], labels if isinstance(labels, list) else ["from the file"])
     except ProcessingError as error:
-        walker.report(error.key, error.message, code=_CONFLICT)
+        walker.report(error.key, error.message, error.hint, code=_CONFLICT)
     if isinstance(task, Anomaly):
         _anomaly(walker, task, after or [])
 

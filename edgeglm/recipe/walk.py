@@ -155,7 +155,9 @@ class Walker(Values):
             if name not in fields:
                 free = [other for other in fields if other not in entries]
                 hint = "" if get_close_matches(name, free, cutoff=0.8) else other_level(name, kind.cls)
-                if not hint:
+                if not hint and not fields:
+                    hint = "remove it: there is nothing to set here"
+                elif not hint:
                     near = nearest(name, free)
                     meant.update(near[:1])
                     hint = suggestion(name, free) if near else suggestion(name, fields, what="known keys")

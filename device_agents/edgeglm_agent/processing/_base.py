@@ -17,10 +17,12 @@ class ProcessingError(ValueError):
     Attributes:
         key: Where, as in a recipe: ``preprocess[0].resize.height``; empty when the operation stands alone.
         message: What is wrong, without the key.
+        hint: How to mend it, where that is known.
     """
 
-    def __init__(self, message: str, *, key: str = "") -> None:
+    def __init__(self, message: str, *, key: str = "", hint: str = "") -> None:
         self.key = key
+        self.hint = hint
         self.message = message
         super().__init__(f"{key}: {message}" if key else message)
 

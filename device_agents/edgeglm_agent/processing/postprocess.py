@@ -42,11 +42,16 @@ class Postprocess:
             if isinstance(op, Labels):
                 names = op.names or list(labels)
                 if not names:
-                    raise ProcessingError("there are no labels: the recipe names none", key=key)
+                    raise ProcessingError(
+                        "there are no labels: the recipe names none",
+                        key=key,
+                        hint="name the classes by `labels`, in the order of the outputs, or take this operation out",
+                    )
                 op = Labels(names=names)
                 self._steps.ops[place] = (key, op)
             if not set(kinds) & set(op.takes):
-                raise ProcessingError(_out_of_order(op, kinds, picked_by), key=key)
+                message, hint = _out_of_order(op, kinds, picked_by)
+                raise ProcessingError(message, key=key, hint=hint)
             kinds = op.makes if "outputs" in kinds else tuple(kind for kind in kinds if kind in op.takes)
             if "outputs" not in kinds:
                 picked_by = picked_by or ops[place].op
@@ -117,10 +122,10 @@ class Postprocess:
         ]
 
 
-def _out_of_order(op: PostOperation, kinds: tuple[Kind, ...], picked_by: str) -> str:
-    """Return why an operation cannot come after what was done before it."""
+def _out_of_order(op: PostOperation, kinds: tuple[Kind, ...], picked_by: str) -> tuple[str, str]:
+    """Return why an operation cannot come after what was done before it, and how to mend that."""
     if "outputs" in op.takes:
-        return f"comes before `{picked_by}`, which leaves no scores to work on"
+        return f"comes before `{picked_by}`, which leaves no scores to work on", f"put it before `{picked_by}`"
     makers = [
         f"`{name}`"
         for name, maker in POST_OPERATIONS.items()
@@ -128,8 +133,8 @@ def _out_of_order(op: PostOperation, kinds: tuple[Kind, ...], picked_by: str) ->
     ]
     wanted = "classes" if "classes" in op.takes else "boxes"
     if kinds == ("outputs",):
-        return f"comes after {_either(makers)}, which find the {wanted} it works on"
-    return f"works on {wanted}, and `{picked_by}` leaves none"
+        return f"comes after {_either(makers)}, which find the {wanted} it works on", f"put {_either(makers)} before it"
+    return f"works on {wanted}, and `{picked_by}` leaves none", f"take one of the two out: it, or `{picked_by}`"
 
 
 def _either(names: list[str]) -> str:

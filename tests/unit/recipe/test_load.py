@@ -35,6 +35,15 @@ def test_steps_are_built_in_their_order_with_numbers_of_the_wanted_type() -> Non
     assert distill.temperature == 4.0
 
 
+def test_a_step_without_settings_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Rest(StepConfig, tag="rest", frozen=True, kw_only=True):
+        """As a package may add it."""
+
+    monkeypatch.setattr("edgeglm.recipe.walk.step_types", lambda: {"rest": Rest})
+    found = fault(MINIMAL + "steps:\n  - rest: {a: 1}\n")
+    assert (found.message, found.hint) == ("unknown key `a`", "remove it: there is nothing to set here")
+
+
 def test_an_error_reads_as_the_design_shows_it() -> None:
     problem = fault(MINIMAL + "steps:\n  - distill: {epochs: 1}\n  - prune: {chanel_ratio: 0.3, macs_ratio: 0.5}\n")
     assert str(problem).splitlines()[:3] == [
@@ -103,7 +112,21 @@ sed: 3
         ("postprocess: [layout]", "postprocess[0]", "recipe-unknown-value", "an operation of `preprocess`", "move it"),
         ("preprocess: [{normalize: {}}]", "preprocess[0]", "recipe-unknown-value", "`normalize`", "`normalise`?"),
         ("preprocess: [{crop: {width: 3}}]", "preprocess[0].crop", "recipe-missing-key", "key `height`", "pixels"),
-        ("postprocess: [labels]", "postprocess[0].labels", "recipe-conflict", "there are no labels", ""),
+        (
+            "postprocess: [labels]",
+            "postprocess[0].labels",
+            "recipe-conflict",
+            "no labels",
+            "name the classes by `labels`",
+        ),
+        (
+            "postprocess: [argmax, softmax]",
+            "postprocess[1].softmax",
+            "recipe-conflict",
+            "before `argmax`",
+            "put it before",
+        ),
+        ("robustness: [{gain: {factor: 1}}]", "robustness[0].gain.factor", "recipe-conflict", "changes nothing", "1.5"),
         ("steps: [{distil: {epochs: 1}}]", "steps[0]", "recipe-unknown-value", "step `distil`", "`distill`?"),
         ("steps: [quantize]", "steps[0]", "recipe-unknown-value", "unknown step `quantize`", "known steps: prune"),
         ("steps: [{prune: 0.5}]", "steps[0].prune", "recipe-wrong-type", "expected a mapping, found the number", ""),

@@ -224,7 +224,10 @@ def test_the_board_scores_anomalies_as_the_task_judges_them(operation: str, key:
     assert said in problem.message
 
 
-@pytest.mark.parametrize("task", ["kind: embedding", "kind: detection", 'kind: metric, entry: "model.py:judge"'])
+@pytest.mark.parametrize(
+    "task",
+    ["kind: embedding", "kind: detection", 'kind: metric, entry: "model.py:judge"', "kind: anomaly, score: output"],
+)
 @pytest.mark.parametrize(
     ("step", "key", "mend"),
     [
