@@ -57,7 +57,7 @@ def judge_slices(baseline: Side, artifact: ArtifactSide, limit: float) -> Iterat
             after = afters.get(split)
             if after is not None and proves_nothing(befores.get(split), after):
                 where = f" on split `{split}`" if split else ""
-                yield by_chance(artifact, _LINE, limit, None, where, by=after.chance_by)
+                yield by_chance(artifact, _LINE, limit, None, where)
         return
     worst.sort(key=lambda part: (-part[2].value, -part[2].ci95[1]))
     split, name, drop = worst[0]

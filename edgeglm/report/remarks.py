@@ -122,7 +122,11 @@ def notes_on(report: Report, artifact: ArtifactSide) -> list[str]:
 
 def warnings_of(report: Report) -> list[str]:
     """Return the warnings of the whole run, its baseline and its steps; those of artifacts are in ``notes_on``."""
-    found = [*report.warnings, *report.baseline.warnings, *steps_that_did_not_pay(report)]
+    found = [
+        *report.warnings,
+        *(f"The baseline: {text}" for text in report.baseline.warnings),
+        *steps_that_did_not_pay(report),
+    ]
     for number, step in enumerate(report.steps, start=1):
         found += [f"Step {number}, {step_name(step)}: {text}" for text in step.warnings]
     return found

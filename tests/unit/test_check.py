@@ -150,7 +150,7 @@ def test_a_fault_of_a_file_says_how_to_mend_it(folder: Path, override: str, code
 def test_a_function_that_edgeglm_calls_its_own_way_is_told_what_it_must_take(
     folder: Path, override: str, names: str
 ) -> None:
-    found = problem(folder, override)
+    found = problem(folder, override, "steps=[]")
     assert (found.code, found.where.startswith("--set ")) == ("entry-arguments", True)
     assert found.hint == f"it is called with {names}, by name: give it these parameters"
 
