@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from edgeglm.errors import DataError, ModelError
+from edgeglm.errors import DataError, ModelError, RecipeError
 from edgeglm.report.types import Change, Metric, SplitResult
 from edgeglm.tasks._base import ObjectiveName, TaskConfig, finite_output, judged_output
 from edgeglm.tasks.changes import Changes
@@ -29,7 +29,7 @@ class Embedding(TaskConfig, tag="embedding", frozen=True, kw_only=True):
     objective: ClassVar[ObjectiveName] = "embedding"
 
     output: str | None = None  # name of the output that holds the vectors; None: the first
-    neighbours: Annotated[int, Meta(ge=1)] = 1  # how many nearest samples must stay the same
+    neighbours: Annotated[int, Meta(ge=1)] = 1  # how many nearest samples must stay the same; at most half of all
 
     def read_targets(
         self, targets: np.ndarray | None, *, labels: Sequence[str], judged: bool, where: str
@@ -63,8 +63,12 @@ class Embedding(TaskConfig, tag="embedding", frozen=True, kw_only=True):
         return targets
 
     def check(self, outputs: Sequence[TensorSpec], data: Data) -> None:
-        """Refuse an output that holds no vectors. Raises: ModelError."""
-        del data
+        """Refuse an output that holds no vectors, and more neighbours than can tell anything.
+
+        Raises:
+            ModelError: The first.
+            RecipeError: The second: of n samples, neighbours that are drawn agree in ``neighbours / (n - 1)``.
+        """
         spec = judged_output(outputs, self.output)
         if len(spec.shape) != 1 or spec.shape[0] < 2 or not spec.dtype.startswith("float"):
             raise ModelError(
@@ -73,6 +77,15 @@ class Embedding(TaskConfig, tag="embedding", frozen=True, kw_only=True):
                 hint="pool and normalise in the network's forward(), or name another output in `task.output`",
                 where="task",
                 code="output-not-embedding",
+            )
+        name = min(data.eval_splits, key=lambda split: len(data.splits[split]))
+        samples = len(data.splits[name])
+        if self.neighbours > 1 and 2 * self.neighbours > samples:
+            raise RecipeError(
+                f"{self.neighbours} nearest samples are no choice among the {samples - 1} others of split `{name}`",
+                hint=f"write {max(1, samples // 2)} or less: 1 to 10 is usual",
+                where="task.neighbours",
+                code="recipe-out-of-range",
             )
 
     def evaluate(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from edgeglm_agent.wire import TensorSpec
 from scipy import stats
 
-from edgeglm.errors import DataError, ModelError
+from edgeglm.data.splits import ArraySplit, Data
+from edgeglm.errors import DataError, ModelError, RecipeError
 from edgeglm.tasks import Embedding
 from edgeglm.tasks.embedding import neighbour_agreement, spearman
 
@@ -81,3 +83,17 @@ def test_vectors_that_are_not_finite_are_refused() -> None:
     broken[3, 0] = np.nan
     with pytest.raises(ModelError, match="NaN or Inf for 1 of 60 samples, first sample 3"):
         Embedding().evaluate({"e": broken}, None, ())
+
+
+def test_more_neighbours_than_half_of_the_samples_are_refused() -> None:
+    splits = {"train": ArraySplit({"x": np.zeros((90, 2))}, None), "eval": ArraySplit({"x": np.zeros((20, 2))}, None)}
+    data = Data(splits=splits, eval_splits=("eval",))
+    outputs = [TensorSpec("e", "float32", (4,), "NC")]
+    Embedding(neighbours=10).check(outputs, data)
+    for neighbours in (11, 100_000):
+        with pytest.raises(RecipeError, match="among the 19 others of split `eval`") as caught:
+            Embedding(neighbours=neighbours).check(outputs, data)
+        assert caught.value.problems[0].where == "task.neighbours"
+        assert "write 10 or less" in caught.value.problems[0].hint
+    one = Data(splits={"eval": splits["eval"].take(np.arange(1))}, eval_splits=("eval",))
+    Embedding().check(outputs, one)  # the default is no one's choice
