@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _ROWS = 8  # of a chart; the rest is one more row
 _TYPE_ROOM = 80.0  # units of a chart
+_ROUGH_FROM = 1.5  # times the latency that operators add up to: their times say little then
 _FEW_BYTES = 0.005  # of a file: a type of less is not worth a colour
 
 
@@ -89,6 +90,13 @@ def _operators(number: int, name: str, side: Side) -> Markup | None:
     if not side.operator_ms:
         return None
     total = sum(row.ms for row in side.operator_ms) or 1.0
+    took = side.latency_ms.p50 if side.latency_ms is not None else total
+    rough = total > _ROUGH_FROM * took  # of what takes a few microseconds, most is the profiler's own
+
+    def told(ms: float) -> str:
+        share = f"{100 * ms / total:.0f} %"
+        return share if rough else f"{significant(ms, 2)} ms, {share}"
+
     shown, hidden = side.operator_ms[:_ROWS], side.operator_ms[_ROWS:]
     kind = "artifact" if number else "baseline"
     bars = [
@@ -96,16 +104,21 @@ def _operators(number: int, name: str, side: Side) -> Markup | None:
             f"{row.operator}{f' ({row.count})' if row.count > 1 else ''}",
             kind,
             row.ms,
-            f"{significant(row.ms, 2)} ms, {100 * row.ms / total:.0f} %",
+            told(row.ms),
         )
         for row in shown
     ]
     if hidden:
-        took = sum(row.ms for row in hidden)
+        rest = sum(row.ms for row in hidden)
         label = f"{len(hidden)} more kind{'s' * (len(hidden) != 1)}"
-        bars.append(Bar(label, "rest", took, f"{significant(took, 2)} ms, {100 * took / total:.0f} %"))
+        bars.append(Bar(label, "rest", rest, told(rest)))
     title = f"Time by operator, {name}"
     note = "On this host, 1 thread, the profiler on: look at the shares. In brackets how many there are."
+    if rough:
+        note = (
+            "On this host, 1 thread. The profiler counts whole microseconds and takes some itself: its times add up "
+            f"to {total / took:.1f} times the latency, so they are shares alone, and rough ones. In brackets how many."
+        )
     return figure(title, bar_chart(f"operators{number}", title, _spoken(bars), bars), note)
 
 

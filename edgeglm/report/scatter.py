@@ -92,11 +92,14 @@ def scatter_chart(
         share = (value - bottom) / (top - bottom)
         return _BOTTOM - (share if higher_is_better else 1 - share) * (_BOTTOM - _TOP)
 
-    rows = _grid(x, y, (bottom, top), ends, cost, quality, logarithmic=logarithmic)
+    levels = [(y(level), text) for level, text in _levels(bottom, top, quality)]
+    rows = _grid(x, levels, ends, cost, quality, logarithmic=logarithmic)
     if limits[0] is not None and ends[0] < limits[0] < ends[1]:
         rows.append(element("path", class_="limit", d=f"M{x(limits[0]):.1f} {_TOP}V{_BOTTOM}"))
     if limits[1] is not None and bottom < limits[1] < top:
-        rows.append(element("path", class_="limit", d=f"M{_LEFT} {y(limits[1]):.1f}H{_RIGHT}"))
+        height = y(limits[1])
+        crossed = [text_length(text) + 4 for level, text in levels if -1 < level - height < _CHARACTER + 4]
+        rows.append(element("path", class_="limit", d=f"M{max([_LEFT, *crossed]):.1f} {height:.1f}H{_RIGHT}"))
     front = _front(points, higher_is_better=higher_is_better)
     if len(front) > 1:
         line = "L".join(f"{x(point.cost):.1f} {y(point.quality):.1f}" for point in front)
@@ -141,10 +144,15 @@ def _quality_range(points: Sequence[Point], bounds: tuple[float | None, float | 
     return within(low - margin, high + margin, bounds, known)
 
 
+def _levels(bottom: float, top: float, quality: Axis) -> list[tuple[float, str]]:
+    """Return the values that lines of the grid are drawn at, with what is written above each."""
+    found = ticks(bottom, top, 4)
+    return list(zip(found, distinct(found, quality.label), strict=True))
+
+
 def _grid(
     x: Callable[[float], float],
-    y: Callable[[float], float],
-    heights: tuple[float, float],
+    levels: Sequence[tuple[float, str]],
     widths: tuple[float, float],
     cost: Axis,
     quality: Axis,
@@ -152,11 +160,10 @@ def _grid(
     logarithmic: bool,
 ) -> list[Markup]:
     rows = [element("text", f"\u2191 {quality.name}", class_="tick", x=0, y=12)]
-    levels = ticks(*heights, 4)
-    for tick, text in zip(levels, distinct(levels, quality.label), strict=True):
-        rows.append(element("path", class_="grid", d=f"M{_LEFT} {y(tick):.1f}H{_RIGHT}"))
-        if y(tick) > _TOP + 8:
-            rows.append(element("text", text, class_="tick", x=0, y=y(tick) - 3))
+    for height, text in levels:
+        rows.append(element("path", class_="grid", d=f"M{_LEFT} {height:.1f}H{_RIGHT}"))
+        if height > _TOP + 8:
+            rows.append(element("text", text, class_="tick", x=0, y=height - 3))
     last = -math.inf
     for tick in _decades(*widths) if logarithmic else ticks(*widths, 4):
         where, text = x(tick), cost.label(tick)

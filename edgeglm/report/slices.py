@@ -49,12 +49,16 @@ def robustness_section(report: Report) -> Child:
     if not report.baseline.robustness:
         return None
     names, name = distinct_names(report), metric_of(report)
-    rows: list[Markup] = []
+    untouched = [next((found.unchanged for found in side.robustness), None) for side in written_artifacts(report)]
+    clean: list[tuple[str, Child]] = [
+        (label, typeset("-" if value is None else format_metric(name, value)))
+        for label, value in zip(
+            ("Baseline", *names), (report.baseline.robustness[0].unchanged, *untouched), strict=True
+        )
+    ]
+    rows: list[Markup] = [row("Undisturbed", clean)]
     for before in report.baseline.robustness:
-        cells: list[tuple[str, Child]] = [
-            ("Undisturbed", typeset(format_metric(name, before.unchanged))),
-            ("Baseline", typeset(format_metric(name, before.metric.value))),
-        ]
+        cells: list[tuple[str, Child]] = [("Baseline", typeset(format_metric(name, before.metric.value)))]
         for label, side in zip(names, written_artifacts(report), strict=True):
             after = next((found for found in side.robustness if found.name == before.name), None)
             cells.append(
@@ -62,8 +66,8 @@ def robustness_section(report: Report) -> Child:
             )
         rows.append(row(element("bdi", before.name), cells))
     title = metric_title(name, begins=True)
-    caption = f"{title} on disturbed samples, and the change against the baseline on those same samples"
-    head = ("Disturbance", "Undisturbed", "Baseline", *names)
+    caption = f"{title} on samples as they are and disturbed, and the change against the baseline on those same samples"
+    head = ("Disturbance", "Baseline", *names)
     return scrolling(caption, table(caption, head, rows, class_="cards"))
 
 

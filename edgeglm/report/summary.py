@@ -227,9 +227,8 @@ def _folded(lines: list[Markup]) -> Markup | None:
 
 
 def _verdict_line(line: Verdict, state: str) -> Markup:
-    return element(
-        "li", element("span", state, class_=f"chip {state}"), " ", element("code", line.key), " ", prose(line.message)
-    )
+    named = None if f"`{line.key}`" in line.message else join(element("code", line.key), " ")
+    return element("li", element("span", state, class_=f"chip {state}"), " ", named, prose(line.message))
 
 
 def _whose(report: Report, best: ArtifactSide | None) -> Markup:

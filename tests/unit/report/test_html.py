@@ -12,7 +12,7 @@ import pytest
 
 from edgeglm.report.html import render_html
 from edgeglm.report.remarks import alarms_doubt, outputs_differ
-from edgeglm.report.types import AlarmRate, BudgetResult, ClassResult, Drop, Metric, Parity
+from edgeglm.report.types import AlarmRate, BudgetResult, ClassResult, Drop, Metric, Parity, Verdict
 from edgeglm.report.typesetting import prose
 from tests.support.edge_reports import HOSTILE, bare_report, hostile_report, wide_report
 from tests.support.reports import (
@@ -308,6 +308,33 @@ def test_bytes_by_type_and_layer_and_time_by_operator_are_told() -> None:
     assert "The runtime of ONNX static-int8 mixed does not tell operators apart." in text
 
 
+def test_operators_that_add_up_to_far_more_than_the_latency_are_shares_alone() -> None:
+    run = rich_report()
+    assert run.baseline.latency_ms is not None
+    quick = msgspec.structs.replace(run.baseline.latency_ms, p50=1.4)  # the profiler's times are 4.21 ms
+    rough = msgspec.structs.replace(run, baseline=msgspec.structs.replace(run.baseline, latency_ms=quick))
+    text = re.sub(r"\s+", " ", Page(render_html(rough)).text)
+    assert "Conv (55): 86 %; Relu (55): 10 %" in text
+    assert "add up to 3.0 times the latency, so they are shares alone" in text
+
+
+def test_a_line_of_the_budget_is_named_once_and_a_warning_of_the_baseline_is_the_baselines() -> None:
+    run = rich_report()
+    told = {"artifact": run.artifacts[0].path, "limit": 0.01, "measured": 0.0}
+    chance = Verdict(key="budget.metric_drop", message="model.onnx: `budget.metric_drop` proves nothing", **told)
+    counted = Verdict(key="budget.metric_drop", message="model.onnx: accuracy lost 2 points", **told)
+    slow = "XNNPACK takes over nothing on this host"
+    run = msgspec.structs.replace(
+        run,
+        baseline=msgspec.structs.replace(run.baseline, warnings=[slow]),
+        budget=BudgetResult(met=None, undecided=[chance, counted]),
+    )
+    text = re.sub(r"\s+", " ", Page(render_html(run)).text)
+    assert "undecided model.onnx: budget.metric_drop proves nothing" in text
+    assert "undecided budget.metric_drop model.onnx" in text
+    assert f"The baseline: {slow}" in text
+
+
 def test_slices_are_shown_worst_first_and_those_of_few_samples_are_not_judged() -> None:
     made = render_html(rich_report())
     text = re.sub(r"\s+", " ", Page(made).text)
@@ -316,7 +343,8 @@ def test_slices_are_shown_worst_first_and_those_of_few_samples_are_not_judged() 
     order = [part.split(" (")[0] for part in chart.split("; ")]
     assert order == ["light=night", "camera=south", "camera=north", "light=day", "weather=fog"]
     assert made.split('id="slices0-desc">')[1].split("</svg>")[0].count('class="dot lost"') == 1
-    assert "noise std=0.1 93.6 % 88.0 % 86.0 % \u22120.6 pt \u22122.1 to +0.9 pt" in text
+    assert "Undisturbed 93.6 % 93.6 % 93.6 %" in text  # of each file its own
+    assert "noise std=0.1 88.0 % 86.0 % \u22120.6 pt \u22122.1 to +0.9 pt" in text
 
 
 def test_answers_that_changed_are_shown_as_they_look() -> None:

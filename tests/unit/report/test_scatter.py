@@ -64,6 +64,19 @@ def test_limits_are_drawn_inside_the_plot_alone() -> None:
     assert drawn(*points, limits=(35, 15)).count('class="limit"') == 0
 
 
+def test_a_limit_does_not_run_through_what_is_written_at_a_line_of_the_grid() -> None:
+    points = [point("1", 3, 1), point("2", 4, 2)]
+    written = re.findall(r'class="tick" x="0(?:\.0)?" y="([\d.]+)">([\d.]+)<', drawn(*points))
+    base, text = next((float(y), text) for y, text in written if text not in ("0", "1", "2"))
+    begins = {}
+    for limit in (float(text) + 0.01, float(text) - 0.02):
+        (at,) = re.findall(r'class="limit" d="M([\d.]+) ([\d.]+)H', drawn(*points, limits=(None, limit)))
+        begins[limit > float(text)] = at
+    assert base - 11 < float(begins[True][1]) < base + 3
+    assert float(begins[True][0]) > 20
+    assert float(begins[False][0]) == 8
+
+
 def test_every_mark_is_told_and_can_be_reached_and_crowded_numbers_do_not_cover_each_other() -> None:
     chart = drawn(*(point(str(number), 1 + number / 1000, 1 + number / 1000) for number in range(30)))
     assert chart.count('aria-label="file') == chart.count('href="#file-') == 30
