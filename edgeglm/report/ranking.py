@@ -120,7 +120,10 @@ def _behind(report: Report, artifact: ArtifactSide, taken: ArtifactSide) -> str:
         return f"behind {name} by the rule for the {report.target}"
     if artifact.latency_ms is None or taken.latency_ms is None:
         return f"behind {name}"
-    times = f"{format_ms(artifact.latency_ms.p50)} ms against {format_ms(taken.latency_ms.p50)} ms"
+    took, taken_took = (format_ms(side.latency_ms.p50) for side in (artifact, taken) if side.latency_ms is not None)
+    times = f"{took} ms against {taken_took} ms"
+    if took == taken_took and not report.order_kept:
+        return f"no faster on this host than {name}: both take {took} ms"
     if artifact.latency_ms.p50 > taken.latency_ms.p50:
         return f"slower on this host than {name}: {times}"
     if report.order_kept:

@@ -119,7 +119,8 @@ def _slice_table(report: Report) -> Markup:
     caption = "Every slice, with the change against the baseline and its 95 % interval"
     head = ("Slice", "Samples", "Baseline", *names)
     body = scrolling(caption, table(caption, head, rows, class_="plain"))
-    return element("details", element("summary", f"All {len(rows)} slices as a table"), body)
+    summary = f"All {len(rows)} slices as a table" if len(rows) > 1 else "The slice as a table"
+    return element("details", element("summary", summary), body)
 
 
 def _value(value: float | None, drop: Drop | None, metric: Metric | None) -> Child:

@@ -38,6 +38,11 @@ def test_what_is_faster_but_not_beyond_doubt_is_said_so() -> None:
     assert said == "not faster on this host than ONNX float32 beyond doubt: 1.90 ms against 2.00 ms"
 
 
+def test_what_reads_as_fast_is_not_called_slower() -> None:
+    taken, other = side("none", 0.014, chosen=True), side("fp16", 0.01401)
+    assert why_not(report(taken, other), other) == "no faster on this host than ONNX float32: both take 0.0140 ms"
+
+
 def test_for_a_board_the_rule_put_it_behind_and_a_proven_loss_is_named_before_that() -> None:
     taken, other = side("static-int8", 2.0, chosen=True), side("none", 1.0)
     assert why_not(report(taken, other, target="rpi5"), other) == "behind ONNX static-int8 by the rule for the rpi5"
