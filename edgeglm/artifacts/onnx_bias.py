@@ -61,13 +61,26 @@ def correct(before: onnx.ModelProto, after: onnx.ModelProto, kept: Kept) -> None
     learnt, judges = divide(list(in_batches_of(fixed_batch(before) or 1, kept.batches)))
     if not layers or not judges:
         return
-    outputs = [value.name for value in before.graph.output]
-    answers = run_each(before, outputs, judges), run_each(after, outputs, judges)  # of the graph as it is here
+    computed = {name for node in before.graph.node for name in node.output}
+    outputs = [value.name for value in before.graph.output if value.name in computed]  # a constant has no error
     biases = [layer.bias.SerializeToString() for layer in layers]
-    _move(before, after, layers, learnt)
-    if farther(*answers, run_each(after, outputs, judges)):
+    try:
+        answers = run_each(before, outputs, judges), run_each(after, outputs, judges)  # of the graph as it is here
+        _move(before, after, layers, learnt)
+        worse = farther(*answers, run_each(after, outputs, judges))
+    except _refusals():  # a piece of the graph alone may not run where the whole does: the file stays as it was
+        worse = True
+    if worse:
         for layer, content in zip(layers, biases, strict=True):
             layer.bias.ParseFromString(content)
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return the errors by which ONNX Runtime refuses a graph; they have no class in common but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = (value for value in vars(state).values() if isinstance(value, type))
+    return tuple(value for value in found if issubclass(value, Exception))
 
 
 def _static_layers(before: onnx.ModelProto, after: onnx.ModelProto) -> list[_Layer]:

@@ -90,6 +90,7 @@ class HeldOut:
         self._reference = reference
         self.against = against
         self._where = candidate.where
+        self._skipped = candidate.config.quantization.calibration_samples  # ranges are measured on those
         self.split = held_out(evaluator.project, candidate)
 
     def lost(self, file: File) -> float:
@@ -104,6 +105,7 @@ class HeldOut:
             baseline=self._reference.digest,
             data=project.data.sha256,
             samples=len(self.split),
+            skipped=self._skipped,
             seed=project.recipe.seed,
             task=msgspec.to_builtins(project.recipe.task),
             postprocess=msgspec.to_builtins(project.recipe.postprocess),

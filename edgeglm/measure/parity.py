@@ -116,10 +116,10 @@ def _compare(reference: np.ndarray, got: np.ndarray, *, quantized: bool, kind: _
         largest = float(np.max(np.abs(a))) if np.isfinite(a).all() else None
         return Parity(samples=rows, max_abs=None, max_ref=largest, cosine=None, argmax_agreement=0.0, passed=False)
     max_abs, max_ref = float(np.max(np.abs(a - b))), float(np.max(np.abs(a)))
-    cosine = float(np.mean(_cosines(a, b))) if a.shape[1] >= _DIRECTION else None
     agreement, at_most, answers = _agreement(reference, got, kind)
-    if kind == "classes" and a.shape[1] > 1:  # what all logits have in common changes no probability
-        a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    if kind in ("classes", "pixels"):  # what all logits have in common changes no probability
+        a, b = _centred(a, reference.shape), _centred(b, reference.shape)
+    cosine = float(np.mean(_cosines(a, b))) if a.shape[1] >= _DIRECTION else None
     share = _error_share(a, b)
     directed = cosine is not None and kind not in ("values", "reconstruction")
     limit = QUANTIZED_ERROR if directed or kind in ("classes", "pixels") else NUMBER_ERROR
@@ -148,6 +148,14 @@ def _agreement(reference: np.ndarray, got: np.ndarray, kind: _Kind | None) -> tu
         shares = (reference.argmax(axis=1) == got.argmax(axis=1)).mean(axis=(1, 2))  # neighbouring pixels are alike
         return float(shares.mean()), mean_interval(shares)[1], "pixels"
     return 0.0, 0.0, ""
+
+
+def _centred(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return logits (N, D) of outputs of this shape, (N, K, ...), without the mean of their K classes."""
+    if len(shape) < 2 or shape[1] < 2:
+        return values
+    logits = values.reshape(len(values), shape[1], -1)
+    return np.asarray((logits - logits.mean(axis=1, keepdims=True)).reshape(values.shape))
 
 
 def _error_share(a: np.ndarray, b: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from edgeglm_agent.engines import EngineError
 
+from edgeglm.measure.children import await_spares
 from edgeglm.measure.evaluate import to_file_inputs
 from edgeglm.measure.worker import Runner
 from edgeglm.report.types import OperatorTime
@@ -52,6 +53,7 @@ def operator_times(
         return []
     with Runner(path, format=format, threads=1) as runner:
         given = to_file_inputs(sample, model_inputs, runner.inputs, where=str(path))
+        await_spares()
         found = runner.profile(_filled(given, runner.batch), runs=RUNS, warmup=WARMUP_RUNS)
     return sorted((OperatorTime(operator=kind, count=n, ms=ms) for kind, n, ms in found), key=lambda row: -row.ms)
 

@@ -89,7 +89,9 @@ def check_golden(
         if parity.max_abs is None or parity.error_share is None:
             said = "what it gives, or should give, is not finite (NaN or infinity)"
         else:
-            said = f"max difference {parity.max_abs:.3g}, {100 * parity.error_share:.3g} % of their variance"
+            said = (
+                f"max difference {parity.max_abs:.3g}, squared error {100 * parity.error_share:.3g} % of their variance"
+            )
         raise ModelError(
             f"does not give its golden outputs on this host: {said}",
             where=str(file),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import numpy as np
@@ -137,7 +137,10 @@ class Evaluator:
         """Return how much the baseline's answer to each sample of a split changed."""
         data = self.project.data
         before, after = self._baseline_judged(name), self.judged(outputs, name)
-        return self.project.judge.changes(before, after, data.splits[name].targets, data.labels)
+        told = (
+            getattr(self.project.judge, "changes", None) or self.project.recipe.task.changes
+        )  # what is bound may lack it
+        return cast("Changes", told(before, after, data.splits[name].targets, data.labels))
 
     def judged(self, outputs: dict[str, Arrays], name: str) -> Arrays:
         """Return what is judged of a model on one split, and what calibration samples chose for that model."""

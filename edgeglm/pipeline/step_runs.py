@@ -87,6 +87,7 @@ def choose_precision(project: Project, cache: Cache, log: Log) -> str:
     wanted = {getattr(step, "precision", None) for step in project.recipe.steps}
     if "auto" not in wanted:
         return "float32"
+    from edgeglm.measure.children import await_spares
     from edgeglm.nn.precision import measure_precision
 
     model = cast("Model", project.original)
@@ -94,6 +95,7 @@ def choose_precision(project: Project, cache: Cache, log: Log) -> str:
     with cache.entry("precision", key) as entry:
         precision = str((entry.result or {}).get("precision", ""))
         if precision not in ("float32", "bfloat16"):
+            await_spares()
             precision = measure_precision(model, project.sample, device=project.device, threads=project.threads)
             entry.finish(precision=precision)
     log.note(f"training in {precision}")

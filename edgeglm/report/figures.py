@@ -86,7 +86,7 @@ def as_percent(name: str) -> bool:
 def unit_of(name: str) -> str:
     """Return the unit that the name of a metric ends with: `s` of `lead_time_s`; nothing where there is none."""
     *before, last = name.split("_")
-    plain = as_percent(name) or not any(before) or before[-1] in _NO_UNIT_AFTER
+    plain = as_percent(name) or not any(word not in ("", "in") for word in before) or before[-1] in _NO_UNIT_AFTER
     return last if last in _UNITS and not plain else ""
 
 

@@ -243,6 +243,32 @@ def test_a_static_file_is_corrected_as_it_is_written_and_always_the_same(
         assert error(network(), first) < error(network(), plain)
 
 
+def test_an_output_that_is_a_constant_is_no_reason_to_fail(models: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+    before, after = models
+    damage(after, LAYERS[0])
+    for model in models:  # as the anchors of a detector
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), "anchors"))
+        model.graph.output.append(helper.make_tensor_value_info("anchors", TensorProto.FLOAT, [3]))
+    hurt = error(before, after)
+    correct(before, after, kept(images(60)))
+    assert error(before, after) < hurt / 2
+
+
+def test_what_the_runtime_refuses_piece_by_piece_stays_as_it_was(
+    models: tuple[onnx.ModelProto, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = models
+    damage(after, LAYERS[0])
+    content = after.SerializeToString()
+
+    def refused(self: Walk, name: str) -> None:
+        onnx_walk._session(onnx.ModelProto())  # ONNX Runtime's own error
+
+    monkeypatch.setattr(Walk, "advance", refused)
+    correct(before, after, kept(images(60)))
+    assert after.SerializeToString() == content
+
+
 def test_a_network_that_gives_another_number_of_boxes_stays_as_it_was() -> None:
     runs = [[np.ones((number, 4))] for number in range(1, 9)]
     other = [[np.ones((number + 1, 4))] for number in range(1, 9)]

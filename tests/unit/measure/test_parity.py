@@ -122,6 +122,16 @@ def test_what_all_logits_have_in_common_changes_no_class() -> None:
     assert not compare({"y": REFERENCE[:, :2]}, {"y": shifted}, quantized=True, kinds={"y": "values"}).passed
 
 
+@pytest.mark.parametrize(("kind", "shape"), [("classes", (256, 10)), ("pixels", (16, 10, 4, 4))])
+def test_what_all_logits_have_in_common_hides_no_broken_file(kind: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=shape).astype(np.float32)
+    broken = reference + rng.normal(scale=1.5, size=shape).astype(np.float32)
+    for common in (0.0, 20.0):  # the cosine of the raw logits would be .997
+        parity = compare({"y": reference + common}, {"y": broken + common}, quantized=True, kinds={"y": kind})
+        assert not parity.passed, common
+
+
 def test_numbers_have_no_classes_to_agree_on() -> None:
     reference, got = two_logits(64, 0)
     parity = compare({"y": reference}, {"y": got}, quantized=True, kinds={"y": "values"})

@@ -85,7 +85,7 @@ def test_a_unit_in_the_name_of_a_metric_stands_behind_its_number() -> None:
     assert format_points("lead_time_s", -12.5) == "-12.5 s"
     assert format_interval("lead_time_s", (80.0, 95.5)) == "80 to 95.5 s"
     assert format_limit("lead_time_s", 5.0) == "5 s"
-    for plain in ("s", "share_of_samples", "rate_s"):  # no unit: a name, a share, a share
+    for plain in ("s", "in_s", "share_of_samples", "rate_s"):  # no unit: a name, a share, a share
         assert metric_title(plain) == plain.replace("_", " ")
     assert format_metric("share_of_samples", 0.5) == "0.5000"
 
