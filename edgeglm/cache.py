@@ -20,6 +20,7 @@ import msgspec
 
 from edgeglm.errors import BusyError, StorageError
 from edgeglm.files import locked, sha256_file, storage_errors, write_bytes
+from edgeglm.leftovers import removed_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,10 +86,8 @@ class Entry:
         with storage_errors(folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-        try:
+        with removed_after(folder):
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def size_bytes(self) -> int:

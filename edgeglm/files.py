@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import BusyError, EdgeglmError, StorageError, UserError
+from edgeglm.leftovers import removed_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,8 +103,7 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
-        temporary = Path(name)
-        try:
+        with removed_after(Path(name)) as temporary:
             yield temporary
             if synced:
                 with temporary.open("rb") as file:
@@ -112,8 +112,6 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
             temporary.replace(path)
             if synced:
                 sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes, *, synced: bool = True) -> None:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line (entry point). Exit codes: 0 done, 1 a bug of ours, 2 input, 3 budget, 4 environment."""
-    from edgeglm.cli.signals import leave_if_stopped, stop_on_signals
+    from edgeglm.cli.signals import stop_on_signals
 
     stop_on_signals()
-    try:
-        from edgeglm.cli.console import outlive_stderr
+    from edgeglm.cli.console import outlive_stderr
+    from edgeglm.leftovers import temporary_folder_of_run
 
-        outlive_stderr()
+    outlive_stderr()
+    with temporary_folder_of_run():
         code = _run()
-    except BaseException:  # by whatever a library may have replaced what the signal raised
-        leave_if_stopped()
-        raise
-    leave_if_stopped()
     gc.freeze()  # a last search of all of torch's objects for cycles would take a second, and frees what goes anyway
     sys.exit(code)
 
@@ -29,6 +27,7 @@ def _run() -> int:
 
     from edgeglm.cli.app import app
     from edgeglm.cli.console import reader_has_left
+    from edgeglm.cli.signals import EXIT_CODES, STOPPED
     from edgeglm.errors import EdgeglmError
     from edgeglm.files import as_system_error
 
@@ -38,8 +37,9 @@ def _run() -> int:
         if reader_has_left():  # of what typer prints itself: `edgeglm --help | head`
             return 0
         raise (ended.__context__ or ended) from None
-    except typer.Abort:
-        raise KeyboardInterrupt from None
+    except typer.Abort:  # of a KeyboardInterrupt that somebody's code raised by itself
+        print(STOPPED, file=sys.stderr)
+        return EXIT_CODES[signal.SIGINT]
     except typer.TyperException as wrong:  # the command line itself is wrong
         show = getattr(wrong, "show", None)  # with the usage line, where the error knows its command
         show(sys.stderr) if show else print(wrong, file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from edgeglm.errors import UserError
 from edgeglm.files import copy_file, locked, storage_errors, sync_folder, write_bytes
 from edgeglm.formats import ALL_SUFFIXES
+from edgeglm.leftovers import removed_after
 from edgeglm.recipe.types import Scheme
 
 if TYPE_CHECKING:
@@ -109,10 +110,8 @@ def open_output(path: Path, *, recipe: Path | None = None, named: bool = True) -
         path.mkdir(parents=True, exist_ok=True)
     with locked(path / MARKER, wait=False, what="to this output folder"):
         shutil.rmtree(path / STAGING, ignore_errors=True)  # what a killed run left takes room that this one needs
-        try:
+        with removed_after(path / STAGING):
             yield OutputFolder(path, recipe)
-        finally:
-            shutil.rmtree(path / STAGING, ignore_errors=True)
 
 
 def _other_recipe(path: Path, recipe: Path) -> str | None:

@@ -1,0 +1,59 @@
+"""What a run keeps on the disk only while it goes on, so that one that is stopped leaves nothing of it.
+
+A stopped run ends from within a signal handler (:mod:`edgeglm.cli.signals`): no ``finally`` of anybody's is run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_kept: set[Path] = set()
+
+
+@contextmanager
+def removed_after(path: Path) -> Iterator[Path]:
+    """Yield ``path``; the file or folder there goes at the end, also where the process is stopped inside."""
+    _kept.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        _kept.discard(path)
+
+
+@contextmanager
+def temporary_folder_of_run() -> Iterator[None]:
+    """Have all temporary files that are made inside, those of libraries too, lie in one folder that goes at the end."""
+    before = tempfile.tempdir
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="edgeglm-"))
+    except OSError:  # no room for any: what needs one will say so
+        yield
+        return
+    with removed_after(folder):
+        tempfile.tempdir = str(folder)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+def remove_leftovers() -> None:
+    """Remove what :func:`removed_after` would remove now."""
+    for path in list(_kept):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
