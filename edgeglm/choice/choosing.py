@@ -58,7 +58,8 @@ def settle(
         baseline: The original.
         host: This machine.
         cache: Keeps the choice.
-        traits: Of the network, where some artifact is `auto`: a board's rule of speed goes by them.
+        traits: Of the network, where some artifact is `auto` or the board of another architecture: its rule of speed
+            goes by them.
     """
     limits, board = project.recipe.budget, project.board
     same_machine = host.machine == board.arch

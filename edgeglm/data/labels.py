@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import RecipeError
+from edgeglm.recipe.label_file import labels_in
 
 if TYPE_CHECKING:
     from edgeglm.recipe import LoadedRecipe
@@ -35,7 +36,7 @@ def read_labels(loaded: LoadedRecipe, entries: Entries) -> tuple[str, ...]:
 def _from_file(loaded: LoadedRecipe, name: str) -> tuple[str, ...]:
     path = loaded.folder / name
     try:
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        return labels_in(path)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
             f"cannot read the labels: {error}",

@@ -114,11 +114,12 @@ def run_recipe(
         timed = {"baseline": reference}
         timed |= {f"step {index}": file for index, file in structures.items()}
         timed |= {f"artifact {index}": artifact.file for index, artifact in enumerate(artifacts)}
+        same_machine = host.machine == project.board.arch
         hopeless = rivals(
             [artifact.candidate for artifact in artifacts],
             lambda index: maker.standing.of(artifacts[index], sized=True),
             project.recipe.budget,
-            same_machine=host.machine == project.board.arch,
+            same_machine=same_machine,
         )
         against = {f"artifact {one}": [f"artifact {other}" for other in others] for one, others in hopeless.items()}
         figures = measure_files(project, timed, log, rivals=against)
@@ -138,7 +139,12 @@ def run_recipe(
             )
             for index, made in enumerate(artifacts)
         ]
-        settled = settle(project, artifacts, sides, baseline=baseline, host=host, cache=cache, traits=proposal.traits)
+        traits = proposal.traits
+        if traits is None and not same_machine:
+            from edgeglm.measure.traits import traits_of
+
+            traits = traits_of(reference.built.path, reference.built.format)
+        settled = settle(project, artifacts, sides, baseline=baseline, host=host, cache=cache, traits=traits)
         sides, samples = with_changes(evaluator, settled.artifacts, settled.sides)
         baseline, sides = robustness.added(reference, baseline, settled.artifacts, sides, log)
         recipe_text = dump_recipe(project.recipe)

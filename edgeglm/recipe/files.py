@@ -9,6 +9,7 @@ from edgeglm.data.shifts import OwnShift
 from edgeglm.errors import Problem
 from edgeglm.recipe.data_files import data_problems
 from edgeglm.recipe.entry_source import entry_problem
+from edgeglm.recipe.label_file import labels_in
 from edgeglm.recipe.model_files import model_problems
 from edgeglm.recipe.named_file import given_problem, missing_problem
 from edgeglm.recipe.operation_files import operation_problems
@@ -72,9 +73,9 @@ def _labels(loaded: LoadedRecipe, name: str) -> Problem | None:
     if problem := missing_problem(loaded, name, "labels"):
         return problem
     try:
-        lines = (loaded.folder / name).read_text(encoding="utf-8").split()
+        labels = labels_in(loaded.folder / name)
     except UnicodeDecodeError:
         return Problem(f"`{name}` is not UTF-8", "save it as UTF-8", loaded.where("labels"), code="file-missing")
-    if not lines:
+    if not labels:
         return Problem(f"`{name}` is empty", "write one label a line", loaded.where("labels"), code="file-missing")
     return None

@@ -10,6 +10,7 @@ from edgeglm.boards import BOARDS
 from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.files import tidied
 from edgeglm.recipe.entry_source import entry_problem
+from edgeglm.recipe.label_file import labels_in
 from edgeglm.recipe.named_file import given_problem, lfs_problem, missing_problem
 from edgeglm.sources import GivenModel, HfModel, OnnxModel, PythonModel, TfliteModel
 from edgeglm.sources.hf_folder import (
@@ -23,6 +24,7 @@ from edgeglm.sources.hf_folder import (
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeglm.recipe.load import LoadedRecipe
@@ -131,16 +133,15 @@ def _hf(loaded: LoadedRecipe, model: HfModel, key: str) -> Problem | None:
     return _safetensors(loaded, folder / WEIGHTS, key)
 
 
-def _labels(loaded: LoadedRecipe) -> list[str]:
+def _labels(loaded: LoadedRecipe) -> Sequence[str]:
     """Return the recipe's names of classes; none where their file cannot be read, which is said of its own key."""
     labels = loaded.recipe.labels
     if isinstance(labels, list):
         return labels
     try:
-        text = (loaded.folder / labels).read_text(encoding="utf-8")
+        return labels_in(loaded.folder / labels)
     except (OSError, UnicodeDecodeError):
         return []
-    return [line for line in text.splitlines() if line.strip()]
 
 
 def _opset(loaded: LoadedRecipe, path: Path, key: str) -> Problem | None:

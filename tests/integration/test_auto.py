@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import torch
 from edgeglm_agent.wire import decode_manifest
+from torch import nn
 
 from edgeglm import compress
 from edgeglm.cache import Cache
@@ -17,8 +20,6 @@ from tests.support.outlier import SENSITIVE, digits, outlier_network, uneven_net
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from torch import nn
 
     from edgeglm.pipeline.run import Result
     from edgeglm.report.types import ArtifactSide
@@ -141,6 +142,30 @@ def test_for_a_board_the_front_has_what_the_rule_says_nothing_of(run: Callable[.
     chosen = {artifact_name(side) for side in result.report.artifacts if side.chosen}
     assert {"ONNX float32", "TFLite float32"} <= chosen  # one is smaller; which is faster on the board nobody knows
     assert chosen == {artifact_name(s) for s in result.report.artifacts if s.pareto and s.path not in missed}
+
+
+def test_the_rule_of_a_board_holds_for_files_that_are_named_too(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(0, 0.1, (400, 1, 16, 16)).astype(np.float32)
+    quadrants = np.arange(400) % 4
+    for image, quadrant in zip(images, quadrants, strict=True):
+        image[0, 8 * (quadrant // 2) :, 8 * (quadrant % 2) :][:8, :8] += 1
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+        nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, 4),
+    )  # fmt: skip
+    parts = {"train": slice(0, 200), "calibration": slice(200, 300), "eval": slice(300, None)}
+    recipe = {
+        "name": "named",
+        "task": {"kind": "classification"},
+        "target": "rpi5",
+        "steps": [{"finetune": {"epochs": 3, "learning_rate": 5e-3}}],
+        "artifacts": [{"format": "tflite", "quantize": "none"}, {"format": "tflite", "quantize": "static-int8"}],
+    }
+    data = {name: (images[part], quadrants[part]) for name, part in parts.items()}
+    report = compress(recipe, model=network, data=data, output=tmp_path / "out", log=SilentLog()).report
+    found = {side.scheme: (side.metric and side.metric.value, side.pareto) for side in report.artifacts}
+    assert found == {"none": (1.0, False), "static-int8": (1.0, True)}
 
 
 def test_the_resolved_recipe_still_says_auto(whole: Result) -> None:
