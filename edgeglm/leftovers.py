@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_ATTEMPTS = 3  # a child may be writing into a folder that is being emptied
 _kept: set[Path] = set()
 
 
@@ -30,7 +31,10 @@ def removed_after(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder_of_run() -> Iterator[None]:
-    """Have all temporary files that are made inside, those of libraries too, lie in one folder that goes at the end."""
+    """Have all temporary files that are made inside lie in one folder that goes at the end.
+
+    Those of libraries too, and of the processes that measure.
+    """
     before = tempfile.tempdir
     try:
         folder = Path(tempfile.mkdtemp(prefix="edgeglm-"))
@@ -53,7 +57,10 @@ def remove_leftovers() -> None:
 
 def _remove(path: Path) -> None:
     with suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+        if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
+            return
+        for _ in range(_ATTEMPTS):
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                return

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: they end a run at once, from within the handler.
+"""Ctrl-C, SIGTERM, and a terminal that is gone: they end a run at once, from within the handler.
 
 Nothing is raised. Much of a run is called by compiled code (a library that is being imported, a converter), and an
 exception of Python's does not get through that: some of it aborts the process, some hangs, some goes on as if nothing
@@ -20,23 +20,21 @@ if TYPE_CHECKING:
     from types import FrameType
 
 STOPPED = "stopped; what is finished is cached: the same command goes on from there"
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+EXIT_CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 _terminal = 2  # where stderr leads, also while a converter is silenced
 
 
 def stop_on_signals() -> None:
-    """From here on SIGTERM and SIGINT end the process; a second one while that goes on, without cleaning up.
+    """From here on SIGHUP, SIGINT and SIGTERM end the process; a second one while that goes on, without cleaning up.
 
-    A SIGINT that is ignored, as of what a shell runs in the background, stays so. Processes that somebody forks from
-    this one have Python's own handlers.
+    One that is ignored, as SIGINT of what a shell runs in the background and SIGHUP under nohup, stays so. Processes
+    that somebody forks from this one have Python's own handlers.
     """
     global _terminal
     with suppress(OSError):  # closed by the caller (`2>&-`)
         _terminal = os.dup(2)
-    ours = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        ours.insert(0, signal.SIGINT)
+    ours = [number for number in EXIT_CODES if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _stop) for number in ours}
     os.register_at_fork(after_in_child=lambda: [signal.signal(number, kept) for number, kept in before.items()])
 

@@ -150,6 +150,6 @@ def _environment(threads: int) -> dict[str, str]:
     """Return the child's environment: no library makes more threads than the runtime was given."""
     count = str(threads)
     pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = {**os.environ, **dict.fromkeys(pools, count)}
+    environment = {**os.environ, **dict.fromkeys(pools, count), "TMPDIR": tempfile.gettempdir()}
     go_offline(environment)
     return environment

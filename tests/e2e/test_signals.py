@@ -75,7 +75,7 @@ with temporary_folder_of_run(), replacing(Path("result.txt")) as half, silenced(
         pass
     Path("went-on.txt").touch()
 """
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 @pytest.mark.parametrize("number", list(CODES))
@@ -118,7 +118,7 @@ def handled(pid: int) -> bool:
 )
 def test_a_signal_at_any_moment_ends_with_its_code(tmp_path: Path, verb: str, moments: list[float]) -> None:
     for count, moment in enumerate(moments):
-        number, code = list(CODES.items())[count % 2]
+        number, code = list(CODES.items())[count % len(CODES)]
         project = Project(tmp_path / str(count), {"recipe.yaml": RECIPE, "model.py": MODEL, "data.py": DATA})
         process = project.start(verb, "recipe.yaml")
         while process.poll() is None and not handled(process.pid):

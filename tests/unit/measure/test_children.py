@@ -4,20 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import psutil
 import pytest
 
 from edgeglm.errors import ExportError
+from edgeglm.leftovers import temporary_folder_of_run
 from edgeglm.measure.children import await_spares, spare_children
 from edgeglm.measure.worker import Runner
 from tests.support.tiny_models import tiny_images, write_tiny_onnx, write_tiny_tflite
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GIVE_UP_AFTER_S = 60  # guards against a hang, not a speed limit
 
@@ -144,3 +143,14 @@ def test_one_that_waits_dies_with_a_parent_that_is_killed() -> None:
     finally:
         parent.kill()
         parent.communicate()
+
+
+def test_what_they_write_for_a_while_lies_in_the_folder_of_the_run(onnx_file: Path) -> None:
+    with temporary_folder_of_run():
+        folder = Path(tempfile.gettempdir())
+        with spare_children(("onnx", 1)):
+            (waiting,) = children()
+            assert Path(psutil.Process(waiting).environ()["TMPDIR"]) == folder
+    assert folder.name.startswith("edgeglm-")
+    assert not folder.exists()
+    assert Path(tempfile.gettempdir()) == folder.parent
