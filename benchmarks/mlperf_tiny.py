@@ -52,6 +52,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
                 "layers": [{"match": "Identity", "scheme": "weight-only-int4", "block_size": 32}],
             }
         ],
+        "suffix": ", last layer in 4 bits",
     },
     "kws_dscnn": {
         "task": "classification",
@@ -84,7 +85,9 @@ def measure(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         return {"network": name, "refused": error.problems[0].message, "code": error.code}
     project = open_project(load_recipe(recipe), log=SilentLog())
     files = {"FP32": fp32, "reference INT8": reference}
-    files |= {f"edgeglm {a.scheme}": result.folder / a.path for a in result.report.artifacts}
+    files |= {
+        f"edgeglm {a.scheme}{settings.get('suffix', '')}": result.folder / a.path for a in result.report.artifacts
+    }
     assert len(files) == 2 + len(result.report.artifacts)
     kinds = {file: (path, "tflite") for file, path in files.items()}
     split, inputs = project.data.evaluation, project.original.inputs

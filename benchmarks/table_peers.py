@@ -30,7 +30,14 @@ def asked_own_networks(result: dict[str, Any]) -> list[tuple[str, ...]]:
             if smaller < 1 or max(faster) < 1:
                 word = f"**behind** {REFERENCE}"
         title = f"{TITLES[network['network']]}, trained here: INT8 beside the reference INT8"
-        lines.append((title, "as small, fast, accurate", said, "**missed**" if "behind" in word else f"met ({word})"))
+        lines.append(
+            (
+                title,
+                "as small (within 1 %), fast, accurate",
+                said,
+                "**missed**" if "behind" in word else f"met ({word})",
+            )
+        )
     return lines
 
 

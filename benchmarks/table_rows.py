@@ -33,7 +33,9 @@ def head(*columns: str) -> list[str]:
 
 
 def spread(values: list[float], unit: str = "x") -> str:
-    """Return median and range."""
+    """Return median and range; of one measurement alone, that."""
+    if len(set(values)) == 1:
+        return f"{values[0]:.2f}{unit}"
     return f"{median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f})"
 
 
