@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeglm.cache import make_key
 from edgeglm.choice.sensitivity import layer_losses, rungs
-from edgeglm.errors import DataError
+from edgeglm.errors import DataError, ExportError
 from edgeglm.host import cpu_features
 from edgeglm.recipe.types import Quantize
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LEAST = 30  # samples to judge by
 MOST = 1000
+ALL_FLOAT = "quantized-nothing"  # the error where `ignore` names all that could be quantized
 
 
 def is_controlled(candidate: Candidate) -> bool:
@@ -191,17 +192,23 @@ def control_accuracy(
     for rung in rungs(len(scored)):
         candidate = made.candidate
         groups = [group for part in scored[:rung] for group in part.groups]
-        losses = layer_losses(scored, rung, candidate.wider)
-        tried = replace(make(candidate.sparing(groups, "")), name=made.name, sensitivity=losses)
+        try:
+            mixed = make(candidate.sparing(groups, ""))
+        except ExportError as error:
+            if error.code != ALL_FLOAT:
+                raise
+            log.note(f"with {rung} of {len(scored)} parts in {candidate.wider_word} nothing would be quantized")
+            break
+        tried = replace(mixed, name=made.name, sensitivity=layer_losses(scored, rung, candidate.wider))
         lost = held_out.lost(tried.file)
         log.note(f"with {rung} of {len(scored)} parts in {candidate.wider_word} it loses {lost:.4f}")
         if lost <= limit:
             return tried
         if lost < least:
             least, best = lost, tried
-    said = (
-        f"accuracy_control found no mixture that loses {limit:g} or less against {held_out.against} on {samples}: this "
-        f"one loses {least:.4f}"
+    found = (
+        f"found no mixture that loses {limit:g} or less" if scored else "tried no mixture (`trials: 0`, or one layer)"
     )
+    said = f"accuracy_control {found}: against {held_out.against}, on {samples}, this file loses {least:.4f}"
     built = replace(best.file.built, warnings=[*best.file.built.warnings, said])
     return replace(best, file=replace(best.file, built=built))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from edgeglm.choice.accuracy_control import control_accuracy, held_out_against_the_better, is_controlled
+from edgeglm.choice.accuracy_control import ALL_FLOAT, control_accuracy, held_out_against_the_better, is_controlled
 from edgeglm.choice.sensitivity import FORMATS, Trials, layer_losses, rungs, scan_candidate
-from edgeglm.errors import EdgeglmError, StorageError
+from edgeglm.errors import EdgeglmError, ExportError, StorageError
 from edgeglm.formats import file_name
 from edgeglm.pipeline.sides import MadeArtifact, parity_of
 from edgeglm.pipeline.standing import Standing
@@ -200,9 +200,14 @@ class Maker:
             losses.append(trials.loss_of(quantization))
             if len(losses) > 3 and losses[-1] > (1 - _GAIN) * losses[-3]:
                 break
-            if self._proves_loss(mixed):
-                continue
-            made = self._made(mixed, f"{candidate.where}: {spared},", variant=MIXED)
+            try:
+                if self._proves_loss(mixed):
+                    continue
+                made = self._made(mixed, f"{candidate.where}: {spared},", variant=MIXED)
+            except ExportError as error:
+                if error.code != ALL_FLOAT:
+                    raise
+                break
             last = replace(made, sensitivity=layer_losses(scored, rung, candidate.wider))
             if self._is_good(last):
                 break

@@ -158,8 +158,10 @@ def left_in_float(artifact: ArtifactSide) -> str:
     more = f" and {len(kept) - _LAYERS} more" if len(kept) > _LAYERS else ""
     wider = next((part.scheme for part in artifact.sensitivity if part.kept), "")
     instead = "float" if wider in ("", "none") else wider
+    others = [layer for layer in artifact.ignored if layer not in kept]
+    asked = f"; in float, as the recipe asks: {', '.join(others[:_LAYERS])}" if others else ""
     return f"{len(kept)} of {total} layers stay in {instead}, where {artifact.scheme} costs most: " + (
-        ", ".join(kept[:_LAYERS]) + more
+        ", ".join(kept[:_LAYERS]) + more + asked
     )
 
 

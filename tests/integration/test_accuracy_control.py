@@ -94,6 +94,33 @@ def test_a_limit_that_all_int8_keeps_leaves_nothing_in_float(run: Callable[..., 
     assert side.sensitivity == []
 
 
+@pytest.mark.parametrize("file_format", ["onnx", "tflite"])
+def test_where_nothing_but_float_would_do_the_form_that_lost_least_is_kept(
+    run: Callable[..., Result], file_format: str
+) -> None:
+    (side,) = run(file_format, 0.0, ignore=["0.conv", "3.conv", "5"]).report.artifacts
+    assert any("found no mixture that loses 0 or less" in warning for warning in side.warnings)
+    assert set(side.ignored) < {"0.conv", "1.conv", "2.conv", "3.conv", "5"}
+    assert set(side.ignored) >= {"0.conv", "3.conv", "5"}
+    assert side.dtypes["int8"] > 0
+
+
+def test_without_trials_nothing_is_said_to_have_been_tried(tmp_path: Path) -> None:
+    data = digits()
+    recipe = {
+        "name": "outlier",
+        "task": {"kind": "classification"},
+        "artifacts": [{"format": "onnx", "quantize": CONTROLLED, "search": {"trials": 0}}],
+        "budget": {"metric_drop": 0.03},
+        "on_violation": "best-effort",
+    }
+    result = compress(
+        recipe, model=outlier_network(data), data=data, output=tmp_path / "out", cache=Cache(tmp_path / "cache")
+    )
+    (side,) = result.report.artifacts
+    assert any("accuracy_control tried no mixture (`trials: 0`, or one layer)" in text for text in side.warnings)
+
+
 def test_what_is_lost_is_lost_against_the_network_that_the_steps_trained(tmp_path: Path) -> None:
     """The original answers at random: against it, a network that INT8 broke loses nothing."""
     data, heard = digits(), Heard()
