@@ -54,7 +54,7 @@ class Maker:
         self.skipped: list[Skipped] = []
         self._good: dict[str, bool] = {}  # by the file's digest
         self.standing = Standing(project, evaluator, network, host)
-        self._before: Arrays | None = None  # the original's answers to the calibration samples
+        self._before: dict[int, Arrays] = {}  # how many calibration samples were drawn -> the original's answers
 
     def make(self, proposal: Proposal) -> list[MadeArtifact]:
         """Return what was made, in the order of the proposal; ``skipped`` then says what was not, and why.
@@ -244,12 +244,13 @@ class Maker:
         calibration = project.data.splits["calibration"]
         drawn = np.random.default_rng(project.recipe.seed).permutation(len(calibration))
         split = calibration.take(np.sort(drawn[: candidate.config.quantization.calibration_samples]))
-        if self._before is None:
-            self._before = self._answers(self.builder.baseline(), split)
+        if len(split) not in self._before:  # each `auto` draws as many as its own `calibration` says
+            self._before[len(split)] = self._answers(self.builder.baseline(), split)
         file = self.builder.artifact(self.final, self.key, candidate.config, where=candidate.where)
         task = project.judge
         try:
-            before, after = (task.prepared(outputs, split) for outputs in (self._before, self._answers(file, split)))
+            both = self._before[len(split)], self._answers(file, split)
+            before, after = (task.prepared(outputs, split) for outputs in both)
             result = task.evaluate(after, split.targets, project.data.labels, before)
         except EdgeglmError:  # a split that nobody asked to be evaluated may have no targets
             return False

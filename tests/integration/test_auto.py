@@ -119,6 +119,21 @@ def test_without_a_scan_nothing_is_rescued(run: Callable[..., Result]) -> None:
     assert [artifact_name(side) for side in result.report.artifacts if side.chosen] == ["ONNX float32"]
 
 
+def test_each_auto_is_searched_on_as_many_calibration_samples_as_it_names(run: Callable[..., Result]) -> None:
+    auto = [
+        {"format": name, "quantize": {"scheme": "auto", "calibration": samples}}
+        for name, samples in (("onnx", 64), ("tflite", 128))
+    ]
+    result = run("two searches", auto)
+    sides = by_name(result)
+    for family in ("ONNX", "TFLite"):
+        kept = [
+            layer for part in sides[f"{family} static-int8 mixed"].sensitivity if part.kept for layer in part.layers
+        ]
+        assert sorted(kept) == sorted(SENSITIVE)
+    assert result.report.budget.met is True
+
+
 def test_when_no_candidate_meets_the_budget_the_run_fails(run: Callable[..., Result]) -> None:
     recipe = [{"format": "onnx", "quantize": "auto", "search": {"trials": 0}}]
     result = run("missed", recipe, budget={"metric_drop": 0.03, "size_mb": 0.001})
