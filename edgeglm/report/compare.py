@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeglm.errors import UserError
+from edgeglm.report.counterparts import counterparts
 from edgeglm.report.figures import (
     MISSING,
     format_bytes,
@@ -24,7 +25,7 @@ from edgeglm.report.figures import (
     format_ratio,
     lost_text,
 )
-from edgeglm.report.findings import artifact_name, by_class, slices_of, written_artifacts
+from edgeglm.report.findings import by_class, slices_of
 from edgeglm.report.markup import clean
 from edgeglm.report.types import COUNTED
 
@@ -112,10 +113,10 @@ def compare(a: Report, b: Report, threshold: float) -> Comparison:
             hint="give the loss that is allowed, 0 or more: 0.01 is one point of accuracy",
             code="threshold-invalid",
         )
-    before, after = _by_kind(a), _by_kind(b)
-    artifacts = [_change(before[kind], after[kind], threshold) for kind in before if kind in after]
-    missing = [artifact_name(side) for kind, side in before.items() if kind not in after]
-    added = [artifact_name(side) for kind, side in after.items() if kind not in before]
+    pairs = counterparts(a, b)
+    artifacts = [_change(name, before, after, threshold) for name, before, after in pairs if before and after]
+    missing = [name for name, _, after in pairs if after is None]
+    added = [name for name, before, _ in pairs if before is None]
     reasons = [f"{name} is missing in the second report." for name in missing]
     reasons += [
         _reason(found.name, metric, threshold) for found in artifacts for metric in found.metrics if metric.worse
@@ -150,12 +151,7 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     return Group(*parts)
 
 
-def _by_kind(report: Report) -> dict[tuple[str, str, bool], ArtifactSide]:
-    """What is written, by format, scheme and whether a scan left layers in float: no recipe makes two that agree."""
-    return {(a.format, a.scheme, any(part.kept for part in a.sensitivity)): a for a in written_artifacts(report)}
-
-
-def _change(a: ArtifactSide, b: ArtifactSide, threshold: float) -> ArtifactChange:
+def _change(name: str, a: ArtifactSide, b: ArtifactSide, threshold: float) -> ArtifactChange:
     metrics = [_metric_change("", a.metric, b.metric, threshold)]
     classes = _class_changes("", a.per_class, b.per_class)
     for split, result in a.splits.items():
@@ -164,7 +160,7 @@ def _change(a: ArtifactSide, b: ArtifactSide, threshold: float) -> ArtifactChang
         classes += _class_changes(split, result.per_class, [] if other is None else other.per_class)
     classes.sort(key=lambda change: change.after - change.before)
     return ArtifactChange(
-        name=artifact_name(a),
+        name=name,
         metrics=[metric for metric in metrics if metric is not None],
         classes=classes,
         parts=_part_changes(a, b),

@@ -115,6 +115,38 @@ def test_artifacts_are_matched_by_format_and_scheme_whatever_their_path_and_orde
     assert not compare(a, b, 0.0).worse
 
 
+@pytest.mark.parametrize("last", ["extremes", "clipped"])
+def test_files_that_differ_in_their_ranges_alone_are_each_compared_with_their_own(last: str) -> None:
+    def front(extremes: int, clipped: int) -> Report:
+        made = {
+            "extremes": artifact(extremes, path="model.static-int8.onnx"),
+            "clipped": artifact(clipped, path="model.static-int8-clipped.onnx", ranges="mean"),
+        }
+        return report(*sorted(made.values(), key=lambda side: side is made[last]))
+
+    assert not compare(front(950, 950), front(950, 950), 0.0).worse
+    for after, name in (((900, 950), "ONNX static-int8"), ((950, 900), "ONNX static-int8 clipped")):
+        found = compare(front(950, 950), front(*after), 0.01)
+        assert found.reasons == [f"{name}: accuracy is 5.0 pt worse; 1 pt is allowed."]
+        assert [one.name for one in found.artifacts if one.metrics[0].worse] == [name]
+        assert len(found.artifacts) == 2
+
+
+def test_of_two_files_of_one_kind_neither_is_lost() -> None:
+    two = report(artifact(950, path="a.onnx"), artifact(940, path="b.onnx"))
+    swapped = report(artifact(940, path="b.onnx"), artifact(950, path="a.onnx"))
+    assert not compare(two, swapped, 0.0).worse
+    worse = compare(two, report(artifact(800, path="a.onnx"), artifact(940, path="b.onnx")), 0.01)
+    assert worse.reasons == ["ONNX static-int8 (a.onnx): accuracy is 15.0 pt worse; 1 pt is allowed."]
+    fewer = compare(two, report(artifact(940, path="b.onnx")), 0.01)
+    assert fewer.missing == ["ONNX static-int8 (a.onnx)"]
+    assert fewer.worse
+    more = compare(report(artifact(950, path="model.onnx")), two, 0.01)
+    assert more.added == ["ONNX static-int8 (b.onnx)"]
+    assert [one.name for one in more.artifacts] == ["ONNX static-int8 (model.onnx)"]
+    assert not more.worse
+
+
 def test_size_and_speed_are_told_and_speed_is_against_each_runs_own_baseline() -> None:
     found = compare(report(artifact()), report(artifact(size_bytes=1500, speedup=1.0)), 0.01)
     assert not found.worse
