@@ -222,7 +222,7 @@ class LayerLoss(msgspec.Struct, frozen=True, kw_only=True):
     """What quantizing one group of layers alone costs, on calibration samples."""
 
     layers: list[str]
-    loss: float  # error of the outputs / variance of the float network's outputs: 0 is exact, 1 as bad as a constant
+    loss: float  # error of what the task reads / its variance in float, mean of its parts: 0 is exact, 1 a constant
     kept: bool = False  # left in higher precision because of it
     scheme: str = ""  # what they got instead, if kept: none (float), or a wider scheme
 

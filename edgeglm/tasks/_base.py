@@ -54,6 +54,7 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
     is_share: ClassVar[bool] = True  # whether the metric lies between 0 and 1, and so what it may lose
     reads_calibration: ClassVar[bool] = False  # whether ``calibrated`` wants the outputs on the calibration split
     needs_targets: ClassVar[bool] = False  # whether ``read_targets`` refuses a split that is judged and has none
+    reads_one_output: ClassVar[bool] = False  # whether the output named by ``output`` is all that is judged
 
     output: str | None = None  # name of the output that is judged; null: the first
 
@@ -131,6 +132,20 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
         """
         del split
         return outputs
+
+    def outputs_read(self, outputs: Arrays) -> Arrays:
+        """Return what answers are made from, in parts (N, ...) of numbers that are alike; by default each output.
+
+        A scan of sensitivity ranks layers by how far they move each part, in shares of that part's own variance.
+        What ``bind`` returned may have a method of this name, too: that one is asked first.
+
+        Args:
+            outputs: The model's outputs by name, over any samples.
+        """
+        if not self.reads_one_output:
+            return outputs
+        name = self.output or next(iter(outputs))
+        return {name: outputs[name]}
 
     def calibrated(self, judged: Arrays, targets: np.ndarray | None, count: int) -> Arrays:
         """Return what is chosen on other samples than those that are judged, to stand beside what ``prepared`` gave.

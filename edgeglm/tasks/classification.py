@@ -29,6 +29,7 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
     """Outputs are logits (N, K); targets are class numbers (N,), 0 to K - 1."""
 
     objective: ClassVar[ObjectiveName] = "classes"
+    reads_one_output: ClassVar[bool] = True
     needs_targets: ClassVar[bool] = True
 
     output: str | None = None  # name of the output that holds the logits; None: the first

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from edgeglm_agent.processing import Detection, Postprocess
+from edgeglm_agent.processing._base import Answers
+from edgeglm_agent.processing.boxes import DecodeBoxes
 from edgeglm_agent.wire import ProcessOp
 from msgspec import Meta
 
@@ -166,6 +168,19 @@ class Detector:
             for place, thing in enumerate(things):
                 made[row, place] = (thing.index, thing.score, *thing.box)
         return {_FOUND: made}
+
+    def outputs_read(self, outputs: Arrays) -> Arrays:
+        """Return the columns that `boxes` reads, each by itself: scores are no match for pixels in size.
+
+        Raises:
+            ProcessingError: The outputs do not fit the operations.
+        """
+        answers = Answers({name: np.asarray(values) for name, values in outputs.items()})
+        for op in self.postprocess.ops:
+            if isinstance(op, DecodeBoxes):
+                return op.read(answers)
+            answers = op.apply(answers)
+        raise AssertionError("`boxes` is among the operations: ``bind`` saw to it")
 
     def evaluate(
         self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None

@@ -27,6 +27,7 @@ class Embedding(TaskConfig, tag="embedding", frozen=True, kw_only=True):
     """Outputs are vectors (N, D); targets, where there are any, score pairs: (N, 2) [number of the pair, score]."""
 
     objective: ClassVar[ObjectiveName] = "embedding"
+    reads_one_output: ClassVar[bool] = True
 
     output: str | None = None  # name of the output that holds the vectors; None: the first
     neighbours: Annotated[int, Meta(ge=1)] = 1  # how many nearest samples must stay the same; at most half of all

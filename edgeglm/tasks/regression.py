@@ -29,6 +29,7 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
     """Outputs are numbers (N, ...), targets the same; without targets the original's outputs take their place."""
 
     objective: ClassVar[ObjectiveName] = "values"
+    reads_one_output: ClassVar[bool] = True
     is_share: ClassVar[bool] = False
 
     output: str | None = None  # name of the output that is judged; None: the first

@@ -30,6 +30,7 @@ class Segmentation(TaskConfig, tag="segmentation", frozen=True, kw_only=True):
     """Outputs are logits (N, K, H, W); targets are class numbers (N, H, W), 0 to K - 1."""
 
     objective: ClassVar[ObjectiveName] = "pixels"
+    reads_one_output: ClassVar[bool] = True
     needs_targets: ClassVar[bool] = True
 
     output: str | None = None  # name of the output that holds the logits; None: the first

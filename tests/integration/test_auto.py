@@ -46,6 +46,46 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Result]:
     return compressed
 
 
+RIGHT = """\
+def right(outputs, targets, labels):
+    return outputs["logits"].argmax(axis=1) == targets
+"""
+HEADS = """\
+version: 1
+name: heads
+model: {source: object}
+data: {source: object}
+task: {kind: metric, entry: "./own.py:right", name: accuracy, per_sample: true}
+artifacts: [{format: onnx, quantize: auto}]
+budget: {metric_drop: 0.03}
+"""
+
+
+class TwoHeads(nn.Module):
+    """A number that no INT8 hurts, put out first, and the classes of the network with an outlier."""
+
+    def __init__(self, classes: nn.Module) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"brightness": image.flatten(1).mean(dim=1, keepdim=True), "logits": self.classes(image)}
+
+
+def test_layers_of_a_further_output_are_left_in_float_where_the_task_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(RIGHT)
+    (tmp_path / "recipe.yaml").write_text(HEADS)
+    data = digits()
+    network = TwoHeads(outlier_network(data))
+    where = {"output": tmp_path / "out", "cache": Cache(tmp_path / "cache"), "log": SilentLog()}
+    result = compress(tmp_path / "recipe.yaml", model=network, data=data, **where)
+    mixed = by_name(result)["ONNX static-int8 mixed"]
+    kept = [layer for part in mixed.sensitivity if part.kept for layer in part.layers]
+    assert sorted(kept) == [f"classes.{layer}" for layer in SENSITIVE]
+    assert mixed.metric is not None
+    assert mixed.metric.value > 0.9
+
+
 @pytest.fixture(scope="module")
 def whole(run: Callable[..., Result]) -> Result:
     return run("whole", "auto")

@@ -59,7 +59,20 @@ def test_steps_grow_and_leave_something_quantized() -> None:
 
 def test_the_loss_is_a_share_of_what_the_network_says() -> None:
     reference = np.array([[0.0, 10.0], [2.0, 14.0]])
-    assert output_loss(reference, reference) == 0
-    assert output_loss(np.broadcast_to(reference.mean(axis=0), (2, 2)), reference) == pytest.approx(1)
-    assert output_loss(np.full((2, 2), np.nan), reference) == WORST
-    assert output_loss(np.zeros((2, 2)), np.zeros((2, 2))) == 0
+
+    def loss(got: np.ndarray, wanted: np.ndarray) -> float:
+        return output_loss({"o": got}, {"o": wanted})
+
+    assert loss(reference, reference) == 0
+    assert loss(np.broadcast_to(reference.mean(axis=0), (2, 2)), reference) == pytest.approx(1)
+    assert loss(np.full((2, 2), np.nan), reference) == WORST
+    assert loss(np.zeros((2, 2)), np.zeros((2, 2))) == 0
+    assert loss(np.full((2, 2), 8.001), np.full((2, 2), 8.0)) < 0.001  # a constant: 8 bits tell no finer
+
+
+def test_each_output_counts_whatever_its_size() -> None:
+    rng = np.random.default_rng(0)
+    reference = {"boxes": rng.uniform(0, 640, (30, 50, 4)), "scores": rng.uniform(0, 1, (30, 50, 3))}
+    silent = reference | {"scores": np.zeros((30, 50, 3))}
+    assert output_loss(silent, reference) > 0.5
+    assert output_loss(reference | {"scores": np.full((30, 50, 3), np.inf)}, reference) >= WORST / 2

@@ -54,6 +54,22 @@ class DecodeBoxes(PostOperation, frozen=True, kw_only=True):
     def _grid(self) -> bool:
         return self.format.startswith("grid")
 
+    def read(self, answers: Answers) -> dict[str, np.ndarray]:
+        """Return what of a model's outputs the boxes are made from, column by column and as it is: (N, A, width).
+
+        Scores and class numbers of outputs of their own are there too, by the names ``scores`` and ``classes``.
+
+        Raises:
+            ProcessingError: An output is not there, or has not these columns.
+        """
+        name = answers.named(self.output)
+        moved = self._columns_last(answers.outputs[name], name)
+        parts = self._split(moved.reshape(len(moved), -1, moved.shape[-1]), name)
+        for part, beside in (("scores", self.scores), ("classes", self.classes)):
+            if beside is not None:
+                parts[part] = answers.outputs[answers.named(beside)]
+        return parts
+
     def apply(self, answers: Answers) -> Answers:
         """Return the boxes of every sample; where a number is not finite, there is no box."""
         name = answers.named(self.output)

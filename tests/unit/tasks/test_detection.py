@@ -69,6 +69,34 @@ def test_boxes_that_lie_beside_lose_and_the_interval_says_so() -> None:
     assert (same.value, same.ci95) == (0.0, (0.0, 0.0))
 
 
+@pytest.mark.parametrize(
+    ("boxes", "outputs", "parts"),
+    [
+        ({}, {"o": (9, 6), "more": (3,)}, {"box": (9, 4), "scores": (9, 2)}),
+        (
+            {"columns": ["box", "objectness", "scores"], "axis": 0, "output": "o"},
+            {"more": (3,), "o": (7, 3, 3)},
+            {"box": (9, 4), "objectness": (9, 1), "scores": (9, 2)},
+        ),
+        (
+            {"columns": ["box"], "output": "b", "scores": "s", "classes": "c"},
+            {"s": (9,), "b": (9, 4), "c": (9,), "more": (3,)},
+            {"box": (9, 4), "scores": (9,), "classes": (9,)},
+        ),
+    ],
+)
+def test_a_scan_of_sensitivity_goes_by_the_columns_that_boxes_are_made_from(
+    boxes: dict[str, Any], outputs: dict[str, tuple[int, ...]], parts: dict[str, tuple[int, ...]]
+) -> None:
+    ops: list[Any] = [{"softmax": {"output": "more"}}, {"boxes": {"format": "xyxy", **boxes}}, "nms"]
+    ops = ops if "more" in outputs else ops[1:]
+    task = ObjectDetection().bind(entries=None, postprocess=Postprocess.of(ops))  # type: ignore[arg-type]
+    made = {name: np.zeros((5, *shape), np.float32) for name, shape in outputs.items()}
+    read = task.outputs_read(made)  # type: ignore[attr-defined]
+    assert {name: values.shape[1:] for name, values in read.items()} == parts
+    assert {len(values) for values in read.values()} == {5}
+
+
 def test_classes_without_a_thing_have_no_figure() -> None:
     rows, targets = scenes(0, shift=0.0)
     task = judge()
