@@ -39,6 +39,7 @@ def doubt_original(project: Project, evaluator: Evaluator, log: Log) -> list[str
     found = [*_about_chance(project, evaluator), *_about_probabilities(project, evaluator.baseline)]
     found += _about_classes(project, evaluator)
     found += _about_limits(project)
+    found += _about_right_answers(project, evaluator)
     found += [Doubt(f"{one.key}: {one.message}: {one.hint}") for one in omissions(project.recipe)]
     for doubt in found:
         (log.note if doubt.expected else log.warn)(doubt.text)
@@ -87,6 +88,14 @@ def _about_limits(project: Project) -> list[Doubt]:
             "or `calibration` normal samples"
         )
     ]
+
+
+def _about_right_answers(project: Project, evaluator: Evaluator) -> list[Doubt]:
+    """Say that a teacher from elsewhere stands for the original."""
+    if evaluator.teacher is None or not evaluator.has_right_answers(project.data.evaluation):
+        return []
+    text = f"answers are judged by those of the teacher of {evaluator.teacher.step}, not by the original's"
+    return [Doubt(f"{text}; `budget.metric_drop` is how far from the teacher's they may be", expected=True)]
 
 
 def _about_probabilities(project: Project, outputs: dict[str, Arrays]) -> list[Doubt]:

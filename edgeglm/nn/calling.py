@@ -93,3 +93,11 @@ def to_tensors(model: Model, inputs: Arrays, device: str | torch.device = "cpu")
     if len(model.inputs) == 1 and len(inputs) == 1:
         return {model.inputs[0].name: to_tensor(next(iter(inputs.values()))).to(device)}
     return {spec.name: to_tensor(inputs[spec.name]).to(device) for spec in model.inputs}
+
+
+def named_for(model: Model, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the model's own names: those of a single input are only names."""
+    names = [spec.name for spec in model.inputs]
+    if len(names) == 1 and len(inputs) == 1:
+        return {names[0]: next(iter(inputs.values()))}
+    return {name: inputs[name] for name in names}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from edgeglm.data.splits import batches
-from edgeglm.nn.calling import call, to_tensors
+from edgeglm.nn.calling import call, named_for, to_tensors
 from edgeglm.nn.determinism import reproducible, seed_all
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def predict(model: Model, split: Split, *, batch: int = 64, threads: int, device
         with reproducible(threads), torch.no_grad():
             seed_all(0)  # a data set that draws at random gives the same rows every time
             for _, inputs in batches(split, batch):
-                outputs = call(module, to_tensors(model, inputs, device))
+                outputs = call(module, named_for(model, to_tensors(model, inputs, device)))
                 for name, parts in collected.items():
                     parts.append(outputs[name].float().cpu().numpy())
     finally:

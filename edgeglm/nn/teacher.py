@@ -13,7 +13,7 @@ import torch
 from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError
 from edgeglm.model import Model, ModelFile
-from edgeglm.nn.calling import call, to_tensors
+from edgeglm.nn.calling import call, named_for, to_tensors
 from edgeglm.nn.loading import state_sha256
 
 if TYPE_CHECKING:
@@ -73,14 +73,6 @@ class Teacher:
         if self.output is None:  # a network from elsewhere calls it by another name
             outputs = {**outputs, self.objective.output: outputs[self.model.outputs[0].name]}
         return self.objective.pick(outputs)
-
-
-def named_for(model: Model, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under the model's own names: those of a single input are only names."""
-    names = [spec.name for spec in model.inputs]
-    if len(names) == 1 and len(inputs) == 1:
-        return {names[0]: next(iter(inputs.values()))}
-    return {name: inputs[name] for name in names}
 
 
 _loaded: WeakKeyDictionary[Entries, dict[bytes, Model]] = WeakKeyDictionary()

@@ -23,7 +23,7 @@ from torch import nn
 from edgeglm.boards import BOARDS
 from edgeglm.errors import StepError
 from edgeglm.nn.augmentation import augmentation
-from edgeglm.nn.calling import call, to_tensors
+from edgeglm.nn.calling import call, named_for, to_tensors
 from edgeglm.nn.checkpoint import full_state, load_full_state, read_checkpoint, write_checkpoint
 from edgeglm.nn.determinism import reproducible, seed_all
 from edgeglm.nn.dropout import dropout
@@ -39,7 +39,7 @@ from edgeglm.nn.objectives import make_objective
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
 from edgeglm.nn.padding import answers_the_same, find_padding
 from edgeglm.nn.sparsity import HeldZeros
-from edgeglm.nn.teacher import Teacher, named_for, require_other_network
+from edgeglm.nn.teacher import Teacher, require_other_network
 
 if TYPE_CHECKING:
     from edgeglm.model import Model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -14,6 +15,7 @@ from edgeglm.cache import Cache, Entry, make_key
 from edgeglm.errors import DataError
 from edgeglm.files import write_bytes
 from edgeglm.host import cpu_features
+from edgeglm.pipeline.outside_teacher import OutsideTeacher, is_judged_by, outside_teacher
 from edgeglm.report.types import SliceResult
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from edgeglm.model import Model
     from edgeglm.pipeline.build import File
     from edgeglm.pipeline.project import Project
-    from edgeglm.report.types import SplitResult
+    from edgeglm.report.types import Metric, SplitResult
     from edgeglm.tasks.changes import Changes
 
 TORCH_BATCH = 64
@@ -42,6 +44,7 @@ class Evaluator:
     cache: Cache
     baseline: dict[str, Arrays] = field(default_factory=dict)  # split -> outputs
     _judged: dict[str, Arrays] = field(default_factory=dict)  # split -> what of the baseline's is judged
+    _right: dict[str, Arrays] = field(default_factory=dict)  # split -> the same of a teacher's from elsewhere
 
     def predict_torch(self, model: Model, key: str) -> dict[str, Arrays]:
         """Return split -> outputs of a torch network; ``key`` identifies its weights."""
@@ -100,13 +103,39 @@ class Evaluator:
         found: dict[str, SplitResult] = {}
         for name in data.eval_splits:
             split = data.splits[name]
-            before = None if is_baseline else self._baseline_judged(name)
+            before = self.right_answers(name)
+            if before is None and not is_baseline:
+                before = self._baseline_judged(name)
             known = is_baseline and outputs is self.baseline
             after = self._baseline_judged(name) if known else self.judged(outputs, name)
             result = judge.evaluate(after, split.targets, data.labels, before)
             slices = self._slices(name, after, before)
-            found[name] = msgspec.structs.replace(result, slices=slices)
+            found[name] = msgspec.structs.replace(result, metric=self.named(result.metric, split), slices=slices)
         return found
+
+    @cached_property
+    def teacher(self) -> OutsideTeacher | None:
+        """The teacher from elsewhere that says what is right, where the recipe has one."""
+        return outside_teacher(self.project)
+
+    def has_right_answers(self, split: Split) -> bool:
+        """Tell whether a split is judged by a teacher from elsewhere, not by targets or by the original."""
+        return is_judged_by(self.teacher, self.project, split.targets)
+
+    def right_answers(self, name: str) -> Arrays | None:
+        """Return what is judged of such a teacher's answers to an evaluation split; None: there is none."""
+        if self.teacher is None or not self.has_right_answers(self.project.data.splits[name]):
+            return None
+        if name not in self._right:
+            answers = self._predict(self.teacher.key, self.teacher.answers, {name: self.project.data.splits[name]})
+            self._right[name] = self.judged(answers, name)
+        return self._right[name]
+
+    def named(self, metric: Metric, split: Split) -> Metric:
+        """Return a metric by the name of what it is judged by."""
+        if not self.has_right_answers(split):
+            return metric
+        return msgspec.structs.replace(metric, name=metric.name.replace("original", "teacher"))
 
     def _slices(self, split: str, after: Arrays, before: Arrays | None) -> list[SliceResult]:
         """Return the metric in every slice of a split; None where the task cannot judge so small a part."""
@@ -134,9 +163,11 @@ class Evaluator:
         return self._judged[split]
 
     def changes(self, outputs: dict[str, Arrays], name: str) -> Changes:
-        """Return how much the baseline's answer to each sample of a split changed."""
+        """Return how much the answer to each sample of a split differs from the baseline's, or the right one."""
         data = self.project.data
-        before, after = self._baseline_judged(name), self.judged(outputs, name)
+        before, after = self.right_answers(name), self.judged(outputs, name)
+        if before is None:
+            before = self._baseline_judged(name)
         told = (
             getattr(self.project.judge, "changes", None) or self.project.recipe.task.changes
         )  # what is bound may lack it

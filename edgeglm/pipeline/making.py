@@ -242,6 +242,8 @@ class Maker:
         if budget.metric_drop is None and _limits_quality(budget):
             return False  # the metric itself may lose what it likes
         calibration = project.data.splits["calibration"]
+        if self.evaluator.has_right_answers(calibration):
+            return False
         drawn = np.random.default_rng(project.recipe.seed).permutation(len(calibration))
         split = calibration.take(np.sort(drawn[: candidate.config.quantization.calibration_samples]))
         if len(split) not in self._before:  # each `auto` draws as many as its own `calibration` says

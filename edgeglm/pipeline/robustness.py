@@ -122,17 +122,25 @@ class Robustness:
         labels, judge = project.data.labels, project.judge
         plain, targets = self.splits[0].split, self.splits[0].split.targets
         part = {name: values[self.rows] for name, values in outputs[project.data.eval_splits[0]].items()}
-        unchanged = judge.evaluate(judge.prepared(part, plain), targets, labels).metric.value
+        teacher = evaluator.teacher if evaluator.has_right_answers(plain) else None
+        right = None
+        if teacher is not None and (answers := evaluator.right_answers(project.data.eval_splits[0])) is not None:
+            right = {name: values[self.rows] for name, values in answers.items()}
+        unchanged = judge.evaluate(judge.prepared(part, plain), targets, labels, right).metric.value
         found = []
         for place, split in enumerate(self.splits):
             answers = evaluator.predict_changed(file, split, **self._key(split, place))
             judged = judge.prepared(answers, split)
             if is_baseline:
-                self._baseline.append(judged)
-            result = judge.evaluate(judged, targets, labels, None if is_baseline else self._baseline[place])
+                self._baseline.append(judged if teacher is None else judge.prepared(teacher.answers(split), split))
+            before = None if is_baseline and teacher is None else self._baseline[place]
+            result = judge.evaluate(judged, targets, labels, before)
             found.append(
                 RobustnessResult(
-                    name=shift_name(split.shift), metric=result.metric, unchanged=unchanged, drop=result.drop
+                    name=shift_name(split.shift),
+                    metric=evaluator.named(result.metric, plain),
+                    unchanged=unchanged,
+                    drop=result.drop,
                 )
             )
         return found

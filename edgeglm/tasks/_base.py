@@ -162,6 +162,14 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
         """Return the numbers of the classes that targets name; only of a task that judges by class."""
         return {int(number) for number in np.unique(targets)}
 
+    def follows_original(self, targets: np.ndarray | None) -> bool:
+        """Tell whether answers are judged by how close they stay to the original's; by default targets judge them.
+
+        A network that is distilled from one of another source is held against that one instead.
+        """
+        del targets
+        return False
+
     def evaluate(
         self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None
     ) -> SplitResult:

@@ -89,6 +89,11 @@ class Embedding(TaskConfig, tag="embedding", frozen=True, kw_only=True):
                 code="recipe-out-of-range",
             )
 
+    def follows_original(self, targets: np.ndarray | None) -> bool:
+        """Return True: scored pairs say something, but not what a vector should be."""
+        del targets
+        return True
+
     def evaluate(
         self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None
     ) -> SplitResult:

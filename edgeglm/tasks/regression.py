@@ -80,6 +80,10 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
                     code="data-targets",
                 )
 
+    def follows_original(self, targets: np.ndarray | None) -> bool:
+        """Return whether there are no targets."""
+        return targets is None
+
     def evaluate(
         self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None = None
     ) -> SplitResult:

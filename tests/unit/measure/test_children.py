@@ -28,7 +28,10 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def children() -> set[int]:
     """Return the children of this process that hold, or wait for, a model."""
-    return {child.pid for child in psutil.Process().children() if "edgeglm.measure.child" in child.cmdline()}
+    found = psutil.Process().children()
+    while any(child.is_running() and not child.cmdline() for child in found):  # in the middle of exec it has none yet
+        time.sleep(0.001)
+    return {child.pid for child in found if "edgeglm.measure.child" in child.cmdline()}
 
 
 def run(path: Path, *, threads: int = 1, format: str = "onnx") -> int:  # noqa: A002
