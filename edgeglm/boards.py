@@ -30,6 +30,18 @@ class Board:
     note: str = ""
     sparse_runtime: str = ""  # what gains by 2:4 sparsity there, and when; empty: nothing
 
+    def is_like(self, machine: str) -> bool:
+        """Return whether a machine, as ``platform.machine()`` says it, is of this board's architecture."""
+        return architecture(machine) == self.arch
+
+
+_ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}  # other systems' words for what Linux says
+
+
+def architecture(machine: str) -> str:
+    """Return what ``uname -m`` says on Linux of a machine that another system may call otherwise (arm64, AMD64)."""
+    return _ARCHES.get(machine.lower(), machine)
+
 
 # the oldest that load whatever is written here; tests run every scheme in these very versions
 LEAST_RUNTIMES = {

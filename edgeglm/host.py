@@ -9,6 +9,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from edgeglm.boards import architecture
 from edgeglm.report.types import Host
 
 INT8_FEATURES = ("avx2", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")  # x86-64
@@ -77,7 +78,7 @@ def cpu_features(cpuinfo: str | None = None) -> list[str]:
 
 def has_fast_int8(features: list[str], machine: str) -> bool:
     """Return whether INT8 products add up in one instruction; without, INT8 may be no faster than FP32."""
-    fast = ("asimddp", "i8mm") if machine in ("aarch64", "arm64") else ("avx_vnni", "avx512_vnni", "amx_int8")
+    fast = ("asimddp", "i8mm") if architecture(machine) == "aarch64" else ("avx_vnni", "avx512_vnni", "amx_int8")
     return any(name in features for name in fast)
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from edgeglm.report.types import ArtifactSide, Host, Side
 
 _MB = 1e6
-_ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}  # other systems' words for what boards.py says as Linux does
 
 
 def judge_bytes(
@@ -35,7 +34,7 @@ def judge_bytes(
 def judge_speedup(baseline: Side, artifact: ArtifactSide, limit: float, board: Board, host: Host) -> Iterator[Finding]:
     """Judge the speed-up by its interval; a host of another architecture than the board's cannot tell it."""
     line = "min_speedup"
-    if _ARCHES.get(host.machine.lower(), host.machine) != board.arch:
+    if not board.is_like(host.machine):
         seen = "" if artifact.speedup is None else f" On this host it is {format_ratio(artifact.speedup)}."
         message = (
             f"{artifact.path}: this host ({host.machine}) cannot tell the speed-up on the {board.name} ({board.arch}), "

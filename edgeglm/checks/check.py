@@ -184,7 +184,7 @@ def _recipe_warnings(loaded: LoadedRecipe) -> list[Advice]:
                 loaded.where("budget.peak_rss_mb"),
             )
         )
-    if platform.machine() != board.arch and recipe.budget.host_latency_p95_ms is not None:
+    if not board.is_like(platform.machine()) and recipe.budget.host_latency_p95_ms is not None:
         found.append(
             Advice(
                 f"judged on this host ({platform.machine()}), not on {recipe.target} ({board.arch})",

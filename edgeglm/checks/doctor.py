@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from edgeglm.boards import architecture
 from edgeglm.cache import cache_folder
 from edgeglm.checks.check import LOW_DISK_BYTES, LOW_MEMORY_BYTES, converter_exists_here
 from edgeglm.host import (
@@ -208,7 +209,7 @@ def _cpu() -> Finding:
     detail = f"{cpu_model()}, {usable_cores()} cores usable, {', '.join(features) or 'no features known'}"
     if has_fast_int8(features, machine):
         return Finding("cpu", "ok", detail)
-    wanted = "dot products (asimddp)" if machine in ("aarch64", "arm64") else "VNNI"
+    wanted = "dot products (asimddp)" if architecture(machine) == "aarch64" else "VNNI"
     hint = (
         "latencies of INT8 on this host say little about a board that has it; ONNX weights of 8 bits may saturate "
         "here: judge INT8 on the board"

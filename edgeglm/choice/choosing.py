@@ -62,7 +62,7 @@ def settle(
             goes by them.
     """
     limits, board = project.recipe.budget, project.board
-    same_machine = host.machine == board.arch
+    same_machine = board.is_like(host.machine)
     trial = judge(baseline, sides, limits, board, host)
     searched = any(artifact.candidate.is_auto for artifact in artifacts)
     key = make_key(

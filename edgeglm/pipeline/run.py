@@ -114,7 +114,7 @@ def run_recipe(
         timed = {"baseline": reference}
         timed |= {f"step {index}": file for index, file in structures.items()}
         timed |= {f"artifact {index}": artifact.file for index, artifact in enumerate(artifacts)}
-        same_machine = host.machine == project.board.arch
+        same_machine = project.board.is_like(host.machine)
         hopeless = rivals(
             [artifact.candidate for artifact in artifacts],
             lambda index: maker.standing.of(artifacts[index], sized=True),

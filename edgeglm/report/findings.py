@@ -196,7 +196,7 @@ def host_note(report: Report) -> str:
 def is_targets(report: Report) -> bool:
     """Return whether this host is a machine of the target's architecture."""
     board = BOARDS.get(report.target)
-    return board is not None and board.arch == report.host.machine
+    return board is not None and board.is_like(report.host.machine)
 
 
 def _who_costs(paths: list[str], report: Report) -> str:
