@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PRODUCER = "edgeglm"
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "LSTM": 1, "GRU": 1, "Gather": 0}
+_WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "LSTM": 1, "GRU": 1, "RNN": 1, "Gather": 0}
 _BLOCKWISE = {"MatMulNBits": 1, "GatherBlockQuantized": 0}  # position of the packed weights
 
 

@@ -39,10 +39,15 @@ _SCHEMES: dict[str, dict[str, tuple[str, ...]]] = {
         "tflite": ("dynamic-int8", "weight-only-int8", "fp16", "none"),
         "openvino": ("static-int8", "weight-only-int8", "none"),
     },
-    "recurrent": {
+    "LSTM": {
         "onnx": ("dynamic-int8", "none"),
         "tflite": ("dynamic-int8", "static-int8", "fp16", "none"),
         "openvino": ("static-int8", "none"),  # OpenVINO computes recurrent cells in float, whatever their weights are
+    },
+    "recurrent": {  # ONNX Runtime has no GRU and no plain RNN of integers, nor does nncf make their weights integers
+        "onnx": ("none",),
+        "tflite": ("dynamic-int8", "static-int8", "fp16", "none"),  # LiteRT has them as products, step by step
+        "openvino": ("none",),
     },
     "dense": {
         "onnx": ("dynamic-int8", "static-int8", "none"),
@@ -157,7 +162,7 @@ def propose_for(project: Project, builder: Builder, log: Log) -> Proposal:
         original = builder.baseline().built
         traits = traits_of(original.path, original.format)
         macs = "" if traits.macs is None else f", {traits.macs:,} multiply-accumulates"
-        log.note(f"a {traits.family} network{macs}")
+        log.note(f"{_a(traits.family)} network{macs}")
     source = project.original.format if isinstance(project.original, ModelFile) else "network"
     return propose(project.recipe, project.board, traits, source=source)
 
@@ -202,13 +207,12 @@ def _schemes(
         return
     known = set(get_args(Scheme))
     table = _SCHEMES[traits.family]
-    article = "an" if traits.family[0] in "aeiou" else "a"
     for scheme in table.get(file_format, ("none",)):
         if scheme in known:
             why = "float: what integers gain is found by measuring" if scheme == "none" else ""
-            yield scheme, why or f"suits {article} {traits.family} network"
+            yield scheme, why or f"suits {_a(traits.family)} network"
     listed = table.get(file_format, ())
-    if traits.mixed and file_format != "openvino":
+    if traits.mixed and file_format != "openvino" and (file_format, traits.family) != ("onnx", "recurrent"):
         for scheme in ("static-int8", "dynamic-int8"):
             if scheme not in listed:
                 yield scheme, "convolutions and products both count in this network"
@@ -220,6 +224,10 @@ def _schemes(
 
 
 _LARGE_TABLES = 0.25
+
+
+def _a(family: str) -> str:
+    return f"an {family}" if family == "LSTM" else f"a {family}"
 
 
 def _written_out(config: ArtifactConfig, file_format: Any, scheme: Any) -> ArtifactConfig:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 
-Kind = Literal["convolution", "product", "recurrent", "table"]
+Kind = Literal["convolution", "product", "lstm", "recurrent", "table"]  # recurrent: GRU, plain RNN, a loop
 
 
 @dataclass(frozen=True)

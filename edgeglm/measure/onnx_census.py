@@ -242,7 +242,7 @@ def _kind(op_type: str) -> Kind | None:
     if op_type in _PRODUCTS:
         return "product"
     if op_type in _RECURRENT:
-        return "recurrent"
+        return "lstm" if op_type == "LSTM" else "recurrent"
     return "table" if op_type == "Gather" else None
 
 

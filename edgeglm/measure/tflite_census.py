@@ -20,7 +20,8 @@ _TYPES = {number: name.lower() for name, number in vars(schema.TensorType).items
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"), "convolution"),
     **dict.fromkeys(("FULLY_CONNECTED", "BATCH_MATMUL"), "product"),
-    **dict.fromkeys(("UNIDIRECTIONAL_SEQUENCE_LSTM", "WHILE"), "recurrent"),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "lstm",
+    "WHILE": "recurrent",
     **dict.fromkeys(("EMBEDDING_LOOKUP", "GATHER"), "table"),
 }
 _INTEGERS = {"int32", "int64", "uint32", "uint64", "bool", "string"}  # without a scale: shapes, axes, indices

@@ -11,7 +11,8 @@ from edgeglm.measure.census import read_source
 if TYPE_CHECKING:
     from pathlib import Path
 
-Family = Literal["convolutional", "transformer", "recurrent", "dense"]
+# LSTM apart from GRU and plain RNN: ONNX Runtime and OpenVINO quantize it alone
+Family = Literal["convolutional", "transformer", "LSTM", "recurrent", "dense"]
 _MAIN = 0.5  # share of the multiply-accumulates that makes a kind of operator the main one
 _SOME = 0.1  # share that makes it worth a candidate of its own
 
@@ -44,12 +45,13 @@ def traits_of(path: Path, file_format: str) -> Traits:
         if operator.kind != "table":
             work[operator.kind] += (operator.macs or 0) if known else operator.params
     total = sum(work.values()) or 1
-    shares = {kind: work[kind] / total for kind in ("convolution", "product", "recurrent")}
+    shares = {kind: work[kind] / total for kind in ("convolution", "product", "lstm", "recurrent")}
+    cells = shares["lstm"] + shares["recurrent"]
     tables = sum(operator.params for operator in operators if operator.kind == "table")
     attends = any(operator.kind == "product" and not operator.params for operator in operators)
     family: Family
-    if shares["recurrent"] >= _MAIN:
-        family = "recurrent"
+    if cells >= _MAIN:
+        family = "LSTM" if shares["lstm"] >= shares["recurrent"] else "recurrent"
     elif shares["convolution"] >= _MAIN:
         family = "convolutional"
     else:
@@ -57,7 +59,7 @@ def traits_of(path: Path, file_format: str) -> Traits:
     params = graph.params()
     return Traits(
         family=family,
-        mixed=min(shares["convolution"], shares["product"] + shares["recurrent"]) >= _SOME,
+        mixed=min(shares["convolution"], shares["product"] + cells) >= _SOME,
         table_share=min(1.0, tables / max(1, params)),
         macs=graph.macs() if known else None,
         params=params,

@@ -32,6 +32,7 @@ MIXED = "mixed"  # in names: some layers are left in float because of a scan
 CLIPPED = "clipped"  # in names: ranges of activations leave out what is rare
 _CLOSER = 0.1  # of the error on calibration samples that clipping must take away
 _GAIN = 0.01  # less of the loss gone in two steps is nothing gained
+_FLOAT = 0.5  # of the weights left in float32, from which on a file is no quantized one
 
 
 class Maker:
@@ -92,7 +93,9 @@ class Maker:
         failure: EdgeglmError | None = None
         for number, candidate in enumerate(group, start=1):
             try:
-                made.append(self._made(candidate, f"{candidate.where}: candidate {number} of {len(group)},"))
+                artifact = self._made(candidate, f"{candidate.where}: candidate {number} of {len(group)},")
+                self._require_integers(artifact)
+                made.append(artifact)
             except StorageError:
                 raise
             except EdgeglmError as error:
@@ -108,6 +111,33 @@ class Maker:
             made += self._rescued(of_format, behind)
         places = {candidate.word: place for place, candidate in enumerate(group)}
         return sorted(made, key=lambda artifact: places[artifact.candidate.word])
+
+    def _require_integers(self, artifact: MadeArtifact) -> None:
+        """Refuse a candidate that is a float file under another name, so that no rule of speed takes it for integers.
+
+        Layers that the recipe itself leaves in float are its own wish.
+
+        Raises:
+            ExportError: ``quantized-nothing``: most of its weights stayed float32.
+        """
+        from edgeglm.measure.census import weight_dtypes
+
+        config = artifact.config
+        asked = isinstance(config.quantization, Quantize) and (config.quantization.ignore or config.quantization.layers)
+        if config.scheme in ("none", "fp16") or asked:
+            return
+        source = self.builder.source(self.final, self.key, config.format)
+        before, after = (
+            weight_dtypes(file.built.path, config.format).get("float32", 0) for file in (source, artifact.file)
+        )
+        if after > _FLOAT * before:
+            left = next((warning for warning in artifact.file.built.warnings if "still float32" in warning), "")
+            raise ExportError(
+                f"{after / before:.0%} of its weights stayed float32" + f" ({left})" * bool(left),
+                where=artifact.candidate.where,
+                hint="this format does not quantize its main layers: take another format or weight-only-int8",
+                code="quantized-nothing",
+            )
 
     def _skip(self, candidate: Candidate, reason: str) -> None:
         self.log.note(f"left out: {candidate.word}: {reason}")

@@ -80,6 +80,23 @@ def test_a_recurrent_network_for_a_pi_comes_first_in_its_one_operator(tmp_path: 
     assert result.report.artifacts[0].path in good
 
 
+def test_a_gru_for_a_pi_comes_first_in_the_one_format_that_computes_it_in_integers(tmp_path: Path) -> None:
+    model = export_nets.gru()
+    result = searched(tmp_path, splits(model), target="rpi5", model=model.module)
+    check_whole(result)
+    assert artifact_name(result.report.artifacts[0]) == "TFLite dynamic-int8"
+    assert "ONNX dynamic-int8" not in tried(result)
+
+
+def test_a_candidate_that_stayed_float_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    model = export_nets.gru()
+    wanted = [{"format": "auto", "quantize": "dynamic-int8"}]
+    result = searched(tmp_path, splits(model), target="rpi5", model=model.module, artifacts=wanted)
+    assert {artifact_name(side) for side in result.report.artifacts} == {"TFLite dynamic-int8"}
+    (reason,) = [skipped.reason for skipped in result.report.skipped if skipped.format == "onnx"]
+    assert "of its weights stayed float32 (weights still float32 after dynamic-int8: gru/GRU)" in reason
+
+
 @pytest.mark.parametrize(
     ("file_format", "target", "first"),
     [

@@ -58,6 +58,16 @@ class Lstm(nn.Module):
         return self.head(self.lstm(series)[0][:, -1])
 
 
+class Gru(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 64, batch_first=True)
+        self.head = nn.Linear(64, 4)
+
+    def forward(self, series: torch.Tensor) -> torch.Tensor:
+        return self.head(self.gru(series)[0][:, -1])
+
+
 class Vit(nn.Module):
     """A patch embedding and one transformer layer with GELU."""
 
@@ -194,6 +204,10 @@ def uneven() -> Model:
 
 def lstm() -> Model:
     return make(Lstm(), {"logits": 4}, series=((12, 6), "float32"))
+
+
+def gru() -> Model:
+    return make(Gru(), {"logits": 4}, series=((12, 6), "float32"))
 
 
 def vit() -> Model:

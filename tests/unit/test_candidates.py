@@ -57,10 +57,19 @@ def test_a_transformer_behind_convolutions_is_tried_in_both() -> None:
     assert {"onnx dynamic-int8", "onnx static-int8"} <= set(words(proposed(family="transformer", mixed=True)))
 
 
+@pytest.mark.parametrize("target", ["rpi5", "jetson-jp6", "x86-64"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_gru_is_not_tried_in_integers_where_no_runtime_has_them(target: str, mixed: bool) -> None:
+    found = words(proposed(target=target, family="recurrent", mixed=mixed))
+    assert {"onnx none", "tflite dynamic-int8"} <= set(found)
+    assert not [word for word in found if "int8" in word and not word.startswith("tflite")]
+
+
 def test_the_rule_of_the_board_puts_what_is_fastest_there_first() -> None:
     assert words(proposed(target="rpi5"))[:2] == ["tflite static-int8", "onnx static-int8"]
     assert words(proposed(target="rpi4", family="transformer"))[:2] == ["tflite dynamic-int8", "onnx dynamic-int8"]
-    assert words(proposed(target="rpi4", family="recurrent"))[0] == "onnx dynamic-int8"
+    assert words(proposed(target="rpi4", family="LSTM"))[0] == "onnx dynamic-int8"
+    assert words(proposed(target="rpi4", family="recurrent"))[0] == "tflite dynamic-int8"
     assert words(proposed(target="jetson-jp6"))[:3] == ["onnx static-int8", "onnx fp16", "onnx none"]
     assert words(proposed(target="jetson-jp7", family="transformer"))[0] == "onnx fp16"
 
