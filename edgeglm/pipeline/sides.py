@@ -81,6 +81,7 @@ def step_side(
         index=run.index,
         step=step_key(run.index, run.config),
         settings=run.config.as_settings(),
+        precision=run.precision,
         notes=run.notes,
         warnings=run.warnings,
         seconds=round(run.seconds, 3),

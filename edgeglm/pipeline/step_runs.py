@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -39,6 +39,7 @@ class StepRun:
     warnings: list[str]
     seconds: float
     cached: bool
+    precision: str = ""  # that it trained in: float32 | bfloat16; empty: it trains nothing
 
 
 def step_key(index: int, config: StepConfig) -> str:
@@ -98,7 +99,7 @@ def choose_precision(project: Project, cache: Cache, log: Log) -> str:
             await_spares()
             precision = measure_precision(model, project.sample, device=project.device, threads=project.threads)
             entry.finish(precision=precision)
-    log.note(f"training in {precision}")
+    log.note(f"training in {precision}, the faster by a timing; `precision: {precision}` makes this run repeatable")
     return precision
 
 
@@ -112,6 +113,7 @@ def run_steps(project: Project, cache: Cache, log: Log) -> list[StepRun]:
     if not project.recipe.steps:
         return runs
     precision = choose_precision(project, cache, log)
+    _warn_of_emulation(project, log)
     model, key = cast("Model", project.original), make_key(base=project.key, precision=precision, device=project.device)
     for index, config in enumerate(project.recipe.steps):
         log.stage(step_key(index, config))
@@ -128,8 +130,22 @@ def run_steps(project: Project, cache: Cache, log: Log) -> list[StepRun]:
         if run.cached:
             log.note(f"from the cache (took {run.seconds:.0f} s)")
         model = run.model
-        runs.append(run)
+        asked = getattr(config, "precision", "")
+        runs.append(replace(run, precision=precision if asked == "auto" else asked))
     return runs
+
+
+def _warn_of_emulation(project: Project, log: Log) -> None:
+    """Say that a step asks for bfloat16 on a device that computes it in software, several times as long."""
+    from edgeglm.nn.precision import bfloat16_supported
+
+    asked = [i for i, step in enumerate(project.recipe.steps) if getattr(step, "precision", "") == "bfloat16"]
+    if asked and not bfloat16_supported(project.device):
+        key = f"{step_key(asked[0], project.recipe.steps[asked[0]])}.precision"
+        log.warn(
+            f"{key} is bfloat16, which this {project.device} does not compute by itself: training takes several times "
+            f"as long; `--set {key}=float32` trains faster, and gives other weights"
+        )
 
 
 def _cached_step(project: Project, index: int, config: StepConfig, key: str, entry: Entry) -> StepRun | None:

@@ -170,7 +170,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     postprocess: list[ProcessStep] = []  # done to the outputs, on the board, in this order
     labels: str | list[str] = []  # a file with one label a line, or the labels
     provenance: Provenance = Provenance()  # where the model comes from; travels in the manifest
-    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0  # same seed, same threads: same weights, metrics and sizes
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0  # same seed, threads, `precision`: same weights, metrics, sizes
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where steps train
     threads: Annotated[int, Meta(ge=1)] | None = None  # for training; None: every core
     steps: list[StepConfig] = []  # done to the network, in this order

@@ -213,6 +213,7 @@ class StepSide(Side, frozen=True, kw_only=True):
     index: int
     step: str
     settings: dict[str, Any] = {}
+    precision: str = ""  # that it trained in, chosen by a timing where the recipe says `auto`: float32 | bfloat16
     notes: list[str] = []
     seconds: float = 0.0
     cached: bool = False

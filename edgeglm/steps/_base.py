@@ -35,7 +35,7 @@ class Context:
     seed: int
     threads: int
     device: str  # cpu | cuda
-    precision: str  # float32 | bfloat16: the faster of the two on this machine, measured once
+    precision: str  # float32 | bfloat16: the faster of the two on this machine, by a timing; for steps that say `auto`
     entries: Entries  # resolves `path.py:function` relative to the recipe
     progress: Progress
     checkpoint: Path | None  # where a step keeps what it needs to go on after a kill; None: nowhere

@@ -28,7 +28,7 @@ class TrainingConfig(StepConfig, frozen=True, kw_only=True):
     validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.1  # of train, held out to choose the best weights
     qat: bool = False  # compute with weights and inputs rounded as static INT8 will round them
     dropout: Annotated[float, Meta(ge=0, lt=1)] | None = None  # share that every dropout takes; None: the network's own
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: the faster, measured once and stored
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: by a timing; name one to repeat a run
     freeze: list[str] = []  # layers that do not learn: names, or "re:" patterns such as "re:.*embeddings"
     augment: str | None = None  # path.py:function taking (inputs, generator), a batch at a time
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -12,7 +13,10 @@ from torch import nn
 
 from edgeglm import compress, load_recipe
 from edgeglm.cache import Cache
+from edgeglm.choice.preference import speed_beyond_doubt
 from edgeglm.errors import UserError
+from edgeglm.host import describe_host
+from edgeglm.log import SilentLog
 
 RECIPE: dict[str, Any] = {
     "name": "stripes",
@@ -119,3 +123,61 @@ def test_overrides_reach_a_recipe_given_as_data(tmp_path: Path) -> None:
     )
     assert result.report.recipe["seed"] == 3
     assert result.report.steps[0].settings["epochs"] == 2
+
+
+def test_the_number_type_that_auto_chose_for_training_is_in_the_report(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Told(SilentLog):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    steps = [{"prune": {"channel_ratio": 0.5, "round_to": 1}}, *RECIPE["steps"]]
+    cache = Cache(tmp_path / "cache")
+    for _ in range(2):  # the second time from the cache
+        report = compress(
+            RECIPE | {"steps": steps}, model=network(), data=DATA, output=tmp_path / "out", cache=cache, log=Told()
+        ).report
+        pruned, trained = report.steps
+        assert pruned.precision == ""
+        assert trained.precision in ("float32", "bfloat16")
+        assert f"; `precision: {trained.precision}` makes this run repeatable" in " ".join(said)
+        said.clear()
+    named = {"finetune": {"epochs": 1, "precision": "bfloat16"}}
+    report = compress(
+        RECIPE | {"steps": [named]}, model=network(), data=DATA, output=tmp_path / "out", cache=cache, log=Told()
+    ).report
+    assert report.steps[0].precision == "bfloat16"
+    assert not any("repeatable" in text for text in said)
+
+
+def test_bfloat16_on_a_processor_without_it_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Told(SilentLog):
+        def warn(self, text: str) -> None:
+            said.append(text)
+
+    recipe = RECIPE | {"steps": [{"finetune": {"epochs": 1, "precision": "bfloat16"}}]}
+    for supported in (True, False):
+        monkeypatch.setattr("edgeglm.nn.precision.bfloat16_supported", lambda _, supported=supported: supported)
+        cache = Cache(tmp_path / "cache")
+        compress(recipe, model=network(), data=DATA, output=tmp_path / "out", cache=cache, log=Told())
+        told = [text for text in said if "--set steps[0].finetune.precision=float32" in text]
+        assert bool(told) is not supported
+
+
+def test_a_host_that_calls_its_processors_otherwise_is_the_targets_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = msgspec.structs.replace(describe_host(), machine="arm64")
+    monkeypatch.setattr("edgeglm.pipeline.run.describe_host", lambda: host)
+    made = [{"format": "onnx", "quantize": scheme} for scheme in ("none", "fp16")]
+    recipe = RECIPE | {"steps": [], "artifacts": made, "target": "rpi5"}
+    cache, page = Cache(tmp_path / "cache"), tmp_path / "out" / "report.html"
+    first, second = compress(recipe, model=network(), data=DATA, output=page.parent, cache=cache).report.artifacts
+    assert speed_beyond_doubt(first) >= speed_beyond_doubt(second)
+    recipe["budget"] = {"min_speedup": 1000}
+    report = compress(recipe, model=network(), data=DATA, output=page.parent, cache=cache).report
+    assert {line.key for line in report.budget.violations} == {"budget.min_speedup"}
+    assert "this host is not what the target is" not in page.read_text("utf-8")
