@@ -64,7 +64,7 @@ def test_its_files_are_small_and_its_page_names_each(name: str) -> None:
     page = (FOLDERS[name] / "README.md").read_text()
     names = {str(path.relative_to(FOLDERS[name])) for path in files} - {"README.md"}
     assert {file for file in names if f"`{file}`" not in page} == set()
-    assert f"recipes/{name}/recipe.yaml" in page
+    assert f"my-{name}/recipe.yaml" in page
 
 
 @pytest.mark.parametrize(("one", "other"), [("minilm", "minilm-small")])
