@@ -1,19 +1,29 @@
-"""What other packages add to a recipe's words: entry points (name -> struct) beside our own."""
+"""What other packages add to a recipe's words: entry points (name -> struct) beside our own; and what they do wrong."""
 
 from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeglm.errors import UserError
+from edgeglm.errors import DataError, EdgeglmError, ModelError, StepError, UserError
+from edgeglm.host import entry_point_packages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _Struct = TypeVar("_Struct")
+
+# group -> what such a struct is, and the error of one that a package adds
+_FAULTS: dict[str, tuple[str, type[UserError]]] = {
+    "edgeglm.steps": ("step", StepError),
+    "edgeglm.tasks": ("task", UserError),
+    "edgeglm.sources": ("source of models", ModelError),
+    "edgeglm.data": ("source of data", DataError),
+}
 
 
 def with_plugins(
@@ -74,6 +84,47 @@ def with_plugins(
 def tag(struct: Any) -> str:
     """Return the name that a recipe writes for a struct, or for the type of one."""
     return str(struct.__struct_config__.tag)
+
+
+@contextmanager
+def blaming(struct: Any, group: str, *, where: str) -> Iterator[None]:
+    """Turn whatever a package's struct raises into that package's error; what ours raise passes.
+
+    Args:
+        struct: The step, task or source whose methods are called inside.
+        group: Of its entry point.
+        where: Its key in the recipe.
+
+    Raises:
+        UserError: ``step-failed``, ``task-failed`` or ``source-failed``, as the group is.
+    """
+    try:
+        yield
+    except EdgeglmError:
+        raise
+    except Exception as error:  # someone else's package: whatever it raises is about that package
+        if is_own(type(struct)):
+            raise
+        raise fault(struct, group, f"raised {failure(error, type(struct))}", where=where) from error
+
+
+def fault(struct: Any, group: str, said: str, *, where: str, mend: str = "") -> UserError:
+    """Return the error of a package's struct, which ``said`` goes on about; ``mend``: how the package has it right."""
+    kind, error = _FAULTS[group]
+    word = kind.partition(" ")[0]
+    hint = f": {mend}" if mend else f", or leave the {word} out" if word == "step" else f", or choose another {word}"
+    return error(
+        f"{called(struct, group)} {said}",
+        where=where,
+        hint=f"mend the package that adds this {word}{hint}",
+        code="step-failed" if word == "step" else "task-failed" if word == "task" else "source-failed",
+    )
+
+
+def called(struct: Any, group: str) -> str:
+    """Return ``the step `refit-head` of edgeglm-example-plugin 1.0``."""
+    packages = entry_point_packages(group, tag(struct)) or [type(struct).__module__]
+    return f"the {_FAULTS[group][0]} `{tag(struct)}` of {', '.join(packages)}"
 
 
 def failure(error: BaseException, kind: type[Any]) -> str:

@@ -10,11 +10,13 @@ import numpy as np
 from edgeglm.budget.wording import look_at
 from edgeglm.checks.omissions import omissions
 from edgeglm.pipeline.step_runs import step_key
+from edgeglm.plugins import blaming
 from edgeglm.report.remarks import chance_doubt
 from edgeglm.report.types import COUNTED, Side
 from edgeglm.sources import GivenModel, PythonModel
 from edgeglm.steps import Distill
 from edgeglm.steps._training import TrainingConfig
+from edgeglm.tasks import GROUP as TASK_GROUP
 
 if TYPE_CHECKING:
     from edgeglm.data.splits import Arrays
@@ -143,8 +145,10 @@ def _about_classes(project: Project, evaluator: Evaluator) -> list[Doubt]:
     results = evaluator.results(evaluator.baseline, is_baseline=True)
     per_class = results[data.eval_splits[0]].per_class
     present: set[int] = set()
+    task = project.recipe.task
     for split in data.splits.values() if per_class else ():
-        present.update(() if split.targets is None else project.recipe.task.classes_in(split.targets))
+        with blaming(task, TASK_GROUP, where="task"):
+            present.update(() if split.targets is None else task.classes_in(split.targets))
     absent = [f"`{result.label}`" for number, result in enumerate(per_class) if not result.n and number not in present]
     if absent and not data.labels:  # of labels without a sample the data has spoken itself
         found.append(Doubt(f"the network has {len(per_class)} classes, and the data no sample of {_some(absent)}"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import RecipeError
+from edgeglm.plugins import blaming
 from edgeglm.recipe.label_file import labels_in
+from edgeglm.sources import MODEL_GROUP
 
 if TYPE_CHECKING:
     from edgeglm.recipe import LoadedRecipe
@@ -21,7 +23,8 @@ def read_labels(loaded: LoadedRecipe, entries: Entries) -> tuple[str, ...]:
     """
     labels = loaded.recipe.labels
     written = tuple(labels) if isinstance(labels, list) else _from_file(loaded, labels)
-    own = loaded.recipe.model.class_names(entries)
+    with blaming(loaded.recipe.model, MODEL_GROUP, where="model"):
+        own = loaded.recipe.model.class_names(entries)
     if own and len(written) == len(own) and set(written) == set(own) and written != own:
         place = next(place for place, (mine, theirs) in enumerate(zip(written, own, strict=True)) if mine != theirs)
         raise RecipeError(

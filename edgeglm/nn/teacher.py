@@ -15,6 +15,7 @@ from edgeglm.errors import EdgeglmError, StepError
 from edgeglm.model import Model, ModelFile
 from edgeglm.nn.calling import call, named_for, to_tensors
 from edgeglm.nn.loading import state_sha256
+from edgeglm.sources.plugin_sources import load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ def load_teacher(source: ModelSource, student: Model, entries: Entries, data: Da
     if key not in known:
         train = data.splits["train"]
         try:
-            found = source.load(entries, train.rows(np.arange(min(2, len(train)))))
+            found, _ = load_model(source, entries, train.rows(np.arange(min(2, len(train)))))
         except EdgeglmError as error:
             raise error.at(f"{where}.teacher") from error
         if isinstance(found, ModelFile):

@@ -26,6 +26,8 @@ from edgeglm.boards import LEAST_RUNTIMES
 from edgeglm.data.splits import Arrays, batches
 from edgeglm.files import sha256_file
 from edgeglm.output.golden import golden_outputs
+from edgeglm.plugins import blaming
+from edgeglm.tasks import GROUP as TASK_GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,11 +156,14 @@ def make_reference(project: Project, outputs: Arrays) -> Reference:
     split = project.data.evaluation
     count = min(len(split), REFERENCE_SAMPLES)
     chosen = split.take(np.unique(np.linspace(0, len(split) - 1, count).astype(np.int64)))
+    task = project.recipe.task
+    with blaming(task, TASK_GROUP, where="task"):
+        predicted = task.predicted(outputs, project.data.labels)
     return Reference(
         samples=len(chosen),
         inputs=distributions(lambda: (rows for _, rows in batches(chosen, REFERENCE_BATCH))),
         outputs=distributions(lambda: iter([outputs])),
-        predicted=project.recipe.task.predicted(outputs, project.data.labels),
+        predicted=predicted,
     )
 
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgeglm.data.splits import ArraySplit
-from edgeglm.errors import EdgeglmError, StepError
-from edgeglm.host import entry_point_packages
+from edgeglm.errors import StepError
 from edgeglm.model import Model
-from edgeglm.plugins import failure, is_own
-from edgeglm.steps import GROUP, step_name
+from edgeglm.plugins import blaming, called, fault, is_own
+from edgeglm.steps import GROUP
 
 if TYPE_CHECKING:
     from edgeglm.data.splits import Arrays
@@ -41,33 +40,17 @@ def apply_step(config: StepConfig, model: Model, ctx: Context, sample: Arrays) -
 
 
 def _theirs(config: StepConfig, model: Model, ctx: Context) -> Model:
-    step = _called(config)
-    try:
+    with blaming(config, GROUP, where=ctx.key):
         after: object = config.apply(model, ctx)
-    except EdgeglmError:
-        raise
-    except Exception as error:  # someone else's package: whatever it raises is about that package
-        raise StepError(
-            f"{step} raised {failure(error, type(config))}",
-            where=ctx.key,
-            hint="mend the package that adds this step, or leave the step out",
-            code="step-failed",
-        ) from error
     if not isinstance(after, Model):
-        raise StepError(
-            f"{step} returned a {type(after).__name__}, not a Model",
+        raise fault(
+            config,
+            GROUP,
+            f"returned a {type(after).__name__}, not a Model",
             where=ctx.key,
-            hint="mend the package that adds this step: `apply` returns a new Model, as `model.with_module(...)` makes",
-            code="step-failed",
+            mend="`apply` returns a new Model, as `model.with_module(...)` makes",
         )
     return after
-
-
-def _called(config: StepConfig) -> str:
-    """Return ``the step `refit-head` of edgeglm-example-plugin 1.0``."""
-    name = step_name(config)
-    packages = entry_point_packages(GROUP, name) or [type(config).__module__]
-    return f"the step `{name}` of {', '.join(packages)}"
 
 
 def _check_finite(config: StepConfig, model: Model, ctx: Context, sample: Arrays) -> None:
@@ -85,7 +68,7 @@ def _check_finite(config: StepConfig, model: Model, ctx: Context, sample: Arrays
             code="training-diverged",
         )
     raise StepError(
-        f"after {'this step' if own else _called(config)} the network answers NaN or infinity",
+        f"after {'this step' if own else called(config, GROUP)} the network answers NaN or infinity",
         where=ctx.key,
         hint="give it settings that change less, or leave it out"
         if own

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -16,7 +16,9 @@ from edgeglm.errors import DataError
 from edgeglm.files import write_bytes
 from edgeglm.host import cpu_features
 from edgeglm.pipeline.outside_teacher import OutsideTeacher, is_judged_by, outside_teacher
+from edgeglm.plugins import blaming
 from edgeglm.report.types import SliceResult
+from edgeglm.tasks import GROUP as TASK_GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -168,10 +170,7 @@ class Evaluator:
         before, after = self.right_answers(name), self.judged(outputs, name)
         if before is None:
             before = self._baseline_judged(name)
-        told = (
-            getattr(self.project.judge, "changes", None) or self.project.recipe.task.changes
-        )  # what is bound may lack it
-        return cast("Changes", told(before, after, data.splits[name].targets, data.labels))
+        return self.project.judge.changes(before, after, data.splits[name].targets, data.labels)
 
     def judged(self, outputs: dict[str, Arrays], name: str) -> Arrays:
         """Return what is judged of a model on one split, and what calibration samples chose for that model."""
@@ -179,11 +178,10 @@ class Evaluator:
         judged = judge.prepared(outputs[name], splits[name])
         if CALIBRATION not in outputs:
             return judged
-        chosen = splits[CALIBRATION]
-        found = self.project.recipe.task.calibrated(
-            judge.prepared(outputs[CALIBRATION], chosen), chosen.targets, len(splits[name])
-        )
-        return judged | found
+        chosen, task = splits[CALIBRATION], self.project.recipe.task
+        seen = judge.prepared(outputs[CALIBRATION], chosen)
+        with blaming(task, TASK_GROUP, where="task"):
+            return judged | task.calibrated(seen, chosen.targets, len(splits[name]))
 
     def side(self, outputs: dict[str, Arrays], *, is_baseline: bool = False) -> dict[str, Any]:
         """Return the fields of a ``report.types.Side`` that say how good it is."""

@@ -16,18 +16,20 @@ from edgeglm.cache import make_key
 from edgeglm.data.labels import read_labels
 from edgeglm.data.needed_splits import require_splits
 from edgeglm.data.slices import column_slices, with_entry_slices
-from edgeglm.errors import ModelError, RecipeError
+from edgeglm.errors import RecipeError
 from edgeglm.host import entry_point_versions, package_versions, usable_cores
 from edgeglm.model import Model, ModelFile
 from edgeglm.output.board_files import BoardPreprocess, read_board_preprocess
 from edgeglm.pipeline.postprocess import fitting_postprocess
 from edgeglm.pipeline.used_entries import import_entries
-from edgeglm.plugins import tag
+from edgeglm.plugins import blaming, tag
 from edgeglm.recipe.files import file_problems
 from edgeglm.schemes import GROUP as SCHEME_GROUP
 from edgeglm.sources import DATA_GROUP, MODEL_GROUP
 from edgeglm.sources.entry import Entries
+from edgeglm.sources.plugin_sources import load_data, load_model
 from edgeglm.tasks import GROUP as TASK_GROUP
+from edgeglm.tasks.plugin_task import bind_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from edgeglm.data.splits import Arrays, Data
     from edgeglm.log import Log
     from edgeglm.recipe import LoadedRecipe, Recipe
-    from edgeglm.sources import ModelSource
     from edgeglm.tasks import Judge
 
 SAMPLE_ROWS = 8  # rows of the evaluation split that shapes and exports are tried on
@@ -85,8 +86,8 @@ def open_project(
     board_preprocess = read_board_preprocess(recipe.preprocess, loaded.folder)
     if data is None:
         columns = {"slices": column_slices(recipe.slices)} if recipe.data.has_columns else {}
-        loaded_data = recipe.data.load(
-            entries, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed, **columns
+        loaded_data = load_data(
+            recipe.data, entries, preprocess=preprocess, task=recipe.task, labels=labels, seed=recipe.seed, **columns
         )
     else:
         from edgeglm.sources import data_from_objects
@@ -102,20 +103,20 @@ def open_project(
     log.stage("model")
     original: Model | ModelFile
     if model is None:
-        original, described = recipe.model.load(entries, sample), msgspec.to_builtins(recipe.model)
-        described |= {"fingerprint": recipe.model.fingerprint(entries)}
-        _check_given(recipe.model, original)
+        original, fingerprint = load_model(recipe.model, entries, sample)
+        described = msgspec.to_builtins(recipe.model) | {"fingerprint": fingerprint}
     else:
         from edgeglm.nn.loading import build_python_model, module_text
 
         original, described = build_python_model(deepcopy(model), None, sample, where="model"), module_text(model)
     loaded_data = loaded_data.for_inputs(tuple(spec.name for spec in original.inputs))
     sample = loaded_data.evaluation.rows(np.arange(len(next(iter(sample.values())))))
-    recipe.task.check(original.outputs, loaded_data)
+    with blaming(recipe.task, TASK_GROUP, where="task"):
+        recipe.task.check(original.outputs, loaded_data)
     if recipe.task.output is None and len(original.outputs) > 1:
         recipe = _with_output(recipe, original.outputs, log)
     postprocess = fitting_postprocess(recipe, original, loaded_data.labels)
-    judge = recipe.task.bind(entries=entries, postprocess=postprocess)
+    judge = bind_task(recipe.task, entries=entries, postprocess=postprocess)
     if isinstance(original, Model):
         from edgeglm.nn.loading import state_sha256
 
@@ -156,18 +157,6 @@ def open_project(
         key=key,
         judge=judge,
     )
-
-
-def _check_given(source: ModelSource, model: Model | ModelFile) -> None:
-    """Refuse a model that is not what its source says that it gives: the recipe's rules go by that."""
-    given = model.format if isinstance(model, ModelFile) else "network"
-    if given != source.gives:
-        raise ModelError(
-            f"`source: {tag(source)}` says that it gives {source.gives}, and gave {given}",
-            where="model",
-            hint="mend the package that adds this source: `gives` is a class attribute",
-            code="plugin-invalid",
-        )
 
 
 def _with_output(recipe: Recipe, outputs: Sequence[TensorSpec], log: Log) -> Recipe:

@@ -12,8 +12,8 @@ from edgeglm.cache import Cache, Entry, make_key
 from edgeglm.errors import EdgeglmError, StepError
 from edgeglm.host import entry_point_packages
 from edgeglm.pipeline.applied import apply_step
-from edgeglm.plugins import is_own
-from edgeglm.steps import Context, step_name
+from edgeglm.plugins import blaming, is_own
+from edgeglm.steps import GROUP, Context, step_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,11 +51,14 @@ def step_parts(config: StepConfig, index: int, project: Project) -> dict[str, An
     """Return what of a step alone belongs into a key; of a plug-in's, the packages that offer it too."""
     parts: dict[str, Any] = {"step": step_name(config), "settings": config.as_settings()}
     if not is_own(type(config)):
-        parts["packages"] = entry_point_packages("edgeglm.steps", parts["step"])
+        parts["packages"] = entry_point_packages(GROUP, parts["step"])
     if config.follows_target:
         parts["target"] = project.recipe.target
     original = cast("Model", project.original)
-    if said := config.fingerprint(original, project.entries, project.data, where=step_key(index, config)):
+    where = step_key(index, config)
+    with blaming(config, GROUP, where=where):
+        said = config.fingerprint(original, project.entries, project.data, where=where)
+    if said:
         parts["fingerprint"] = said
     return parts
 

@@ -11,9 +11,11 @@ import numpy as np
 from edgeglm.data.slices import masks_of
 from edgeglm.data.splits import ArraySplit, Data, Places, sample_digests
 from edgeglm.errors import DataError
+from edgeglm.plugins import blaming
 from edgeglm.sources.arrays import as_array
 from edgeglm.sources.dataset import DatasetSplit
 from edgeglm.sources.splitting import calibration_part
+from edgeglm.tasks import GROUP as TASK_GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +94,8 @@ def assemble(
             )
             judged = name not in ("train", "calibration")
             try:
-                targets = task.read_targets(checked[name].targets, labels=labels, judged=judged, where=where[name])
+                with blaming(task, TASK_GROUP, where="task"):
+                    targets = task.read_targets(checked[name].targets, labels=labels, judged=judged, where=where[name])
             except DataError as error:
                 error.located(checked[name].places.of)
                 raise
@@ -111,7 +114,8 @@ def assemble(
     _part_calibration(checked, seed, said)
     targets_of = {name: part.targets for name, part in checked.items() if part.targets is not None}
     called = {name: part.where for name, part in checked.items()}
-    said += task.check_splits(targets_of, chief=eval_splits[0], labels=labels, where=called)
+    with blaming(task, TASK_GROUP, where="task"):
+        said += task.check_splits(targets_of, chief=eval_splits[0], labels=labels, where=called)
     ordered = {name: checked[name] for name in ("train", "calibration", *eval_splits) if name in checked}
     return Data(
         splits={name: part.split for name, part in ordered.items()},

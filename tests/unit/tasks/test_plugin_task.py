@@ -1,0 +1,92 @@
+"""Tasks that packages add, when they go wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from edgeglm_agent.processing import Postprocess
+
+from edgeglm.data.splits import ArraySplit
+from edgeglm.errors import DataError, UserError
+from edgeglm.plugins import blaming
+from edgeglm.report.types import Metric, SplitResult
+from edgeglm.sources.entry import Entries
+from edgeglm.tasks import GROUP, Classification, Judge, TaskConfig
+from edgeglm.tasks.plugin_task import bind_task
+
+OUTPUTS = {"output": np.eye(3, dtype=np.float32)}
+SPLIT = ArraySplit({"input": np.zeros((3, 2), np.float32)}, np.arange(3))
+
+
+class Faulty(TaskConfig, tag="faulty", frozen=True, kw_only=True):
+    """A task of a package that is this module."""
+
+    fault: Literal["", "raises", "returns", "value", "refuses", "prepared raises", "prepared", "changes", "bind"] = ""
+
+    def bind(self, *, entries: Entries, postprocess: Postprocess) -> Judge:
+        if self.fault == "bind":
+            raise KeyError("scale")
+        return super().bind(entries=entries, postprocess=postprocess)
+
+    def prepared(self, outputs: Any, split: Any) -> Any:  # noqa: ARG002
+        if self.fault == "prepared raises":
+            raise ValueError("no such axis")
+        return [] if self.fault == "prepared" else outputs
+
+    def evaluate(self, outputs: Any, targets: Any, labels: Any, baseline: Any = None) -> Any:  # noqa: ARG002
+        if self.fault == "raises":
+            return 1 / 0
+        if self.fault == "refuses":
+            raise DataError("one class alone")
+        value: Any = "good" if self.fault == "value" else np.float32(0.5)
+        metric = Metric(name="own", value=value, n=3, ci95=(0.0, np.float64(1.0)), higher_is_better=True)
+        return 0.5 if self.fault == "returns" else SplitResult(metric=metric)
+
+    def changes(self, before: Any, after: Any, targets: Any, labels: Any) -> Any:
+        return None if self.fault == "changes" else super().changes(before, after, targets, labels)
+
+
+def judge_all(task: TaskConfig) -> SplitResult:
+    judge = bind_task(task, entries=Entries(Path()), postprocess=Postprocess([]))
+    judged = judge.prepared(OUTPUTS, SPLIT)
+    judge.changes(judged, judged, SPLIT.targets, ())
+    return judge.evaluate(judged, SPLIT.targets, ())
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raises", "raised ZeroDivisionError: division by zero (test_plugin_task.py:"),
+        ("returns", "returned a float from `evaluate`, not a SplitResult"),
+        ("value", "returned a SplitResult that is none: Expected `float`, got `str` - at `$.metric.value`"),
+        ("prepared raises", "raised ValueError: no such axis"),
+        ("prepared", "returned a list from `prepared`, not a dict of arrays"),
+        ("changes", "returned a NoneType from `changes`, not a Changes"),
+        ("bind", "raised KeyError: 'scale'"),
+    ],
+)
+def test_what_a_packages_task_does_wrong_is_that_packages(fault: Any, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        judge_all(Faulty(fault=fault))
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.where) == ("task-failed", "task")
+    assert f"the task `faulty` of {__name__} {said}" in problem.message
+    assert "package" in problem.hint
+
+
+def test_a_task_that_goes_well_gives_plain_numbers_and_what_it_refuses_is_told_as_it_says() -> None:
+    result = judge_all(Faulty())
+    assert (result.metric.value, type(result.metric.value)) == (0.5, float)
+    assert type(result.metric.ci95[1]) is float
+    with pytest.raises(DataError, match="one class alone"):
+        judge_all(Faulty(fault="refuses"))
+
+
+def test_what_our_own_task_raises_stays_a_bug() -> None:
+    task = Classification()
+    assert bind_task(task, entries=Entries(Path()), postprocess=Postprocess([])) is task
+    with pytest.raises(ZeroDivisionError), blaming(task, GROUP, where="task"):
+        1 / 0  # noqa: B018
