@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
+
+import msgspec
 
 from edgeglm.errors import UserError
 from edgeglm.files import copy_file, locked, storage_errors, sync_folder, write_bytes
-from edgeglm.formats import ALL_SUFFIXES
+from edgeglm.formats import ALL_SUFFIXES, SUFFIXES, companions
 from edgeglm.leftovers import removed_after
 from edgeglm.recipe.types import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MARKER = ".edgeglm"  # its presence says that the files beside it are edgeglm's to replace; it is also the lock
+REPORT = "report.json"
 STAGING = ".staging"  # where a result lies until it is whole
 
-# what a result may hold; anything else in the folder is the user's and stays
+# what a result may hold, beside what its manifest or report lists; anything else in the folder is the user's and stays
 SCHEMES = ("", *(f".{scheme}{mixed}" for scheme in get_args(Scheme) for mixed in ("", "-mixed")))
 OURS = (
     *(f"model{scheme}{suffix}" for scheme in SCHEMES for suffix in ALL_SUFFIXES),
-    *("report.json", "report.html", "recipe.resolved.yaml", "golden", "preprocess", "steps", "rejected"),
+    *(REPORT, "report.html", "recipe.resolved.yaml", "golden", "preprocess", "steps", "rejected"),
 )
 
 
@@ -55,8 +58,13 @@ class OutputFolder:
             else:
                 copy_file(content, staging / name)
         with storage_errors(self.path):
+            replaced = {*OURS, *_listed(self.path)}
             (self.path / "manifest.json").unlink(missing_ok=True)
-            for old in [self.path / name for name in OURS if (self.path / name).exists()]:
+            # the report goes after the files that it lists: what a kill leaves here is known to the next run
+            for name in sorted(replaced, key=lambda name: name == REPORT):
+                old = self.path / name
+                if not old.exists():
+                    continue
                 if old.is_dir() and not old.is_symlink():
                     shutil.rmtree(old)
                 else:
@@ -72,6 +80,29 @@ class OutputFolder:
             if manifest is not None:
                 (staging / "manifest.json").replace(self.path / "manifest.json")
                 sync_folder(self.path)
+
+
+class _ListedFile(msgspec.Struct):
+    path: str = ""
+
+
+class _Listing(msgspec.Struct):
+    """What manifest.json and report.json have in common."""
+
+    artifacts: list[_ListedFile] = []
+
+
+def _listed(folder: Path) -> set[str]:
+    """Return the names of the model files that the result in a folder lists: packages name schemes as they like."""
+    names: set[str] = set()
+    for listing in ("manifest.json", REPORT):
+        with suppress(OSError, msgspec.DecodeError):
+            found = msgspec.json.decode((folder / listing).read_bytes(), type=_Listing).artifacts
+            names.update(artifact.path for artifact in found)
+    formats = {suffix: file_format for file_format, suffix in SUFFIXES.items()}
+    files = [Path(name) for name in names if name.startswith("model.") and name == Path(name).name]
+    ours = [(file, formats[file.suffix]) for file in files if file.suffix in formats]
+    return {part.name for file, file_format in ours for part in (file, *companions(file, file_format))}
 
 
 @contextmanager

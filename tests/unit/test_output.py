@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -32,6 +33,25 @@ def test_a_rejected_result_has_no_manifest_even_where_one_was(tmp_path: Path) ->
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert not (tmp_path / "out" / "model.onnx").exists()
     assert (tmp_path / "out" / "rejected" / "model.onnx").read_bytes() == b"b"
+
+
+@pytest.mark.parametrize("listing", ["manifest.json", "report.json"])  # the first is gone where a run was killed
+def test_files_of_a_packages_scheme_go_with_the_result_that_lists_them(tmp_path: Path, listing: str) -> None:
+    out = tmp_path / "out"
+    paths = ("model.bfloat16.onnx", "model.own.xml", "../model.mine.onnx", "/etc/model.onnx", "notes.onnx", "model.txt")
+    listed = json.dumps({"artifacts": [{"path": path} for path in paths]}).encode()
+    with open_output(out) as folder:
+        for name in ("model.bfloat16.onnx", "model.own.xml", "model.own.bin"):
+            folder.add(name, b"a")
+        folder.publish(None)
+    (out / listing).write_bytes(listed)
+    for name in ("model.other.onnx", "notes.onnx", "model.txt"):
+        (out / name).write_text("mine")
+    (tmp_path / "model.mine.onnx").write_text("mine")
+    publish(out, b"2", model_onnx=b"b")
+    names = {path.name for path in out.iterdir()}
+    assert names == {".edgeglm", "manifest.json", "model.onnx", "model.other.onnx", "notes.onnx", "model.txt"}
+    assert (tmp_path / "model.mine.onnx").read_text() == "mine"
 
 
 def test_files_of_the_users_in_the_folder_stay(tmp_path: Path) -> None:
@@ -99,6 +119,7 @@ def test_a_disk_that_was_full_while_a_result_was_staged_has_its_room_again(tmp_p
     script = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
     program = """
 import shutil, sys
+import json
 import os
 import subprocess
 import sys
