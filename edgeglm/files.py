@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import BusyError, EdgeglmError, StorageError, UserError
-from edgeglm.leftovers import removed_after
+from edgeglm.leftovers import is_temporary, removed_after, temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BROKEN = frozenset({errno.EROFS, errno.EIO})
 # about processes and pipes, or a lock that is held: never about a disk
 _NOT_OF_FILES = (ConnectionError, ChildProcessError, ProcessLookupError, BlockingIOError, InterruptedError)
@@ -42,7 +42,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None or not (error.errno in _FULL | _BROKEN or _hinders(error, path)):
+        if error.errno is None or not (error.errno in FULL | _BROKEN or _hinders(error, path)):
             raise
         raise _storage_error(error, path) from error
 
@@ -53,7 +53,7 @@ def as_system_error(error: OSError) -> EdgeglmError | None:
     A disk that is full or broken is a StorageError; a named file that cannot be opened is a UserError, for what is
     written is written within :func:`storage_errors`.
     """
-    if error.errno in _FULL | _BROKEN:
+    if error.errno in FULL | _BROKEN:
         return _storage_error(error, None)
     if error.filename is None or isinstance(error, _NOT_OF_FILES):
         return None
@@ -76,7 +76,9 @@ def _hinders(error: OSError, path: Path) -> bool:
 
 
 def _storage_error(error: OSError, path: Path | None) -> StorageError:
-    full = error.errno in _FULL
+    full = error.errno in FULL
+    if full and is_temporary(error.filename):
+        return temporary_folder_is_full()
     return StorageError(
         f"cannot {'write' if path or full else 'use the disk'}: {error.strerror}",
         where=str(path or error.filename or ""),
@@ -84,6 +86,16 @@ def _storage_error(error: OSError, path: Path | None) -> StorageError:
         if full
         else "choose a folder that you may write to, on a disk that is sound",
         code="disk-full" if full else "disk-refuses",
+    )
+
+
+def temporary_folder_is_full() -> StorageError:
+    """Return the error for temporary files that found no room."""
+    return StorageError(
+        "cannot write: no room is left for temporary files",
+        where=str(temporary_folder()),
+        hint="make room there, or set TMPDIR to a folder on a larger disk",
+        code="disk-full",
     )
 
 

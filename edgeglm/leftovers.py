@@ -49,6 +49,18 @@ def temporary_folder_of_run() -> Iterator[None]:
             tempfile.tempdir = before
 
 
+def temporary_folder() -> Path:
+    """Return where temporary files lie: what TMPDIR names, or the system's own folder."""
+    folder = Path(tempfile.gettempdir())
+    return folder.parent if folder in _kept else folder
+
+
+def is_temporary(name: object) -> bool:
+    """Tell whether a file is one of those that :func:`temporary_folder_of_run` has in its folder."""
+    folder = Path(tempfile.gettempdir())
+    return folder in _kept and isinstance(name, str) and Path(name).is_relative_to(folder)
+
+
 def remove_leftovers() -> None:
     """Remove what :func:`removed_after` would remove now."""
     for path in list(_kept):

@@ -14,6 +14,7 @@ from edgeglm.choice.accuracy_control import check_held_out, is_controlled
 from edgeglm.errors import EdgeglmError, StorageError
 from edgeglm.formats import file_name
 from edgeglm.host import free_disk_bytes
+from edgeglm.leftovers import temporary_folder
 from edgeglm.log import SilentLog
 from edgeglm.model import Model, ModelFile
 from edgeglm.naming import users_names
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_SAMPLES = 8  # enough to see that calibration runs
 MARGIN_BYTES = 64 << 20
+TEMPORARY_MARGIN_BYTES = 16 << 20  # a runtime's own account of where the time goes is of this order
 
 
 def preflight(project: Project, proposal: Proposal, output: Path, cache: Cache, log: Log) -> None:
@@ -154,19 +156,21 @@ def _try_artifacts(
 
 
 def check_disk(project: Project, proposal: Proposal, output: Path, cache: Cache) -> None:
-    """Raise StorageError when cache or output folder have too little room for what the run will write."""
+    """Raise StorageError when cache, output or temporary folder have too little room for what the run will write."""
     weights = _source_bytes(project.original)
     # each step keeps weights, and while it trains a checkpoint: weights, the best ones, two optimizer moments
     in_cache = weights * (len(project.recipe.steps) + 4 + 2 * len(proposal.candidates))
     in_output = weights * (len(project.recipe.steps) + 2 * len(proposal.candidates))
+    temporary = 3 * weights + TEMPORARY_MARGIN_BYTES  # of one file at a time: as it is optimized, or calibrated
     for folder, needed, mend in (
-        (cache.folder or cache_folder(), in_cache, "set EDGEGLM_CACHE to a folder on a larger disk"),
-        (output, in_output, "choose a folder on a larger disk with -o"),
+        (cache.folder or cache_folder(), in_cache + MARGIN_BYTES, "set EDGEGLM_CACHE to a folder on a larger disk"),
+        (output, in_output + MARGIN_BYTES, "choose a folder on a larger disk with -o"),
+        (temporary_folder(), temporary, "set TMPDIR to a folder on a larger disk"),
     ):
         free = free_disk_bytes(folder)
-        if free < needed + MARGIN_BYTES:
+        if free < needed:
             raise StorageError(
-                f"{free / 1e6:.0f} MB are free, and this run may write {(needed + MARGIN_BYTES) / 1e6:.0f} MB",
+                f"{free / 1e6:.0f} MB are free, and this run may write {needed / 1e6:.0f} MB",
                 where=str(folder),
                 hint=f"make room, or {mend}",
                 code="disk-too-small",

@@ -106,6 +106,12 @@ def _answer(
             frames.write_frame(replies, frames.Operators(executed_operators(path, format)))
     except EngineError as error:
         frames.write_frame(replies, frames.Failed(error.fault, str(error)))
+    except OSError as error:
+        from edgeglm.files import FULL  # not a cost of serving
+
+        if error.errno not in FULL:
+            raise
+        frames.write_frame(replies, frames.StorageFull())
 
 
 def time_runs(engine: Engine, inputs: dict[str, np.ndarray], runs: int, warmup: int) -> list[float]:

@@ -133,8 +133,12 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
+class StorageFull(msgspec.Struct, frozen=True, tag=True):
+    """There was no room for a temporary file; the child goes on."""
+
+
 Request: TypeAlias = Load | Run | Time | AskPeakRss | AskOperators | WriteOptimized | Profile
-Reply: TypeAlias = Idle | Ready | Outputs | Times | PeakRss | Operators | Written | Profiled | Failed
+Reply: TypeAlias = Idle | Ready | Outputs | Times | PeakRss | Operators | Written | Profiled | Failed | StorageFull
 
 request_decoder = msgspec.msgpack.Decoder(Request)
 reply_decoder = msgspec.msgpack.Decoder(Reply)

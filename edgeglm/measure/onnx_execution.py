@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +21,7 @@ HEAVY = (
 )
 _PRODUCTS = ("Gemm", "FusedGemm", "MatMul", "FusedMatMul")
 _OPTIMIZED = "optimized.onnx"
+_FULL_BYTES = 1 << 16  # a disk with less room took no file; the runtime does not say why it could not write
 _STEPS_BACK = 4  # from a value that a fused node is named after, over activations, to the layer that was fused
 
 
@@ -28,6 +32,7 @@ def write_optimized(path: Path, folder: str) -> None:
 
     Raises:
         EngineError: The runtime does not load the file.
+        OSError: There is no room for what it writes.
     """
     from edgeglm_agent.engines.onnx import silenced_onnxruntime
 
@@ -39,6 +44,8 @@ def write_optimized(path: Path, folder: str) -> None:
     try:
         ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class
+        if shutil.disk_usage(folder).free < _FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder) from error
         raise EngineError(str(error), fault="bad-file") from error
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -47,6 +49,7 @@ def operator_times(
 
     Raises:
         ExportError: The file does not load, or takes other inputs.
+        StorageError: There is no room for temporary files (``disk-full``).
         WorkerError: The child died.
     """
     if format not in PROFILED:
@@ -70,6 +73,7 @@ def profile_file(
 
     Raises:
         EngineError: The runtime does not load or run the file, or tells nothing.
+        OSError: There is no room for what it tells.
     """
     if format == "onnx":
         return _profile_onnx(path, inputs, runs, warmup)
@@ -94,7 +98,10 @@ def _profile_onnx(path: Path, inputs: Mapping[str, np.ndarray], runs: int, warmu
                 session.run(None, dict(inputs))
         except Exception as error:  # its exceptions share no base class
             raise EngineError(str(error), fault="run-failed") from error
-        events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        try:
+            events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        except (OSError, ValueError) as error:  # the runtime does not tell that its file was cut off
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), folder) from error
     times: dict[tuple[str, str], list[float]] = defaultdict(list)  # (type, node) -> microseconds, run by run
     for event in events:
         if event.get("cat") == "Node" and str(event.get("name", "")).endswith("_kernel_time"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from edgeglm.errors import EdgeglmError, ExportError, MissingExtraError, WorkerError
+from edgeglm.files import temporary_folder_is_full
 from edgeglm.formats import SUFFIXES
 from edgeglm.measure import frames
 from edgeglm.measure.children import take_child
@@ -143,6 +144,8 @@ class Runner:
             raise self._death(loading=loading) from error
         if isinstance(reply, frames.Failed):
             raise self._failure(reply)
+        if isinstance(reply, frames.StorageFull):
+            raise temporary_folder_is_full()
         assert isinstance(reply, kind), f"{type(reply).__name__} for {kind.__name__}"
         return reply
 

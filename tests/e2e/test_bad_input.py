@@ -312,7 +312,8 @@ def test_a_disk_that_fills_up_while_writing_leaves_the_old_result(project: Proje
     assert (project.folder / "out" / "manifest.json").read_text() == "old result"
 
 
-def test_a_disk_too_small_is_seen_before_the_work(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", ["EDGEGLM_CACHE", "TMPDIR"])
+def test_a_disk_too_small_is_seen_before_the_work(project: Project, tmp_path: Path, variable: str) -> None:
     """A small tmpfs, in a mount namespace of its own: it goes with the run, whatever becomes of either."""
     mount = tmp_path / "small"
     mount.mkdir()
@@ -334,7 +335,7 @@ def test_a_disk_too_small_is_seen_before_the_work(project: Project, tmp_path: Pa
             "out",
         ],
         cwd=project.folder,
-        env=project.environment(EDGEGLM_CACHE=str(mount)),
+        env=project.environment(**{variable: str(mount)}),
         capture_output=True,
         text=True,
         check=False,
@@ -342,5 +343,7 @@ def test_a_disk_too_small_is_seen_before_the_work(project: Project, tmp_path: Pa
     assert done.stdout == "mounted\n", f"this test mounts a small tmpfs in a namespace: {done.stderr}"
     assert done.returncode == 4, done.stderr
     assert "code: disk-too-small" in done.stderr
+    assert f"{mount}: 1 MB are free" in done.stderr
+    assert f"set {variable} to a folder" in done.stderr
     assert "Traceback" not in done.stderr
     assert not mount.is_mount()

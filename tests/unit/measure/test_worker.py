@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from edgeglm.errors import ExportError, MissingExtraError, WorkerError
+from edgeglm.errors import ExportError, MissingExtraError, StorageError, WorkerError
 from edgeglm.measure.worker import Runner
 from tests.support.tiny_models import INPUTS, OUTPUTS, tiny_images, tiny_logits, write_tiny_onnx, write_tiny_tflite
 
@@ -209,6 +211,19 @@ def test_a_run_that_fails_in_the_runtime_is_said_so(tmp_path: Path) -> None:
             runner.run({"x": np.zeros((1, 9), np.float32)})
         assert raised.value.code == "run-failed"
         assert runner.run({"x": np.zeros((1, 8), np.float32)})["y"].shape == (2, 4)
+
+
+def test_a_profile_that_finds_no_room_is_the_disks_and_leaves_the_child_alive(onnx_file: Path) -> None:
+    """A file size limit of the kernel's: what the runtime writes down is cut off, as on a full disk."""
+    images = tiny_images(1)
+    with Runner(onnx_file, format="onnx") as runner:
+        resource.prlimit(runner.pid, resource.RLIMIT_FSIZE, (100, 100))
+        with pytest.raises(StorageError) as caught:
+            runner.profile({"image": images}, runs=2)
+        (problem,) = caught.value.problems
+        assert (problem.code, problem.where) == ("disk-full", tempfile.gettempdir())
+        assert "TMPDIR" in problem.hint
+        assert runner.run({"image": images})["logits"].shape == (1, 5)
 
 
 def test_a_missing_runtime_names_the_extra(onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
