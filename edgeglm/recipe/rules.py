@@ -31,6 +31,7 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     check_data_rules(walker)
     _labels(walker)
     _shares(walker)
+    _class_budget(walker)
     _encoder(walker)
     _processing(walker)
     _taught(walker, steps)
@@ -179,6 +180,19 @@ def _shares(walker: Walker) -> None:
             "`metric_drop` is: a fraction, 0 to 1: 0.01 is one point lost",
             code="recipe-out-of-range",
         )
+
+
+def _class_budget(walker: Walker) -> None:
+    """A limit for classes needs a task that has figures by class."""
+    task = walker.built.get("task")
+    if walker.built.get("budget.per_class_drop") is None or not isinstance(task, TaskConfig) or task.judges_classes:
+        return
+    walker.report(
+        "budget.per_class_drop",
+        f"`task: {{kind: {tag(task)}}}` has no figures by class",
+        "remove the line; for parts of the data, name them in `slices` and write `per_slice_drop`",
+        code=_CONFLICT,
+    )
 
 
 def _labels(walker: Walker) -> None:

@@ -54,6 +54,7 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
     is_share: ClassVar[bool] = True  # whether the metric lies between 0 and 1, and so what it may lose
     reads_calibration: ClassVar[bool] = False  # whether ``calibrated`` wants the outputs on the calibration split
     needs_targets: ClassVar[bool] = False  # whether ``read_targets`` refuses a split that is judged and has none
+    judges_classes: ClassVar[bool] = True  # whether a result may have ``per_class``: else `per_class_drop` is refused
     reads_one_output: ClassVar[bool] = False  # whether the output named by ``output`` is all that is judged
 
     output: str | None = None  # name of the output that is judged; null: the first

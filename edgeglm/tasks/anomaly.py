@@ -37,6 +37,7 @@ class Anomaly(TaskConfig, tag="anomaly", frozen=True, kw_only=True):
     reads_calibration: ClassVar[bool] = True  # the limit is chosen there
     needs_targets: ClassVar[bool] = True
     reads_one_output: ClassVar[bool] = True
+    judges_classes: ClassVar[bool] = False
 
     output: str | None = None  # name of the output that is the score, or gives the input back; None: the first
     score: Literal["output", "squared-error", "absolute-error"] = "output"  # errors: mean, between input and output

@@ -28,6 +28,7 @@ class Embedding(TaskConfig, tag="embedding", frozen=True, kw_only=True):
 
     objective: ClassVar[ObjectiveName] = "embedding"
     reads_one_output: ClassVar[bool] = True
+    judges_classes: ClassVar[bool] = False
 
     output: str | None = None  # name of the output that holds the vectors; None: the first
     neighbours: Annotated[int, Meta(ge=1)] = 1  # how many nearest samples must stay the same; at most half of all

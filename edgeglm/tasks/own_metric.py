@@ -40,6 +40,7 @@ class OwnMetric(TaskConfig, tag="metric", frozen=True, kw_only=True):
     """A function of yours judges: it takes outputs (by name), targets and labels, and returns the metric."""
 
     is_share: ClassVar[bool] = False  # what it lies between is for the function to say
+    judges_classes: ClassVar[bool] = False
 
     entry: Annotated[str, Meta(pattern=r"^[^:\s]+:[A-Za-z_]\w*$")]  # `path.py:function`, or `module:function`
     name: Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_-]*$")] = "metric"  # of the metric, in the report

@@ -30,6 +30,7 @@ class Regression(TaskConfig, tag="regression", frozen=True, kw_only=True):
 
     objective: ClassVar[ObjectiveName] = "values"
     reads_one_output: ClassVar[bool] = True
+    judges_classes: ClassVar[bool] = False
     is_share: ClassVar[bool] = False
 
     output: str | None = None  # name of the output that is judged; None: the first

@@ -29,6 +29,38 @@ artifacts:
     ]
 
 
+@pytest.mark.parametrize(
+    ("task", "judged"),
+    [
+        ("{kind: classification}", True),
+        ("{kind: segmentation}", True),
+        ("{kind: detection}", True),
+        ("{kind: regression}", False),
+        ("{kind: embedding}", False),
+        ("{kind: anomaly}", False),
+        ("{kind: metric, entry: './own.py:wer'}", False),
+    ],
+)
+def test_a_limit_for_classes_needs_a_task_with_figures_by_class(task: str, judged: bool) -> None:
+    text = MINIMAL.replace("{kind: classification}", task) + "budget: {per_class_drop: 0.1}\n"
+    assert task in text
+    if "detection" in task:
+        text += "postprocess: [{boxes: {format: xyxy}}]\n"
+    if judged:
+        assert parse(text).recipe.budget.per_class_drop == 0.1
+        return
+    problem = fault(text)
+    assert problem.where.endswith(" budget.per_class_drop")
+    assert problem.code == "recipe-conflict"
+    assert "has no figures by class" in problem.message
+    assert "`slices`" in (problem.hint or "")
+
+
+def test_a_limit_for_slices_needs_slices() -> None:
+    problem = fault(MINIMAL + "budget: {per_slice_drop: 0.1}\n")
+    assert (problem.code, problem.where.split()[-1]) == ("recipe-conflict", "budget.per_slice_drop")
+
+
 def test_an_onnx_file_gives_openvino_too() -> None:
     text = MINIMAL.replace("format: onnx", "format: openvino").replace("source: python", "source: onnx")
     assert "format" in text
