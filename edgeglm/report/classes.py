@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm.report.charts import axis_text, figure
 from edgeglm.report.figures import format_metric, format_points, metric_title
-from edgeglm.report.findings import artifact_name, by_class, written_artifacts
+from edgeglm.report.findings import artifact_name, by_class, tone_of, written_artifacts
 from edgeglm.report.intervals import Pair, dumbbell_chart
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.tables import distinct_names
@@ -128,9 +128,8 @@ def _cell(result: ClassResult | None) -> Child:
     value = typeset(format_metric(result.metric, result.value))
     if result.drop is None:
         return value
-    judged = result.n >= COUNTED
-    tone = "bad" if result.drop > 0 and judged else "good" if result.drop < 0 and judged else ""
-    change = element("span", typeset(format_points(result.metric, 0.0 - result.drop)), class_=f"delta {tone}")
+    tone = tone_of(result.drop, result.ci95, counted=result.n >= COUNTED)
+    change = element("span", typeset(format_points(result.metric, 0.0 - result.drop)), class_=f"delta {tone}".rstrip())
     return join(value, " ", change, small(typeset(_interval(result))) if result.ci95 is not None else None)
 
 

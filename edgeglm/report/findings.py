@@ -141,6 +141,20 @@ def speedup_range(artifact: ArtifactSide) -> tuple[float, float] | None:
     return artifact.speedup_ci95 if high - low > _WIDE * artifact.speedup or low <= 1 <= high else None
 
 
+def tone_of(lost: float, interval: tuple[float, float] | None, *, counted: bool = True) -> str:
+    """Return the colour of a change: ``bad`` and ``good`` are proven, ``open`` is a loss within chance, else nothing.
+
+    Args:
+        lost: In the bad direction.
+        interval: Of ``lost``; None: an older report, which takes the figure at its word.
+        counted: Whether there are samples enough to judge by.
+    """
+    low, high = interval or (lost, lost)
+    if not counted:
+        return ""
+    return "bad" if low > 0 else "good" if high < 0 else "open" if lost > 0 else ""
+
+
 def by_class(results: Sequence[ClassResult]) -> dict[tuple[str, int], ClassResult]:
     """Return results by label and how often it came before: two classes may carry one name."""
     found: dict[tuple[str, int], ClassResult] = {}

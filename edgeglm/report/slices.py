@@ -15,7 +15,7 @@ from edgeglm.report.figures import (
     significant,
     unit_of,
 )
-from edgeglm.report.findings import artifact_name, metric_of, slices_of, written_artifacts
+from edgeglm.report.findings import artifact_name, metric_of, slices_of, tone_of, written_artifacts
 from edgeglm.report.intervals import Dot, interval_chart
 from edgeglm.report.markup import Child, Markup, element, join
 from edgeglm.report.tables import distinct_names
@@ -84,6 +84,8 @@ def _chart(number: int, side: ArtifactSide) -> Markup | None:
         f"slices{number}", title, spoken, dots, label=lambda v: _points(metric.name, v), reference=0.0
     )
     note = "Line: 95 % interval, on the same samples. Dashed: no change."
+    if any(dot.kind == "unsure" for dot in dots):
+        note += " Amber: worse, within chance."
     if len(judged) > _SHOWN:
         note = f"The {_SHOWN} slices that lost most of {len(judged)}. {note}"
     return figure(artifact_name(side), chart, note)
@@ -98,7 +100,8 @@ def _points(name: str, change: float) -> str:
 def _dot(found: SliceResult, metric: Metric) -> Dot:
     assert found.drop is not None
     change, interval = change_of(found.drop, metric)
-    kind = "few" if found.n < COUNTED else "lost" if found.drop.ci95[0] > 0 else "artifact"
+    tone = tone_of(found.drop.value, found.drop.ci95)
+    kind = "few" if found.n < COUNTED else {"bad": "lost", "open": "unsure"}.get(tone, "artifact")
     text = format_points(metric.name, change).replace("-", "\u2212")
     return Dot(f"{found.name} ({found.n:,})", kind, change, interval, text)
 
@@ -113,8 +116,10 @@ def _slice_table(report: Report) -> Markup:
         ]
         for label, side in zip(names, written_artifacts(report), strict=True):
             after = next((found for found in slices_of(side) if found.name == before.name), None)
-            known = after is not None and after.value is not None and side.metric is not None
-            cells.append((label, _value(after.value, after.drop, side.metric) if known and after else typeset("-")))
+            if after is None or after.value is None:
+                cells.append((label, typeset("-")))
+            else:
+                cells.append((label, _value(after.value, after.drop, side.metric, counted=after.n >= COUNTED)))
         rows.append(row(element("bdi", before.name), cells, class_="few" if before.n < COUNTED else None))
     caption = "Every slice, with the change against the baseline and its 95 % interval"
     head = ("Slice", "Samples", "Baseline", *names)
@@ -123,12 +128,12 @@ def _slice_table(report: Report) -> Markup:
     return element("details", element("summary", summary), body)
 
 
-def _value(value: float | None, drop: Drop | None, metric: Metric | None) -> Child:
+def _value(value: float | None, drop: Drop | None, metric: Metric | None, *, counted: bool = True) -> Child:
     if metric is None:
         return typeset("-")
     shown = typeset(format_metric(metric.name, value))
     if drop is None:
         return shown
     change, ends = drop_text(drop, metric)
-    tone = "bad" if drop.ci95[0] > 0 else ""
-    return join(shown, " ", element("span", typeset(change), class_=f"delta {tone}"), small(typeset(ends)))
+    tone = tone_of(drop.value, drop.ci95, counted=counted)
+    return join(shown, " ", element("span", typeset(change), class_=f"delta {tone}".rstrip()), small(typeset(ends)))

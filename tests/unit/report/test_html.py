@@ -12,7 +12,7 @@ import pytest
 
 from edgeglm.report.html import render_html
 from edgeglm.report.remarks import alarms_doubt, outputs_differ
-from edgeglm.report.types import AlarmRate, BudgetResult, ClassResult, Drop, Metric, Parity, Verdict
+from edgeglm.report.types import AlarmRate, BudgetResult, ClassResult, Drop, Metric, Parity, SliceResult, Verdict
 from edgeglm.report.typesetting import prose
 from tests.support.edge_reports import HOSTILE, bare_report, hostile_report, wide_report
 from tests.support.reports import (
@@ -262,6 +262,42 @@ def test_an_undecided_budget_says_what_would_settle_it() -> None:
 )
 def test_the_moment_of_a_run_is_told_in_utc(started: str, text: str) -> None:
     assert text in Page(render_html(cifar_report(started=started))).text
+
+
+@pytest.mark.parametrize(
+    ("lost", "interval", "n", "tone"),
+    [
+        pytest.param(0.1, (0.02, 0.18), 60, "bad", id="proven loss"),
+        pytest.param(0.1, (-0.02, 0.22), 60, "open", id="loss within chance"),
+        pytest.param(0.1, (0.0, 0.2), 60, "open", id="zero just inside"),
+        pytest.param(-0.1, (-0.18, -0.02), 60, "good", id="proven gain"),
+        pytest.param(-0.1, (-0.22, 0.02), 60, "", id="gain within chance"),
+        pytest.param(0.1, (0.02, 0.18), 29, "", id="too few samples"),
+    ],
+)
+def test_tables_and_charts_of_classes_and_slices_colour_a_change_by_what_is_proven(
+    lost: float, interval: tuple[float, float], n: int, tone: str
+) -> None:
+    report = cifar_report()
+    baseline = msgspec.structs.replace(
+        report.baseline,
+        per_class=[ClassResult(label="crane", n=n, recall=0.7)],
+        confusion=[],
+        slices=[SliceResult(name="light=dusk", n=n, value=0.7)],
+    )
+    drop = Drop(value=lost, ci95=interval, n=n, worse=0, better=0)
+    after = msgspec.structs.replace(
+        report.artifacts[0],
+        per_class=[ClassResult(label="crane", n=n, recall=0.7 - lost, drop=lost, ci95=interval)],
+        confusion=[],
+        slices=[SliceResult(name="light=dusk", n=n, value=0.7 - lost, drop=drop)],
+    )
+    page = Page(render_html(msgspec.structs.replace(report, baseline=baseline, artifacts=[after])))
+    tones = [span["class"].split()[1:] for span in page.named("span") if span.get("class", "").startswith("delta")]
+    assert tones == [[tone] if tone else []] * 2
+    drawn = [dot["class"] for dot in page.named("circle") if dot.get("class") in ("dot lost", "dot unsure")]
+    for kind, its_tone in (("dot lost", "bad"), ("dot unsure", "open")):
+        assert drawn.count(kind) == 1 + 2 * (tone == its_tone)  # the legend has each once
 
 
 def test_two_classes_of_one_name_stay_two() -> None:
