@@ -8,17 +8,14 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from edgeglm.report.figure_table import FigureRow, FigureTable
 from edgeglm.report.figures import (
     MISSING,
-    as_percent,
-    change_of,
     format_bytes,
     format_metric,
     format_ms,
-    format_points,
     format_ratio,
     format_seconds,
-    points_unit,
 )
 from edgeglm.report.findings import (
     State,
@@ -113,44 +110,36 @@ def _line(word: str, style: str, text: str) -> RenderableType:
     return grid
 
 
-def _table(report: Report) -> Table:
-    metric = metric_of(report)
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("", overflow="fold", min_width=12)
-    named = clean(metric_heading(report))  # in several lines, where it is long
-    for heading in ("size", "smaller", "p50 ms", "faster", named, _change_heading(metric)):
-        least = min(8, len(named)) if heading == named else None
-        table.add_column(heading, justify="right", no_wrap=heading != named, min_width=least)
-    table.add_row("baseline", *_figures(report.baseline, None))
+def _table(report: Report) -> FigureTable:
+    rows = [FigureRow((Text("baseline"),), *_figures(report.baseline, None))]
     if report.steps:
         last = report.steps[-1]
-        table.add_row(Text(clean(f"after {step_name(last)}")), *_figures(last, None))
+        rows.append(FigureRow((Text(clean(f"after {step_name(last)}")),), *_figures(last, None)))
     best = best_artifact(report)
     written = written_artifacts(report)
     for artifact in report.artifacts:
         if not artifact.chosen and written and report.artifacts[len(written)] is artifact:
-            table.add_row(Text("passed over", style="dim"))
+            rows.append(FigureRow((Text("passed over", style="dim"),)))
         star = " *" if artifact is best and len(report.artifacts) > 1 else ""
         name = Text(clean(artifact_name(artifact)) + star, style=_STYLES[state_of(report, artifact)])
-        table.add_row(name, *_figures(artifact, artifact), style="" if artifact.chosen else "dim")
-    return table
+        rows.append(FigureRow((name,), *_figures(artifact, artifact), style="" if artifact.chosen else "dim"))
+    named = ("size", "smaller", "p50 ms", "faster", clean(metric_heading(report)))
+    return FigureTable(("",), named, metric_of(report), rows, below=True)
 
 
 def _splits(report: Report) -> list[RenderableType]:
     """Return a table of the metric on the further evaluation splits, where there are any."""
     if not report.baseline.splits:
         return []
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("also on", overflow="fold")
-    table.add_column("", overflow="fold", min_width=12)
-    for heading in (clean(metric_heading(report)), _change_heading(metric_of(report))):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows: list[FigureRow] = []
     for split, before in report.baseline.splits.items():
         sides = [("baseline", before), *((artifact_name(a), a.splits.get(split)) for a in written_artifacts(report))]
         for number, (name, result) in enumerate(sides):
             value = MISSING if result is None else format_metric(result.metric.name, result.metric.value)
-            change = "" if result is None else _change(result.drop, result.metric)
-            table.add_row(Text(clean(split) if number == 0 else ""), Text(clean(name)), value, change)
+            names = Text(clean(split) if number == 0 else ""), Text(clean(name))
+            change = (None, None) if result is None else (result.drop, result.metric)
+            rows.append(FigureRow(names, (value,), change))
+    table = FigureTable(("also on", ""), (clean(metric_heading(report)),), metric_of(report), rows)
     return [Text(""), table]
 
 
@@ -159,19 +148,17 @@ def _slices(report: Report) -> list[RenderableType]:
     best = best_artifact(report)
     if best is None:
         return []
-    rows = _paired(slices_of(report.baseline), slices_of(best))
-    if not rows:
+    pairs = _paired(slices_of(report.baseline), slices_of(best))
+    if not pairs:
         return []
-    rows.sort(key=lambda row: 0.0 if row[1].drop is None else -row[1].drop.value)
+    pairs.sort(key=lambda pair: 0.0 if pair[1].drop is None else -pair[1].drop.value)
     metric = metric_of(report)
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column(f"{artifact_name(best)} in", overflow="fold")
-    for heading in ("n", "baseline", clean(metric_heading(report)), _change_heading(metric)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for before, after in rows[:_SLICES_SHOWN]:
+    rows = []
+    for before, after in pairs[:_SLICES_SHOWN]:
         values = [MISSING if one.value is None else format_metric(metric, one.value) for one in (before, after)]
-        table.add_row(Text(clean(after.name)), str(after.n), *values, _change(after.drop, best.metric))
-    more = len(rows) - _SLICES_SHOWN
+        rows.append(FigureRow((Text(clean(after.name)),), (str(after.n), *values), (after.drop, best.metric)))
+    table = _parts_table(report, best, "in", rows)
+    more = len(pairs) - _SLICES_SHOWN
     return [Text(""), table, *([Text(f"and {more} more slices in report.json", style="dim")] if more > 0 else [])]
 
 
@@ -182,37 +169,25 @@ def _robustness(report: Report) -> list[RenderableType]:
         return []
     metric = metric_of(report)
     before = {result.name: result for result in report.baseline.robustness}
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column(f"{artifact_name(best)} under", overflow="fold")
-    for heading in ("n", "baseline", clean(metric_heading(report)), _change_heading(metric)):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows = []
     for result in best.robustness:
         values = [
             MISSING if one is None else format_metric(metric, one.metric.value)
             for one in (before.get(result.name), result)
         ]
-        table.add_row(Text(clean(result.name)), f"{result.metric.n:,}", *values, _change(result.drop, result.metric))
-    return [Text(""), table]
+        figures = f"{result.metric.n:,}", *values
+        rows.append(FigureRow((Text(clean(result.name)),), figures, (result.drop, result.metric)))
+    return [Text(""), _parts_table(report, best, "under", rows)]
+
+
+def _parts_table(report: Report, best: ArtifactSide, word: str, rows: list[FigureRow]) -> FigureTable:
+    figures = ("n", "baseline", clean(metric_heading(report)))
+    return FigureTable((clean(f"{artifact_name(best)} {word}"),), figures, metric_of(report), rows)
 
 
 def _paired(before: list[SliceResult], after: list[SliceResult]) -> list[tuple[SliceResult, SliceResult]]:
     known = {result.name: result for result in before}
     return [(known[result.name], result) for result in after if result.name in known]
-
-
-def _change_heading(metric: str) -> str:
-    """Return `change, pt [95 %]`: what a change is counted in stands above it, since the column is narrow."""
-    return f"change{f', {unit}' if (unit := points_unit(metric)) else ''} [95 %]"
-
-
-def _change(drop: Drop | None, metric: Metric | None, *, lines: bool = False) -> str:
-    """Return a change and its interval; with ``lines`` that of a metric with many digits below it."""
-    if drop is None or metric is None:
-        return ""
-    value, interval = change_of(drop, metric)
-    low, high = (format_points(metric.name, end, unit=False) for end in interval)
-    apart = "\n" if lines and not as_percent(metric.name) else " "
-    return f"{format_points(metric.name, value, unit=False)}{apart}[{low}, {high}]"
 
 
 def _faster(artifact: ArtifactSide) -> str:
@@ -221,12 +196,13 @@ def _faster(artifact: ArtifactSide) -> str:
     return format_ratio(artifact.speedup) + ("" if interval is None else f"\n{interval[0]:.2f}-{interval[1]:.2f}")
 
 
-def _figures(side: Side, artifact: ArtifactSide | None) -> tuple[str, ...]:
-    return (
+def _figures(side: Side, artifact: ArtifactSide | None) -> tuple[tuple[str, ...], tuple[Drop | None, Metric | None]]:
+    """Return the figures of a row, and its change."""
+    figures = (
         format_bytes(side.size_bytes),
         "" if artifact is None else format_ratio(artifact.size_ratio),
         MISSING if side.latency_ms is None else format_ms(side.latency_ms.p50),
         "" if artifact is None else _faster(artifact),
         MISSING if side.metric is None else format_metric(side.metric.name, side.metric.value),
-        _change(side.drop, side.metric, lines=True),
     )
+    return figures, (side.drop, side.metric)

@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from edgeglm.report.figures import change_of, format_points
 from edgeglm.report.findings import step_name
 from edgeglm.report.html import render_html
 from edgeglm.report.terminal import print_summary
-from edgeglm.report.types import SliceResult
+from edgeglm.report.types import Drop, Metric, RobustnessResult, SliceResult, SplitResult
 from tests.support.edge_reports import hostile_report
 from tests.support.report_parts import paired
 from tests.support.reports import SAMPLES, cifar_report, digits_report, rejected_report
@@ -33,6 +34,69 @@ def test_no_line_is_wider_than_80_columns_and_nothing_is_coloured_off_a_terminal
     text = printed(SAMPLES[name]())
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "scale"),
+    [
+        pytest.param("rmse", 1e-4, id="many digits"),
+        pytest.param("rmse", 1e6, id="large numbers"),
+        pytest.param("cosine_to_original", 1e-4, id="long heading"),
+        pytest.param("mispredictionprobability", 1e-4, id="long word"),
+        pytest.param("delay_samples", 1234.5, id="unit"),
+        pytest.param("accuracy", 1.0, id="whole range"),
+    ],
+)
+def test_nothing_of_an_interval_is_lost_in_80_columns(
+    metric: str, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    higher = metric in ("accuracy", "cosine_to_original")
+    figure = Metric(name=metric, value=0.9 * scale, n=360, ci95=(0.8 * scale, scale), higher_is_better=higher)
+    drop = Drop(value=0.712 * scale, ci95=(-0.998 * scale, 1.06 * scale), n=360, worse=1, better=0)
+    named = {"name": "vibration=severe and light=night", "n": 12_345, "value": figure.value}
+    shift = {"name": "noise std=0.1 on every second channel", "unchanged": 0.9, "metric": figure}
+    splits = {"a further split of the field": SplitResult(metric=figure)}
+    before = {"metric": figure, "slices": [SliceResult(**named)], "robustness": [RobustnessResult(**shift)]}
+    after: dict[str, Any] = {
+        "metric": figure,
+        "drop": drop,
+        "slices": [SliceResult(**named, drop=drop)],
+        "robustness": [RobustnessResult(**shift, drop=drop)],
+        "splits": {name: msgspec.structs.replace(result, drop=drop) for name, result in splits.items()},
+        "format": "openvino",
+        "scheme": "weight-only-int8",
+        "size_bytes": 123_456,
+        "speedup": 13.9,
+        "speedup_ci95": (12.34, 15.67),
+    }
+    found = digits_report()
+    baseline = msgspec.structs.replace(found.baseline, **before, splits=splits)
+    side = msgspec.structs.replace(found.artifacts[0], **after)
+    out = io.StringIO()
+    print_summary(msgspec.structs.replace(found, baseline=baseline, artifacts=[side]), Console(file=out))
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\u2026" not in text
+    change, (low, high) = change_of(drop, figure)
+    for shown in (
+        format_points(metric, change, unit=False),
+        f"[{format_points(metric, low, unit=False)},",
+        f"{format_points(metric, high, unit=False)}]",
+    ):
+        assert text.count(shown) == 4, (shown, text)  # the files, the splits, the slices, the disturbances
+    assert text.count("[95 %]") == 4
+    assert text.count("12.34-15.67") == 1
+
+
+def test_a_wide_terminal_is_used() -> None:
+    found = digits_report()
+    side = msgspec.structs.replace(found.artifacts[0], format="openvino", scheme="weight-only-int8")
+    out = io.StringIO()
+    for width in (80, 120):
+        console = Console(file=out, width=width, _environ={})
+        print_summary(msgspec.structs.replace(found, artifacts=[side, *found.artifacts]), console)
+    assert sum(line.startswith("OpenVINO weight-only-int8") for line in out.getvalue().splitlines()) == 1
 
 
 def test_one_row_an_artifact_holds_its_figures() -> None:
