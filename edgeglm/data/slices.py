@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeglm.data.splits import ArraySplit, batches
 from edgeglm.errors import DataError
-from edgeglm.recipe.wording import ENTRY_PATTERN
+from edgeglm.recipe.wording import ENTRY_PATTERN, slice_column
 from edgeglm.sources.arrays import INPUT
 
 if TYPE_CHECKING:
@@ -33,17 +33,20 @@ def column_slices(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if not is_entry(name))
 
 
-def masks_of(columns: Mapping[str, np.ndarray], *, where: str) -> dict[str, np.ndarray]:
+def masks_of(
+    columns: Mapping[str, np.ndarray], *, where: str, before: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
     """Return slice name (``device=a``) -> which samples are in it, (N,) bool.
 
     Args:
         columns: Column name -> (N,) texts, numbers or true and false.
         where: Of the data, for errors.
+        before: Slices that are there already, and are returned first.
 
     Raises:
-        DataError: A column has more than 50 values, or NaN, which is no value.
+        DataError: A column has more than 50 values, or NaN, which is no value; or two slices would have one name.
     """
-    masks: dict[str, np.ndarray] = {}
+    masks = dict(before or {})
     for name, values in columns.items():
         check_values(name, values, [f"sample {row}" for row in range(len(values))], where=where)
         distinct = np.unique(values)
@@ -54,8 +57,15 @@ def masks_of(columns: Mapping[str, np.ndarray], *, where: str) -> dict[str, np.n
                 where=where,
                 code="data-slices",
             )
-        for value in distinct:
-            masks[f"{name}={_shown(value)}"] = values == value
+        for value, shown in zip(distinct, _all_shown(distinct), strict=True):
+            if (called := f"{name}={shown}") in masks:
+                raise DataError(
+                    f"two slices would be called `{called}`",
+                    hint=f"rename `{name}`, or the value",
+                    where=where,
+                    code="data-slices",
+                )
+            masks[called] = values == value
     return masks
 
 
@@ -83,7 +93,8 @@ def with_entry_slices(data: Data, names: Sequence[str], entries: Entries) -> Dat
 
     Raises:
         EntryError: A function cannot be called, or raised.
-        DataError: What it returned are not as many values as samples, or too many different ones.
+        DataError: What it returned are not as many values as samples, or too many different ones, or one that another
+            slice is called by.
     """
     slices = {split: dict(masks) for split, masks in data.slices.items()}
     for index, entry in enumerate(names):
@@ -92,8 +103,8 @@ def with_entry_slices(data: Data, names: Sequence[str], entries: Entries) -> Dat
         key = f"slices[{index}]"
         for split in data.eval_splits:
             values = _called(entry, key, data, split, entries)
-            name = entry.rpartition(":")[2]
-            slices.setdefault(split, {}).update(masks_of({name: values}, where=f"{key} {entry}, split `{split}`"))
+            place = f"{key} {entry}, split `{split}`"
+            slices[split] = masks_of({slice_column(entry): values}, where=place, before=slices.get(split))
     return replace(data, slices=slices)
 
 
@@ -133,9 +144,19 @@ def _described(said: object, values: np.ndarray) -> str:
     return f"a {type(said).__name__}" if not values.ndim else f"an array of shape {list(values.shape)}, {values.dtype}"
 
 
+def _all_shown(values: np.ndarray) -> list[str]:
+    """Return the names of distinct values: distinct too, since a slice of another's name would take its place."""
+    shown = [_shown(value) for value in values]
+    if len(set(shown)) == len(shown):
+        return shown
+    return [repr(value.item()) for value in values]  # "" beside the text "(empty)"
+
+
 def _shown(value: np.generic) -> str:
     if isinstance(value, np.bool_):
         return "true" if value else "false"
     if isinstance(value, np.floating):
-        return f"{float(value):g}"
+        if value == 0 or 1e-4 <= abs(value) < 1e16:
+            return np.format_float_positional(abs(value) if value == 0 else value, trim="-")  # all digits that it takes
+        return str(value)
     return str(value) or "(empty)"

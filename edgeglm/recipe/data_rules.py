@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from edgeglm.plugins import tag
-from edgeglm.recipe.wording import ENTRY_PATTERN
+from edgeglm.recipe.wording import ENTRY_PATTERN, slice_column
 from edgeglm.sources import CsvData, DataSource, ImagesData, NpzData, TextData
 from edgeglm.tasks import ObjectDetection, Segmentation, TaskConfig
 
@@ -114,11 +114,20 @@ def _texts(walker: Walker) -> None:
 
 
 def _slices(walker: Walker) -> None:
-    """A column is named where the data has columns, and a slice once."""
+    """A column is named where the data has columns, and a slice once; functions go by their names without the file."""
     data, names = walker.built.get("data"), walker.built.get("slices") or []
+    called = [slice_column(name) for name in names]
     for index, name in enumerate(names):
         if name in names[:index]:
             walker.report(f"slices[{index}]", f"`{name}` is listed twice", "keep one of them", code=_CONFLICT)
+        elif called[index] in called[:index]:
+            other = names[called.index(called[index])]
+            walker.report(
+                f"slices[{index}]",
+                f"its slices would be called `{called[index]}=...`, as those of `{other}`",
+                "rename one of the two",
+                code=_CONFLICT,
+            )
         elif re.search(ENTRY_PATTERN, name) is None and isinstance(data, DataSource) and not data.has_columns:
             walker.report(
                 f"slices[{index}]",

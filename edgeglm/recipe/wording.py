@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 from msgspec import inspect as types
@@ -153,6 +154,11 @@ def _number(text: str) -> int | float | None:
     except ValueError:
         return None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def slice_column(name: str) -> str:
+    """Return what a recipe's slice is called by in `column=value`: the column, or the function without its file."""
+    return name.rpartition(":")[2] if re.search(ENTRY_PATTERN, name) else name
 
 
 def out_of_range(value: float, kind: types.IntType | types.FloatType) -> bool:

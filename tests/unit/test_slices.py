@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ def closed() -> Iterator[None]:
         pytest.param(["b", "a", "", "b"], ["d=(empty)", "d=a", "d=b"], id="names"),
         pytest.param([2, 10, 2, -1], ["d=-1", "d=2", "d=10"], id="whole numbers"),
         pytest.param([0.5, 2.0, 0.5, 0.5], ["d=0.5", "d=2"], id="numbers"),
+        pytest.param(
+            [10000002.0, 10000001.0, 10000002.0, 1e7], ["d=10000000", "d=10000001", "d=10000002"], id="digits"
+        ),
+        pytest.param([0.1, 0.3, 0.1 + 0.2, 0.1], ["d=0.1", "d=0.3", "d=0.30000000000000004"], id="nearly the same"),
+        pytest.param(np.float32([0.1, 16777217, 16777215, 0.1]), ["d=0.1", "d=16777215", "d=16777216"], id="float32"),
+        pytest.param([-0.0, 0.0, -1e-300, -0.0], ["d=-1e-300", "d=0"], id="two signs of zero"),
+        pytest.param(["", "(empty)", "a", ""], ["d=''", "d='(empty)'", "d='a'"], id="a name that stands for none"),
         pytest.param([True, False, True, True], ["d=false", "d=true"], id="true and false"),
     ],
 )
@@ -39,6 +47,18 @@ def test_every_value_of_a_column_is_a_slice(values: list[Any], names: list[str])
     masks = masks_of({"d": np.array(values)}, where="data")
     assert list(masks) == names
     assert np.array_equal(np.sum(list(masks.values()), axis=0), [1, 1, 1, 1])  # each sample is in one of them
+
+
+def test_a_slice_takes_no_other_ones_place(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="two slices would be called `a=b=c`") as caught:
+        masks_of({"a": np.array(["b=c"]), "a=b": np.array(["c"])}, where="data")
+    assert caught.value.code == "data-slices"
+    (tmp_path / "slices.py").write_text("def a(inputs, targets, split):\n    return ['b=c'] * len(inputs)\n")
+    data = data_of(np.zeros((4, 3)))
+    there = {"eval": masks_of({"a=b": np.array(list("ccdd"))}, where="data")}
+    with pytest.raises(DataError, match="two slices would be called `a=b=c`") as caught:
+        with_entry_slices(replace(data, slices=there), ["a=b", "./slices.py:a"], Entries(tmp_path))
+    assert caught.value.problems[0].where == "slices[1] ./slices.py:a, split `eval`"
 
 
 def test_a_measurement_is_no_column_for_slices() -> None:
@@ -157,6 +177,8 @@ budget: {{{budget}}}
     ("slices", "source", "budget", "where", "said"),
     [
         ("[a, b, a]", "npz", "", "slices[2]", "`a` is listed twice"),
+        ('["./a.py:f", "./b.py:f"]', "npz", "", "slices[1]", "would be called `f=...`, as those of `./a.py:f`"),
+        ('["pack.a:f", b, f]', "npz", "", "slices[2]", "would be called `f=...`, as those of `pack.a:f`"),
         ("[device]", "images", "", "slices[0]", "data of `source: images` has no columns"),
         ("[]", "npz", "per_slice_drop: 0.1", "budget.per_slice_drop", "no slice is named"),
     ],
