@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgeglm.recipe.nodes import Mapping, Scalar, Sequence
+from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence
+from edgeglm.recipe.suggest import nearest, suggestion
 
 AUTO = "auto"
 # key of the recipe -> (the word that may stand for its list, the list's one item)
@@ -18,3 +19,11 @@ def write_out(root: Mapping) -> None:
             lines = dict.fromkeys(item, node.line)
             whole = Mapping(dict(entries), node.line, lines, overridden=node.overridden)
             root.entries[key] = Sequence([whole], node.line, overridden=node.overridden)
+
+
+def mend_short(key: str, node: Node, hint: str) -> str:
+    """Return the hint for a value that is no list, where a word may stand for the list: that word, too, or alone."""
+    if key not in SHORT_LISTS or not isinstance(node, Scalar) or node.value is None:
+        return hint
+    word, _ = SHORT_LISTS[key]
+    return suggestion(str(node.value), [word]) if nearest(str(node.value), [word]) else f"{hint}, or `{key}: {word}`"

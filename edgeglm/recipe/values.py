@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import inspect as types
 
 from edgeglm.recipe.faults import Faults
+from edgeglm.recipe.short import mend_short
 from edgeglm.recipe.suggest import suggestion
 from edgeglm.recipe.wording import describe_range, describe_type, found, mend_type, out_of_range, pattern_hint
 
@@ -32,9 +33,8 @@ class Values(Faults):
 
     def wrong_type(self, node: Node, kind: types.Type, key: str) -> Invalid:
         """Note a value of another type."""
-        self.report(
-            key, f"expected {describe_type(kind)}, found {found(node)}", mend_type(node, kind), code="recipe-wrong-type"
-        )
+        hint = mend_short(key, node, mend_type(node, kind))
+        self.report(key, f"expected {describe_type(kind)}, found {found(node)}", hint, code="recipe-wrong-type")
         return INVALID
 
     def unknown_value(self, value: Any, known: list[str], key: str) -> Invalid:

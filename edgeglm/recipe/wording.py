@@ -106,8 +106,8 @@ def mend_type(node: Node, kind: types.Type) -> str:
     members = kind.types if isinstance(kind, types.UnionType) else (kind,)
     wanted = {type(member) for member in members}
     value = node.value if isinstance(node, Scalar) else None
-    if isinstance(value, str):
-        return _mend_text(value, wanted)
+    if isinstance(value, str) and (hint := _mend_text(value, wanted)):
+        return hint
     if isinstance(value, bool | int | float) and types.StrType in wanted:
         shown = str(value).lower() if isinstance(value, bool) else value
         return f'text that looks like something else needs quotes: "{shown}"'
@@ -118,7 +118,7 @@ def mend_type(node: Node, kind: types.Type) -> str:
             return "indent its keys further than the key itself, or remove the line"
         return "give it a value, or remove the line"
     if isinstance(node, Scalar) and types.ListType in wanted:
-        return f"write [{value}]"
+        return f"write [{_item_form(node, kind)}]"
     if isinstance(node, Sequence) and {types.StructType, types.DictType} & wanted:
         return "write `key: value` without the `-`"
     return ""
@@ -127,10 +127,30 @@ def mend_type(node: Node, kind: types.Type) -> str:
 def settings_form(kind: types.StructType, node: Node) -> str:
     """Return how settings are written, `{height: 224, width: 224}`, with the value given where it may stand."""
     fields = [field for field in kind.fields if field.required]
-    fields = fields or [field for field in kind.fields if accepts(field.type, node)][:1] or list(kind.fields[:1])
+    fields = fields or [field for field in kind.fields if _may_be(field.type, node)][:1] or list(kind.fields[:1])
     value = "..." if not isinstance(node, Scalar) or node.value is None else f"{node.value}"
-    shown = [f"{field.encode_name}: {value if accepts(field.type, node) else '...'}" for field in fields]
+    shown = [f"{field.encode_name}: {value if _may_be(field.type, node) else '...'}" for field in fields]
     return f"{{{', '.join(shown)}}}"
+
+
+def _item_form(node: Node, kind: types.Type) -> str:
+    """Return a value as the one item of a list: what stands by its name alone as it is, else `{format: onnx}`."""
+    members = kind.types if isinstance(kind, types.UnionType) else (kind,)
+    item = next((member.item_type for member in members if isinstance(member, types.ListType)), None)
+    if isinstance(item, types.StructType) and item.fields and item.forbid_unknown_fields:
+        return settings_form(item, node)
+    value = node.value if isinstance(node, Scalar) else "..."
+    return str(value).lower() if isinstance(value, bool) else f"{value}"
+
+
+def _may_be(kind: types.Type, node: Node) -> bool:
+    """Return whether a node has the shape of a type, and is one of its words where it is one of a few."""
+    members = kind.types if isinstance(kind, types.UnionType) else (kind,)
+    word = getattr(node, "value", None)
+    return any(
+        accepts(member, node) and (not isinstance(member, types.LiteralType) or word in member.values)
+        for member in members
+    )
 
 
 def _mend_text(value: str, wanted: set[type[types.Type]]) -> str:
@@ -143,8 +163,6 @@ def _mend_text(value: str, wanted: set[type[types.Type]]) -> str:
             return "write the number without quotes"
         if _number(value.replace(",", ".").replace("_", "")) is not None:
             return f"write {value.replace(',', '.').replace('_', '')}"
-    if types.ListType in wanted:
-        return f"write [{value}]"
     return ""
 
 

@@ -422,6 +422,12 @@ def test_a_key_of_another_level_is_sent_there(override: str, hint: str) -> None:
         ("preprocess=[{layout: CHW}]", "write `- layout: {to: CHW}`"),
         ("steps=[{prune: 0.5}]", "write `- prune: {channel_ratio: 0.5}`"),
         ("steps=[{distill: 10}]", "write `- distill: {epochs: 10}`"),
+        ("steps=prune", "write [prune]"),
+        ("slices=device", "write [device]"),
+        ("artifacts=autos", "did you mean `auto`?"),
+        ("artifacts=openvino", "write [{format: openvino}], or `artifacts: auto`"),
+        ("artifacts=int8", "write [{format: ...}], or `artifacts: auto`"),
+        ("artifacts[0].quantize={scheme: static-int8, layers: stem}", "write [{match: stem, scheme: ...}]"),
         ("budget.metric_drop=2", "`metric_drop` is: a fraction, 0 to 1: 0.01 is one point lost"),
     ],
 )
