@@ -75,13 +75,13 @@ def settle(
         versions=project.versions,
     )
     metric_judged = limits.metric_drop is not None
-    marked = mark_dominated(sides, same_machine=same_machine, board=board, traits=traits)
-    against = [faults(side, trial, metric_judged=metric_judged) for side in marked]
+    against = [faults(side, trial, metric_judged=metric_judged) for side in sides]
+    marked = mark_dominated(sides, against, same_machine=same_machine, board=board, traits=traits)
     with cache.entry("choice", key) if searched else nullcontext() as entry:
         before = list((entry.result or {}).get("order", [])) if entry is not None else []
         order = preferred_order(marked, trial, metric_judged=metric_judged, same_machine=same_machine, before=before)
         if entry is not None and not (before and same_machine):
-            order = _dominating_first(order, artifacts, marked, against)
+            order = _dominating_first(order, artifacts, marked)
         if entry is not None and not before:
             entry.finish(order=[marked[index].path for index in order])
     good = {index for index, found in enumerate(against) if not found.refused}
@@ -105,12 +105,9 @@ def settle(
 
 
 def _dominating_first(
-    order: Sequence[int],
-    artifacts: Sequence[MadeArtifact],
-    sides: Sequence[ArtifactSide],
-    against: Sequence[Faults],
+    order: Sequence[int], artifacts: Sequence[MadeArtifact], sides: Sequence[ArtifactSide]
 ) -> list[int]:
-    """Return the order with each candidate behind those of the same `auto` that dominate it and have no more faults."""
+    """Return the order with each candidate behind one of the same `auto` that dominates it."""
     at = {side.path: index for index, side in enumerate(sides)}
     moved: list[int] = []
 
@@ -120,7 +117,7 @@ def _dominating_first(
         other = at.get(sides[index].dominated_by)
         candidate = artifacts[index].candidate
         rivals = other is not None and candidate.is_auto and artifacts[other].candidate.where == candidate.where
-        if other is not None and rivals and against[other].order <= against[index].order:
+        if other is not None and rivals:
             place(other)
         moved.append(index)
 
@@ -161,16 +158,23 @@ def _names(artifacts: Sequence[MadeArtifact]) -> list[str]:
 
 
 def mark_dominated(
-    sides: Sequence[ArtifactSide], *, same_machine: bool, board: Board, traits: Traits | None
+    sides: Sequence[ArtifactSide],
+    against: Sequence[Faults],
+    *,
+    same_machine: bool,
+    board: Board,
+    traits: Traits | None,
 ) -> list[ArtifactSide]:
     """Return the artifacts, each saying whether it is on the Pareto front, and if not, which one dominates it.
 
     One dominates another when its metric is no worse, its file no larger and it is no slower, and in one of them it is
-    better. Latencies within 2 % are the same. For another machine the board's rule stands for speed; where that does
+    better; and when no more speaks against it, or a file of wrong answers would stand in the way of those that are
+    written. Latencies within 2 % are the same. For another machine the board's rule stands for speed; where that does
     not say which of two is faster, either may be, and neither dominates the other.
 
     Args:
         sides: The artifacts.
+        against: What speaks against each.
         same_machine: Whether the target's architecture is this host's.
         board: The target.
         traits: Of the network, for the board's rule; None: not known.
@@ -185,8 +189,12 @@ def mark_dominated(
         return 0 if others / ALIKE <= mine <= others * ALIKE else -1 if mine < others else 1
 
     marked = []
-    for side in sides:
-        better = [other for other in sides if other is not side and _dominates(other, side, compared(other, side))]
+    for side, found in zip(sides, against, strict=True):
+        better = [
+            other
+            for other, others in zip(sides, against, strict=True)
+            if other is not side and others.no_more_than(found) and _dominates(other, side, compared(other, side))
+        ]
         first = min(better, key=lambda other: other.size_bytes or 0, default=None)
         marked.append(
             msgspec.structs.replace(side, pareto=first is None, dominated_by="" if first is None else first.path)

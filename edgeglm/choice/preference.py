@@ -39,6 +39,11 @@ class Faults:
         """The same without how far: what tells whether another file of the same network is any worse."""
         return self.missed, self.undecided, self.broken, self.lost
 
+    def no_more_than(self, other: Faults) -> bool:
+        """Return whether nothing speaks against it that does not speak against the other as much."""
+        each = zip(self.counts, other.counts, strict=True)
+        return self.over <= other.over and all(mine <= others for mine, others in each)
+
 
 _REASONS = (
     "it misses no line of the budget",
@@ -118,11 +123,26 @@ def why_first(
         return "first in the recipe; this host is not what the target is, so its speed decides nothing"
     if kept:
         return "an earlier run of the same files chose it by its timing, and that choice is kept"
+    slower = first.speedup_ci95 is not None and first.speedup_ci95[1] < 1
+    return _by_speed(first, second) + ("; slower than the original" if slower else "")
+
+
+def _by_speed(first: ArtifactSide, second: ArtifactSide) -> str:
+    """Return what the speed of two files says for the first, against which no more speaks."""
     if first.candidate and second.candidate:
         return "of the files that are as right, none is faster on this host beyond doubt, nor as fast and smaller"
+    if speed_beyond_doubt(first) == speed_beyond_doubt(second):
+        return "before the next in the recipe; by speed on this host neither comes first"
     if first.scheme == "none" and second.scheme != "none":
-        return "no quantized file is faster on this host beyond doubt"
-    return "the fastest on this host" + (", even at the low end of its interval" if first.scheme != "none" else "")
+        return "of the files that are as right, no quantized one is faster on this host beyond doubt"
+    mine, others = first.speedup or 0.0, second.speedup or 0.0
+    low, high = (first.speedup_ci95 or (mine, mine))[0], (second.speedup_ci95 or (others, others))[1]
+    if low > high:
+        return "faster on this host than the next, even at the low end of its interval"
+    if mine > others:
+        return "faster on this host than the next by the median, though their intervals overlap"
+    end = "high" if first.scheme == "none" else "low"
+    return f"faster on this host than the next by the {end} end of its interval, though not by the median"
 
 
 def faults(side: ArtifactSide, budget: BudgetResult, *, metric_judged: bool) -> Faults:

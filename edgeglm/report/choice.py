@@ -68,7 +68,7 @@ def _reading(report: Report) -> Markup:
     )
     if beaten:
         speed = "speed" if is_targets(report) else f"by the {report.target}'s rule speed"
-        said += f" Hollow and grey: beaten in {name}, size and {speed} at once."
+        said += f" Hollow and grey: beaten in {name}, size and {speed} at once, by one against which no more speaks."
     first = f"1, {artifact_name(report.artifacts[0])}, comes first: {why_best(report)}."
     order = (
         "The order: what misses no line of the budget, then what misses it least; fewest lines undecided, outputs that "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgeglm.choice.preference import faults, why_first
+from edgeglm.choice.preference import Faults, faults, why_first
 from edgeglm.report.figures import format_ms
 from edgeglm.report.findings import (
     artifact_name,
@@ -25,19 +25,26 @@ def best_artifact(report: Report) -> ArtifactSide | None:
 
 
 def front_of(report: Report) -> dict[int, bool]:
-    """Return id of each artifact -> whether no other is at least as good, small and fast, and better in one.
+    """Return id of each artifact -> whether no other is at least as good, small, fast and sound, and better in one.
 
     As the report says where it was asked; else by metric, size and latency on this host.
     """
     return {
         id(side): side.pareto
         if side.pareto is not None
-        else not any(_beats(other, side) for other in report.artifacts if other is not side)
+        else not any(_beats(report, other, side) for other in report.artifacts if other is not side)
         for side in report.artifacts
     }
 
 
-def _beats(one: ArtifactSide, other: ArtifactSide) -> bool:
+def _faults(report: Report, side: ArtifactSide) -> Faults:
+    return faults(side, report.budget, metric_judged="metric_drop" in budget_limits(report))
+
+
+def _beats(report: Report, one: ArtifactSide, other: ArtifactSide) -> bool:
+    """Return whether one is better than another on this host, and no more speaks against it."""
+    if not _faults(report, one).no_more_than(_faults(report, other)):
+        return False
     if one.metric is None or other.metric is None or one.size_bytes is None or other.size_bytes is None:
         return False
     sign = -1 if one.metric.higher_is_better else 1
@@ -78,12 +85,12 @@ def passed_over(report: Report) -> list[str]:
 def why_not(report: Report, artifact: ArtifactSide) -> str:
     """Return why a candidate of `auto` is no part of the result, though the file taken in its place is.
 
-    What speaks against both alike is no reason: that of the two which ``choice/preference.py`` asks next is.
+    What speaks against both alike is no reason: that of the two which ``choice/preference.py`` asks next is. So where
+    another file is better than either, it is no reason; where the one taken is itself better, that is.
     """
     taken = _taken_instead(report, artifact)
-    judged = "metric_drop" in budget_limits(report)
-    mine = faults(artifact, report.budget, metric_judged=judged)
-    others = None if taken is None else faults(taken, report.budget, metric_judged=judged)
+    mine = _faults(report, artifact)
+    others = None if taken is None else _faults(report, taken)
     lines = (v.key.removeprefix("budget.") for v in report.budget.passed_over if v.artifact == artifact.path)
     missed = ", ".join(dict.fromkeys(lines))  # a line of several splits may be missed several times
     if missed and (taken is None or others is None or not others.missed):
@@ -94,6 +101,8 @@ def why_not(report: Report, artifact: ArtifactSide) -> str:
         further = f"{mine.over:.2f} times over its limits, and {artifact_name(taken)} {others.over:.2f} times"
         return f"misses {missed}: {further}"
     better = next((side for side in report.artifacts if artifact.dominated_by == side.path), None)
+    if taken is not None and taken.dominated_by and better is not None:
+        better = taken if is_targets(report) and _beats(report, taken, artifact) else None
     if better is not None:
         return f"{artifact_name(better)} is no worse in anything and better in something"
     if taken is None or others is None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from edgeglm.boards import BOARDS
 from edgeglm.choice.board_rule import compare_speed
 from edgeglm.choice.choosing import mark_dominated
+from edgeglm.choice.preference import Faults
 from edgeglm.measure.traits import Traits
 from edgeglm.report.types import ArtifactSide
 from tests.support.report_parts import accuracy, latency
@@ -26,16 +30,48 @@ def side(path: str, correct: int, size_bytes: int, p50: float = 1.0, *, word: st
     )
 
 
-def fronts(*sides: ArtifactSide, target: str = "", traits: Traits | None = CNN) -> dict[str, str]:
+SOUND = Faults(missed=0, over=1.0, undecided=0, broken=False, lost=False)
+
+
+def fronts(
+    *sides: ArtifactSide, target: str = "", traits: Traits | None = CNN, against: dict[str, Faults] | None = None
+) -> dict[str, str]:
     """Return path -> what dominates it; ``target`` is a board that is not this host."""
-    board = BOARDS[target or "x86-64"]
-    marked = mark_dominated(sides, same_machine=not target, board=board, traits=traits)
+    board, found = BOARDS[target or "x86-64"], [(against or {}).get(one.path, SOUND) for one in sides]
+    marked = mark_dominated(sides, found, same_machine=not target, board=board, traits=traits)
     assert all(one.pareto == (one.dominated_by == "") for one in marked)
     return {one.path: one.dominated_by for one in marked}
 
 
 def test_what_is_worse_in_everything_is_dominated_by_what_is_better() -> None:
     assert fronts(side("good", 95, 100, 1.0), side("bad", 90, 200, 2.0)) == {"good": "", "bad": "good"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"broken": True}, id="answers something else"),
+        pytest.param({"missed": 1, "over": 1.2}, id="misses a line"),
+        pytest.param({"undecided": 1}, id="has an open line"),
+        pytest.param({"lost": True}, id="has a proven loss"),
+    ],
+)
+def test_a_file_dominates_none_against_which_less_speaks(fault: dict[str, Any]) -> None:
+    better, worse, worst = side("better", 95, 100, 1.0), side("worse", 95, 200, 2.0), side("worst", 95, 300, 3.0)
+    found = replace(SOUND, **fault)
+    alone = fronts(better, worse, worst, against={"better": found})
+    assert alone == {"better": "", "worse": "", "worst": "worse"}
+    alike = fronts(better, worse, against={"better": found, "worse": found})
+    assert alike == {"better": "", "worse": "better"}
+    more = fronts(better, worse, against={"better": found, "worse": replace(found, missed=2, over=3.0)})
+    assert more == {"better": "", "worse": "better"}
+
+
+def test_what_misses_a_line_by_more_dominates_none_that_misses_it_by_less() -> None:
+    far, near = (replace(SOUND, missed=1, over=over) for over in (1.5, 1.1))
+    sides = side("better", 95, 100, 1.0), side("worse", 95, 200, 2.0)
+    assert set(fronts(*sides, against={"better": far, "worse": near}).values()) == {""}
+    assert fronts(*sides, against={"better": near, "worse": far}) == {"better": "", "worse": "better"}
 
 
 def test_what_is_better_in_one_thing_stays_on_the_front() -> None:

@@ -48,9 +48,49 @@ def test_what_put_an_artifact_first_is_said() -> None:
     assert "misses no line" in why(good, other, violations=[verdict("other")])
     assert "undecided" in why(good, other, undecided=[verdict("other")])
     assert "no proven loss" in why(good, artifact("other", drop=paired(50, 0, 100)))
-    assert why(good, other).startswith("the fastest on this host")
-    assert "no quantized file is faster" in why(artifact("float", scheme="none", **plain), other)
+    assert why(good, other) == "before the next in the recipe; by speed on this host neither comes first"
+    plain["speedup_ci95"] = (1.9, 2.1)
+    assert "no quantized one is faster" in why(artifact("float", scheme="none", **plain), artifact("int8", **plain))
     assert why(good, other, same_machine=False).startswith("first in the recipe; this host is not what the target is")
+
+
+def timed(median: float, low: float, high: float, *, scheme: str = "static-int8") -> ArtifactSide:
+    return artifact(f"{median}-{scheme}", scheme=scheme, speedup=median, speedup_ci95=(low, high))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        pytest.param(timed(3, 2.8, 3.2), timed(2, 1.9, 2.1), "even at the low end of its interval", id="apart"),
+        pytest.param(
+            timed(1.2, 1.15, 1.25),
+            timed(1.19, 1.1, 1.24),
+            "by the median, though their intervals overlap",
+            id="overlap",
+        ),
+        pytest.param(
+            timed(1.2, 1.15, 1.25),
+            timed(1.22, 1.1, 1.3),
+            "by the low end of its interval, though not by the median",
+            id="of two quantized the less scattered one",
+        ),
+        pytest.param(
+            timed(1.2, 1.1, 1.3, scheme="none"),
+            timed(1.22, 1.2, 1.25, scheme="none"),
+            "by the high end of its interval, though not by the median",
+            id="of two float ones the more scattered one",
+        ),
+        pytest.param(
+            timed(0.853, 0.838, 0.862),
+            timed(0.847, 0.830, 0.860),
+            "by the median, though their intervals overlap; slower than the original",
+            id="both slower than the original",
+        ),
+    ],
+)
+def test_of_speed_no_more_is_said_than_was_measured(first: ArtifactSide, second: ArtifactSide, said: str) -> None:
+    assert preferred_order([second, first], BudgetResult(met=True), metric_judged=False, same_machine=True) == [1, 0]
+    assert why(first, second) == f"faster on this host than the next{',' * said.startswith('even')} {said}"
 
 
 def line(path: str, key: str, limit: float, measured: float) -> Verdict:

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeglm.report.ranking import why_best, why_not
-from edgeglm.report.types import ArtifactSide, BudgetResult, Report, Side, Verdict
-from tests.support.report_parts import HOST, latency, paired
+import msgspec
+
+from edgeglm.report.ranking import front_of, why_best, why_not
+from edgeglm.report.types import ArtifactSide, BudgetResult, Parity, Report, Side, Verdict
+from tests.support.report_parts import HOST, accuracy, latency, paired
 
 
 def side(scheme: str, p50: float, *, chosen: bool = False, **more: Any) -> ArtifactSide:
     path = "model.onnx" if chosen else f"model.{scheme}.onnx"
-    fields = {"format": "onnx", "sha256": "", "candidate": True, "speedup": 4.0 / p50, **more}
-    return ArtifactSide(scheme=scheme, path=path, latency_ms=latency(p50), chosen=chosen, **fields)
+    fields = {"format": "onnx", "path": path, "sha256": "", "candidate": True, "speedup": 4.0 / p50, **more}
+    return ArtifactSide(scheme=scheme, latency_ms=latency(p50), chosen=chosen, **fields)
 
 
 def report(*artifacts: ArtifactSide, **changes: Any) -> Report:
@@ -54,6 +56,29 @@ def test_a_file_that_was_not_written_is_not_called_by_a_path() -> None:
     better = side("fp16", 1.0)
     beaten = side("none", 3.0, dominated_by=better.path)
     assert why_not(report(side("static-int8", 2.0, chosen=True), better, beaten), beaten).startswith("ONNX fp16 is no")
+
+
+def test_what_is_better_than_the_file_taken_too_is_no_reason() -> None:
+    best = side("static-int8", 2.0, chosen=True, metric=accuracy(95, 100), size_bytes=100)
+    more = {"format": "openvino", "dominated_by": best.path, "metric": accuracy(94, 100)}
+    taken = side("none", 3.0, chosen=True, size_bytes=400, path="model.xml", **more)
+    slower = side("fp16", 4.0, size_bytes=200, **more)
+    said = "slower on this host than OpenVINO float32: 4.00 ms against 3.00 ms"
+    assert why_not(report(best, taken, slower), slower) == said
+    larger = side("fp16", 4.0, size_bytes=500, **more)
+    said = "OpenVINO float32 is no worse in anything and better in something"
+    assert why_not(report(best, taken, larger), larger) == said
+    on_front = msgspec.structs.replace(taken, dominated_by="")
+    assert why_not(report(best, on_front, slower), slower).startswith("ONNX static-int8 is no worse")
+
+
+def test_of_a_report_that_says_nothing_of_it_a_file_of_wrong_answers_beats_none() -> None:
+    wrong = Parity(samples=1, max_abs=1, max_ref=1, cosine=0.5, argmax_agreement=0.5, passed=False)
+    small = side("weight-only-int4", 1.0, metric=accuracy(95, 100), size_bytes=100)
+    sound = side("static-int8", 2.0, chosen=True, metric=accuracy(95, 100), size_bytes=200)
+    assert list(front_of(report(sound, small)).values()) == [False, True]
+    broken = msgspec.structs.replace(small, parity=wrong)
+    assert list(front_of(report(sound, broken)).values()) == [True, True]
 
 
 def verdict(side: ArtifactSide, *, measured: float = 1.0) -> Verdict:
