@@ -4,6 +4,8 @@ All files are judged on the shipped evaluation sentences, one at a time, by the 
 interleaved with FP32 ONNX Runtime on one thread and on two. Then real sentences of mixed length: every file in turn on the
 same sentence, the float file and one padded signature beside sequence buckets.
 
+`--alone` only measures how long a run for one file takes, and adds that to the recorded result.
+
 Olive needs an environment of its own: EDGEGLM_BENCH_OLIVE names its python; without it that row is left out, and says so.
 """
 
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, WORK, beside, write_result
+from common import HERE, WORK, add_alone, alone_minutes, beside, empty_cache, read_result, rewrite_result, write_result
 from edgeglm_agent.engines import load_engine
 from edgeglm_agent.processing import Preprocess, cut_to_bucket
 from edgeglm_agent.wire import Buckets, decode_manifest
@@ -63,6 +65,12 @@ SAME_FORMAT = {  # peer's file -> ours
 
 def main() -> None:
     """Measure, and write one result."""
+    if "--alone" in sys.argv:
+        result = read_result("minilm")
+        float_file(open_project(load_recipe(RECIPE), log=SilentLog()))  # loads the libraries, as for peers
+        add_alone(result, result["beside"], alone())
+        rewrite_result("minilm", result)
+        return
     project = open_project(load_recipe(RECIPE), log=SilentLog())
     ours, minutes = made("minilm", RECIPE, ARTIFACTS)
     words, minutes_words = made("minilm-words", RECIPE, [{"format": "tflite", "quantize": WORDS_IN_4_BITS}])
@@ -74,6 +82,7 @@ def main() -> None:
     files |= others
     taken |= dict.fromkeys(ours, minutes) | {f"{name}, words in 4 bits": minutes_words for name in words}
     taken |= {name.replace("edgeglm", "edgeglm small"): minutes_small for name in small}
+    single = alone()
     row = {name: values[:1] for name, values in project.sample.items()}
     speed: dict[int, dict[str, list[float]]] = {}
     times: dict[str, list[float]] = {name: [] for name in files}  # on one thread
@@ -98,6 +107,7 @@ def main() -> None:
             "rss_ratio": sorted(memory[name]),
             "times": times[name],
             "minutes": taken.get(name),
+            "minutes_alone": single.get(name),
             **fidelity(project, answers[name], answers["onnxruntime fp32"]),
         }
         for name, (path, kind) in files.items()
@@ -111,13 +121,28 @@ def main() -> None:
     write_result("minilm", sentences=len(project.data.evaluation), files=rows, beside=pairs, mixed_lengths=mixed())
 
 
+def alone() -> dict[str, float]:
+    """Return the minutes of a run for each of our files alone that a peer's stands beside."""
+    import json
+
+    named = {f"edgeglm {artifact['format']} {artifact['quantize']}": artifact for artifact in ARTIFACTS}
+    return {
+        name: alone_minutes(
+            load_recipe(RECIPE, overrides=(f"artifacts={json.dumps([named[name]])}", "budget={}")),
+            WORK / "minilm-alone",
+        )
+        for name in dict.fromkeys(SAME_FORMAT.values())
+    }
+
+
 def made(name: str, recipe: Path, artifacts: list[dict[str, Any]] | None) -> tuple[dict[str, tuple[Path, str]], float]:
     """Return the artifacts of a recipe (None: its own), and how many minutes making them took."""
     import json
 
     overrides = [] if artifacts is None else [f"artifacts={json.dumps(artifacts)}"]
     started = time.monotonic()
-    result = compress(load_recipe(recipe, overrides=(*overrides, "budget={}")), output=WORK / name, log=ConsoleLog())
+    loaded = load_recipe(recipe, overrides=(*overrides, "budget={}"))
+    result = compress(loaded, output=WORK / name, cache=empty_cache(), log=ConsoleLog())
     files = {
         f"edgeglm {side.format} {side.scheme}": (result.folder / side.path, side.format)
         for side in result.report.artifacts

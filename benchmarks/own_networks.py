@@ -5,19 +5,19 @@ formats, by ONNX Runtime's quantizer, by Olive, by ai-edge-quantizer, and by nnc
 these two shapes are timed in the same runs; they were trained by others, so they have a size and a time only.
 
 Training takes some minutes on one core; its weights are kept in build/benchmarks, and a second run measures only.
+`--alone` only measures how long a run for one file takes, and adds that to the recorded result.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import plain_static as plain
-from common import HERE, WORK, beside, write_result
+from common import HERE, WORK, add_alone, alone_minutes, beside, empty_cache, read_result, rewrite_result, write_result
 from real_input import DATA
 from safetensors.torch import load_file, save_file
 
@@ -72,6 +72,13 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Train what is not trained yet, measure both networks, and write one result."""
+    if "--alone" in sys.argv:
+        result = read_result("own_networks")
+        alone("dscnn")  # loads the libraries
+        for network in result["networks"]:
+            add_alone(result, network["beside"], alone(network["network"]))
+        rewrite_result("own_networks", result)
+        return
     write_result("own_networks", networks=[measure(name) for name in NETWORKS])
 
 
@@ -116,12 +123,12 @@ def metadata(path: Path) -> dict[str, str]:
 def measure(name: str) -> dict[str, Any]:
     """Return sizes, times, accuracy and minutes of all files of one network, and ours beside each peer's."""
     weights, training = trained(name)
-    recipe = recipe_of(name, artifacts=[{"format": kind, "quantize": "static-int8"} for kind in FORMATS])
-    recipe["model"]["weights"] = str(weights)
+    recipe = int8_recipe(name, weights, *FORMATS)
     project = open_project(load_recipe(recipe), log=SilentLog())
     ours, minutes = made(name, recipe)
     others, taken = peers(project, WORK / f"own-{name}-peers")
     chosen, minutes_auto = made(f"{name}-auto", recipe | {"artifacts": "auto"})
+    single = alone(name)
     files = ours | others
     reference = DATA / "mlperf-tiny" / NETWORKS[name]["reference"]
     timed = files | ({"MLPerf Tiny INT8": (reference, "tflite")} if reference.is_file() else {})
@@ -148,6 +155,7 @@ def measure(name: str) -> dict[str, Any]:
                 "accuracy": judged and judged.metric.value,
                 "lost": judged and judged.drop,
                 "minutes": minutes if file in ours else taken.get(file),
+                "minutes_alone": single.get(file),
             }
         )
     by_name = {one["file"]: one for one in rows}
@@ -167,13 +175,27 @@ def measure(name: str) -> dict[str, Any]:
     }
 
 
+def int8_recipe(name: str, weights: Path, *formats: str) -> dict[str, Any]:
+    """Return the recipe of static INT8 files of these formats, with trained weights."""
+    recipe = recipe_of(name, artifacts=[{"format": kind, "quantize": "static-int8"} for kind in formats])
+    recipe["model"]["weights"] = str(weights)
+    return recipe
+
+
+def alone(name: str) -> dict[str, float]:
+    """Return the minutes of a run for each of our files alone."""
+    weights, _ = trained(name)
+    return {
+        f"edgeglm {kind} static-int8": alone_minutes(int8_recipe(name, weights, kind), WORK / f"own-{name}-alone")
+        for kind in FORMATS
+    }
+
+
 def made(name: str, recipe: dict[str, Any]) -> tuple[dict[str, tuple[Path, str]], float]:
     """Return the artifacts of a recipe, and how many minutes making, measuring and judging them took, nothing cached."""
-    cache = WORK / "own-networks-cache"
-    shutil.rmtree(cache, ignore_errors=True)
-    os.environ["EDGEGLM_CACHE"] = str(cache)
+    cache = empty_cache()
     started = time.monotonic()
-    result = compress(recipe, output=WORK / f"own-{name}", log=ConsoleLog())
+    result = compress(recipe, output=WORK / f"own-{name}", cache=cache, log=ConsoleLog())
     files = {
         f"edgeglm {side.format} {side.scheme}": (result.folder / side.path, side.format)
         for side in result.report.artifacts

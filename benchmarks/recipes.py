@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 import msgspec
-from common import HERE, RESULTS, WORK, commit, write_result
+from common import COMMIT, HERE, RESULTS, WORK, write_result
 
 from edgeglm.cache import Cache
 from edgeglm.report.figures import change_of, format_bytes, format_metric, format_points, format_ratio, format_seconds
@@ -32,8 +32,12 @@ ALSO = {  # of metrics_extra, what the tables tell beside the metric
     "cosine_min": lambda value: f"least {value:.3f}",
     "neighbour_agreement_1": lambda value: f"same neighbour {value:.1%}",
     "spearman": lambda value: f"Spearman {value:.3f}",
-    "detection_rate": lambda value: f"found {value:.1%}",
-    "lead_time_s": lambda value: f"lead {format_seconds(value)}",
+}
+COLUMNS = {  # of metrics_extra, what has a column of its own: what anomaly detection by a limit comes to
+    "detection_rate": ("found", "{:.1%}".format),
+    "false_alarm_rate": ("false alarms", "{:.1%}".format),
+    "detection_delay_s": ("delay", format_seconds),
+    "lead_time_s": ("lead", format_seconds),
 }
 FORMATS = {"onnx": "ONNX", "tflite": "TFLite", "openvino": "OpenVINO"}
 
@@ -95,7 +99,7 @@ def figures(reports: list[dict[str, Any]], *, whole: bool) -> dict[str, Any]:
     host = first["host"]
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit(),
+        "commit": COMMIT,
         "cpu": f"{host['machine']}, {host['cpu']}",
         "seconds": round(first["seconds"]) if whole else None,
         "budget": first["budget"],
@@ -147,20 +151,20 @@ def between(text: str, table: str) -> str:
 def table(result: dict[str, Any]) -> str:
     """Return the table of one recipe: the original, what the steps leave, every artifact."""
     base = result["baseline"]
-    metric = base["metric"]["name"]
+    metric = f"{base['metric']['name']} (n = {base['metric']['n']})"
+    columns = [name for name in COLUMNS if name in base["metrics_extra"]]
+    titles = [COLUMNS[name][0] for name in columns]
     lines = [
-        row(
-            "", "size", "faster, 1 thread", "peak memory", f"{metric} (n = {base['metric']['n']})", "change [95 %]", ""
-        ),
-        row(*["---"] * 7),
-        row("original, FP32 ONNX", format_bytes(base["size_bytes"]), "1x", *quality(base)),
+        row("", "size", "faster, 1 thread", "peak memory", metric, "change [95 %]", *titles, ""),
+        row(*["---"] * (7 + len(columns))),
+        row("original, FP32 ONNX", format_bytes(base["size_bytes"]), "1x", *quality(base, columns)),
     ]
     if (left := result["compressed"]) is not None:
         faster = format_ratio(base["p50_ms"] / left["p50_ms"]) if left["p50_ms"] else ""
-        lines.append(row(f"after `{left['step']}`, FP32 ONNX", smaller(left, base), faster, *quality(left)))
+        lines.append(row(f"after `{left['step']}`, FP32 ONNX", smaller(left, base), faster, *quality(left, columns)))
     for artifact in result["artifacts"]:
         name = f"{FORMATS[artifact['format']]}, {artifact['scheme']}"
-        lines.append(row(name, smaller(artifact, base), spread(artifact["speedup"]), *quality(artifact)))
+        lines.append(row(name, smaller(artifact, base), spread(artifact["speedup"]), *quality(artifact, columns)))
     took = f"{result['seconds']} s in all; " if result["seconds"] else ""
     lines += ["", f"{result['cpu']}; {took}{result['date']}, commit {result['commit']}. {verdict(result)}"]
     if all(line.endswith("|  |") for line in lines[2:-2]):  # nothing else is told of any: no column for it
@@ -177,8 +181,8 @@ def verdict(result: dict[str, Any]) -> str:
     return "Undecided: " + "; ".join(undecided) if undecided else "Every line of the budget is met."
 
 
-def quality(side: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Return memory, metric, its change against the original, and what else is worth telling."""
+def quality(side: dict[str, Any], columns: list[str]) -> tuple[str, ...]:
+    """Return memory, metric, its change against the original, a cell for each column, and what else is worth telling."""
     metric = msgspec.convert(side["metric"], Metric)
     memory = format_bytes(side["peak_rss_bytes"]) if side["peak_rss_bytes"] else ""
     change = ""
@@ -187,7 +191,9 @@ def quality(side: dict[str, Any]) -> tuple[str, str, str, str]:
         ends = [format_points(metric.name, end, unit=False) for end in (low, high)]
         change = f"{format_points(metric.name, value)} [{ends[0]}, {ends[1]}]"
     also = ", ".join(tell(side["metrics_extra"][name]) for name, tell in ALSO.items() if name in side["metrics_extra"])
-    return memory, format_metric(metric.name, metric.value), change, also
+    extra = side["metrics_extra"]
+    cells = [COLUMNS[name][1](extra[name]) if name in extra else "" for name in columns]
+    return memory, format_metric(metric.name, metric.value), change, *cells, also
 
 
 def smaller(side: dict[str, Any], base: dict[str, Any]) -> str:

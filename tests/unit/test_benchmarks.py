@@ -1,0 +1,67 @@
+"""What the benchmarks record of the tree that they measure."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def common(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    spec = importlib.util.spec_from_file_location("benchmarks_common", BENCHMARKS / "common.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a repository of code, a page and a result, all committed."""
+    for name in ("benchmarks/results/one.json", "benchmarks/one.py", "recipes/a/README.md", "edgeglm/code.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("first")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changed", "dirty"),
+    [
+        ("benchmarks/results/one.json", False),
+        ("recipes/a/README.md", False),
+        ("benchmarks/one.py", True),
+        ("edgeglm/code.py", True),
+    ],
+)
+def test_a_tree_counts_as_changed_by_code_and_not_by_what_benchmarks_write(
+    common: Any, tree: Path, changed: str, dirty: bool
+) -> None:
+    clean = common.commit(tree / "benchmarks")
+    assert clean
+    assert not clean.endswith("+")
+    (tree / changed).write_text("second")
+    assert common.commit(tree / "benchmarks") == clean + "+" * dirty
+
+
+def test_a_result_names_the_commit_that_was_there_at_the_start(
+    common: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(common, "HERE", tmp_path / "benchmarks")
+    monkeypatch.setattr(common, "commit", lambda _: pytest.fail("it was asked again"))
+    assert f'"commit": "{common.COMMIT}"' in common.write_result("one").read_text()
