@@ -65,3 +65,17 @@ def test_a_result_names_the_commit_that_was_there_at_the_start(
     monkeypatch.setattr(common, "HERE", tmp_path / "benchmarks")
     monkeypatch.setattr(common, "commit", lambda _: pytest.fail("it was asked again"))
     assert f'"commit": "{common.COMMIT}"' in common.write_result("one").read_text()
+
+
+def test_a_peer_is_beside_a_run_of_ours_for_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import table_peers
+
+    pair = {
+        "peer": "theirs", "ours": "edgeglm onnx dynamic-int8", "smaller": 1.0, "faster": [1.0],
+        "lost": {"value": 0.0, "ci95": [-0.1, 0.1], "n": 9}, "minutes": [0.7, 0.3], "minutes_alone": 0.2,
+    }  # fmt: skip
+    results = {"minilm": {"beside": [pair, pair | {"minutes_alone": 0.4}]}}
+    ((_, _, said, _),) = table_peers.asked_peers(results)
+    assert said.endswith("in minutes for one file, 1 best")
+    assert "| 0.30 | 0.20 | 0.70 | level |" in table_peers.peers(results)
