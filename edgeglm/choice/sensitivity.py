@@ -117,10 +117,7 @@ class Trials:
         return output_loss(self._answers(built.path, file_format), self._reference)
 
     def _answers(self, path: Path, file_format: str) -> Arrays:
-        bound, task = self.project.judge, self.project.recipe.task
-        read = getattr(bound, "outputs_read", None) or task.outputs_read  # what is bound may lack it
-        found: Arrays = read(self.evaluator.answers(path, file_format, self.samples))
-        return found
+        return self.project.judge.outputs_read(self.evaluator.answers(path, file_format, self.samples))
 
 
 def output_loss(got: Arrays, reference: Arrays) -> float:

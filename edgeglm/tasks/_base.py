@@ -46,6 +46,10 @@ class Judge(Protocol):
         """Return how much each answer changed between two that ``prepared`` gave: see ``TaskConfig.changes``."""
         ...
 
+    def outputs_read(self, outputs: Arrays) -> Arrays:
+        """Return what answers are made from: see ``TaskConfig.outputs_read``."""
+        ...
+
 
 class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all tasks: settings as fields, the judgement in ``evaluate``."""
@@ -138,7 +142,6 @@ class TaskConfig(msgspec.Struct, tag_field="kind", frozen=True, kw_only=True, fo
         """Return what answers are made from, in parts (N, ...) of numbers that are alike; by default each output.
 
         A scan of sensitivity ranks layers by how far they move each part, in shares of that part's own variance.
-        What ``bind`` returned may have a method of this name, too: that one is asked first.
 
         Args:
             outputs: The model's outputs by name, over any samples.

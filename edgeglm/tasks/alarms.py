@@ -71,6 +71,10 @@ class LimitJudge:
             None if targets is None else self.task.marks(targets) == 1,
         )
 
+    def outputs_read(self, outputs: Arrays) -> Arrays:
+        """Return the output that is the score, or that gives the input back."""
+        return self.task.outputs_read(outputs)
+
 
 def _alarm_rate(alarms: np.ndarray, anomalous: np.ndarray, *, limit: float, wanted: float) -> AlarmRate:
     """Return the share of normal samples that set off an alarm, with its interval; there is one of each kind at least.

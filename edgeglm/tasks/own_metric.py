@@ -99,6 +99,10 @@ class OwnJudge:
         """Return how far the outputs moved: what of it matters, the function alone knows."""
         return self.task.changes(before, after, targets, labels)
 
+    def outputs_read(self, outputs: Arrays) -> Arrays:
+        """Return all outputs: which of them count, the function alone knows."""
+        return self.task.outputs_read(outputs)
+
     def _by_sample(
         self, outputs: Arrays, targets: np.ndarray | None, labels: Sequence[str], baseline: Arrays | None
     ) -> SplitResult:

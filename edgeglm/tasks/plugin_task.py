@@ -67,6 +67,15 @@ class PackageJudge:
             raise self._returned("changes", found, "a Changes")
         return found
 
+    def outputs_read(self, outputs: Arrays) -> Arrays:
+        """Return what answers are made from. Raises: UserError, ``task-failed``."""
+        with blaming(self.task, GROUP, where="task"):
+            read = getattr(self.judge, "outputs_read", self.task.outputs_read)  # what is bound may lack it
+            found: object = read(outputs)
+        if not isinstance(found, dict) or not all(isinstance(one, np.ndarray) for one in found.values()) or not found:
+            raise self._returned("outputs_read", found, "a dict that holds arrays")
+        return found
+
     def _returned(self, method: str, found: object, wanted: str) -> Exception:
         return fault(
             self.task,

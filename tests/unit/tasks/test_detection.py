@@ -92,7 +92,7 @@ def test_a_scan_of_sensitivity_goes_by_the_columns_that_boxes_are_made_from(
     ops = ops if "more" in outputs else ops[1:]
     task = ObjectDetection().bind(entries=None, postprocess=Postprocess.of(ops))  # type: ignore[arg-type]
     made = {name: np.zeros((5, *shape), np.float32) for name, shape in outputs.items()}
-    read = task.outputs_read(made)  # type: ignore[attr-defined]
+    read = task.outputs_read(made)
     assert {name: values.shape[1:] for name, values in read.items()} == parts
     assert {len(values) for values in read.values()} == {5}
 

@@ -24,7 +24,9 @@ SPLIT = ArraySplit({"input": np.zeros((3, 2), np.float32)}, np.arange(3))
 class Faulty(TaskConfig, tag="faulty", frozen=True, kw_only=True):
     """A task of a package that is this module."""
 
-    fault: Literal["", "raises", "returns", "value", "refuses", "prepared raises", "prepared", "changes", "bind"] = ""
+    fault: Literal[
+        "", "raises", "returns", "value", "refuses", "prepared raises", "prepared", "changes", "read", "bind"
+    ] = ""
 
     def bind(self, *, entries: Entries, postprocess: Postprocess) -> Judge:
         if self.fault == "bind":
@@ -48,11 +50,15 @@ class Faulty(TaskConfig, tag="faulty", frozen=True, kw_only=True):
     def changes(self, before: Any, after: Any, targets: Any, labels: Any) -> Any:
         return None if self.fault == "changes" else super().changes(before, after, targets, labels)
 
+    def outputs_read(self, outputs: Any) -> Any:
+        return {} if self.fault == "read" else super().outputs_read(outputs)
+
 
 def judge_all(task: TaskConfig) -> SplitResult:
     judge = bind_task(task, entries=Entries(Path()), postprocess=Postprocess([]))
     judged = judge.prepared(OUTPUTS, SPLIT)
     judge.changes(judged, judged, SPLIT.targets, ())
+    assert judge.outputs_read(OUTPUTS) is OUTPUTS
     return judge.evaluate(judged, SPLIT.targets, ())
 
 
@@ -65,6 +71,7 @@ def judge_all(task: TaskConfig) -> SplitResult:
         ("prepared raises", "raised ValueError: no such axis"),
         ("prepared", "returned a list from `prepared`, not a dict of arrays"),
         ("changes", "returned a NoneType from `changes`, not a Changes"),
+        ("read", "returned a dict from `outputs_read`, not a dict that holds arrays"),
         ("bind", "raised KeyError: 'scale'"),
     ],
 )
