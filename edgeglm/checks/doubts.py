@@ -1,4 +1,4 @@
-"""What is doubtful about the original model, found in its own answers before anything long is made of it."""
+"""What is doubtful about the original model and its teachers, found in their own answers before anything is trained."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from edgeglm.budget.wording import look_at
 from edgeglm.checks.omissions import omissions
+from edgeglm.errors import UserError
+from edgeglm.pipeline.outside_teacher import outside_teachers
 from edgeglm.pipeline.step_runs import step_key
 from edgeglm.plugins import blaming
 from edgeglm.report.remarks import chance_doubt
@@ -41,6 +43,7 @@ def doubt_original(project: Project, evaluator: Evaluator, log: Log) -> list[str
     found = [*_about_chance(project, evaluator), *_about_probabilities(project, evaluator.baseline)]
     found += _about_classes(project, evaluator)
     found += _about_limits(project)
+    found += _about_outside_teachers(project, evaluator)
     found += _about_right_answers(project, evaluator)
     found += [Doubt(f"{one.key}: {one.message}: {one.hint}") for one in omissions(project.recipe)]
     for doubt in found:
@@ -77,6 +80,27 @@ def _about_teachers(project: Project) -> list[Doubt]:
         for index, step in enumerate(project.recipe.steps)
         if isinstance(step, Distill) and step.teacher == "original" and (step.alpha or step.hidden)
     ]
+
+
+def _about_outside_teachers(project: Project, evaluator: Evaluator) -> list[Doubt]:
+    """Warn of teachers from elsewhere that know nothing of the task."""
+    found = []
+    for teacher in outside_teachers(project):
+        try:
+            result = evaluator.result_of_teacher(teacher)
+        except UserError:  # what no judgement is possible of, training may use: hidden features, say
+            continue
+        side = None if result is None else Side(metric=result.metric, per_class=result.per_class)
+        said = side and chance_doubt(side, called="its teacher")
+        if side and said:
+            unloaded = isinstance(teacher.source, PythonModel) and teacher.source.weights is None
+            mend = (
+                "no weights are loaded: name those that it was trained to as `teacher.weights`"
+                if unloaded
+                else f"look at {look_at(side)}"
+            )
+            found.append(Doubt(f"{teacher.step}: {said}, so there is nothing to learn from its answers: {mend}"))
+    return found
 
 
 def _about_limits(project: Project) -> list[Doubt]:

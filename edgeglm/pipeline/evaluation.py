@@ -15,7 +15,7 @@ from edgeglm.cache import Cache, Entry, make_key
 from edgeglm.errors import DataError
 from edgeglm.files import write_bytes
 from edgeglm.host import cpu_features
-from edgeglm.pipeline.outside_teacher import OutsideTeacher, is_judged_by, outside_teacher
+from edgeglm.pipeline.outside_teacher import OutsideTeacher, is_judged_by, outside_teachers
 from edgeglm.plugins import blaming
 from edgeglm.report.types import SliceResult
 from edgeglm.tasks import GROUP as TASK_GROUP
@@ -117,8 +117,22 @@ class Evaluator:
 
     @cached_property
     def teacher(self) -> OutsideTeacher | None:
-        """The teacher from elsewhere that says what is right, where the recipe has one."""
-        return outside_teacher(self.project)
+        """The last teacher from elsewhere, which says what is right, where the recipe has one."""
+        return next(outside_teachers(self.project), None)
+
+    def result_of_teacher(self, teacher: OutsideTeacher) -> SplitResult | None:
+        """Return how good such a teacher is on the split that decides; None: no targets tell, or more than its output.
+
+        Raises:
+            UserError: Its answers cannot be judged.
+        """
+        data = self.project.data
+        name, *_ = data.eval_splits
+        split = data.splits[name]
+        if split.targets is None or not self.project.recipe.task.reads_one_output:
+            return None
+        answers = self._predict(teacher.key, teacher.answers, {name: split})
+        return self.project.judge.evaluate(self.judged(answers, name), split.targets, data.labels)
 
     def has_right_answers(self, split: Split) -> bool:
         """Tell whether a split is judged by a teacher from elsewhere, not by targets or by the original."""

@@ -14,6 +14,8 @@ from edgeglm.sources import ModelSource
 from edgeglm.steps import Distill
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
     from edgeglm.data.splits import Arrays, Split
@@ -26,6 +28,7 @@ class OutsideTeacher:
     """A network that is no part of the run's result, and says what is right."""
 
     model: Model
+    source: ModelSource
     output: str  # the name that the student's judged output has
     key: str  # identifies its weights
     step: str  # the recipe's key of the step that learns from it
@@ -39,8 +42,8 @@ class OutsideTeacher:
         return {self.output: found.get(self.output, found[self.model.outputs[0].name])}
 
 
-def outside_teacher(project: Project) -> OutsideTeacher | None:
-    """Return the teacher of the last `distill` that learns from a network from elsewhere; None: no step does.
+def outside_teachers(project: Project) -> Iterator[OutsideTeacher]:
+    """Yield the teacher of each `distill` that learns from a network from elsewhere, the last one first.
 
     Raises:
         ModelError: It cannot be loaded.
@@ -55,14 +58,14 @@ def outside_teacher(project: Project) -> OutsideTeacher | None:
             assert isinstance(original, Model)  # the recipe's rules: a file takes no steps
             where = step_key(index, step)
             teacher = load_teacher(step.teacher, original, project.entries, project.data, where=where)
-            return OutsideTeacher(
+            yield OutsideTeacher(
                 model=teacher,
+                source=step.teacher,
                 output=project.recipe.task.output or original.outputs[0].name,
                 key=step.fingerprint(original, project.entries, project.data, where=where),
                 step=where,
                 threads=project.threads,
             )
-    return None
 
 
 def is_judged_by(teacher: OutsideTeacher | None, project: Project, targets: np.ndarray | None) -> bool:

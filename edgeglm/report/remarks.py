@@ -17,24 +17,24 @@ _LAYERS = 4  # that a sentence names
 _FAR_FROM_CHANCE = 0.1  # a figure so far from chance was measured on too few samples, rather than no better
 
 
-def chance_doubt(baseline: Side) -> str | None:
-    """Return in words that the baseline is no better than chance, so that nothing can be said of what is lost."""
-    metric = baseline.metric
+def chance_doubt(side: Side, *, called: str = "the baseline") -> str | None:
+    """Return in words that a network is no better than chance: of the baseline, nothing can be said of what is lost."""
+    metric = side.metric
     if metric is None or metric.chance is None or not metric.no_better_than_chance:
         return None
-    name, classes = metric.name, len(baseline.per_class)
+    name, classes = metric.name, len(side.per_class)
     chance = format_metric(name, metric.chance)
     if classes and metric.chance > 1.5 / classes:
-        most = max(baseline.per_class, key=lambda result: result.n)
+        most = max(side.per_class, key=lambda result: result.n)
         chance += f", by always answering `{most.label}`"
     figures = (
         f"{name} {format_metric(name, metric.value)}, 95 % interval {format_interval(name, metric.ci95)}, on "
         f"{metric.n:,} samples{f' of {classes} classes' if classes else ''}; {metric.chance_by or 'chance'} {chance}"
     )
     if metric.chance_by:
-        return f"the baseline is no better than {metric.chance_by} ({figures})"
+        return f"{called} is no better than {metric.chance_by} ({figures})"
     open_ = abs(metric.value - metric.chance) > _FAR_FROM_CHANCE and metric.ci95[0] <= metric.chance <= metric.ci95[1]
-    return f"the baseline {'cannot be told from' if open_ else 'is no better than'} chance ({figures})"
+    return f"{called} {'cannot be told from' if open_ else 'is no better than'} chance ({figures})"
 
 
 def did_not_pay(report: Report, artifact: ArtifactSide) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from edgeglm import compress
@@ -113,6 +114,40 @@ def test_a_teacher_that_knows_nothing_is_warned_of_before_it_teaches(tmp_path: P
     assert ("warn", text) in heard.before("steps[0].finetune")
     alone, _ = run(tmp_path, Net(blind=True), steps=[{"distill": {"epochs": 1, "alpha": 0}}])
     assert not [text for text in alone.report.warnings if "teacher" in text]
+
+
+TEACHER = """
+import torch
+
+
+def build(known: bool) -> torch.nn.Module:
+    linear = torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        linear.weight.copy_(3 * torch.eye(4) if known else torch.zeros(4, 4))
+        linear.bias.copy_(torch.tensor([0.1, 0.0, 0.0, 0.0]))
+    return linear
+"""
+
+
+@pytest.mark.parametrize(("known", "weights"), [(True, False), (False, False), (False, True)])
+def test_a_teacher_from_elsewhere_that_knows_nothing_is_warned_of_before_it_teaches(
+    tmp_path: Path, known: bool, weights: bool
+) -> None:
+    (tmp_path / "teacher.py").write_text(TEACHER)
+    teacher = {"source": "python", "entry": f"{tmp_path / 'teacher.py'}:build", "args": {"known": known}}
+    if weights:
+        save_file({"weight": torch.zeros(4, 4), "bias": torch.tensor([0.1, 0, 0, 0])}, tmp_path / "t.safetensors")
+        teacher["weights"] = str(tmp_path / "t.safetensors")
+    steps = [{"distill": {"epochs": 1, "alpha": 1.0, "teacher": teacher}}]
+    result, heard = run(tmp_path, Net(classes=4), steps=steps)
+    said = [text for text in result.report.warnings if "its teacher" in text]
+    if known:
+        assert not said
+        return
+    (text,) = said
+    assert text.startswith("steps[0].distill: its teacher is no better than chance (accuracy ")
+    assert text.endswith("the weights" if weights else "name those that it was trained to as `teacher.weights`")
+    assert ("warn", text) in heard.before("steps[0].distill")
 
 
 def test_a_network_that_finds_no_anomalies_is_not_told_of_labels(tmp_path: Path) -> None:
