@@ -12,7 +12,7 @@ import torch
 
 from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import EdgeglmError, StepError
-from edgeglm.model import Model, ModelFile
+from edgeglm.model import Model
 from edgeglm.nn.calling import call, named_for, to_tensors
 from edgeglm.nn.loading import state_sha256
 from edgeglm.sources.plugin_sources import load_model
@@ -91,7 +91,7 @@ def load_teacher(source: ModelSource, student: Model, entries: Entries, data: Da
 
     Raises:
         ModelError: It cannot be loaded, or refuses the rows.
-        StepError: ``distill-teacher``: it is a file, or takes or gives something else.
+        StepError: ``distill-teacher``: it takes or gives something else.
     """
     known = _loaded.setdefault(entries, {})
     key = msgspec.json.encode(source)
@@ -101,8 +101,7 @@ def load_teacher(source: ModelSource, student: Model, entries: Entries, data: Da
             found, _ = load_model(source, entries, train.rows(np.arange(min(2, len(train)))))
         except EdgeglmError as error:
             raise error.at(f"{where}.teacher") from error
-        if isinstance(found, ModelFile):
-            raise _unfit("it is a file, and cannot be run by torch", where)
+        assert isinstance(found, Model)  # the recipe's rules: a teacher is no file
         known[key] = found
     teacher = known[key]
     given = [sorted((spec.name, spec.dtype, spec.shape) for spec in model.inputs) for model in (student, teacher)]

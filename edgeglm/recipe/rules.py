@@ -35,6 +35,7 @@ def check_rules(walker: Walker, *, steps: int, artifacts: int) -> None:
     _encoder(walker)
     _processing(walker)
     _taught(walker, steps)
+    _teachers(walker, steps)
     _sparse_last(walker, steps)
     _sparse_for_something(walker, steps)
     for key, value in list(walker.built.items()):
@@ -65,6 +66,23 @@ def _taught(walker: Walker, steps: int) -> None:
             "write an `alpha` above 0" if alone else "use `distill`, whose teacher is the original",
             code="training-needs-teacher",
         )
+
+
+def _teachers(walker: Walker, steps: int) -> None:
+    """A teacher answers beside its student, in torch: on the same device, for each batch anew where samples change."""
+    for index in range(steps):
+        step = walker.built.get(f"steps[{index}]")
+        if not isinstance(step, Distill) or not isinstance(step.teacher, ModelSource):
+            continue
+        if step.teacher.gives != "network":
+            walker.report(
+                f"steps[{index}].distill.teacher",
+                f"a model of `source: {tag(step.teacher)}` is a file, and cannot be the teacher: torch runs it beside "
+                "the student, in training",
+                "name the PyTorch network that the file was made from, with `source: python`, or an encoder with "
+                "`source: hf`",
+                code="distill-teacher",
+            )
 
 
 def _sparse_last(walker: Walker, steps: int) -> None:

@@ -275,3 +275,13 @@ def test_what_no_targets_teach_is_refused_without_a_teacher(task: str, step: str
     assert mend in found.hint
     parse(text.replace(step, "distill: {epochs: 1}"))
     parse(text.replace(task, "kind: classification").replace(boxes, ""))
+
+
+@pytest.mark.parametrize("source", ["onnx", "tflite"])
+def test_a_file_is_no_teacher(source: str) -> None:
+    step = f"distill: {{epochs: 1, teacher: {{source: {source}, path: t.{source}}}}}"
+    found = fault(f"{MINIMAL}steps:\n  - {step}\n")
+    assert (found.code, found.where.partition(" ")[2]) == ("distill-teacher", "steps[0].distill.teacher")
+    assert f"`source: {source}` is a file" in found.message
+    assert "torch runs it" in found.message
+    assert "`source: python`" in found.hint
