@@ -33,7 +33,8 @@ def set_to_zero(model: Model, config: Sparsify, ctx: Context) -> Model:
         ctx: Gives the place for errors; takes the notes.
 
     Raises:
-        StepError: ``pattern-matches-nothing``; ``step-changed-nothing``: no layer can take the pattern.
+        StepError: ``pattern-matches-nothing``; ``step-changed-nothing``: no layer can take the pattern,
+            or no weight becomes zero that was not.
     """
     with reproducible(ctx.threads):
         ignored = match_layers(model.module, config.ignore, where=f"{ctx.key}.ignore")
@@ -57,6 +58,8 @@ def set_to_zero(model: Model, config: Sparsify, ctx: Context) -> Model:
                 code="step-changed-nothing",
                 hint="ignore less, or remove this step",
             )
+        if not any(bool(layers[name].weight[~mask].any()) for name, mask in masks.items()):
+            raise _nothing_becomes_zero(config, masks, ctx)
         for name, mask in masks.items():
             layers[name].weight.data.mul_(mask)
         edit: Edit = {"edit": "sparsify", "pattern": config.pattern, "layers": list(masks)}
@@ -71,6 +74,25 @@ def set_to_zero(model: Model, config: Sparsify, ctx: Context) -> Model:
     if left_out:
         ctx.notes.append(f"left as they are, inputs are no multiple of four: {', '.join(left_out)}")
     return sparse
+
+
+def _nothing_becomes_zero(config: Sparsify, masks: dict[str, Tensor], ctx: Context) -> StepError:
+    weights = sum(mask.numel() for mask in masks.values())
+    found = f"0 of {weights:,} weights in {len(masks)} layers would become zero"
+    if config.ratio is None or any(not bool(mask.all()) for mask in masks.values()):
+        return StepError(
+            f"{found}: those that would are zero already",
+            where=ctx.key,
+            code="step-changed-nothing",
+            hint="remove this step" + ("" if config.ratio is None else ", or raise `ratio`"),
+        )
+    largest = weights if config.scope == "global" else max(mask.numel() for mask in masks.values())
+    return StepError(
+        f"{found}: `ratio: {config.ratio:g}` of {largest:,} is less than one",
+        where=f"{ctx.key}.ratio",
+        code="step-changed-nothing",
+        hint="raise `ratio`: what compresses well leaves out half of the weights, or more",
+    )
 
 
 class HeldZeros:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,10 +73,13 @@ def test_compressed_weights_get_smaller() -> None:
 def test_every_target_says_whether_anything_there_gains(target: str, settings: dict[str, Any]) -> None:
     model = make_model(Plain())
     ctx = make_context(model, target=target)
-    Sparsify(**settings).apply(model, ctx)
+    Sparsify(**settings, for_size=True).apply(model, ctx)
     gains = target.startswith("jetson") and settings is HALF
     assert ("TensorRT" in ctx.warnings[0]) == gains
     assert target in ctx.warnings[0]
+    quiet = make_context(model, target=target)
+    Sparsify(**settings).apply(model, quiet)
+    assert bool(quiet.warnings) != gains  # what gains is said before the run
 
 
 def test_a_share_goes_from_each_layer_or_from_all_together() -> None:
@@ -125,6 +129,28 @@ def test_what_changes_nothing_is_refused() -> None:
     with pytest.raises(StepError) as caught:
         Sparsify(**HALF, ignore=["nowhere"]).apply(model, make_context(model))
     assert caught.value.code == "pattern-matches-nothing"
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_share_of_less_than_one_weight_is_refused_when_it_is_tried(dry_run: bool) -> None:
+    model = make_model(Plain())
+    ctx = replace(make_context(model), dry_run=dry_run)
+    with pytest.raises(StepError) as caught:
+        Sparsify(pattern="unstructured", ratio=1e-5).apply(model, ctx)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.where) == ("step-changed-nothing", f"{ctx.key}.ratio")
+    assert problem.message.startswith("0 of ")
+    assert "`ratio: 1e-05` of " in problem.message
+    assert "raise `ratio`" in problem.hint
+
+
+@pytest.mark.parametrize("settings", [HALF, MOST])
+def test_zeros_that_are_there_already_are_no_change(settings: dict[str, Any]) -> None:
+    model = make_model(Plain())
+    sparse = Sparsify(**settings).apply(model, make_context(model))
+    with pytest.raises(StepError, match="are zero already") as caught:
+        Sparsify(**settings).apply(sparse, make_context(model))
+    assert caught.value.code == "step-changed-nothing"
 
 
 @pytest.mark.parametrize("settings", [{"pattern": "2:4", "ratio": 0.5}, {"pattern": "unstructured"}])
