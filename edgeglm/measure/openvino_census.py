@@ -104,7 +104,8 @@ class OpenVinoGraph:
     def constants_of(self) -> list[tuple[str, dict[str, int]]]:
         """Return name and type -> bytes of constants of every operator of the outer graph that reads some.
 
-        What only unpacks a weight belongs to the operator that uses it; what several use counts for the first.
+        What only unpacks a weight, or rounds an activation, belongs to the operator that uses it; what several use
+        counts for the first.
         """
         main = self._bodies[0]
         seen: set[str] = set()
@@ -123,7 +124,7 @@ class OpenVinoGraph:
                 elif main.only_unpacks(source):
                     waiting += main.sources(source)
             if sizes:
-                found.append((main.names[layer], sizes))
+                found.append((main.names[main.rounded_for(layer)], sizes))
         return found
 
     @property
@@ -202,6 +203,15 @@ class _Body:
         """Return the layers that one reads."""
         ends = (self.source(layer, position) for position in range(len(self._ports[layer])))
         return tuple(end[0] for end in ends if end is not None)
+
+    def rounded_for(self, layer: str) -> str:
+        """Return the first layer that reads what this one rounds; the layer itself where it does not round."""
+        passed: set[str] = set()
+        while self.kinds[layer] == "FakeQuantize" and layer not in passed:
+            passed.add(layer)
+            readers = (reader for (reader, _), (source, _) in self._read.items() if source == layer)
+            layer = next((reader for reader in readers if self.kinds[reader] != "Result"), layer)
+        return layer
 
     def only_unpacks(self, layer: str) -> bool:
         """Return whether a layer computes from constants alone."""

@@ -15,6 +15,7 @@ from edgeglm.boards import BOARDS
 from edgeglm.errors import ExportError
 from edgeglm.formats import companions, digest, size_bytes
 from edgeglm.measure.census import count_file_macs, count_file_params, weight_dtypes
+from edgeglm.measure.layers import layer_bytes
 from edgeglm.measure.parity import compare
 from edgeglm.measure.worker import Runner
 from edgeglm.recipe.types import LayerRule, Quantize
@@ -56,6 +57,15 @@ def quantized(folder: Path, name: str, scheme: str, **settings: object) -> tuple
     path = folder / f"{name}.{scheme}.xml"
     samples = [nets.rows(model, 16, seed) for seed in (1, 2)]
     return model, openvino.quantize(source, path, Quantize(scheme=scheme, **settings), samples, board=BOARD)
+
+
+@pytest.mark.parametrize("name", ["cnn", "uneven"])
+def test_the_bytes_of_what_rounds_an_activation_are_those_of_the_layer_that_reads_it(folder: Path, name: str) -> None:
+    """nncf's own operators have no names: by their numbers they would look like layers."""
+    model, built = quantized(folder, name, "static-int8")
+    layers = {row.layer for row in layer_bytes(built.path, "openvino")}
+    assert layers
+    assert {layer for layer in layers if layer.isdigit()} <= {layer for layer, _ in model.module.named_modules()}
 
 
 @pytest.mark.parametrize("name", NETS)
