@@ -21,7 +21,7 @@ from edgeglm.errors import RecipeError
 from edgeglm.host import available_memory_bytes, free_disk_bytes
 from edgeglm.recipe import LoadedRecipe, load_recipe
 from edgeglm.recipe.files import file_problems
-from edgeglm.recipe.types import Quantize
+from edgeglm.recipe.types import FEW_SAMPLES, Quantize
 from edgeglm.sources import HfModel
 from edgeglm.steps import step_name
 from edgeglm.tasks import ObjectDetection
@@ -195,7 +195,7 @@ def _recipe_warnings(loaded: LoadedRecipe) -> list[Advice]:
     for index, artifact in enumerate(recipe.artifacts):
         chosen = artifact.quantization
         calibration = chosen.calibration_samples
-        if isinstance(chosen, Quantize) and chosen.calibrated and calibration < 32:
+        if isinstance(chosen, Quantize) and chosen.calibrated and calibration < FEW_SAMPLES:
             found.append(
                 Advice(
                     f"ranges measured on {calibration} samples may miss values that occur",

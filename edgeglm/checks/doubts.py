@@ -13,6 +13,7 @@ from edgeglm.errors import UserError
 from edgeglm.pipeline.outside_teacher import outside_teachers
 from edgeglm.pipeline.step_runs import step_key
 from edgeglm.plugins import blaming
+from edgeglm.recipe.types import FEW_SAMPLES, Quantize
 from edgeglm.report.remarks import chance_doubt
 from edgeglm.report.types import COUNTED, Side
 from edgeglm.sources import GivenModel, PythonModel
@@ -43,6 +44,7 @@ def doubt_original(project: Project, evaluator: Evaluator, log: Log) -> list[str
     found = [*_about_chance(project, evaluator), *_about_probabilities(project, evaluator.baseline)]
     found += _about_classes(project, evaluator)
     found += _about_limits(project)
+    found += _about_ranges(project)
     found += _about_outside_teachers(project, evaluator)
     found += _about_right_answers(project, evaluator)
     found += [Doubt(f"{one.key}: {one.message}: {one.hint}") for one in omissions(project.recipe)]
@@ -112,6 +114,26 @@ def _about_limits(project: Project) -> list[Doubt]:
             "there are no calibration samples: the limit of each file is chosen on the evaluation samples that it is "
             "judged by, so what it finds, and its false alarms, look a little better than they will be; give `train` "
             "or `calibration` normal samples"
+        )
+    ]
+
+
+def _about_ranges(project: Project) -> list[Doubt]:
+    """Say that static ranges are measured on far fewer samples than were asked for."""
+    count = len(project.data.calibration)
+    asked = {
+        f"artifacts[{index}]": artifact.quantization.calibration_samples
+        for index, artifact in enumerate(project.recipe.artifacts)
+        if isinstance(artifact.quantization, Quantize) and artifact.quantization.may_be_static
+    }
+    short = {key: wanted for key, wanted in asked.items() if count < min(wanted, FEW_SAMPLES)}
+    if not count or not short:
+        return []
+    return [
+        Doubt(
+            f"{', '.join(short)}: of the {max(short.values())} calibration samples asked for there "
+            f"{'is 1' if count == 1 else f'are {count}'}: ranges measured on so few may miss values that occur; give "
+            "100 to 500 as `calibration`, or more of `train` to take them from"
         )
     ]
 

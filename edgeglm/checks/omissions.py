@@ -54,4 +54,4 @@ def omissions(recipe: Recipe) -> Iterator[Omission]:
 
 def _may_be_static(artifact: ArtifactConfig) -> bool:
     scheme = artifact.quantization
-    return not isinstance(scheme, Quantize) or bool(scheme.schemes & {"static-int8", "auto"})
+    return not isinstance(scheme, Quantize) or scheme.may_be_static

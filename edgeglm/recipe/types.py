@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Scheme = Literal["none", "fp16", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4", "auto"]
 LayerScheme = Literal["none", "dynamic-int8", "static-int8", "weight-only-int8", "weight-only-int4"]
 BlockSize = Literal[32, 64, 128]
+FEW_SAMPLES = 32  # fewer are too few to measure static ranges on
 Target = Literal["rpi-zero2w", "rpi4", "rpi5", "jetson-jp6", "jetson-jp7", "x86-64"]
 
 # a field of such a type holds one of these, which says itself which one by `source` or `kind`
@@ -58,6 +59,11 @@ class Quantize(SchemeConfig, tag=False, frozen=True, kw_only=True):
     def calibrated(self) -> bool:
         """Whether nothing can be written without samples."""
         return "static-int8" in self.schemes
+
+    @property
+    def may_be_static(self) -> bool:
+        """Whether ranges of activations are measured on samples, or may be."""
+        return bool(self.schemes & {"static-int8", "auto"})
 
     def reads_samples(self, file_format: str) -> bool:
         """Return whether samples, where there are any, change the bytes: dynamic INT8 smooths outliers in ONNX."""

@@ -74,10 +74,10 @@ class Heard(SilentLog):
         ]
 
 
-def run(tmp_path: Path, net: nn.Module, **changes: Any) -> tuple[Result, Heard]:
+def run(tmp_path: Path, net: nn.Module, *, data: Any = DATA, **changes: Any) -> tuple[Result, Heard]:
     heard = Heard()
     recipe = {"name": "points", "task": {"kind": "classification"}, "artifacts": [{"format": "onnx"}], **changes}
-    result = compress(recipe, model=net, data=DATA, output=tmp_path / "out", log=heard, cache=Cache(tmp_path / "cache"))
+    result = compress(recipe, model=net, data=data, output=tmp_path / "out", log=heard, cache=Cache(tmp_path / "cache"))
     return result, heard
 
 
@@ -148,6 +148,32 @@ def test_a_teacher_from_elsewhere_that_knows_nothing_is_warned_of_before_it_teac
     assert text.startswith("steps[0].distill: its teacher is no better than chance (accuracy ")
     assert text.endswith("the weights" if weights else "name those that it was trained to as `teacher.weights`")
     assert ("warn", text) in heard.before("steps[0].distill")
+
+
+@pytest.mark.parametrize(
+    ("count", "quantize", "said"),
+    [
+        (1, "static-int8", "artifacts[0]: of the 256 calibration samples asked for there is 1:"),
+        (
+            31,
+            {"scheme": "static-int8", "calibration": 40},
+            "artifacts[0]: of the 40 calibration samples asked for there are",
+        ),
+        (31, {"scheme": "static-int8", "calibration": 31}, ""),
+        (1, "dynamic-int8", ""),
+        (32, "static-int8", ""),
+    ],
+)
+def test_ranges_on_far_fewer_samples_than_asked_for_are_told_of(
+    tmp_path: Path, count: int, quantize: Any, said: str
+) -> None:
+    data = {**DATA, "calibration": samples(count, 2)}
+    result, heard = run(tmp_path, Net(), data=data, artifacts=[{"format": "onnx", "quantize": quantize}])
+    found = [text for text in result.report.warnings if "calibration samples asked for" in text]
+    assert len(found) == bool(said)
+    if said:
+        assert found[0].startswith(said)
+        assert ("warn", found[0]) in heard.before("artifacts[0]")
 
 
 def test_a_network_that_finds_no_anomalies_is_not_told_of_labels(tmp_path: Path) -> None:
