@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeglm.pipeline.step_runs import step_key
+from edgeglm.plugins import blaming
 from edgeglm.sources import ModelSource
 from edgeglm.steps import Distill
+from edgeglm.tasks import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,4 +72,8 @@ def outside_teachers(project: Project) -> Iterator[OutsideTeacher]:
 
 def is_judged_by(teacher: OutsideTeacher | None, project: Project, targets: np.ndarray | None) -> bool:
     """Tell whether a split with these targets is judged by the teacher's answers instead of the original's."""
-    return teacher is not None and project.recipe.task.follows_original(targets)
+    if teacher is None:
+        return False
+    task = project.recipe.task
+    with blaming(task, GROUP, where="task"):
+        return task.follows_original(targets)
