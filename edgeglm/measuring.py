@@ -145,6 +145,7 @@ def render_evaluation(results: list[FileResult]) -> str:
     for result in results:
         for name, split in result.splits.items():
             metric, drop = split.metric, split.drop
+            changed = "" if drop is None else "{} ({})".format(*drop_text(drop, metric))
             rows.append(
                 (
                     result.path,
@@ -152,7 +153,7 @@ def render_evaluation(results: list[FileResult]) -> str:
                     f"{metric.name} {format_metric(metric.name, metric.value)}",
                     format_interval(metric.name, metric.ci95),
                     f"{metric.n:,}",
-                    "" if drop is None else f"{'{} ({})'.format(*drop_text(drop, metric))}, {direction(drop.value)}",
+                    "" if drop is None else f"{changed}, {direction(metric.name, drop.value)}",
                 )
             )
     return _table(rows)

@@ -183,11 +183,13 @@ def lost_text(name: str, lost: float) -> str:
     """Return `0.4 pt worse`, `0.0031 better` of what a metric lost, in its bad direction; `no change` of nothing."""
     text = format_points(name, abs(lost)).lstrip("+")
     shown = any(digit in text for digit in "123456789")
-    return f"{text} {direction(lost)}" if shown else text if lost else "no change"
+    return f"{text} {direction(name, lost)}" if shown else text if lost else "no change"
 
 
-def direction(lost: float) -> str:
+def direction(name: str, lost: float) -> str:
     """Return in a word what became of a metric that lost so much, in its bad direction."""
+    if lost > 0 and name.endswith("_to_teacher"):  # that of the original may have been far from it
+        return "short of the teacher"
     return "worse" if lost > 0 else "better" if lost < 0 else "no change"
 
 

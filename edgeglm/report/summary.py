@@ -82,7 +82,7 @@ def _sentence(report: Report, best: ArtifactSide) -> Child:
         return join(said, f"; its {metric_title(name)} is ", after, ".")
     value, interval = drop_text(best.drop, best.metric)
     low, high = change_of(best.drop, best.metric)[1]
-    better = direction(best.drop.value)
+    better = direction(name, best.drop.value)
     if low <= 0 <= high:
         proof = f"{better}, though these samples do not prove it" if best.drop.value else better
     else:
@@ -161,10 +161,11 @@ def _metric_tile(report: Report, best: ArtifactSide) -> Markup:
     before = "-" if report.baseline.metric is None else format_metric(name, report.baseline.metric.value)
     drop = best.drop
     allowed = "metric_drop" in budget_limits(report) and state_of(report, best, "metric_drop") == "met"
+    worded = f"{value}, {direction(name, drop.value)}".replace("-", "\u2212") if drop.value else value
     counted = f"{drop.worse:,} answer{'s' * (drop.worse != 1)} turned wrong, {drop.better:,} right"
     return _tile(
         label,
-        _figure(after, f"{value}, {direction(drop.value)}".replace("-", "\u2212") if drop.value else value),
+        _figure(after, worded),
         join(_change(before, after), f" on {drop.n:,} samples"),
         join("95 % interval ", typeset(interval)),
         counted if drop.method == "counts" else None,

@@ -77,6 +77,9 @@ def test_an_embedding_is_held_against_its_teachers_vectors(tmp_path: Path) -> No
     assert side.robustness[0].unchanged == pytest.approx(after.value, abs=1e-6)
     assert 0.5 < side.robustness[0].metric.value <= 1
     assert report.baseline.robustness[0].metric.value < 0.5
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "short of the teacher" in page
+    assert "proven worse" not in page
     assert any(
         "judged by those of the teacher of steps[0].distill" in text
         for text in [*report.warnings, *report.baseline.warnings]
