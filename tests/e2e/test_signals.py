@@ -78,6 +78,14 @@ with temporary_folder_of_run(), replacing(Path("result.txt")) as half, silenced(
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
+@pytest.fixture(autouse=True)
+def _hears_signals() -> None:
+    """Have children hear what these tests may ignore: in the background, or under nohup."""
+    for number in CODES:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", list(CODES))
 @pytest.mark.parametrize("library", ["numpy", "onnxruntime", "torch"])
 def test_a_signal_while_a_compiled_library_is_loaded(library: str, number: signal.Signals) -> None:
