@@ -10,6 +10,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BENCHMARKS = {  # script -> what of EDGEGLM_BENCH_DATA it needs
     "own_cost": "",
+    "agent_wire": "",
+    "agent_engines": "",
+    "agent_overhead": "",
+    "agent_hot_path": "",
+    "agent_http": "",
+    "agent_lifetime": "",
+    "agent_arm64": "",
+    "drift_rates": "",
     "shapes": "",
     "recipes": "",
     "minilm": "",

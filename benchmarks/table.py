@@ -6,7 +6,9 @@ import json
 import sys
 from typing import Any
 
+import table_agent as agent
 import table_images as images
+import table_overhead as overhead
 import table_peers as peers
 import table_sources as sources
 import table_texts as texts
@@ -25,6 +27,14 @@ MAKERS = {  # result -> lines of what is asked, table
     "onnx_sources": (sources.asked_onnx_sources, sources.onnx_sources),
     "bearing": (sources.asked_bearing, sources.bearing),
     "own_cost": (images.asked_own_cost, images.own_cost),
+    "agent_engines": (agent.asked_agent_engines, agent.agent_engines),
+    "agent_overhead": (overhead.asked, overhead.table),
+    "agent_wire": (agent.asked_agent_wire, agent.agent_wire),
+    "agent_memory": (agent.asked_agent_memory, agent.agent_memory),
+    "agent_arm64": (agent.asked_agent_arm64, agent.agent_arm64),
+    "agent_idle": (agent.asked_agent_idle, agent.agent_idle),
+    "agent_killed": (agent.asked_agent_killed, agent.agent_killed),
+    "agent_http": (agent.asked_agent_http, agent.agent_http),
 }
 
 

@@ -139,7 +139,7 @@ def minutes_of(pair: dict[str, Any]) -> tuple[float | None, float | None, float 
 
 def alone_from(results: dict[str, dict[str, Any]]) -> str:
     """Return when runs for one file were measured, where that was by themselves."""
-    said = [result["alone"] for _, result in sorted(results.items()) if "alone" in result]
+    said = [result["alone"] for _, result in sorted(results.items()) if "date" in result.get("alone", {})]
     moments = dict.fromkeys(f"{alone['date']}, commit {alone['commit']}" for alone in said)
     return f" Runs for this file alone: {'; '.join(moments)}." if moments else ""
 

@@ -51,10 +51,12 @@ def as_system_error(error: OSError) -> EdgeglmError | None:
     """Return an OSError that nothing nearer explained, as an error for users; None when it must be a bug.
 
     A disk that is full or broken is a StorageError; a named file that cannot be opened is a UserError, for what is
-    written is written within :func:`storage_errors`.
+    written is written within :func:`storage_errors`. What names no file may be about a folder that is gone.
     """
     if error.errno in FULL | _BROKEN:
         return _storage_error(error, None)
+    if error.errno == errno.ENOENT and error.filename is None:
+        return _without_a_folder()
     if error.filename is None or isinstance(error, _NOT_OF_FILES):
         return None
     return UserError(
@@ -63,6 +65,27 @@ def as_system_error(error: OSError) -> EdgeglmError | None:
         hint="check the path, and that you may read what is there",
         code="file-unreadable",
     )
+
+
+def _without_a_folder() -> EdgeglmError | None:
+    """Return the error for a working folder that is gone, or for no folder that takes temporary files; else None."""
+    try:
+        Path.cwd()
+    except OSError:
+        return UserError(
+            "the folder that this was started in is gone",
+            hint="change into one that is there: `cd`",
+            code="file-missing",
+        )
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        return StorageError(
+            "no folder takes temporary files",
+            hint="set TMPDIR to a folder that you may write to",
+            code="disk-refuses",
+        )
+    return None
 
 
 def _hinders(error: OSError, path: Path) -> bool:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from edgeglm_agent.wire import Manifest, TensorSpec, WireError, decode_manifest
+from edgeglm_agent.worker.folder import FolderError, MissingFileError, file_inside
 
 from edgeglm.errors import ModelError, UserError
 from edgeglm.files import sha256_file
-from edgeglm.formats import SUFFIXES, size_bytes
+from edgeglm.formats import SUFFIXES, companions, size_bytes
 from edgeglm.output.golden import check_golden, read_golden
 
 if TYPE_CHECKING:
@@ -85,16 +86,46 @@ def read_manifest(folder: Path) -> Manifest:
             else "run `edgeglm compress` again, or name a model file",
             code="manifest-missing",
         ) from None
-    except WireError as error:
+    except (WireError, RecursionError) as error:
         raise UserError(
             str(error), where=str(path), hint="run `edgeglm compress` again", code="manifest-invalid"
         ) from None
 
 
+def artifact_files(folder: Path, manifest: Manifest) -> list[Path]:
+    """Return the paths of a manifest's artifacts. Raises: ModelError: see ``_listed_file``."""
+    files = [_listed_file(folder, artifact.path) for artifact in manifest.artifacts]
+    for file, artifact in zip(files, manifest.artifacts, strict=True):
+        for beside in companions(file, artifact.format):
+            _listed_file(folder, beside.relative_to(folder).as_posix())
+    return files
+
+
+def _listed_file(folder: Path, name: str) -> Path:
+    """Return the path of a file that a folder's manifest lists, which need not exist; as a board looks it up.
+
+    Raises:
+        ModelError: The path leads out of the folder, by itself or by a symbolic link, or to what is no file
+            (``manifest-invalid``).
+    """
+    try:
+        file_inside(folder, name)
+    except MissingFileError:
+        pass  # what reads it says so
+    except FolderError as error:
+        raise ModelError(
+            str(error),
+            where=str(folder / "manifest.json"),
+            hint="a result holds its own files: copy the whole folder again, or run `edgeglm compress` again",
+            code="manifest-invalid",
+        ) from error
+    return folder / name
+
+
 def inspect_path(path: Path) -> list[FileFacts]:
     """Return the facts of a model file, or of every artifact of an output folder.
 
-    All files of a folder are checked against the manifest's sha256, and artifacts are run on their golden samples.
+    All files of a folder must lie within it and have the manifest's sha256; artifacts are run on their golden samples.
 
     Raises:
         UserError: No model file, or a corrupt one; a folder whose files are not those of its manifest, or whose
@@ -103,15 +134,15 @@ def inspect_path(path: Path) -> list[FileFacts]:
     if not path.is_dir():
         return [_facts(path, format_of(path))]
     manifest = read_manifest(path)
-    for artifact in manifest.artifacts:
-        format_of(path / artifact.path)  # refuses a file that is not there
-        _check_sha256(path / artifact.path, artifact.sha256)
-    golden = {artifact.golden: read_golden(path / artifact.golden) for artifact in manifest.artifacts}
+    files = artifact_files(path, manifest)
+    for file, artifact in zip(files, manifest.artifacts, strict=True):
+        format_of(file)  # refuses a file that is not there
+        _check_sha256(file, artifact.sha256)
+    golden = {artifact.golden: read_golden(_listed_file(path, artifact.golden)) for artifact in manifest.artifacts}
     for name, sha256 in manifest.files.items():
-        _check_sha256(path / name, sha256)
+        _check_sha256(_listed_file(path, name), sha256)
     facts = []
-    for artifact in manifest.artifacts:
-        file = path / artifact.path
+    for file, artifact in zip(files, manifest.artifacts, strict=True):
         check_golden(
             golden[artifact.golden],
             file,

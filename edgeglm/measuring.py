@@ -10,9 +10,9 @@ import numpy as np
 
 from edgeglm.cache import Cache, cache_folder
 from edgeglm.errors import ModelError
-from edgeglm.inspection import format_of, read_manifest
+from edgeglm.inspection import artifact_files, format_of, read_manifest
 from edgeglm.naming import users_names
-from edgeglm.report.figures import direction, drop_text, format_interval, format_metric
+from edgeglm.report.figures import drop_text, format_interval, format_metric, verdict
 from edgeglm.report.types import Latency, SplitResult
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def evaluate_files(loaded: LoadedRecipe, files: list[Path], *, folder: Path | No
 
     if not files:
         root = folder or Path("build") / loaded.recipe.name
-        files = [root / artifact.path for artifact in read_manifest(root).artifacts]
+        files = artifact_files(root, read_manifest(root))
     formats = [format_of(path) for path in files]
     project = open_project(loaded, log=log)
     cache = Cache()
@@ -153,7 +153,7 @@ def render_evaluation(results: list[FileResult]) -> str:
                     f"{metric.name} {format_metric(metric.name, metric.value)}",
                     format_interval(metric.name, metric.ci95),
                     f"{metric.n:,}",
-                    "" if drop is None else f"{changed}, {direction(metric.name, drop.value)}",
+                    "" if drop is None else f"{changed}, {verdict(drop, metric)}",
                 )
             )
     return _table(rows)

@@ -1,23 +1,29 @@
-"""Write what is generated from the recipe's structs: docs/recipe.md and edgeglm/recipe/recipe.schema.json.
+"""Write what is generated from structs: docs/recipe.md, its JSON Schema, the settings in docs/agent/.
 
-python scripts/generate_docs.py            write both
+python scripts/generate_docs.py            write them
 python scripts/generate_docs.py --check    write nothing; exit 1 when one is not current
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from agent_reference import settings_reference
+from agent_reference import value as agent_value
+from edgeglm_agent.inputs import KINDS, input_type
 from edgeglm_agent.processing import POST_OPERATIONS, PRE_OPERATIONS
+from edgeglm_agent.results import KINDS as RESULT_KINDS
+from edgeglm_agent.results import result_type
+from edgeglm_agent.source_comments import doc_line, field_comments
 from msgspec import inspect as types
 
 from edgeglm.data.shifts import SHIFTS
 from edgeglm.recipe.schema import default_of, own, schema_text
-from edgeglm.recipe.source_comments import doc_line, field_comments
 from edgeglm.recipe.types import ArtifactConfig, Budget, Golden, Provenance, Quantize, Recipe, Search, Serve
 from edgeglm.recipe.wording import describe_range, describe_type
 from edgeglm.sources import (
@@ -150,6 +156,35 @@ def reference() -> str:
     return "\n".join(parts)
 
 
+def with_tables(text: str) -> str:
+    """Return a page of the agent's inputs or results with the table of each kind's settings filled in."""
+
+    def filled(found: re.Match[str]) -> str:
+        rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
+        cls = result_type(found[2]) if found[1] else input_type(found[2])
+        info = types.type_info(cls)
+        assert isinstance(info, types.StructType)
+        comments = field_comments(cls)
+        for field in info.fields:
+            default = _default(field).replace("`null`", "none")  # TOML has no null
+            kind = agent_value(field.type)
+            rows.append(f"| `{field.encode_name}` | {_cell(kind)} | {default} | {_cell(comments[field.name])} |")
+        return "\n".join([found[0].partition("\n")[0], *rows, "<!-- end -->"])
+
+    return re.sub(r"<!-- settings of (result )?([a-z0-9-]+) -->\n.*?<!-- end -->", filled, text, flags=re.DOTALL)
+
+
+def agent_pages() -> list[tuple[Path, str]]:
+    """Return the agent's pages that hold tables of settings, with their texts as they must be."""
+    paths = [ROOT / "docs" / "agent" / name for name in ("inputs.md", "http.md", "results.md")]
+    pages = [(path, with_tables(path.read_text(encoding="utf-8"))) for path in paths]
+    told = "".join(text for _, text in pages)
+    wanted = [*KINDS, *(f"result {kind}" for kind in RESULT_KINDS)]
+    missing = [kind for kind in wanted if f"<!-- settings of {kind} -->" not in told]
+    assert not missing, f"docs/agent has no section of {', '.join(missing)}"
+    return pages
+
+
 def _tag(cls: type[Any]) -> str:
     return str(cls.__struct_config__.tag)
 
@@ -202,6 +237,8 @@ def main() -> int:
     for path, text in (
         (ROOT / "docs/recipe.md", reference()),
         (ROOT / "edgeglm/recipe/recipe.schema.json", schema_text()),
+        (ROOT / "docs/agent/settings.md", settings_reference()),
+        *agent_pages(),
     ):
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue

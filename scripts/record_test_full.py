@@ -20,7 +20,7 @@ def main(status: int) -> None:
     outcome = "passed" if status == 0 else f"FAILED (exit {status})"
     (ROOT / "docs" / "test-full.md").write_text(
         "# The last run of the long tests\n\n"
-        "`make test-full` runs everything that `make test` runs, the tests marked `full` (kill storms), and the\n"
+        "`make test-full` runs all that `make test` runs, the tests marked `full` (kill storms, boots), and the\n"
         "agent's own tests on the other Pythons of the boards, as far as they are installed. It writes this page.\n\n"
         "| date (UTC) | commit | Python | the agent also on | machine | result |\n|---|---|---|---|---|---|\n"
         f"| {moment} | {commit} | {platform.python_version()} | {tried} | {platform.machine()} | {outcome} |\n"

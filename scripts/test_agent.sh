@@ -11,7 +11,7 @@ for python in "$@"; do
     env="build/agent-$python"
     echo "agent: tests on $("$python" --version), in $env"
     "$python" -m venv "$env"
-    PIP_DISABLE_PIP_VERSION_CHECK=1 "$env/bin/pip" install -q -e "device_agents[images,onnx,text,tflite,openvino]" \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 "$env/bin/pip" install -q -e "device_agents[onnx,litert,openvino,image,text,http]" \
         pytest pytest-timeout hypothesis onnx
     "$env/bin/python" -m pytest -q tests/unit/agent
     tried="$tried $("$python" -c 'import platform; print(platform.python_version())')"

@@ -168,7 +168,9 @@ class _Work:
     def _product(self, node: onnx.NodeProto, weights: np.ndarray, output: str, bits: int, block: int) -> onnx.NodeProto:
         length, columns = weights.shape
         block = fitting_block(length, bits, block)
-        names = self._packed(f"{node.input[1]}_{columns}", weights.T, bits, block)
+        turned = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+        own = f"{node.input[1]}_{columns}{'_turned' * turned}"  # one matrix may be read both ways
+        names = self._packed(own, weights.T, bits, block)
         return helper.make_node(
             "MatMulNBits",
             [node.input[0], *names],
@@ -221,7 +223,8 @@ class _Work:
             largest = np.abs(values).max(axis=others)
             scale = np.where(largest == 0, 1, largest / 127).astype(np.float32)
             small = np.rint(values / np.expand_dims(scale, others)).astype(np.int8)
-            made = (f"{name}_int8", f"{name}_int8_scale", f"{name}_int8_zero")
+            own = f"{name}_int8_{axis}"  # a convolution and one that goes back may share their weights
+            made = (own, f"{own}_scale", f"{own}_zero")
             arrays: tuple[np.ndarray, ...] = (small, scale, np.zeros(scale.shape, np.int8))
             for made_name, array in zip(made, arrays, strict=True):
                 self.made[made_name] = numpy_helper.from_array(array, made_name)

@@ -67,7 +67,8 @@ def diagnose() -> list[Finding]:
     findings = [_python(), *(_package(item) for item in required if not item.extra)]
     findings += [_extra(extra, [item for item in required if item.extra == extra]) for extra in EXTRAS]
     findings += [_onnxruntime_twice(), _converter(), *_plugins(), _cpu(), _memory()]
-    findings += [_disk("disk: cache", cache_folder(), "set EDGEGLM_CACHE to a folder with more space")]
+    mend = "set EDGEGLM_CACHE to a folder that you may write to, with more space"
+    findings += [_disk("disk: cache", cache_folder(), mend)]
     findings += [_disk("disk: here", Path.cwd(), "write the result elsewhere with -o"), _gpu()]
     return findings
 

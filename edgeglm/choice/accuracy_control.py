@@ -12,7 +12,9 @@ from edgeglm.cache import make_key
 from edgeglm.choice.sensitivity import layer_losses, rungs
 from edgeglm.errors import DataError, ExportError
 from edgeglm.host import cpu_features
+from edgeglm.plugins import blaming
 from edgeglm.recipe.types import Quantize
+from edgeglm.tasks import GROUP as TASK_GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,10 +69,11 @@ def check_held_out(project: Project, candidate: Candidate) -> None:
     split, task, labels = held_out(project, candidate), project.recipe.task, project.data.labels
     where = f"{candidate.where}.quantize.accuracy_control: the calibration split"
     targets = split.targets
-    if targets is None:
-        task.read_targets(None, labels=labels, judged=True, where=where)
-    else:  # under a name that is none of training's: they are judged by
-        task.check_splits({"held-out": targets}, chief="held-out", labels=labels, where={"held-out": where})
+    with blaming(task, TASK_GROUP, where="task"):
+        if targets is None:
+            task.read_targets(None, labels=labels, judged=True, where=where)
+        else:  # under a name that is none of training's: they are judged by
+            task.check_splits({"held-out": targets}, chief="held-out", labels=labels, where={"held-out": where})
 
 
 class HeldOut:
@@ -130,7 +133,13 @@ class HeldOut:
             drop = judge.evaluate(after, self.split.targets, data.labels, before).drop
         except DataError as error:
             raise error.at(f"{self._where}.quantize.accuracy_control: the calibration split") from error
-        assert drop is not None, "a task that gives none has no `metric_drop` in its budget"
+        if drop is None:
+            raise DataError(
+                "the task gives no `drop` on these samples, so nobody knows what quantizing costs",
+                where=f"{self._where}.quantize.accuracy_control",
+                hint="take it out, or let the package that adds the task compare both networks (`SplitResult.drop`)",
+                code="control-samples",
+            )
         return drop.value
 
 

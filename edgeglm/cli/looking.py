@@ -26,7 +26,9 @@ def report(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An out
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="An output folder or report.json: the one that was.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="An output folder or report.json: the one that is.")],
-    threshold: Annotated[float, typer.Option(min=0.0, max=1.0, help="How much worse the metric may be.")] = 0.01,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, help="How much worse the metric may be: 0.01 is a point of accuracy, or its unit.")
+    ] = 0.01,
 ) -> int:
     """Compare two results; exit 3 when the second is worse."""
     from rich.console import Console

@@ -40,7 +40,7 @@ def bench(
         list[Path],
         typer.Argument(metavar="FILE...", help="Model files; the first is 1.00x."),
     ],
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each runtime.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of each runtime.")] = 1,
     runs: Annotated[int, typer.Option(min=10, help="Runs of each file.")] = 200,
     json: Json = False,
 ) -> None:

@@ -8,6 +8,7 @@ process still gets one model and no other.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import msgspec
 from edgeglm_agent.offline import go_offline
 
+from edgeglm.errors import WorkerError
 from edgeglm.measure import frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _EXIT_WAIT_S = 10.0  # after its stdin has closed, before it is killed
+_NO_MORE = (errno.EAGAIN, errno.ENOMEM)  # of processes, or of memory for one
 _MOST = 2  # spares at a time: each holds numpy and a runtime, some 50 MB
 
 
@@ -135,14 +138,24 @@ def take_child(format: str, threads: int) -> Child:  # noqa: A002
 
 def _start(format: str, threads: int) -> Child:  # noqa: A002
     stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close(); a pipe could fill up
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "edgeglm.measure.child", format, str(threads), str(os.getpid())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        env=_environment(threads),
-        start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "edgeglm.measure.child", format, str(threads), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=_environment(threads),
+            start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
+        )
+    except OSError as error:
+        stderr.close()
+        if error.errno not in _NO_MORE:
+            raise
+        raise WorkerError(
+            f"a process that measures a model cannot be started: {error.strerror}",
+            hint="end other programs: the machine has no memory for one more process, or allows none (`ulimit -u`)",
+            code="worker-died",
+        ) from error
     return Child(process, cast("BinaryIO", process.stdin), cast("BinaryIO", process.stdout), cast("BinaryIO", stderr))
 
 

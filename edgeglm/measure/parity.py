@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from edgeglm_agent.golden import (
+    DIRECTION,
+    FLOAT_TOLERANCE,
+    FOLLOWS,
+    NUMBER_ERROR,
+    QUANTIZED_COSINE,
+    QUANTIZED_ERROR,
+    correlation,
+    cosines,
+    error_share,
+)
 
 from edgeglm.errors import ExportError
 from edgeglm.report.types import Parity
@@ -17,18 +27,9 @@ if TYPE_CHECKING:
     from edgeglm.data.splits import Arrays
     from edgeglm.tasks._base import ObjectiveName
 
-FLOAT_TOLERANCE = 1e-4  # of max|reference|
-NUMBER_ERROR = 0.1  # squared, of the variance over samples: of numbers that are the answer
-QUANTIZED_ERROR = 0.02  # the same of all else: what a cosine of .99 leaves
-QUANTIZED_COSINE = 0.99
 QUANTIZED_AGREEMENT = 0.99
-FOLLOWS = 0.5  # correlation with the reference below which alike directions and decisions prove nothing
 MOST_SAMPLES, LEAST_SAMPLES = 256, 16
 _MOST_VALUES = 2**23  # of an output, over all samples that are compared
-_DIRECTION = 8  # numbers from which on the angle between two rows says something
-_OWN_SCALE = 16  # numbers up to which each is held against its own variance
-_RESOLUTION = 0.01  # variation, in shares of its size, below which a number counts as a constant
-_OTHERS = 0.1  # of the other numbers' size: what one that is always 0 is held against
 
 _Kind = Literal["classes", "pixels", "values", "embedding", "reconstruction", "outputs"]
 
@@ -119,14 +120,14 @@ def _compare(reference: np.ndarray, got: np.ndarray, *, quantized: bool, kind: _
     agreement, at_most, answers = _agreement(reference, got, kind)
     if kind in ("classes", "pixels"):  # what all logits have in common changes no probability
         a, b = _centred(a, reference.shape), _centred(b, reference.shape)
-    cosine = float(np.mean(_cosines(a, b))) if a.shape[1] >= _DIRECTION else None
-    share = _error_share(a, b)
+    cosine = float(np.mean(cosines(a, b))) if a.shape[1] >= DIRECTION else None
+    share = error_share(a, b)
     directed = cosine is not None and kind not in ("values", "reconstruction")
     limit = QUANTIZED_ERROR if directed or kind in ("classes", "pixels") else NUMBER_ERROR
     by_value = share <= limit and not (directed and kind == "embedding")
     by_direction = directed and (cosine or 0.0) >= QUANTIZED_COSINE
     by_decision = at_most >= QUANTIZED_AGREEMENT
-    alike = by_value or ((by_direction or by_decision) and _correlation(a, b) >= FOLLOWS)
+    alike = by_value or ((by_direction or by_decision) and correlation(a, b) >= FOLLOWS)
     return Parity(
         samples=rows,
         max_abs=max_abs,
@@ -156,49 +157,6 @@ def _centred(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return values
     logits = values.reshape(len(values), shape[1], -1)
     return np.asarray((logits - logits.mean(axis=1, keepdims=True)).reshape(values.shape))
-
-
-def _error_share(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the mean squared error as a share of the reference's variance over samples, at most 1e6.
-
-    Of a few numbers it is that of the worst one. A number that hardly varies is held against 1 % of its own size
-    instead: an 8-bit one tells hardly finer. Of one sample there is no variance: it is held against its size.
-
-    Args:
-        a: (N, D), the reference.
-        b: (N, D).
-    """
-    error, square = ((a - b) ** 2).mean(axis=0), (a**2).mean(axis=0)  # (D,)
-    spread = square if len(a) == 1 else np.maximum(a.var(axis=0), _RESOLUTION**2 * square)
-    spread = np.where(square > 0, spread, _OTHERS**2 * square.mean())  # one that is always 0 has no size of its own
-    if a.shape[1] > _OWN_SCALE:
-        error, spread = error.mean(keepdims=True), spread.mean(keepdims=True)
-    shares = np.where(error > 0, error / np.maximum(spread, np.finfo(np.float64).tiny), 0.0)
-    return float(min(shares.max(), 1e6))
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Return how far the second goes up and down with the first over the samples, -1 to 1.
-
-    Where one of them does not vary that is 0, and of one sample 1: there is nothing to ask.
-
-    Args:
-        a: (N, D), the reference.
-        b: (N, D).
-    """
-    if len(a) == 1:
-        return 1.0
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    product = float((a**2).sum()) * float((b**2).sum())
-    return float((a * b).sum()) / math.sqrt(product) if product else 0.0
-
-
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the cosine of each pair of rows; of two zero rows 1, of one zero row 0."""
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    equal = (a == b).all(axis=1)
-    dots = np.einsum("ij,ij->i", a, b)
-    return np.asarray(np.where(norms > 0, dots / np.where(norms > 0, norms, 1.0), equal.astype(np.float64)))
 
 
 def _text(shapes: dict[str, tuple[int, ...]]) -> str:

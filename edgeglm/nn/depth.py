@@ -19,7 +19,6 @@ from edgeglm.nn.holdout import hold_out, validate
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.macs import count_macs, count_params
 from edgeglm.nn.objective import Weights
-from edgeglm.nn.objective_classes import Classes
 from edgeglm.nn.objectives import Reconstruction, make_objective
 from edgeglm.nn.structure import apply_edit
 from edgeglm.nn.teacher import Teacher
@@ -166,8 +165,7 @@ def _loss_on_held_out(model: Model, config: DropLayers, ctx: Context) -> Callabl
     alone = ctx.task.needs_teacher or (data.targets is None and not isinstance(objective, Reconstruction))
     by = Weights(alpha=1.0 if alone else 0.0)
     targets = objective.read_targets(data, alpha=by.alpha, ctx=ctx)
-    classes = targets.numpy() if targets is not None and isinstance(objective, Classes) else None
-    _, held = hold_out(classes, len(data), _HELD_OUT, seed=ctx.seed, where=ctx.key)
+    _, held = hold_out(objective.strata(targets), len(data), _HELD_OUT, seed=ctx.seed, where=ctx.key)
     rows = np.sort(np.random.default_rng([ctx.seed, 2]).permutation(held)[: config.samples])
     guide = Teacher(ctx.original, objective, torch.device(ctx.device)) if alone else None
 

@@ -31,6 +31,13 @@ def frozen(module: nn.Module, patterns: Sequence[str], *, where: str) -> Iterato
     """
     if not any(parameter.requires_grad for parameter in module.parameters()):
         module.requires_grad_(True)
+    if next(module.parameters(), None) is None:
+        raise StepError(
+            "the network has no weights that could learn",
+            where=where,
+            code="training-nothing-to-learn",
+            hint="remove this step",
+        )
     names = match_layers(module, patterns, where=f"{where}.freeze")
     layers = [module.get_submodule(name) for name in sorted(names)]
     held = [parameter for layer in layers for parameter in layer.parameters() if parameter.requires_grad]

@@ -32,10 +32,10 @@ def hold_out(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows to learn from and the rows to validate on, both ascending.
 
-    Each class gives the same share, rounded; a class of one sample gives none.
+    Each class gives the same share, rounded; a class of one sample gives none, unless no other gives any.
 
     Args:
-        targets: Class numbers (N,); None: the rows are drawn without regard to class.
+        targets: Class numbers (N,), -1 for rows that are never held out; None: rows are drawn without regard to class.
         samples: N.
         fraction: Share to hold out, above 0 and below 1.
         seed: Decides which.
@@ -55,12 +55,12 @@ def hold_out(
     classes = np.zeros(samples, np.int64) if targets is None else targets
     held = [
         members[: min(round(len(members) * fraction), len(members) - 1)]
-        for number in np.unique(classes)
+        for number in np.unique(classes[classes >= 0])
         for members in [shuffled[classes[shuffled] == number]]
     ]
     validation = np.sort(np.concatenate(held))
     if len(validation) == 0:
-        validation = np.sort(shuffled[:1])
+        validation = shuffled[classes[shuffled] >= 0][:1]
     return np.setdiff1d(np.arange(samples), validation), validation
 
 

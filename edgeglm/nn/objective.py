@@ -47,6 +47,11 @@ class Objective:
         del split, alpha, ctx
         return None
 
+    def strata(self, targets: Tensor | None) -> np.ndarray | None:
+        """Return the kind of each sample, (N,): the held-out rows have their share of each, and none of -1."""
+        del targets
+        return None
+
     def pick(self, outputs: Mapping[str, Tensor]) -> Tensor:
         """Return what is compared, (B, ...) float32, from all outputs of a network."""
         return outputs[self.output].float()

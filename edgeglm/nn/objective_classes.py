@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from edgeglm.data.splits import Split
     from edgeglm.steps import Context
 
+_MUCH_LEFT_OUT = 0.5  # share of pixels that count nowhere: from here on somebody should know
+_LEAST_IMAGES = 2  # with a pixel that counts: to learn from, and to validate on
 _NOT_COUNTED = -100  # what torch's cross entropy leaves out
 
 
@@ -49,6 +51,10 @@ class Classes(Objective):
             fits = f"targets are class numbers, one a sample, from 0 to {shape[0] - 1}"
             raise misfit(f"{said} logits", fits, ctx)
         return torch.from_numpy(targets.astype(np.int64))
+
+    def strata(self, targets: Tensor | None) -> np.ndarray | None:
+        """Return the class of each sample."""
+        return None if targets is None else targets.numpy()
 
     def loss(
         self, student: Tensor, teacher: Tensor | None, targets: Tensor | None, inputs: dict[str, Tensor], by: Weights
@@ -87,7 +93,7 @@ class Pixels(Objective):
         return answers.argmax(1)
 
     def read_targets(self, split: Split, *, alpha: float, ctx: Context) -> Tensor | None:
-        """Return class numbers (N, H, W) int16. Raises: StepError."""
+        """Return class numbers (N, H, W) int16, with a warning where most of them count nowhere. Raises: StepError."""
         targets, shape = given_targets(split, alpha, ctx), self.shape
         if targets is None:
             return None
@@ -97,7 +103,28 @@ class Pixels(Objective):
             )
             fits = "one class number for each pixel of the output, below its number of classes"
             raise misfit(f"{said} for each sample", fits, ctx)
+        counted = targets >= 0
+        images = int(counted.any(axis=(1, 2)).sum())
+        if images < _LEAST_IMAGES and alpha == 1:
+            return None  # the teacher's answers are learnt, and stand in for them
+        if images < _LEAST_IMAGES:
+            raise StepError(
+                f"{'1 image' if images else 'no images'} of the split `train` {'has' if images else 'have'} pixels "
+                "that count: all else is `task.ignore_index`, and teaches nothing",
+                where=ctx.key,
+                code="training-needs-targets",
+                hint="look at `task.ignore_index` and at how the maps are read, or use `distill` with `alpha: 1.0`",
+            )
+        if alpha < 1 and (left_out := 1 - float(counted.mean())) > _MUCH_LEFT_OUT:
+            ctx.warnings.append(
+                f"{100 * left_out:.1f} % of the pixels of the split `train` are `task.ignore_index`, and teach nothing"
+                f"; {len(targets) - images:,} of {len(targets):,} images have no other"
+            )
         return torch.from_numpy(targets.astype(np.int16))
+
+    def strata(self, targets: Tensor | None) -> np.ndarray | None:
+        """Return 0 for each image, -1 where no pixel counts: nothing can be judged by it."""
+        return None if targets is None else (targets >= 0).flatten(1).any(1).long().numpy() - 1
 
     def loss(
         self, student: Tensor, teacher: Tensor | None, targets: Tensor | None, inputs: dict[str, Tensor], by: Weights
@@ -107,9 +134,12 @@ class Pixels(Objective):
         wanted = None
         if targets is not None:
             wanted = targets.long().flatten()
-            if not (wanted >= 0).any():
-                return (student * 0).sum()  # a mean over no pixels would not be a number
-            wanted = wanted.masked_fill(wanted < 0, _NOT_COUNTED)
+            if not (wanted >= 0).any():  # a mean over no pixels would not be a number
+                if teacher is None or by.alpha == 0:
+                    return (student * 0).sum()
+                wanted = None
+            else:
+                wanted = wanted.masked_fill(wanted < 0, _NOT_COUNTED)
         return distillation_loss(
             _by_pixel(student),
             None if teacher is None else _by_pixel(teacher),

@@ -34,7 +34,6 @@ from edgeglm.nn.holdout import Best, hold_out, validate
 from edgeglm.nn.layout import arranged, best_layout
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.objective import Weights
-from edgeglm.nn.objective_classes import Classes
 from edgeglm.nn.objectives import make_objective
 from edgeglm.nn.optimization import learning_rate, make_optimizer, steps_per_epoch
 from edgeglm.nn.padding import answers_the_same, find_padding
@@ -91,13 +90,8 @@ def train(
     data, by = ctx.data.splits["train"], Weights(alpha, temperature, config.label_smoothing)
     objective = make_objective(model, ctx, has_teacher=teacher is not None and alpha > 0)
     targets = objective.read_targets(data, alpha=alpha, ctx=ctx)
-    rows_learnt, rows_held = hold_out(
-        targets.numpy() if targets is not None and isinstance(objective, Classes) else None,
-        len(data),
-        config.validation_fraction,
-        seed=ctx.seed,
-        where=ctx.key,
-    )
+    kinds, share = objective.strata(targets), config.validation_fraction
+    rows_learnt, rows_held = hold_out(kinds, len(data), share, seed=ctx.seed, where=ctx.key)
     per_epoch = steps_per_epoch(len(rows_learnt), config.batch_size)
     total = per_epoch * config.epochs
     warmup = round(0.05 * total) if config.warmup_steps is None else config.warmup_steps

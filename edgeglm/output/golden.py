@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from edgeglm_agent import golden
 from edgeglm_agent.processing import cut_to_bucket
 
 from edgeglm.errors import ModelError
@@ -12,36 +13,27 @@ from edgeglm.errors import ModelError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edgeglm_agent.golden import Golden
     from edgeglm_agent.wire import Buckets
 
     from edgeglm.data.splits import Arrays
 
 
-def read_golden(path: Path) -> dict[str, Arrays]:
-    """Return golden samples: ``input`` and ``output``, each name -> array, first axis samples.
+def read_golden(path: Path) -> Golden:
+    """Return golden samples, as a board reads them.
 
     Raises:
         ModelError: There is no such file, or it holds none.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     again = "copy the whole folder again, or run `edgeglm compress` again"
     if not path.is_file():
         raise ModelError("no such golden samples", where=str(path), hint=again, code="golden-missing")
-    golden: dict[str, Arrays] = {"input": {}, "output": {}}
-    reason = "an input or an output is missing, or they are of different lengths"
     try:
-        for key, value in load(path.read_bytes()).items():
-            kind, _, name = key.partition(".")
-            golden.setdefault(kind, {})[name] = value
-    except (SafetensorError, ValueError, KeyError) as error:
-        reason = str(error)
-        golden = {"input": {}, "output": {}}
-    lengths = {len(value) if value.ndim else 0 for part in golden.values() for value in part.values()}
-    if not golden["input"] or not golden["output"] or len(lengths) != 1 or 0 in lengths:
-        raise ModelError(f"holds no golden samples: {reason}", where=str(path), hint=again, code="golden-corrupt")
-    return golden
+        return golden.read_golden(path.read_bytes())
+    except golden.GoldenError as error:
+        raise ModelError(
+            f"holds no golden samples: {error}", where=str(path), hint=again, code="golden-corrupt"
+        ) from error
 
 
 def golden_outputs(
@@ -68,7 +60,7 @@ def golden_outputs(
 
 
 def check_golden(
-    golden: dict[str, Arrays],
+    samples: Golden,
     file: Path,
     file_format: str,
     *,
@@ -76,24 +68,16 @@ def check_golden(
     batch: int = 1,
     buckets: Buckets | None = None,
 ) -> None:
-    """Run a model file on its golden samples, ``batch`` rows at a time, cut to its buckets.
+    """Run a model file on its golden samples, ``batch`` rows at a time, cut to its buckets; judge it as a board does.
 
     Raises:
         ModelError: It does not give their outputs on this host.
     """
-    from edgeglm.measure.parity import compare
-
-    outputs = golden_outputs(golden["input"], file, file_format, batch=batch, buckets=buckets)
-    parity = compare(golden["output"], outputs, quantized=quantized)
-    if not parity.passed:
-        if parity.max_abs is None or parity.error_share is None:
-            said = "what it gives, or should give, is not finite (NaN or infinity)"
-        else:
-            said = (
-                f"max difference {parity.max_abs:.3g}, squared error {100 * parity.error_share:.3g} % of their variance"
-            )
+    outputs = golden_outputs(samples.inputs, file, file_format, batch=batch, buckets=buckets)
+    missed = golden.difference(samples.outputs, outputs, quantized=quantized)
+    if missed:
         raise ModelError(
-            f"does not give its golden outputs on this host: {said}",
+            f"does not give its golden outputs on this host: {missed}",
             where=str(file),
             hint="the runtime here computes something else than where the file was made: compare the versions in "
             "manifest.json with those of `edgeglm doctor`",

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 GOLDEN_SAMPLES = 8
 GOLDEN_BYTES = 1_000_000
-HISTOGRAM_BINS = 32
+HISTOGRAM_BINS = 32  # of about equal counts; a value that many have is a bin more
+_FINE_BINS = 2048  # of equal width, which they are put together from
 REFERENCE_SAMPLES = 1024  # at most; spread evenly over the split
 REFERENCE_BATCH = 16  # in memory at a time: what is evaluated may be more than memory holds
 
@@ -168,7 +169,9 @@ def make_reference(project: Project, outputs: Arrays) -> Reference:
 
 
 def distributions(read: Callable[[], Iterator[Arrays]]) -> dict[str, Distribution]:
-    """Return mean, spread and a mergeable histogram of all values of each tensor.
+    """Return mean, spread and a histogram of all values of each tensor, finer where there are more of them.
+
+    Of bins of one width, a signal with rare peaks would fill one or two, and drift of the rest would not be seen.
 
     Args:
         read: Starts over each time it is called: the values are read twice, since a histogram needs their range
@@ -178,13 +181,12 @@ def distributions(read: Callable[[], Iterator[Arrays]]) -> dict[str, Distributio
     for rows in read():
         for name, values in rows.items():
             found.setdefault(name, _Range()).add(values)
-    edges = {name: np.linspace(*seen.ends(), HISTOGRAM_BINS + 1) for name, seen in found.items()}
-    counts = {name: np.zeros(HISTOGRAM_BINS, np.int64) for name in found}
+    counts = {name: np.zeros(_FINE_BINS, np.int64) for name in found}
     squares = dict.fromkeys(found, 0.0)
     for rows in read():
         for name, values in rows.items():
             flat = values.astype(np.float64).ravel()
-            counts[name] += np.histogram(flat, bins=edges[name])[0]
+            counts[name] += np.histogram(flat, bins=_FINE_BINS, range=found[name].ends())[0]
             squares[name] += float(((flat - found[name].mean) ** 2).sum())
     return {
         name: Distribution(
@@ -193,10 +195,26 @@ def distributions(read: Callable[[], Iterator[Arrays]]) -> dict[str, Distributio
             std=math.sqrt(squares[name] / seen.n),
             low=seen.low,
             high=seen.high,
-            histogram=Histogram(tuple(map(float, edges[name])), tuple(map(int, counts[name]))),
+            histogram=_even_bins(np.linspace(*seen.ends(), _FINE_BINS + 1), counts[name]),
         )
         for name, seen in found.items()
     }
+
+
+def _even_bins(edges: np.ndarray, counts: np.ndarray) -> Histogram:
+    """Put neighbouring bins together until each holds its share; one that holds more by itself stays by itself."""
+    due = counts.sum() / HISTOGRAM_BINS
+    cuts, held = [0], 0
+    for index, count in enumerate(counts.tolist()):
+        if count >= due and index > cuts[-1]:
+            cuts.append(index)
+            held = 0
+        held += count
+        if held >= due and index + 1 < len(counts):
+            cuts.append(index + 1)
+            held = 0
+    together = np.add.reduceat(counts, cuts)
+    return Histogram((*map(float, edges[cuts]), float(edges[-1])), tuple(map(int, together)))
 
 
 @dataclass

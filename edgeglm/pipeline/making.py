@@ -274,6 +274,8 @@ class Maker:
         calibration = project.data.splits["calibration"]
         if self.evaluator.has_right_answers(calibration):
             return False
+        if calibration.targets is None and project.recipe.task.needs_targets:
+            return False  # of a split that is not judged nobody wants them: they prove nothing
         drawn = np.random.default_rng(project.recipe.seed).permutation(len(calibration))
         split = calibration.take(np.sort(drawn[: candidate.config.quantization.calibration_samples]))
         if len(split) not in self._before:  # each `auto` draws as many as its own `calibration` says
@@ -284,7 +286,7 @@ class Maker:
             both = self._before[len(split)], self._answers(file, split)
             before, after = (task.prepared(outputs, split) for outputs in both)
             result = task.evaluate(after, split.targets, project.data.labels, before)
-        except EdgeglmError:  # a split that nobody asked to be evaluated may have no targets
+        except EdgeglmError:  # a split that nobody asked to be evaluated may hold targets of one kind only
             return False
         return result.drop is not None and result.drop.ci95[0] > (budget.metric_drop or 0.0)
 

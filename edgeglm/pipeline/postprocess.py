@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 from edgeglm_agent.processing import Postprocess, ProcessingError
-from edgeglm_agent.processing.ranking import TopK
+from edgeglm_agent.processing._base import Answers
+from edgeglm_agent.processing.boxes import DecodeBoxes
+from edgeglm_agent.processing.ranking import Argmax, Labels, TopK
 from edgeglm_agent.wire import ProcessOp
 
 from edgeglm.errors import RecipeError
@@ -49,7 +51,7 @@ def fitting_postprocess(recipe: Recipe, original: Model | ModelFile, labels: Seq
     ops = [ProcessOp(step.op, step.settings) for step in recipe.postprocess]
     try:
         postprocess = Postprocess(ops, labels)
-        _try_postprocess(postprocess, original)
+        _try_postprocess(postprocess, original, labels)
     except ProcessingError as error:
         raise RecipeError(
             error.message,
@@ -60,7 +62,40 @@ def fitting_postprocess(recipe: Recipe, original: Model | ModelFile, labels: Seq
     return postprocess
 
 
-def _try_postprocess(postprocess: Postprocess, original: Model | ModelFile) -> None:
+def _check_names(postprocess: Postprocess, outputs: dict[str, np.ndarray], labels: Sequence[str]) -> None:
+    """Refuse names of more or fewer classes than `boxes`, `top-k` or `argmax` tells apart. Raises: RecipeError."""
+    classes = _classes(postprocess, outputs)
+    boxes = any(isinstance(op, DecodeBoxes) for op in postprocess.ops)
+    named = [("labels", labels)] if boxes and labels else []  # of other tasks, the task itself counts them
+    for index, op in enumerate(postprocess.ops):
+        if isinstance(op, Labels) and op.names != list(labels):
+            named.append((f"postprocess[{index}].labels.names", op.names))
+    for where, names in named:
+        if classes and len(names) != classes:
+            raise RecipeError(
+                f"there are {len(names)} labels ({', '.join(names[:8])}{', ...' if len(names) > 8 else ''}), and the "
+                f"model has {classes} classes",
+                hint="one label for each class of the model, in the order of its scores",
+                where=where,
+                code="labels-mismatch",
+            )
+
+
+def _classes(postprocess: Postprocess, outputs: dict[str, np.ndarray]) -> int:
+    """Return how many classes there are scores of; 0: that is not known."""
+    answers = Answers(outputs)
+    for op in postprocess.ops:
+        if isinstance(op, DecodeBoxes):
+            return op.count_classes(answers)
+        if isinstance(op, TopK | Argmax):
+            return int(answers.outputs[answers.named(op.output)].shape[-1])
+        if op.makes != ("outputs",) or op.needs_inputs:
+            return 0
+        answers = op.apply(answers)
+    return 0
+
+
+def _try_postprocess(postprocess: Postprocess, original: Model | ModelFile, labels: Sequence[str]) -> None:
     if not postprocess.ops or any(-1 in spec.shape for spec in (*original.inputs, *original.outputs)):
         return
     inputs, outputs = (
@@ -68,3 +103,4 @@ def _try_postprocess(postprocess: Postprocess, original: Model | ModelFile) -> N
         for specs in (original.inputs, original.outputs)
     )
     postprocess.batch(outputs, inputs=inputs)
+    _check_names(postprocess, outputs, labels)

@@ -11,11 +11,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from edgeglm_agent.suggest import suggestion
+
 from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.files import tidied
 from edgeglm.plugins import tag
+from edgeglm.recipe.label_file import labels_of
 from edgeglm.recipe.named_file import lfs_problem, missing_problem
-from edgeglm.recipe.suggest import suggestion
 from edgeglm.recipe.wording import ENTRY_PATTERN
 from edgeglm.sources import CsvData, ImagesData, NpzData, TextData
 from edgeglm.sources.csv_columns import column_problems, first_row, read_rows
@@ -179,7 +181,8 @@ def _text(loaded: LoadedRecipe, data: TextData) -> list[Problem]:
             problems.append(Problem(message, hint, "data.tsv", "data-targets"))
         elif is_table(file):
             first = next(((number, line) for number, line in text_lines(file) if line.strip()), None)
-            problems += text_column_problems(file, first, data, slices) if first is not None else []
+            labels = labels_of(loaded.recipe.labels, loaded.folder)
+            problems += text_column_problems(file, first, data, slices, labels) if first is not None else []
         elif split not in ("train", "calibration"):
             problems += plain_problems(file, slices, judged_by=tag(task) if task.needs_targets else "")
     return list(_located(loaded, problems))

@@ -83,6 +83,13 @@ def _targets(walker: Walker) -> None:
             "name it: `target: ` and the column of the " + ("class" if kind == "classification" else "0 and 1"),
             code=_CONFLICT,
         )
+    elif task.needs_targets and isinstance(data, CsvData) and data.horizon and data.target_names:
+        walker.report(
+            "data.horizon",
+            f"the targets are the next {data.horizon} values, and `kind: {kind}` is judged by one of each sample",
+            "remove it, for the state of a window's last row, or write `task: {kind: forecasting}`",
+            code=_CONFLICT,
+        )
     elif task.needs_targets and isinstance(data, NpzData) and data.targets is None:
         walker.report(
             "data.targets",

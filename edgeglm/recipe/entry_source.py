@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeglm_agent.suggest import nearest, suggestion
+
 from edgeglm.errors import Problem
-from edgeglm.recipe.suggest import nearest, suggestion
 from edgeglm.sources.imports import missing_module_hint
 
 if TYPE_CHECKING:

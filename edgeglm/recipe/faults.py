@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from edgeglm_agent.source_comments import field_comments
+
 from edgeglm.errors import Problem
 from edgeglm.recipe.nodes import Mapping, Node, Sequence, join
-from edgeglm.recipe.source_comments import field_comments
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+
+def labels_of(labels: str | list[str], folder: Path) -> Sequence[str]:
+    """Return a recipe's names of classes; none where their file cannot be read, which is said of its own key."""
+    if isinstance(labels, list):
+        return labels
+    try:
+        return labels_in(folder / labels)
+    except (OSError, UnicodeDecodeError):
+        return []
 
 
 def labels_in(path: Path) -> tuple[str, ...]:

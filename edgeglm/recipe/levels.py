@@ -32,7 +32,16 @@ _TAG_OWNERS = {"ModelSource": "model", "DataSource": "data", "TaskConfig": "task
 
 
 def other_level(name: str, here: type[Any]) -> str:
-    """Return the hint for a key that the struct at hand does not have, and another of a recipe does; else nothing."""
+    """Return the hint for a key that the struct at hand does not have, and another of a recipe does; else nothing.
+
+    What another source or kind of the same thing has is more likely meant than what stands elsewhere.
+    """
+    for base, known in TAGGED.items():
+        beside = [f"`{tag}`" for tag, cls in known().items() if issubclass(here, base) and name in _fields(cls)]
+        if beside:
+            field = here.__struct_config__.tag_field
+            listed = " or ".join([", ".join(beside[:-1]), beside[-1]] if len(beside) > 1 else beside)
+            return f"`{name}` is for `{_TAG_OWNERS[base.__name__]}` with `{field}` {listed}"
     places = [place for place, cls in _levels() if cls is not here and name in _fields(cls)]
     return f"`{name}` belongs {' or '.join(places[:3])}" if places else ""
 

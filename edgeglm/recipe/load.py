@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeglm_agent.suggest import nearest
 from msgspec import inspect as types
 
 from edgeglm.errors import EdgeglmError, Problem, RecipeError
 from edgeglm.recipe.compose import compose
 from edgeglm.recipe.faults import place
 from edgeglm.recipe.nodes import MAX_BYTES, Mapping, Scalar, to_plain
+from edgeglm.recipe.operation_files import with_tokenizer_files
 from edgeglm.recipe.overrides import apply_overrides
 from edgeglm.recipe.plain import to_nodes
 from edgeglm.recipe.rules import check_rules
 from edgeglm.recipe.short import write_out
-from edgeglm.recipe.suggest import nearest
 from edgeglm.recipe.types import Recipe
 from edgeglm.recipe.walk import Walker
 from edgeglm.recipe.wording import found
@@ -119,6 +120,7 @@ def _validate(root: Mapping, problems: list[Problem], path: Path, overrides: Seq
     if everything := [*override_problems, *_in_order(problems, walked)]:
         raise RecipeError.of(everything)
     assert isinstance(recipe, Recipe)
+    recipe = with_tokenizer_files(recipe, path.parent)
     return LoadedRecipe(recipe, path, path.parent, walker.lines, frozenset(walker.overridden))
 
 

@@ -10,7 +10,7 @@ from edgeglm.boards import BOARDS
 from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.files import tidied
 from edgeglm.recipe.entry_source import entry_problem
-from edgeglm.recipe.label_file import labels_in
+from edgeglm.recipe.label_file import labels_of
 from edgeglm.recipe.named_file import given_problem, lfs_problem, missing_problem
 from edgeglm.sources import GivenModel, HfModel, OnnxModel, PythonModel, TfliteModel
 from edgeglm.sources.hf_folder import (
@@ -24,7 +24,6 @@ from edgeglm.sources.hf_folder import (
 from edgeglm.sources.pickle_scan import refuse_full_pickle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from edgeglm.recipe.load import LoadedRecipe
@@ -127,21 +126,10 @@ def _hf(loaded: LoadedRecipe, model: HfModel, key: str) -> Problem | None:
         check_length(said, loaded.recipe.preprocess)
         check_vocabulary(said, loaded.recipe.preprocess, loaded.folder)
         if model.task == "classification":
-            check_classes(said, _labels(loaded))
+            check_classes(said, labels_of(loaded.recipe.labels, loaded.folder))
     except EdgeglmError as error:
         return replace(error.problems[0], where=loaded.where(error.problems[0].where))
     return _safetensors(loaded, folder / WEIGHTS, key)
-
-
-def _labels(loaded: LoadedRecipe) -> Sequence[str]:
-    """Return the recipe's names of classes; none where their file cannot be read, which is said of its own key."""
-    labels = loaded.recipe.labels
-    if isinstance(labels, list):
-        return labels
-    try:
-        return labels_in(loaded.folder / labels)
-    except (OSError, UnicodeDecodeError):
-        return []
 
 
 def _opset(loaded: LoadedRecipe, path: Path, key: str) -> Problem | None:

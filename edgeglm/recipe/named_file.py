@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeglm_agent.suggest import nearest
+
 from edgeglm.errors import EdgeglmError, Problem
 from edgeglm.files import tidied
-from edgeglm.recipe.suggest import nearest
 from edgeglm.sources.lfs import refuse_lfs_pointer
 
 if TYPE_CHECKING:

@@ -5,12 +5,37 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgeglm.errors import EdgeglmError, Problem
+from edgeglm.files import tidied
 from edgeglm.recipe.named_file import missing_problem
-from edgeglm.sources.tokenizer_file import check_tokenizer
+from edgeglm.sources.tokenizer_file import NAME, check_tokenizer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeglm.recipe.load import LoadedRecipe
+    from edgeglm.recipe.types import Recipe
+
+
+def with_tokenizer_files(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with the file `tokenizer.json` named where `tokenize` names the folder that it lies in."""
+    steps = [
+        msgspec.structs.replace(step, settings={**step.settings, "tokenizer": within})
+        if step.op == "tokenize" and (within := _within(str(step.settings["tokenizer"]), folder))
+        else step
+        for step in recipe.preprocess
+    ]
+    return msgspec.structs.replace(recipe, preprocess=steps)
+
+
+def _within(written: str, folder: Path) -> str:
+    """Return the tokenizer's file in the folder that is written; empty: it is no folder, or has none."""
+    try:
+        return f"{written.rstrip('/')}/{NAME}" if tidied(folder / written / NAME).is_file() else ""
+    except (OSError, ValueError):  # a name that is too long, a NUL: said where files are looked at
+        return ""
 
 
 def operation_problems(loaded: LoadedRecipe) -> list[Problem]:

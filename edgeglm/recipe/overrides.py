@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from edgeglm_agent.suggest import nearest
+
 from edgeglm.errors import Problem, RecipeError
 from edgeglm.recipe.compose import compose
 from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join
-from edgeglm.recipe.suggest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as SequenceType

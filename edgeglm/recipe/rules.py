@@ -256,7 +256,16 @@ def _processing(walker: Walker) -> None:
 
 def _anomaly(walker: Walker, task: Anomaly, operations: list[ProcessStep]) -> None:
     """The board must score, and decide, as the task judges: else the limit that it found means something else there."""
+    rebuilt = False
     for index, step in enumerate(operations):
+        rebuilt = rebuilt or step.op == "reconstruction-error"
+        if step.op == "threshold" and task.score != "output" and not rebuilt:
+            walker.report(
+                f"postprocess[{index}].threshold",
+                f"the board would decide by the output itself, and the task judges by `score: {task.score}`",
+                "put `- reconstruction-error` before it: that makes the score",
+                code=_CONFLICT,
+            )
         if step.op == "reconstruction-error":
             key, wanted, said = "error", task.score.removesuffix("-error"), step.settings.get("error", "squared")
             if task.score == "output":

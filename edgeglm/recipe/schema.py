@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from edgeglm_agent.processing import POST_OPERATIONS, PRE_OPERATIONS
+from edgeglm_agent.source_comments import doc_line, field_comments
 from msgspec import inspect as types
 
 from edgeglm.data.shifts import ShiftConfig, shift_types
 from edgeglm.plugins import is_own
 from edgeglm.recipe.short import SHORT_LISTS
-from edgeglm.recipe.source_comments import doc_line, field_comments
 from edgeglm.recipe.types import TAGGED, ProcessStep, Quantize, Recipe
 from edgeglm.schemes import SchemeConfig
 from edgeglm.steps import StepConfig, step_types

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgeglm_agent.suggest import nearest, suggestion
+
 from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence
-from edgeglm.recipe.suggest import nearest, suggestion
 
 AUTO = "auto"
 # key of the recipe -> (the word that may stand for its list, the list's one item)

@@ -178,7 +178,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     provenance: Provenance = Provenance()  # where the model comes from; travels in the manifest
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0  # same seed, threads, `precision`: same weights, metrics, sizes
     device: Literal["auto", "cpu", "cuda"] = "auto"  # where steps train
-    threads: Annotated[int, Meta(ge=1)] | None = None  # for training; None: every core
+    threads: Annotated[int, Meta(ge=1, le=256)] | None = None  # for training; None: every core
     steps: list[StepConfig] = []  # done to the network, in this order
     slices: list[str] = []  # parts of the evaluation data: a column, or a function `path.py:function` of the samples
     serve: Serve = Serve()  # how the board will call the model

@@ -6,11 +6,11 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeglm_agent.suggest import suggestion
 from msgspec import inspect as types
 
 from edgeglm.recipe.faults import Faults
 from edgeglm.recipe.short import mend_short
-from edgeglm.recipe.suggest import suggestion
 from edgeglm.recipe.wording import describe_range, describe_type, found, mend_type, out_of_range, pattern_hint
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 import msgspec
+from edgeglm_agent.source_comments import field_comments
+from edgeglm_agent.suggest import nearest, suggestion
 from msgspec import inspect as types
 
 from edgeglm.data.shifts import ShiftConfig, shift_types
 from edgeglm.recipe.levels import other_level
 from edgeglm.recipe.nodes import Mapping, Node, Scalar, Sequence, join, to_plain
-from edgeglm.recipe.source_comments import field_comments
-from edgeglm.recipe.suggest import nearest, suggestion
 from edgeglm.recipe.types import TAGGED, ArtifactConfig, ProcessStep, Quantize, Scheme
 from edgeglm.recipe.values import INVALID, Values
 from edgeglm.recipe.wording import (

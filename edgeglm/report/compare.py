@@ -24,6 +24,7 @@ from edgeglm.report.figures import (
     format_metric,
     format_ratio,
     lost_text,
+    metric_bounds,
 )
 from edgeglm.report.findings import by_class, slices_of
 from edgeglm.report.markup import clean
@@ -104,7 +105,8 @@ def compare(a: Report, b: Report, threshold: float) -> Comparison:
         threshold: The loss that is allowed, in the metric's own unit; 0.01 is one point of accuracy.
 
     Raises:
-        UserError: The threshold is negative or not finite, or the reports are judged by different metrics.
+        UserError: The threshold is negative, not finite or above 1 for a metric of 0 to 1, or the reports are judged by
+            different metrics.
     """
     if not (math.isfinite(threshold) and threshold >= 0):
         raise UserError(
@@ -115,6 +117,7 @@ def compare(a: Report, b: Report, threshold: float) -> Comparison:
         )
     pairs = counterparts(a, b)
     artifacts = [_change(name, before, after, threshold) for name, before, after in pairs if before and after]
+    _refuse_any_loss(artifacts, threshold)
     missing = [name for name, _, after in pairs if after is None]
     added = [name for name, before, _ in pairs if before is None]
     reasons = [f"{name} is missing in the second report." for name in missing]
@@ -130,6 +133,19 @@ def compare(a: Report, b: Report, threshold: float) -> Comparison:
         missing=missing,
         added=added,
     )
+
+
+def _refuse_any_loss(artifacts: list[ArtifactChange], threshold: float) -> None:
+    """Raise UserError where a metric of 0 to 1 could lose all that it has: percents were written, it seems."""
+    names = {metric.name for found in artifacts for metric in found.metrics}
+    shares = sorted(name for name in names if metric_bounds(name) == (0.0, 1.0))
+    if threshold > 1 and shares:
+        raise UserError(
+            f"a threshold of {threshold:g} allows any loss: {shares[0]} lies between 0 and 1",
+            where="--threshold",
+            hint="0.01 is one point" + (f": write {threshold / 100:g}" if threshold <= 100 else ""),
+            code="threshold-invalid",
+        )
 
 
 def render_comparison(comparison: Comparison) -> RenderableType:

@@ -193,6 +193,14 @@ def direction(name: str, lost: float) -> str:
     return "worse" if lost > 0 else "better" if lost < 0 else "no change"
 
 
+def verdict(drop: Drop, metric: Metric) -> str:
+    """Return in words what the interval of a drop proves; `no difference seen` where it holds 0."""
+    low, high = drop.ci95
+    if low <= 0 <= high:
+        return "no difference seen" if drop.value or low < high else "no change"
+    return direction(metric.name, drop.value)
+
+
 def _scientific(value: float) -> str:
     """Return `-9.4e-8`."""
     digits, power = f"{value:.1e}".split("e")

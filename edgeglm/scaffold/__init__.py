@@ -86,7 +86,7 @@ def check_target(target: str) -> None:
     """Raise UserError when there is no such board."""
     if target in BOARDS:
         return
-    from edgeglm.recipe.suggest import suggestion
+    from edgeglm_agent.suggest import suggestion
 
     raise UserError(
         f"unknown target `{target}`",
@@ -132,7 +132,7 @@ def _shipped(name: str, target: str) -> dict[str, bytes]:
     """Return the files of a shipped recipe, for this board. Raises: UserError."""
     folders = {known: folder for known, folder, _ in shipped_recipes()}
     if name not in folders:
-        from edgeglm.recipe.suggest import suggestion
+        from edgeglm_agent.suggest import suggestion
 
         raise UserError(
             f"no shipped recipe is called `{name}`",

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edgeglm.errors import UserError
+from edgeglm.errors import ModelError, UserError
 from edgeglm.scaffold import fill, recipe_name
 from edgeglm.scaffold.own import ARTIFACTS, quoted, relative
-from edgeglm.sources.hf_folder import check_folder, class_names
+from edgeglm.sources.hf_folder import WEIGHTS, check_folder, class_names
+from edgeglm.sources.image_folders import SUFFIXES, class_folders
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _LENGTH = 64  # tokens: most single sentences; what is computed and timed grows with it
+_MODELS = (".onnx", ".tflite", ".safetensors", ".pt", ".pth")
 _POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
 
 
@@ -32,8 +34,9 @@ def encoder_files(
 
     Raises:
         UserError: Images or an entry do not go with it.
-        ModelError: A file of the checkpoint is missing or damaged.
+        ModelError: The folder holds another model or none, or a file of the checkpoint is missing or damaged.
     """
+    config = _config(folder)
     for option, given in (("--images", images), ("--entry", entry)):
         if given is not None:
             raise UserError(
@@ -42,7 +45,6 @@ def encoder_files(
                 hint=f"leave {option} out, or name a file of weights by --model",
                 code="init-entry",
             )
-    config = check_folder(folder, where=str(folder))
     classifies = any("SequenceClassification" in str(name) for name in config.get("architectures") or [])
     pooling = "" if classifies else f", pooling: {_pooling(folder)}"
     task = "classification" if classifies else "embedding"
@@ -71,6 +73,39 @@ def encoder_files(
     if not (folder / "tokenizer.json").is_file():
         to_do.insert(0, f"{folder} has no tokenizer.json: `AutoTokenizer.from_pretrained(...).save_pretrained(...)`")
     return {"recipe.yaml": recipe}, to_do
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """Return what config.json says, once it is known to be a text encoder's. Raises: ModelError."""
+    if not (folder / "config.json").is_file() and (hint := _what_it_holds(folder)):
+        raise ModelError(
+            "there is no config.json in this folder: of folders, --model takes that of a text encoder of transformers, "
+            "with config.json and model.safetensors",
+            where=str(folder),
+            hint=hint,
+            code="model-file-missing",
+        )
+    config = check_folder(folder, where=str(folder))
+    if "vocab_size" not in config:
+        raise ModelError(
+            f"config.json is of a `{config['model_type']}` without a `vocab_size`, which is no text encoder",
+            where=str(folder),
+            hint=f"for another network name its weights, `--model {shlex.quote(str(folder / WEIGHTS))}`, and the "
+            "function that builds it by --entry",
+            code="hf-architecture",
+        )
+    return config
+
+
+def _what_it_holds(folder: Path) -> str:
+    """Return the hint for a folder that is no checkpoint: a model file or images in it; "" where there is neither."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _MODELS and path.is_file())
+    if files:
+        return f"name the file: `--model {shlex.quote(str(files[0]))}`"
+    places = [folder, *class_folders(folder)]
+    if any(path.suffix.lower() in SUFFIXES for place in places for path in place.iterdir()):
+        return f"a folder of images is named by `--images {shlex.quote(str(folder))}`, and the model's file by --model"
+    return ""
 
 
 def _pooling(folder: Path) -> str:

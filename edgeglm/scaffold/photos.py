@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeglm_agent.needs import PILLOW
+
 from edgeglm.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def survey(root: Path) -> Photos:
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
-        raise MissingExtraError("reading images needs Pillow", hint="pip install edgeglm-agent[images]") from error
+        raise MissingExtraError("reading images needs Pillow", hint=PILLOW.hint) from error
     from edgeglm.sources.image_folders import SUFFIXES, class_folders, eval_folders, is_divided, missing_split
 
     if not root.is_dir():

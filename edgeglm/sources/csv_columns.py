@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
+from edgeglm_agent.suggest import suggestion
+
 from edgeglm.errors import DataError, Problem
-from edgeglm.recipe.suggest import suggestion
 from edgeglm.sources.split_files import text_lines
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ def load_csv(
     files = find_files(path, SUFFIXES, config.eval_splits, where=str(path))
     warnings: list[str] = []
     tables = {name: _ordered(read_table(file, config, slices)) for name, file in files.items()}
-    present = {name: _present(table, config, warnings) for name, table in tables.items()}
+    present = {name: _present(table, config, labels, warnings) for name, table in tables.items()}
     classes = task.objective == "classes" and isinstance(config.target, str)
     targets, labels = _targets(tables, present, config, labels, names=classes)
     if WHOLE in tables:
@@ -127,7 +127,7 @@ def _ordered(table: Table) -> Table:
     return table.take(np.lexsort(keys))
 
 
-def _present(table: Table, config: CsvData, warnings: list[str]) -> np.ndarray:
+def _present(table: Table, config: CsvData, labels: tuple[str, ...], warnings: list[str]) -> np.ndarray:
     """Return the rows that can be used: all, or those without a gap; refuse gaps where the recipe does."""
     usual = [place for place, name in enumerate(table.names) if name not in config.categorical]
     gaps = np.isnan(table.features)
@@ -152,7 +152,7 @@ def _present(table: Table, config: CsvData, warnings: list[str]) -> np.ndarray:
         return np.arange(len(table))
     lost = gaps.any(axis=1)
     for column in table.targets:
-        lost |= np.array([cell.lower() in MISSING for cell in column])
+        lost |= np.array([cell.lower() in MISSING and cell not in labels for cell in column])
     if lost.any():
         warnings.append(f"{table.path}: {int(lost.sum())} of {len(table)} rows lack a value and are left out")
     if lost.all():
@@ -186,6 +186,8 @@ def _targets(
             )
             for name, table in tables.items()
         }
+        if not numbers_only:
+            _refuse_gaps(columns, labels)
         numbers, given = read_target_columns(columns, () if numbers_only else labels, names=not numbers_only)
         labels = labels if numbers_only else given
         for name, values in numbers.items():
@@ -194,6 +196,20 @@ def _targets(
             found[name].append(whole)
     single = isinstance(config.target, str)
     return {name: values[0] if single else np.stack(values, axis=1) for name, values in found.items()}, labels
+
+
+def _refuse_gaps(columns: dict[str, Column], labels: tuple[str, ...]) -> None:
+    """Raise DataError where a target is a word for an empty cell: it would be a class of its own."""
+    for column in columns.values():
+        for row, value in enumerate(column.values):
+            if value and value.lower() in MISSING and value not in labels:
+                raise DataError(
+                    f"{column.called} holds `{value}`, which stands for an empty cell",
+                    where=column.where(row),
+                    hint="give every sample a target, or write `missing: drop-row` under `data`; where it is the name "
+                    "of a class, list it among `labels`",
+                    code="data-missing",
+                )
 
 
 def _divided(

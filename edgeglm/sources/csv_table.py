@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+from edgeglm_agent.suggest import suggestion
 
 from edgeglm.errors import DataError
-from edgeglm.recipe.suggest import suggestion
 from edgeglm.sources.csv_columns import (
     column_names,
     column_problems,
@@ -166,7 +166,7 @@ def _times(table: Table, texts: list[str], name: str) -> np.ndarray:
             times[row] = float(text)
         except ValueError:
             try:
-                times[row] = datetime.fromisoformat(text).timestamp()
+                times[row] = _seconds(text)
             except ValueError:
                 times[row] = np.nan
         if not np.isfinite(times[row]):
@@ -177,3 +177,12 @@ def _times(table: Table, texts: list[str], name: str) -> np.ndarray:
                 code="data-dtype",
             )
     return times
+
+
+def _seconds(text: str) -> float:
+    """Return a point in time of ISO 8601 in seconds; one without a zone is of UTC. Raises: ValueError.
+
+    Of the zone of this machine, whose hour is moved twice a year, the order of rows would hang on where they are read.
+    """
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()

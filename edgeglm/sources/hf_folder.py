@@ -120,7 +120,7 @@ def check_folder(folder: Path, *, where: str) -> dict[str, Any]:
     if not (folder / "config.json").is_file():
         near = [path.parent.name for path in sorted(folder.glob("*/config.json"))]
         raise ModelError(
-            "there is no config.json in this folder",
+            "there is no config.json in this folder: a text encoder of transformers has one, and model.safetensors",
             where=where,
             hint=f"did you mean its folder `{near[0]}`?" if near else "`model.save_pretrained(folder)` writes one",
             code="model-file-missing",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from edgeglm_agent.processing import images
 
 from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import DataError, MissingExtraError, UserError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeglm_agent.processing import Preprocess
-    from PIL.Image import Image
 
     from edgeglm.data.splits import Data
     from edgeglm.sources.images import ImagesData
@@ -99,28 +99,13 @@ def read_image(path: Path, mode: str) -> np.ndarray:
         MissingExtraError: Pillow is not installed.
     """
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        return images.read_image(path, mode)
     except ImportError as error:
-        raise MissingExtraError("reading images needs Pillow", hint="pip install edgeglm-agent[images]") from error
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            return _pixels(image, mode)
-    except UnidentifiedImageError as error:
-        refuse_lfs_pointer(path, str(path))
-        raise _corrupt(path, "its content is no image") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise MissingExtraError(images.NEEDED, hint=images.EXTRA) from error
+    except images.ImageError as error:
+        if error.unknown:
+            refuse_lfs_pointer(path, str(path))
         raise _corrupt(path, str(error)) from error
-
-
-def _pixels(image: Image, mode: str) -> np.ndarray:
-    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8, not scale them
-        high = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-        return np.repeat(high[:, :, None], 1 if mode == "grey" else 3, axis=2)
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    array = np.asarray(image.convert("L" if mode == "grey" else "RGB"))
-    return array[:, :, None] if array.ndim == 2 else array
 
 
 def _all_corrupt(splits: Sequence[Photos], root: Path) -> DataError | None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from edgeglm_agent.suggest import nearest
 
 from edgeglm.errors import DataError
-from edgeglm.recipe.suggest import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

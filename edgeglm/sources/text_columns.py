@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeglm_agent.suggest import suggestion
+
 from edgeglm.errors import Problem
-from edgeglm.recipe.suggest import suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from edgeglm.sources.text import TextData
@@ -55,7 +56,9 @@ def plain_problems(path: Path, slices: Mapping[str, str], *, judged_by: str) -> 
     return problems
 
 
-def column_problems(path: Path, first: tuple[int, str], config: TextData, slices: Mapping[str, str]) -> list[Problem]:
+def column_problems(
+    path: Path, first: tuple[int, str], config: TextData, slices: Mapping[str, str], labels: Collection[str] = ()
+) -> list[Problem]:
     """Return what is wrong with the columns of one .tsv file; ``where`` of each is a key of the recipe.
 
     Args:
@@ -63,6 +66,7 @@ def column_problems(path: Path, first: tuple[int, str], config: TextData, slices
         first: Its first line that is not empty, with the number of the line.
         config: Names the columns wanted.
         slices: Columns that slices are made of -> the key that names it.
+        labels: The recipe's names of classes: one of these names no column.
     """
     number, line = first
     names = [cell.strip() for cell in line.split("\t")]
@@ -73,7 +77,7 @@ def column_problems(path: Path, first: tuple[int, str], config: TextData, slices
             Problem(f"the columns of `{path}` have no names, and a slice is made of `{name}`", hint, key, _CODE)
             for name, key in slices.items()
         ]
-        return problems or _by_place(f"{path}:{number}", names, [name for name, _ in wanted], config)
+        return problems or _by_place(path, number, names, [name for name, _ in wanted], config, labels)
     if len(names) == 1:
         listed = ", ".join(name for name, _ in wanted)
         message = f"`{path}:{number}` has one column, and {len(wanted)} are wanted: {listed}"
@@ -92,8 +96,18 @@ def _missing_hint(name: str, names: list[str], key: str) -> str:
     return f"{hint}; write `{field}: {names[0]}` if that is the one" if listed else hint
 
 
-def _by_place(place: str, cells: list[str], wanted: list[str], config: TextData) -> list[Problem]:
+def _is_label(path: Path, cell: str) -> bool:
+    """Tell whether the last cell of the first line stands there in a later line too: a heading does so once."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        found = sum(line.rstrip("\r\n").rpartition("\t")[2].strip() == cell for line in file)
+    return found > 1
+
+
+def _by_place(
+    path: Path, number: int, cells: list[str], wanted: list[str], config: TextData, labels: Collection[str]
+) -> list[Problem]:
     """Return what is wrong with a file whose columns have no names, and are known by their place."""
+    place = f"{path}:{number}"
     texts = "[NAME, NAME]" if config.tsv == "pairs" else "NAME"
     shown = ", ".join(f"`{cell:.30}`" for cell in cells)
     if len(cells) > len(wanted):
@@ -105,9 +119,10 @@ def _by_place(place: str, cells: list[str], wanted: list[str], config: TextData)
         )
         return [Problem(message, hint, "data.header", _CODE)]
     named = cells[-1].lower() in {wanted[-1].lower(), *_TARGET_NAMES} and not any(" " in cell for cell in cells)
-    if len(cells) == len(wanted) and named:
+    if len(cells) == len(wanted) and named and cells[-1] not in labels and not _is_label(path, cells[-1]):
         of_texts = cells[0] if config.tsv == "labels" else f"[{', '.join(cells[:-1])}]"
         message = f"`{place}` names the columns ({shown}), and would be read as a sample"
         hint = f"write `header: true`, `text: {of_texts}` and `target: {cells[-1]}` under `data`"
+        hint += f"; where `{cells[-1]}` is a class, list it among `labels`" if config.tsv == "labels" else ""
         return [Problem(message, hint, "data.header", _CODE)]
     return []

@@ -87,7 +87,7 @@ def load_texts(
             continue
         if problems := plain_problems(file, dict.fromkeys(slices, "slices"), judged_by=judged_by):
             raise DataError.of(problems)
-    parts = {name: read_texts(file, config, slices) for name, file in files.items()}
+    parts = {name: read_texts(file, config, slices, labels) for name, file in files.items()}
     if WHOLE in parts:
         parts = _divided(parts[WHOLE], config, seed, labels, classes=classes)
     targets, labels = _targets(parts, config, labels, names=classes)
@@ -108,7 +108,7 @@ def load_texts(
     )
 
 
-def read_texts(path: Path, config: TextData, slices: Sequence[str] = ()) -> Texts:
+def read_texts(path: Path, config: TextData, slices: Sequence[str] = (), labels: Sequence[str] = ()) -> Texts:
     """Return what one file holds; empty lines are skipped.
 
     Raises:
@@ -128,7 +128,7 @@ def read_texts(path: Path, config: TextData, slices: Sequence[str] = ()) -> Text
             continue
         cells = line.split("\t")
         if not places:
-            if problems := column_problems(path, (number, line), config, dict.fromkeys(slices, "slices")):
+            if problems := column_problems(path, (number, line), config, dict.fromkeys(slices, "slices"), labels):
                 raise DataError.of(problems)
             places = {name.strip(): place for place, name in enumerate(cells if config.header else wanted)}
             if config.header:

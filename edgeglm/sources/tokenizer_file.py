@@ -57,9 +57,9 @@ def _check_file(path: Path, written: str, *, where: str) -> None:
     """Refuse what is no JSON file of the library tokenizers. Raises: UserError."""
     if path.is_dir():
         raise UserError(
-            f"`{written}` is a folder, and a file is wanted: {NAME}",
+            f"`{written}` is a folder without {NAME}",
             where=where,
-            hint=_folder_hint(path, written),
+            hint=_folder_hint(path),
             code=_CODE,
         )
     if not path.is_file():
@@ -120,8 +120,6 @@ def greatest_token(path: Path) -> tuple[str, int]:
     return max(counted.items(), key=lambda item: item[1], default=("", -1))
 
 
-def _folder_hint(path: Path, written: str) -> str:
-    if (path / NAME).is_file():
-        return f"write `tokenizer: {written.rstrip('/')}/{NAME}`"
+def _folder_hint(path: Path) -> str:
     there = [name for name in (*_OLD, "tokenizer_config.json") if (path / name).is_file()]
     return f"it has {', '.join(there)}, and no {NAME}; {_WRITE}" if there else f"it has no {NAME}; {_WRITE}"

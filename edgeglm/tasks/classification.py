@@ -102,7 +102,7 @@ class Classification(TaskConfig, tag="classification", frozen=True, kw_only=True
         if self.top_k is not None and self.top_k > classes:
             raise RecipeError(
                 f"{self.top_k} is more than the {classes} classes of the model",
-                hint=f"give 2 to {classes - 1}, or leave it out",
+                hint=f"give 2 to {classes - 1}, or leave it out" if classes > 2 else "leave it out",
                 where="task.top_k",
                 code="recipe-out-of-range",
             )
@@ -203,6 +203,16 @@ def check_targets(targets: np.ndarray | None, *, where: str, classes: int | None
             hint="return (inputs, targets) with one class number for each sample",
             where=where,
             code="data-no-targets",
+        )
+    if targets.ndim == 1 and targets.dtype.kind == "f" and not np.isfinite(targets).all():
+        missing = ~np.isfinite(targets)
+        first = int(np.argmax(missing))
+        raise DataError(
+            f"target {targets[first]} of sample {first} is no class ({int(missing.sum())} such samples)",
+            hint="leave out samples without a class, and give class numbers from 0 as integers",
+            where=where,
+            code="data-targets",
+            sample=first,
         )
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
         hint = "give class numbers from 0 as integers, not one-hot rows, scores or names"

@@ -31,6 +31,23 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project.folder / "out"
 
 
+def test_a_working_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    project, gone = lean(tmp_path / "digits"), tmp_path / "gone"
+    gone.mkdir()
+    command = [sys.executable, "-m", "edgeglm", "check", str(project.folder / "recipe.yaml")]
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$0" && exec "$@"', str(gone), *command],
+        cwd=gone,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "the folder that this was started in is gone" in done.stderr
+
+
 def closed_pipe() -> int:
     """Return the end to write to of a pipe whose reader has left."""
     reader, writer = os.pipe()

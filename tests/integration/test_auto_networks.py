@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from edgeglm import compress
 from edgeglm.artifacts import onnx, tflite
 from edgeglm.boards import BOARDS
 from edgeglm.cache import Cache
+from edgeglm.errors import UserError
 from edgeglm.report.findings import artifact_name
 from tests.support import export_nets
 
@@ -130,3 +133,77 @@ def _of_file(folder: Path, data: dict[str, Any], path: Path, file_format: str, t
         "artifacts": "auto",
     }
     return compress(recipe, data=data, output=folder / "out", cache=Cache(folder / "cache"))
+
+
+class Finder(nn.Module):
+    """Finds two kinds of boxes, one guess for each of the 16 cells of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 7, 3, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.last(torch.relu(self.first(image))).sigmoid().flatten(2).transpose(1, 2)
+        return found * torch.tensor([16.0, 16.0, 16.0, 16.0, 1.0, 1.0, 1.0])
+
+
+COLUMNS = {"format": "cxcywh", "columns": ["box", "objectness", "scores"], "min_score": 0.05}
+
+
+def found_boxes() -> dict[str, Any]:
+    images, boxes = np.random.default_rng(0).normal(size=(80, 3, 16, 16)), [[0, 2, 2, 9, 9], [1, 5, 5, 12, 14]]
+    return {"train": (images[:40], None), "eval": (images[40:], np.tile(np.array([boxes], "f4"), (40, 1, 1)))}
+
+
+def test_a_detector_that_is_calibrated_on_images_without_boxes_is_searched_like_any_other(tmp_path: Path) -> None:
+    result = searched(
+        tmp_path,
+        found_boxes(),
+        target="x86-64",
+        model=export_nets.settled(Finder()),
+        task={"kind": "detection"},
+        postprocess=[{"boxes": COLUMNS}, "nms", "labels"],
+        labels=["hare", "fox"],
+        artifacts=[{"format": "onnx", "quantize": "auto"}],
+        budget={"metric_drop": 0.0001},  # so little that layers left in float are tried
+    )
+    check_whole(result)
+    assert {"ONNX float32", "ONNX static-int8 mixed"} & tried(result)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"labels": ["hare", "fox", "owl"]}, "labels"),
+        ({"labels": ["hare"]}, "labels"),
+        ({"postprocess": [{"boxes": COLUMNS}, "nms", {"labels": {"names": ["hare"]}}]}, "postprocess[2].labels.names"),
+    ],
+)
+def test_names_of_more_or_fewer_classes_than_a_detector_has_are_refused(
+    tmp_path: Path, changes: dict[str, Any], where: str
+) -> None:
+    data = found_boxes()
+    data["eval"] = (data["eval"][0], data["eval"][1][:, :1])  # things of the first class alone
+    settings = {"task": {"kind": "detection"}, "postprocess": [{"boxes": COLUMNS}, "nms"], **changes}
+    with pytest.raises(UserError) as caught:
+        searched(tmp_path, data, target="x86-64", model=export_nets.settled(Finder()), **settings)
+    assert [(problem.where, problem.code) for problem in caught.value.problems] == [(where, "labels-mismatch")]
+
+
+class FinderOfTwoOutputs(Finder):
+    """The same with its boxes and scores in outputs of their own."""
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:  # type: ignore[override]
+        found = super().forward(image)
+        return {"where": found[..., :4], "what": found[..., 5:]}
+
+
+@pytest.mark.parametrize("labels", [["hare", "fox", "owl"], ["hare"]])
+def test_classes_are_counted_where_scores_have_an_output_of_their_own(tmp_path: Path, labels: list[str]) -> None:
+    data = found_boxes()
+    data["eval"] = (data["eval"][0], data["eval"][1][:, :1])
+    boxes = {"format": "cxcywh", "columns": ["box"], "output": "where", "scores": "what"}
+    settings = {"task": {"kind": "detection"}, "postprocess": [{"boxes": boxes}, "nms"], "labels": labels}
+    with pytest.raises(UserError, match="the model has 2 classes") as caught:
+        searched(tmp_path, data, target="x86-64", model=export_nets.settled(FinderOfTwoOutputs()), **settings)
+    assert [(problem.where, problem.code) for problem in caught.value.problems] == [("labels", "labels-mismatch")]

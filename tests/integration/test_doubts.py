@@ -222,6 +222,11 @@ def test_classes_that_cannot_be_judged_are_named(tmp_path: Path) -> None:
         ({"postprocess": ["argmax-map"]}, "postprocess[0].argmax-map", "recipe-conflict"),
         ({"task": {"kind": "classification", "top_k": 9}}, "task.top_k", "recipe-out-of-range"),
         ({"labels": ["a", "b", "c"]}, "labels", "labels-mismatch"),
+        (
+            {"postprocess": ["softmax", {"top-k": {"k": 1}}, {"labels": {"names": ["a", "b", "c"]}}]},
+            "postprocess[2].labels.names",
+            "labels-mismatch",
+        ),
     ],
 )
 def test_what_does_not_fit_the_models_classes_is_refused_at_its_key(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from edgeglm_agent import __version__
 
 ROOT = Path(__file__).parents[2]
+
+
+_NOT_PACKED = (".venv", ".git", "build", "*.egg-info", "__pycache__", ".coverage*", ".*_cache", ".hypothesis")
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +23,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     folder = tmp_path_factory.mktemp("wheels")
     for source in (ROOT, ROOT / "device_agents"):
         copy = folder / source.name
-        ignored = {"--exclude=.venv", "--exclude=.git", "--exclude=build", "--exclude=*.egg-info"}
-        copy.mkdir()
-        pack = subprocess.run(["tar", "-C", source, *ignored, "-cf", "-", "."], check=True, capture_output=True)
-        subprocess.run(["tar", "-C", copy, "-xf", "-"], input=pack.stdout, check=True)
+        # what other tests write into the tree at the same time is left out
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns(*_NOT_PACKED), symlinks=True)
         command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, copy]
         subprocess.run(command, check=True, capture_output=True)
     return {path.name.split("-")[0]: set(zipfile.ZipFile(path).namelist()) for path in folder.glob("*.whl")}
@@ -44,6 +47,7 @@ def test_the_sdk_holds_every_module_recipe_and_data_file(names: dict[str, set[st
 
 def test_the_agent_holds_its_own_modules_alone(names: dict[str, set[str]]) -> None:
     packed = {name for name in names["edgeglm_agent"] if ".dist-info/" not in name}
-    assert "edgeglm_agent/wire.py" in packed
-    assert all(name.startswith("edgeglm_agent/") for name in packed)
-    assert not any(name.startswith("edgeglm/") for name in packed)
+    assert "edgeglm_agent/wire/manifest.py" in packed
+    units = {name for name in packed if not name.startswith("edgeglm_agent/")}
+    beside_bin = f"edgeglm_agent-{__version__}.data/data/share/edgeglm-agent/systemd"
+    assert units == {f"{beside_bin}/{path.name}" for path in (ROOT / "device_agents" / "systemd").iterdir()}

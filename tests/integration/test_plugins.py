@@ -178,6 +178,47 @@ for path, format in (("bad.json", "json-mlp"), (sys.argv[1], "json-cnn")):
     assert done.stdout.splitlines() == ["numpy (2, 2)", "file-unloadable", "missing-extra"]
 
 
+def test_a_slot_reads_from_an_input_of_an_installed_package(python_path: str, tmp_path: Path) -> None:
+    program = """
+import socket, sys
+from pathlib import Path
+import msgspec
+from edgeglm_agent.inputs import input_type
+from edgeglm_agent.inputs._base import InputContext
+
+kind = input_type("udp-gauges")
+assert "numpy" not in sys.modules
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gauge:
+    gauge.bind(("127.0.0.1", 0))
+    port = gauge.getsockname()[1]
+here = Path.cwd()
+context = InputContext(
+    slot="main", state_dir=here, runtime_dir=here, takes_texts=False, batch_changes_answers=False,
+    input_names=("input",), messages=lambda wait: None, metrics=str, healthy=bool,
+)
+source = msgspec.convert({"kind": "udp-gauges", "port": port}, kind).open(context)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gauge:
+    gauge.sendto(b"0.5 1 2 4", ("127.0.0.1", port))
+    gauge.sendto(b"hello", ("127.0.0.1", port))
+print(source.read(30.0)[0].sample.tolist())
+print(bool(source.read(30.0)[0].fault))
+source.close()
+try:
+    msgspec.convert({"kind": "udp-gauges", "port": 0}, kind)
+except msgspec.ValidationError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=Project(tmp_path, {}).environment(PYTHONPATH=python_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["[0.5, 1.0, 2.0, 4.0]", "True", "Expected `int` >= 1 - at `$.port`"]
+
+
 def test_doctor_lists_what_packages_add(python_path: str, tmp_path: Path) -> None:
     lines = Project(tmp_path, {}).run("doctor", PYTHONPATH=python_path).stdout.splitlines()
     for name in WORDS:

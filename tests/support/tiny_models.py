@@ -210,6 +210,49 @@ def write_int8_tflite(path: Path) -> Path:
     return path
 
 
+def write_dynamic_tflite(path: Path, *, width: int = 64, kind: str = "dynamic") -> Path:
+    """Write one fully connected layer of 8-bit weights: y = x @ W.T / 100, W (8, width) of small whole numbers.
+
+    Args:
+        path: The file.
+        width: Numbers that go in, as `x` (1, width) float32.
+        kind: ``dynamic``: the layer is given float inputs and the 8-bit weights; ``weight-only``: an operator before
+            it makes float32 of the weights.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    file = _File()
+    x = file.tensor("x", (1, width))
+    numbers, int8 = dynamic_weights(width), schema.TensorType.INT8
+    weights = file.tensor("w", (8, width), numbers, kind=int8, quantization=(0.01, 0), rows=8)
+    y = file.tensor("y", (1, 8))
+    if kind == "weight-only":
+        packed, weights = weights, file.tensor("float_w", (8, width))
+        file.operator(
+            schema.BuiltinOperator.DEQUANTIZE,
+            [packed],
+            [weights],
+            schema.BuiltinOptions.DequantizeOptions,
+            schema.DequantizeOptionsT(),
+            version=2,
+        )
+    file.operator(
+        schema.BuiltinOperator.FULLY_CONNECTED,
+        [x, weights, -1],
+        [y],
+        schema.BuiltinOptions.FullyConnectedOptions,
+        schema.FullyConnectedOptionsT(),
+        version=3,
+    )
+    path.write_bytes(file.content([x], [y], signature=True))
+    return path
+
+
+def dynamic_weights(width: int) -> np.ndarray:
+    """Return the weights (8, width) int8 of ``write_dynamic_tflite``, in steps of 0.01."""
+    return np.random.default_rng(1).integers(-100, 101, (8, width)).astype(np.int8)
+
+
 class _File:
     """A TFLite file of one graph, put together piece by piece."""
 
@@ -232,13 +275,15 @@ class _File:
         *,
         kind: int = 0,  # TensorType.FLOAT32
         quantization: tuple[float, int] | None = None,
+        rows: int = 1,  # that the scale is written for, one by one
     ) -> int:
         tensor = self._schema.TensorT()
         tensor.name, tensor.shape, tensor.type = name, list(shape), kind
         if quantization is not None:
             tensor.quantization = self._schema.QuantizationParametersT()
-            tensor.quantization.scale = [quantization[0]]
-            tensor.quantization.zeroPoint = [quantization[1]]
+            tensor.quantization.scale = [quantization[0]] * rows
+            tensor.quantization.zeroPoint = [quantization[1]] * rows
+            tensor.quantization.quantizedDimension = 0
         if values is not None:
             buffer = self._schema.BufferT()
             buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)

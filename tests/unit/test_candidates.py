@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeglm.boards import BOARDS
-from edgeglm.choice import candidates
+from edgeglm.choice import board_rule, candidates
 from edgeglm.choice.candidates import Proposal, propose
 from edgeglm.measure.traits import Traits
 from tests.support.recipes import MINIMAL, parse
@@ -72,6 +73,22 @@ def test_the_rule_of_the_board_puts_what_is_fastest_there_first() -> None:
     assert words(proposed(target="rpi4", family="recurrent"))[0] == "tflite dynamic-int8"
     assert words(proposed(target="jetson-jp6"))[:3] == ["onnx static-int8", "onnx fp16", "onnx none"]
     assert words(proposed(target="jetson-jp7", family="transformer"))[0] == "onnx fp16"
+
+
+def test_the_guide_names_all_that_the_rule_of_a_board_orders() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "artifacts.md").read_text("utf-8")
+    lines = guide.partition("**The order of a board.**")[2].split("\n\n")[1].splitlines()
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    families = [{"other recurrent": "recurrent"}.get(name, name) for name in head[1:]]
+    boards = {"Raspberry Pi": "rpi", "Jetson": "jetson", "x86-64": "x86-64"}
+    told = {
+        boards[board]: {
+            family: tuple(word.lower().replace("float", "none") for word in cell.split(", "))
+            for family, cell in zip(families, cells, strict=True)
+        }
+        for board, *cells in rows
+    }
+    assert told == board_rule._FAST
 
 
 @pytest.mark.parametrize(

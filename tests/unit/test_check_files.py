@@ -15,6 +15,7 @@ from tokenizers.models import Unigram
 import edgeglm
 from edgeglm.checks.check import check_recipe
 from edgeglm.errors import Problem, RecipeError, UserError
+from edgeglm.recipe import load_recipe
 from edgeglm.sources.hf_folder import most_tokens
 from edgeglm.sources.tokenizer_file import greatest_token
 from tests.support.texts import save_tokenizer
@@ -197,7 +198,8 @@ def test_arrays_of_groups_and_slices_are_looked_for_too(pumps: Path) -> None:
         pytest.param({}, "none.json", "file-missing", "no file `none.json`", "tokenizer.json", id="missing"),
         pytest.param({"old/vocab.txt": "a"}, "old/tokenizer.json", "file-missing", "no file", "has vocab.txt alone",
                      id="old kind"),
-        pytest.param({}, ".", "tokenizer-invalid", "is a folder", "tokenizer: ./tokenizer.json", id="folder"),
+        pytest.param({"old/a": "a"}, "old", "tokenizer-invalid", "is a folder", "it has no tokenizer.json",
+                     id="folder"),
         pytest.param({"old/vocab.txt": "a"}, "old", "tokenizer-invalid", "is a folder", "it has vocab.txt, and no",
                      id="old folder"),
         pytest.param({"vocab.txt": "a"}, "vocab.txt", "tokenizer-invalid", "older kind", "save_pretrained", id="words"),
@@ -215,6 +217,15 @@ def test_what_is_no_tokenizer_is_refused_at_its_key(
     (found,) = problems(texts)
     assert (found.code, said in found.message, hint in found.hint) == (code, True, True), str(found)
     assert found.where.startswith(f"{texts / 'recipe.yaml'}:7 preprocess[0].tokenize")
+
+
+@pytest.mark.parametrize("written", [".", "./", "sub/.."])
+def test_the_folder_of_a_tokenizer_stands_for_its_file(texts: Path, written: str) -> None:
+    (texts / "sub").mkdir()
+    write(texts, TEXTS.replace("tokenizer.json", written), {})
+    check_recipe(texts / "recipe.yaml", ())
+    (step,) = load_recipe(texts / "recipe.yaml").recipe.preprocess
+    assert step.settings["tokenizer"] == f"{written.rstrip('/')}/tokenizer.json"
 
 
 def test_a_length_without_room_for_text_is_refused(texts: Path) -> None:

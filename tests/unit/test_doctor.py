@@ -60,7 +60,7 @@ def test_versions_are_compared_as_numbers(version: str, versions: str, expected:
 
 
 def test_requirements_are_read_with_their_extras() -> None:
-    lines = ["edgeglm-agent[images]==0.1.0", "torch<2.14,>=2.13", 'onnx<1.24,>=1.23; extra == "onnx"', "rich"]
+    lines = ["edgeglm-agent[image]==0.1.0", "torch<2.14,>=2.13", 'onnx<1.24,>=1.23; extra == "onnx"', "rich"]
     assert requirements(lines) == [
         Requirement("edgeglm-agent", "==0.1.0", ""),
         Requirement("torch", ">=2.13,<2.14", ""),

@@ -46,9 +46,11 @@ class Collector(ast.NodeVisitor):
         self.positions = {"Problem": 3}  # function -> index of its positional parameter `code`
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef):
-                names = [argument.arg for argument in function.args.args if argument.arg != "self"]
-                if "code" in names:
-                    self.positions[function.name] = names.index("code")
+                arguments = [argument for argument in function.args.args if argument.arg != "self"]
+                for place, argument in enumerate(arguments):
+                    # the code of a process, or of a broker, is a number
+                    if argument.arg == "code" and getattr(argument.annotation, "id", "") != "int":
+                        self.positions[function.name] = place
         self.visit(tree)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:

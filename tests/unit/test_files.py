@@ -113,6 +113,19 @@ def test_an_error_that_names_no_file_is_a_bug(error: OSError) -> None:
     assert as_system_error(error) is None
 
 
+def test_no_folder_for_temporary_files_is_told_with_what_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    with pytest.raises(OSError, match="No usable") as caught:
+        nowhere()
+    known = as_system_error(caught.value)
+    assert known is not None
+    assert (known.code, known.exit_code) == ("disk-refuses", 4)
+    assert "set TMPDIR" in str(known)
+
+
 def test_a_copy_has_the_same_digest(tmp_path: Path) -> None:
     source = tmp_path / "a"
     source.write_bytes(os.urandom(3 << 20))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -7,9 +9,14 @@ import pytest
 
 from edgeglm.errors import UserError
 from edgeglm.inspection import FileFacts, format_of, inspect_path, render
+from edgeglm.log import SilentLog
+from edgeglm.measuring import evaluate_files
+from edgeglm.recipe import load_recipe
+from tests.support.model_folders import artifact_of, edit_manifest, read_manifest, write_folder
 from tests.support.tiny_models import write_tiny_onnx
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -40,6 +47,86 @@ def test_a_rejected_result_is_refused_with_the_place_of_its_files(tmp_path: Path
 def test_a_fixed_batch_is_shown(tmp_path: Path) -> None:
     assert "image: float32 (4, 3, 8, 8)" in render(inspect_path(write_tiny_onnx(tmp_path / "four.onnx", batch=4)))
     assert "image: float32 (N, 3, 8, 8)" in render(inspect_path(write_tiny_onnx(tmp_path / "any.onnx")))
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    """A folder as `compress` leaves it, with a copy of its file outside."""
+    (tmp_path / "out").mkdir()
+    file = write_tiny_onnx(tmp_path / "out" / "model.onnx")
+    shutil.copy(file, tmp_path / "outside.onnx")
+    return write_folder(tmp_path / "out", [artifact_of(file, "onnx")])
+
+
+def evaluated(folder: Path) -> None:
+    """Judge a folder's files by a recipe whose model and data are never asked for."""
+    (folder.parent / "model.py").write_text("def build(): ...")
+    settings = {"source": "python", "entry": "./model.py:build"}
+    parts = {"model": settings, "data": settings, "task": {"kind": "classification"}, "artifacts": "auto"}
+    (folder.parent / "recipe.yaml").write_text(json.dumps({"version": 1, "name": "x", **parts}))
+    evaluate_files(load_recipe(folder.parent / "recipe.yaml"), [], folder=folder, log=SilentLog())
+
+
+LOOKS = pytest.mark.parametrize("look", [inspect_path, evaluated])
+
+
+@LOOKS
+@pytest.mark.parametrize("path", ["../outside.onnx", "sub/../../outside.onnx", "/absolute", "", ".."])
+def test_a_manifest_that_leads_out_of_its_folder_is_refused_as_a_board_does(
+    result: Path, look: Callable[[Path], object], path: str
+) -> None:
+    path = str(result.parent / "outside.onnx") if path == "/absolute" else path
+    (artifact,) = read_manifest(result).artifacts
+    edit_manifest(result, artifacts=(msgspec.structs.replace(artifact, path=path),))
+    with pytest.raises(UserError, match="is no path within the folder") as caught:
+        look(result)
+    assert caught.value.code == "manifest-invalid"
+    assert caught.value.problems[0].where == str(result / "manifest.json")
+
+
+@LOOKS
+def test_a_link_out_of_the_folder_is_refused(result: Path, look: Callable[[Path], object]) -> None:
+    (result / "model.onnx").unlink()
+    (result / "model.onnx").symlink_to(result.parent / "outside.onnx")
+    with pytest.raises(UserError, match="leads out of the folder") as caught:
+        look(result)
+    assert caught.value.code == "manifest-invalid"
+
+
+@LOOKS
+def test_weights_beside_a_graph_are_no_link_out_of_the_folder(result: Path, look: Callable[[Path], object]) -> None:
+    (result / "model.xml").write_text("<net/>")
+    (result / "model.bin").symlink_to(result.parent / "outside.onnx")
+    (artifact,) = read_manifest(result).artifacts
+    edit_manifest(result, artifacts=(msgspec.structs.replace(artifact, path="model.xml", format="openvino"),))
+    with pytest.raises(UserError, match=r"model\.bin: it leads out of the folder"):
+        look(result)
+
+
+def test_other_files_that_a_manifest_lists_lie_in_its_folder_too(result: Path) -> None:
+    (artifact,) = read_manifest(result).artifacts
+    edit_manifest(result, files={"../outside.onnx": "0" * 64})
+    with pytest.raises(UserError, match="is no path within the folder"):
+        inspect_path(result)
+    edit_manifest(result, files={}, artifacts=(msgspec.structs.replace(artifact, golden="../golden.safetensors"),))
+    with pytest.raises(UserError, match="is no path within the folder"):
+        inspect_path(result)
+
+
+def test_a_link_within_the_folder_is_followed_and_what_is_not_there_is_missing(result: Path) -> None:
+    (result / "model.onnx").rename(result / "stored.onnx")
+    with pytest.raises(UserError, match="no such file") as caught:
+        inspect_path(result)
+    assert caught.value.code == "file-missing"
+    (result / "model.onnx").symlink_to("stored.onnx")
+    assert inspect_path(result)[0].golden == "passed"
+
+
+def test_a_manifest_nested_very_deep_is_refused(result: Path) -> None:
+    (result / "manifest.json").write_text('{"artifacts": ' + "[" * 100_000)
+    with pytest.raises(UserError) as caught:
+        inspect_path(result)
+    assert caught.value.code == "manifest-invalid"
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,23 @@ def test_a_distribution_read_in_pieces_is_that_of_the_whole() -> None:
     assert (found.low, found.high) == (float(values.min()), float(values.max()))
     assert found.mean == pytest.approx(values.mean(dtype=np.float64), rel=1e-12)
     assert found.std == pytest.approx(values.std(dtype=np.float64), rel=1e-9)
-    counts, edges = np.histogram(values.astype(np.float64), bins=HISTOGRAM_BINS, range=(found.low, found.high))
-    assert found.histogram.counts == tuple(counts)
-    np.testing.assert_allclose(found.histogram.edges, edges)
+    histogram = found.histogram
+    assert (histogram.edges[0], histogram.edges[-1]) == (found.low, found.high)
+    assert histogram.counts == tuple(np.histogram(values.astype(np.float64), bins=np.array(histogram.edges))[0])
+    assert 24 <= len(histogram.counts) <= HISTOGRAM_BINS
+    assert max(histogram.counts) < 1.5 * values.size / HISTOGRAM_BINS
+
+
+def test_rare_peaks_and_frequent_values_do_not_hide_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([np.zeros(5000), rng.normal(0, 1, 5000), [-80.0, 100.0]]).astype(np.float32)
+    histogram = distributions(lambda: iter([{"x": values}]))["x"].histogram
+    assert sum(histogram.counts) == len(values)
+    within = [edge for edge in histogram.edges if -3 < edge < 3]
+    assert len(within) > 12
+    zero = np.searchsorted(histogram.edges, 0.0, side="right") - 1
+    assert histogram.counts[zero] == pytest.approx(5000, rel=0.1)
+    assert len(histogram.counts) <= 2 * HISTOGRAM_BINS + 1
 
 
 def test_only_one_piece_is_in_memory_at_a_time() -> None:

@@ -97,6 +97,36 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     assert caught.value.code == "model-file-missing"
 
 
+@pytest.mark.parametrize(
+    ("files", "option", "said", "hint", "code"),
+    [
+        pytest.param(["m.onnx"], "", r"no config\.json", "--model {folder}/m.onnx", "model-file-missing", id="a file"),
+        pytest.param(["cat/1.JPG"], "", r"no config\.json", "--images {folder}", "model-file-missing", id="images"),
+        pytest.param(["cat/1.JPG"], "--images", r"that of a text encoder", "--images", "model-file-missing", id="both"),
+        pytest.param([], "--entry", r"no config\.json", "save_pretrained", "model-file-missing", id="nothing"),
+        pytest.param(["in/config.json"], "--images", r"no config\.json", "did you mean", "model-file-missing", id="in"),
+        pytest.param(
+            ["config.json", "model.safetensors"], "--images", "a `vit` without a `vocab_size`",
+            "--model {folder}/model.safetensors", "hf-architecture", id="of images",
+        ),
+    ],
+)  # fmt: skip
+def test_a_folder_is_called_a_text_encoder_only_once_it_is_one(
+    tmp_path: Path, files: list[str], option: str, said: str, hint: str, code: str
+) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text('{"model_type": "vit"}')
+    given: Any = {"": {}, "--images": {"images": folder}, "--entry": {"entry": "m.py:f"}}[option]
+    with pytest.raises(EdgeglmError, match=said) as caught:
+        init(tmp_path / "mine", model=folder, **given)
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.code) == (str(folder), code)
+    assert hint.format(folder=folder) in problem.hint
+
+
 def test_what_a_text_model_needs_is_warned_of_where_it_is_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["GROUP", "Engine", "EngineError", "Fault", "OpenEngine", "engine_types", "load_engine"]
+__all__ = ["GROUP", "OURS", "Engine", "EngineError", "Fault", "OpenEngine", "engine_types", "load_engine", "runtime_of"]
 
 GROUP = "edgeglm_agent.engines"
 
@@ -27,25 +27,35 @@ class OpenEngine(Protocol):
         ...
 
 
-def _onnx() -> OpenEngine:
+class _Ours(OpenEngine, Protocol):
+    def installed(self) -> str: ...
+
+
+def _onnx() -> _Ours:
     from edgeglm_agent.engines.onnx import OnnxEngine  # a board has one runtime, not both
 
     return OnnxEngine
 
 
-def _tflite() -> OpenEngine:
+def _tflite() -> _Ours:
+    from importlib.util import find_spec
+
+    if find_spec("ai_edge_litert") is None and find_spec("tflite_runtime") is not None:
+        from edgeglm_agent.engines.tflite_runtime import TfliteRuntimeEngine
+
+        return TfliteRuntimeEngine
     from edgeglm_agent.engines.litert import LiteRtEngine
 
     return LiteRtEngine
 
 
-def _openvino() -> OpenEngine:
+def _openvino() -> _Ours:
     from edgeglm_agent.engines.openvino import OpenVinoEngine
 
     return OpenVinoEngine
 
 
-_OURS = {"onnx": _onnx, "tflite": _tflite, "openvino": _openvino}
+OURS = {"onnx": _onnx, "tflite": _tflite, "openvino": _openvino}
 
 
 def engine_types() -> dict[str, Callable[[], OpenEngine]]:
@@ -56,7 +66,7 @@ def engine_types() -> dict[str, Callable[[], OpenEngine]]:
     """
     from importlib.metadata import entry_points  # a board that has none need not look: it takes time and memory
 
-    table: dict[str, Callable[[], OpenEngine]] = dict(_OURS)
+    table: dict[str, Callable[[], OpenEngine]] = dict(OURS)
     for point in entry_points(group=GROUP):
         if point.name in table:
             raise EngineError(
@@ -67,7 +77,23 @@ def engine_types() -> dict[str, Callable[[], OpenEngine]]:
     return table
 
 
-def load_engine(path: str | Path, *, format: str, threads: int = 1) -> Engine:  # noqa: A002 - the manifest's word
+def runtime_of(format: str) -> str:  # noqa: A002 - the manifest's word
+    """Return name and version of what loads files of one of our formats; of a package's format, an empty string.
+
+    Raises:
+        EngineError: It is not installed.
+    """
+    return OURS[format]().installed() if format in OURS else ""
+
+
+def load_engine(
+    path: str | Path,
+    *,
+    format: str,  # noqa: A002 - the manifest's word
+    threads: int = 1,
+    provider: str = "cpu",
+    cache: Path | None = None,
+) -> Engine:
     """Load a model file into the runtime of its format.
 
     A damaged file can take the process down with it: load what is not yet trusted in a process of its own, and
@@ -77,14 +103,22 @@ def load_engine(path: str | Path, *, format: str, threads: int = 1) -> Engine:  
         path: The file.
         format: ``onnx``, ``tflite``, ``openvino``, or one that an installed package has an engine for.
         threads: Threads that the runtime may use, at least 1; none of them spins while it waits.
+        provider: ``cpu``; of ONNX also ``cuda`` and ``tensorrt``, proved by the first run.
+        cache: Folder for what TensorRT builds on this device; None: nothing is kept.
 
     Raises:
         EngineError: The runtime is not installed, or refuses the file; ``fault`` tells which.
     """
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
-    if format in _OURS:
-        return _OURS[format]()(path, threads=threads)
+    if provider != "cpu":
+        if format != "onnx":
+            raise EngineError(f"files of the format `{format}` run on the cpu alone", fault="no-runtime")
+        from edgeglm_agent.engines.onnx import OnnxEngine
+
+        return OnnxEngine(path, threads=threads, provider=provider, cache=cache)
+    if format in OURS:
+        return OURS[format]()(path, threads=threads)
     known = engine_types()
     if format not in known:
         there_are = ", ".join(known)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire import TensorSpec
 
-Fault = Literal["no-runtime", "bad-file", "bad-input", "run-failed"]
+Fault = Literal["no-runtime", "bad-file", "bad-input", "run-failed", "non-finite"]
+_MOST_SHAPES = 64  # remembered; of more, the rest is looked at each time
 _IMAGE_CHANNELS = (1, 3, 4)  # grey, RGB, RGB with a fourth
 
 
@@ -19,8 +20,9 @@ class EngineError(RuntimeError):
     """A runtime is missing, refuses a file or an input, or failed while it ran.
 
     Attributes:
-        fault: ``no-runtime``: the package is not installed. ``bad-file``: the file is damaged or not of this format.
-            ``bad-input``: names, shapes or types do not fit. ``run-failed``: anything else.
+        fault: ``no-runtime``: the package, or what it needs, is not there. ``bad-file``: the file is damaged or not
+            of this format. ``bad-input``: names, shapes or types do not fit. ``non-finite``: the model gave
+            NaN or infinity. ``run-failed``: anything else.
     """
 
     def __init__(self, message: str, *, fault: Fault) -> None:
@@ -51,6 +53,11 @@ class Engine(Protocol):
         """Name and version: ``onnxruntime 1.31.1``, ``litert 2.3.0``."""
         ...
 
+    @property
+    def provider(self) -> str:
+        """What computes: ``cpu``, ``cuda``, ...; of one that must first be proved, known after the first run."""
+        ...
+
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the model.
 
@@ -64,6 +71,32 @@ class Engine(Protocol):
             EngineError: The inputs do not fit, or the runtime failed.
         """
         ...
+
+
+class Passed:
+    """Shapes that passed ``check_inputs``: the same ones need not be looked at in full again."""
+
+    def __init__(self, types: Mapping[str, np.dtype[Any]]) -> None:
+        """Say what an engine takes as it is: name -> type."""
+        self._types = tuple(types.items())
+        self._shapes: set[tuple[tuple[int, ...], ...]] = set()
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> bool:
+        """Return whether inputs have these names and types, and shapes that were added."""
+        if len(inputs) != len(self._types):
+            return False
+        shapes = []
+        for name, dtype in self._types:
+            values = inputs.get(name)
+            if values is None or values.dtype is not dtype:  # an equal one that is not the same takes the longer way
+                return False
+            shapes.append(values.shape)
+        return tuple(shapes) in self._shapes
+
+    def add(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Remember the shapes of inputs that passed, and that the file takes in one go."""
+        if len(self._shapes) < _MOST_SHAPES:
+            self._shapes.add(tuple(inputs[name].shape for name, _ in self._types))
 
 
 def check_inputs(inputs: Mapping[str, np.ndarray], specs: tuple[TensorSpec, ...]) -> int:

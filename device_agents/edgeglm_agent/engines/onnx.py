@@ -1,20 +1,31 @@
-"""ONNX files in ONNX Runtime, on the CPU."""
+"""ONNX files in ONNX Runtime, on the CPU or a GPU."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
-from edgeglm_agent.engines._base import EngineError, check_inputs, input_layout, layout_of, plain, run_in_batches
+from edgeglm_agent.engines._base import (
+    EngineError,
+    Passed,
+    check_inputs,
+    input_layout,
+    layout_of,
+    plain,
+    run_in_batches,
+)
 from edgeglm_agent.offline import go_offline
 from edgeglm_agent.wire import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from edgeglm_agent.engines.engine_cache import EngineCache
+    from edgeglm_agent.engines.providers import Proof
 
 _PRODUCER = "edgeglm"
 _DTYPES = {
@@ -46,24 +57,31 @@ def silenced_onnxruntime() -> Any:
 
 
 class OnnxEngine:
-    """One ONNX file in an inference session."""
+    """One ONNX file in an inference session, on one provider."""
 
-    def __init__(self, path: str | Path, *, threads: int = 1) -> None:
+    def __init__(
+        self, path: str | Path, *, threads: int = 1, provider: str = "cpu", cache: str | Path | None = None
+    ) -> None:
+        """Load a file.
+
+        Args:
+            path: The file.
+            threads: Of the CPU.
+            provider: ``cpu``, ``cuda`` or ``tensorrt``. That a GPU computes is proved by the first ``run``.
+            cache: Folder for what TensorRT builds on this device; None: it builds at every start.
+
+        Raises:
+            EngineError: The provider is not there, or the file is refused.
+        """
         ort = silenced_onnxruntime()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        for pool in ("intra_op", "inter_op"):
-            # threads that spin take the cores of everything else on a board, and falsify timings beside them
-            options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no base class
-            raise EngineError(
-                f"onnxruntime {ort.__version__} does not load it: {_said(error)}", fault="bad-file"
-            ) from error
         self.runtime = f"onnxruntime {ort.__version__}"
+        self.provider = provider
+        self._proof: Proof | None = None
+        self._cache: EngineCache | None = None
+        if provider == "cpu":
+            self._session = self._opened(ort, Path(path), _options(ort, threads), ["CPUExecutionProvider"])
+        else:
+            self._session = self._on_gpu(ort, Path(path), threads, cache)
         ours = self._session.get_modelmeta().producer_name == _PRODUCER
         self.inputs = tuple(_input_spec(value, ours=ours) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
@@ -71,24 +89,101 @@ class OnnxEngine:
             value.shape[0] for value in self._session.get_inputs() if value.shape and isinstance(value.shape[0], int)
         }
         self.batch: int | None = min(fixed) if fixed else None
+        if provider == "tensorrt":
+            _check_lengths(self.inputs)
+        self._names = [spec.name for spec in self.outputs]
+        self._widened = any(spec.dtype in ("float16", "float64") for spec in self.outputs)
+        self._passed = Passed({spec.name: np.dtype(spec.dtype) for spec in self.inputs})
+
+    def _on_gpu(self, ort: Any, path: Path, threads: int, cache: str | Path | None) -> Any:
+        """Return a session on a provider that is yet to be proved. Engines that do not load are built once more."""
+        from edgeglm_agent.engines import providers  # a board without a GPU has no use for it: 10 ms
+
+        providers.check_built_in(ort, self.provider)
+        if self.provider == "tensorrt" and cache is not None and path.is_file():
+            self._cache = providers.tensorrt_cache(ort, path, Path(cache))
+        try:
+            session = self._to_be_proved(ort, path, threads)
+        except EngineError:
+            if self._cache is None or not self._cache.used:
+                raise
+            self._cache.clear()
+            session = self._to_be_proved(ort, path, threads)
+        providers.check_started(ort, session, self.provider)
+        return session
+
+    def _to_be_proved(self, ort: Any, path: Path, threads: int) -> Any:
+        from edgeglm_agent.engines import providers
+
+        if self._cache is not None and not self._cache.open():
+            self._cache = None  # a disk that cannot be written: engines are built at every start
+        options = _options(ort, threads)
+        self._proof = providers.Proof(self.provider, options)
+        return self._opened(ort, path, options, providers.arguments(ort, self.provider, path=path, cache=self._cache))
+
+    def _opened(self, ort: Any, path: Path, options: Any, providers: list[Any]) -> Any:
+        try:
+            return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        except Exception as error:  # its exceptions share no base class
+            raise EngineError(f"{self.runtime} does not load it: {_said(error)}", fault="bad-file") from error
+
+    @staticmethod
+    def installed() -> str:
+        """Return the runtime's name and version. Raises: EngineError."""
+        return f"onnxruntime {silenced_onnxruntime().__version__}"
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the model on any number of rows (see ``Engine.run``)."""
+        if self._passed(inputs):
+            return self._run(inputs)
         rows = check_inputs(inputs, self.inputs)
+        if self.batch is None and self.provider.startswith("tensorrt"):
+            self.batch = rows  # another number of rows would have it build another engine, for minutes
         typed = {spec.name: np.ascontiguousarray(inputs[spec.name], dtype=spec.dtype) for spec in self.inputs}
-        if self.batch is None:
-            return self._run(typed)
-        return run_in_batches(self._run, typed, rows, self.batch)
+        if self.batch in (None, rows):
+            outputs = self._run(typed)
+            self._passed.add(typed)
+            return outputs
+        return run_in_batches(self._run, typed, rows, self.batch or rows)
 
-    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            values = self._session.run(None, inputs)
+            values = self._session.run(self._names, inputs)
         except Exception as error:
             raise EngineError(f"{self.runtime} failed: {_said(error)}", fault="run-failed") from error
-        return {
-            spec.name: value.astype(np.float32) if value.dtype.kind == "f" and value.dtype != np.float32 else value
-            for spec, value in zip(self.outputs, values, strict=True)
-        }
+        if self._proof is not None:
+            proof, self._proof = self._proof, None
+            self.provider = proof.finish(self._session)
+            if self._cache is not None:
+                self._cache.seal()
+        outputs = dict(zip(self._names, values))  # noqa: B905 - strict costs, and it gives what it was asked for
+        if self._widened:
+            return {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in outputs.items()}
+        return outputs
+
+
+def _options(ort: Any, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    for pool in ("intra_op", "inter_op"):
+        # threads that spin take the cores of everything else on a board, and falsify timings beside them
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "0")
+    return options
+
+
+def _check_lengths(inputs: tuple[TensorSpec, ...]) -> None:
+    """Refuse inputs of free lengths: TensorRT would build an engine, for minutes, whenever a new one comes in.
+
+    Source: https://github.com/microsoft/onnxruntime/issues/13851.
+    """
+    free = [spec.name for spec in inputs if -1 in spec.shape]
+    if free:
+        raise EngineError(
+            f"tensorrt builds its engine for one shape, and `{free[0]}` has a free length: take cuda or cpu",
+            fault="no-runtime",
+        )
 
 
 def _said(error: Exception) -> str:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from edgeglm_agent.engines._base import EngineError, check_inputs, input_layout, layout_of, plain, run_in_batches
+from edgeglm_agent.engines._base import (
+    EngineError,
+    Passed,
+    check_inputs,
+    input_layout,
+    layout_of,
+    plain,
+    run_in_batches,
+)
 from edgeglm_agent.offline import block_openvino_telemetry, go_offline
 from edgeglm_agent.wire import TensorSpec
 
@@ -68,9 +76,11 @@ def settings(threads: int) -> dict[str, Any]:
 class OpenVinoEngine:
     """One IR file, compiled for the CPU; a free batch axis is fixed at 1, which OpenVINO runs fastest."""
 
+    provider = "cpu"
+
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
         ov = silenced_openvino()
-        self.runtime = f"openvino {re.split(r'[-+ ]', ov.__version__)[0]}"
+        self.runtime = self.installed()
         _check_files(Path(path))
         try:
             core = ov.Core()
@@ -93,12 +103,24 @@ class OpenVinoEngine:
             (int(port.partial_shape[0].get_length()) for port in ports if len(port.partial_shape)), default=1
         )
 
+        self._passed = Passed({spec.name: np.dtype(spec.dtype) for spec in self.inputs})
+
+    @staticmethod
+    def installed() -> str:
+        """Return the runtime's name and version. Raises: EngineError."""
+        return f"openvino {re.split(r'[-+ ]', silenced_openvino().__version__)[0]}"
+
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the model on any number of rows (see ``Engine.run``)."""
+        if self._passed(inputs):
+            return self._run(inputs)
         rows = check_inputs(inputs, self.inputs)
-        return run_in_batches(self._run, dict(inputs), rows, self.batch or rows)
+        outputs = run_in_batches(self._run, dict(inputs), rows, self.batch or rows)
+        if rows == self.batch:
+            self._passed.add(inputs)
+        return outputs
 
-    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
             if self._places:  # a third faster on small networks than to hand the arrays over
                 for name, place in self._places.items():

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from edgeglm_agent.needs import Need
+
 Kind: TypeAlias = Literal["outputs", "classes", "boxes", "decision"]  # what lies between two operations on outputs
 
 
@@ -31,6 +33,7 @@ class PreOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Base of what is done to an input; one sample at a time, or to a whole batch where that is the same."""
 
     vectorised: ClassVar[bool] = False  # whether ``apply_batch`` takes all samples at once, to the same bits
+    needs: ClassVar[tuple[Need, ...]] = ()  # what has to be installed beside the agent
     files: ClassVar[tuple[str, ...]] = ()  # settings that name a file, which travels with the artifacts
 
     input: str | None = None  # name of the one model input it is for; None: every one that looks like an image
@@ -136,11 +139,11 @@ class Answers(msgspec.Struct, frozen=True):
 
     def with_output(self, name: str, values: np.ndarray) -> Answers:
         """Return the same with one output replaced."""
-        return msgspec.structs.replace(self, outputs={**self.outputs, name: values})
+        return Answers({**self.outputs, name: values}, self.inputs, self.results)
 
     def with_results(self, results: Sequence[Any]) -> Answers:
         """Return the same with one result for each sample."""
-        return msgspec.structs.replace(self, results=results)
+        return Answers(self.outputs, self.inputs, results)
 
 
 class PostOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -70,6 +70,18 @@ class DecodeBoxes(PostOperation, frozen=True, kw_only=True):
                 parts[part] = answers.outputs[answers.named(beside)]
         return parts
 
+    def count_classes(self, answers: Answers) -> int:
+        """Return how many classes the scores tell apart; 0: nothing says so, class numbers lie beside the scores.
+
+        Raises:
+            ProcessingError: An output is not there, or has not these columns.
+        """
+        if "class" in self.columns or self.classes is not None:
+            return 0
+        if self.scores is not None:
+            return int(self._scores_beside(answers).shape[-1])
+        return int(self.read(answers)["scores"].shape[-1]) if "scores" in self.columns else 1
+
     def apply(self, answers: Answers) -> Answers:
         """Return the boxes of every sample; where a number is not finite, there is no box."""
         name = answers.named(self.output)
@@ -169,9 +181,9 @@ class DecodeBoxes(PostOperation, frozen=True, kw_only=True):
 
     def _scored(self, parts: dict[str, np.ndarray], answers: Answers, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return scores (N, A) float32 and class numbers (N, A) int64."""
-        scores = (
-            self._scores_beside(answers, count) if self.scores is not None else parts.get("scores", parts.get("score"))
-        )
+        scores = self._scores_beside(answers) if self.scores is not None else parts.get("scores", parts.get("score"))
+        if self.scores is not None and scores is not None and scores.shape[1] != count:
+            raise ProcessingError(f"output `{self.scores}` scores {scores.shape[1]} boxes, there are {count}")
         weight = parts["objectness"][..., 0] if "objectness" in parts else None
         if scores is None:
             assert weight is not None  # __post_init__ saw to it
@@ -189,15 +201,12 @@ class DecodeBoxes(PostOperation, frozen=True, kw_only=True):
             classes = _whole(beside)
         return (best if weight is None else best * weight), classes
 
-    def _scores_beside(self, answers: Answers, count: int) -> np.ndarray:
+    def _scores_beside(self, answers: Answers) -> np.ndarray:
         """Return the scores of an output of their own, (N, A, K) float32."""
         assert self.scores is not None
         values = np.asarray(answers.outputs[answers.named(self.scores)], np.float32)
         values = values[..., np.newaxis] if values.ndim == 2 else self._columns_last(values, self.scores)
-        values = values.reshape(len(values), -1, values.shape[-1])
-        if values.shape[1] != count:
-            raise ProcessingError(f"output `{self.scores}` scores {values.shape[1]} boxes, there are {count}")
-        return values
+        return values.reshape(len(values), -1, values.shape[-1])
 
 
 class SuppressNonMaxima(PostOperation, frozen=True, kw_only=True):

@@ -17,9 +17,10 @@ from edgeglm_agent.processing._base import (
     Prediction,
     ProcessingError,
 )
+from edgeglm_agent.processing.few_classes import FewClasses
 from edgeglm_agent.processing.pipeline import POST_OPERATIONS, PRE_OPERATIONS
 from edgeglm_agent.processing.ranking import Labels
-from edgeglm_agent.processing.steps import OpLike, Steps, named_by, written
+from edgeglm_agent.processing.steps import OpLike, Steps, is_named, named, written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +56,7 @@ class Postprocess:
             kinds = op.makes if "outputs" in kinds else tuple(kind for kind in kinds if kind in op.takes)
             if "outputs" not in kinds:
                 picked_by = picked_by or ops[place].op
+        self._few_classes = FewClasses.of(self.ops)
 
     @classmethod
     def of(cls, ops: Sequence[OpLike | str | Mapping[str, Any]], labels: Sequence[str] = ()) -> Postprocess:
@@ -98,6 +100,12 @@ class Postprocess:
         Raises:
             ProcessingError: An operation does not fit the outputs; its key is named.
         """
+        if self._few_classes is not None:
+            found = self._few_classes(outputs)
+            if found is not None:
+                return found[0]
+        if not self._steps.ops:
+            return {name: values[0] for name, values in outputs.items()}
         return self.batch(outputs, inputs=inputs, frames=None if frame is None else [frame])[0]
 
     def batch(
@@ -108,10 +116,18 @@ class Postprocess:
         frames: Sequence[Frame] | None = None,
     ) -> list[Result]:
         """Return the result of every sample; arrays have a batch axis of any length, and ``frames`` has that length."""
+        if self._few_classes is not None:
+            found = self._few_classes(outputs)
+            if found is not None:
+                return [*found]
         answers = Answers({name: np.asarray(values) for name, values in outputs.items()}, inputs)
         for key, op in self._steps.ops:
-            with named_by(key):
+            try:  # costs nothing where all goes well
                 answers = op.apply(answers)
+            except ProcessingError as error:  # noqa: PERF203
+                if is_named(error):
+                    raise
+                raise named(error, key) from error
         count = len(next(iter(answers.outputs.values())))
         if answers.results is None:
             return [{name: values[row] for name, values in answers.outputs.items()} for row in range(count)]

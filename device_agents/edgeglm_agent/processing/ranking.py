@@ -10,6 +10,8 @@ from msgspec import Meta
 
 from edgeglm_agent.processing._base import Answers, Boxes, Kind, PostOperation, Prediction, ProcessingError
 
+_FEW = 64  # classes: sorting them all is quickest
+
 
 class Softmax(PostOperation, frozen=True, kw_only=True):
     """Turn logits (N, ..., K) into probabilities over the last axis."""
@@ -19,9 +21,11 @@ class Softmax(PostOperation, frozen=True, kw_only=True):
     def apply(self, answers: Answers) -> Answers:
         """Return float32 probabilities of the same shape; each row adds up to 1."""
         name = answers.named(self.output)
-        logits = answers.outputs[name].astype(np.float32)
-        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))  # the shift keeps exp() from overflowing
-        return answers.with_output(name, np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True)))
+        logits = answers.outputs[name].astype(np.float32, copy=False)
+        shares = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)  # the shift keeps exp() from overflowing
+        np.exp(shares, out=shares)
+        shares /= np.add.reduce(shares, axis=-1, keepdims=True)
+        return answers.with_output(name, shares)
 
 
 class TopK(PostOperation, frozen=True, kw_only=True):
@@ -69,7 +73,7 @@ class Labels(PostOperation, frozen=True, kw_only=True):
             raise ProcessingError("the output holds one score a sample: there is no class to name")
         for prediction in result:
             self._check(prediction.index)
-        return [msgspec.structs.replace(one, label=self.names[one.index]) for one in result]
+        return [Prediction(one.index, one.score, self.names[one.index]) for one in result]
 
     def _check(self, index: int) -> None:
         if index >= len(self.names):
@@ -84,8 +88,28 @@ def best_classes(scores: np.ndarray, k: int) -> list[list[Prediction]]:
     """
     if scores.ndim != 2:
         raise ProcessingError(f"classes are ranked in an output (N, K), this one has shape {scores.shape}")
-    best = np.argsort(-scores.astype(np.float32), axis=-1, kind="stable")[:, :k]
+    return [_best(row, k) for row in scores]
+
+
+def _best(scores: np.ndarray, k: int) -> list[Prediction]:
+    """Return the k best classes of scores (K,)."""
+    if k == 1:
+        index = int(scores.argmax())  # of equal ones the first; a NaN before all others
+        score = float(scores.item(index))
+        if score == score:  # no NaN
+            return [Prediction(index, score)]
+    candidates = _candidates(scores, k)
+    among = scores if candidates is None else scores[candidates]
+    order = np.argsort(-among.astype(np.float32), kind="stable")[:k]
+    ranked = order if candidates is None else candidates[order]
     return [
-        [Prediction(int(index), float(row[index])) for index in ranked]
-        for row, ranked in zip(scores, best, strict=True)
+        Prediction(index, float(score)) for index, score in zip(ranked.tolist(), scores[ranked].tolist(), strict=True)
     ]
+
+
+def _candidates(scores: np.ndarray, k: int) -> np.ndarray | None:
+    """Return which of many classes can be among the best k, in their order; None: all: there are few, or NaN."""
+    if len(scores) <= max(_FEW, k):
+        return None
+    (candidates,) = np.nonzero(scores >= np.partition(scores, -k)[-k])
+    return candidates if len(candidates) >= k else None

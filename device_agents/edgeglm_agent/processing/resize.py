@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from msgspec import Meta
 
+from edgeglm_agent.needs import PILLOW, Need
 from edgeglm_agent.processing._base import Placement, PreOperation, ProcessingError
 
 _FILTERS = {"nearest": "NEAREST", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "area": "BOX"}  # Pillow's names
@@ -15,6 +16,8 @@ _Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels 
 
 class Resize(PreOperation, frozen=True, kw_only=True):
     """Resize an image (height, width) or (height, width, channels), uint8 or float; anti-aliased when it shrinks."""
+
+    needs: ClassVar[tuple[Need, ...]] = (PILLOW,)
 
     height: Annotated[int, Meta(ge=1, le=16384)]  # pixels
     width: Annotated[int, Meta(ge=1, le=16384)]  # pixels
@@ -71,7 +74,7 @@ class Resize(PreOperation, frozen=True, kw_only=True):
         try:
             from PIL import Image  # here, since a board that resizes nothing need not have it
         except ImportError as error:
-            raise ProcessingError("resize needs Pillow: install edgeglm-agent[images]") from error
+            raise ProcessingError(f"resize needs Pillow: {PILLOW.hint}") from error
         method = Image.Resampling[_FILTERS[self.method]]
 
         def resized(plane: np.ndarray) -> np.ndarray:

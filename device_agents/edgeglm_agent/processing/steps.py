@@ -95,8 +95,18 @@ class named_by:  # noqa: N801 - reads as a statement
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ProcessingError) and "[" not in error.key:  # none yet, or the name of a setting
-            raise ProcessingError(error.message, key=f"{self._key}.{error.key}".rstrip(".")) from error
+        if isinstance(error, ProcessingError) and not is_named(error):
+            raise named(error, self._key) from error
+
+
+def is_named(error: ProcessingError) -> bool:
+    """Return whether an error has an operation's key: not none, nor the mere name of a setting."""
+    return "[" in error.key
+
+
+def named(error: ProcessingError, key: str) -> ProcessingError:
+    """Return the error with an operation's key before its own."""
+    return ProcessingError(error.message, key=f"{key}.{error.key}".rstrip("."), hint=error.hint)
 
 
 def written(ops: Sequence[OpLike | str | Mapping[str, Any]], place: str) -> list[OpLike]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from msgspec import Meta
 
+from edgeglm_agent.needs import TOKENIZERS, Need
 from edgeglm_agent.processing._base import PreOperation, ProcessingError
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ _USUAL_PADDING = ("[PAD]", "<pad>", "<PAD>", "<|pad|>", "<|endoftext|>")
 class Tokenize(PreOperation, frozen=True, kw_only=True):
     """Make token numbers (length,) int64 of a text, cut or padded to one length; stands first."""
 
+    needs: ClassVar[tuple[Need, ...]] = (TOKENIZERS,)
     files: ClassVar[tuple[str, ...]] = ("tokenizer",)
 
-    tokenizer: str  # the file tokenizer.json, relative to the recipe; it travels with the artifacts
+    tokenizer: str  # file tokenizer.json, or the folder it is in, relative to the recipe; travels with the artifacts
     length: Annotated[int, Meta(ge=1, le=65536)]  # tokens that every text is padded to, special ones included
     truncation: Literal["right", "left", "refuse"] = "right"  # which end of a longer text goes; refuse: an error
     input_ids: str = "input_ids"  # model input of the token numbers
@@ -106,7 +108,7 @@ def _load(path: str, stamp: tuple[int, int], length: int, truncation: str) -> An
     try:
         from tokenizers import Tokenizer  # here, since a board that reads no text need not have it
     except ImportError as error:
-        raise ProcessingError("tokenize needs tokenizers: install edgeglm-agent[text]") from error
+        raise ProcessingError(f"tokenize needs tokenizers: {TOKENIZERS.hint}") from error
     try:
         tokenizer = Tokenizer.from_file(path)
     except Exception as error:

@@ -20,6 +20,7 @@ class JsonMlpEngine:
 
     batch = None
     runtime = f"numpy {np.__version__}"
+    provider = "cpu"
 
     def __init__(self, path: str | Path, *, threads: int) -> None:
         try:

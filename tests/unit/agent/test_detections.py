@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from edgeglm_agent.processing import Detection, Postprocess, Preprocess, ProcessingError
+from edgeglm_agent.processing._base import Answers
+from edgeglm_agent.processing.boxes import DecodeBoxes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +54,25 @@ def test_boxes_scores_and_classes_may_lie_in_outputs_of_their_own() -> None:
     ops = [{"boxes": {"format": "xyxy", "columns": ["box"], "scores": "s", "output": "b"}}]
     outputs = {"s": [[[0.1, 0.6], [0.0, 0.1]]], "b": [[[0, 0, 1, 1], [0, 0, 1, 1]]]}
     assert [one.index for one in found(ops, outputs)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("how", "classes"),
+    [
+        ({"columns": ["box", "scores"]}, 3),
+        ({"columns": ["box", "scores"], "axis": 0}, 1),
+        ({"columns": ["box"], "output": "box", "scores": "many"}, 5),
+        ({"columns": ["box"], "output": "box", "scores": "one"}, 1),
+        ({"columns": ["box"], "output": "box", "scores": "many", "classes": "number"}, 0),
+        ({"columns": ["box", "score"]}, 1),
+        ({"columns": ["box", "score", "class"]}, 0),
+        ({"columns": ["objectness", "box"]}, 1),
+    ],
+)
+def test_how_many_classes_the_scores_tell_apart_is_known_wherever_they_lie(how: Any, classes: int) -> None:
+    shapes = {"out": (1, 5, 7), "box": (1, 5, 4), "many": (1, 5, 5), "one": (1, 5), "number": (1, 5)}
+    op = msgspec.convert({"format": "xyxy", **how}, DecodeBoxes)
+    assert op.count_classes(Answers({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})) == classes
 
 
 def test_a_grid_is_decoded_as_fastestdet_does() -> None:

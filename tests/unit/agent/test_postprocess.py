@@ -28,6 +28,46 @@ def test_equal_scores_are_ordered_by_class() -> None:
     ]
 
 
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    classes=st.sampled_from([1, 2, 5, 64, 65, 300]),
+    k=st.sampled_from([1, 2, 3, 64, 400]),
+    levels=st.sampled_from([1, 2, 10, 10_000]),  # few: many scores are equal
+    holes=st.sampled_from([0.0, 0.1, 0.95, 1.0]),
+    kind=st.sampled_from(["float32", "int64", "float16"]),
+)
+def test_the_best_classes_are_those_of_sorting_them_all(
+    seed: int, classes: int, k: int, levels: int, holes: float, kind: str
+) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, levels, (2, classes)).astype(kind)
+    if scores.dtype.kind == "f":
+        scores[rng.random(scores.shape) < holes] = rng.choice([np.nan, np.inf, -np.inf])
+    order = np.argsort(-scores.astype(np.float32), axis=-1, kind="stable")[:, :k]
+    found = Postprocess.of([{"top-k": {"k": k}}]).batch({"scores": scores})
+    assert [[one.index for one in row] for row in found] == order.tolist()
+    np.testing.assert_array_equal([[one.score for one in row] for row in found], np.take_along_axis(scores, order, 1))
+
+
+@pytest.mark.parametrize(
+    "ops", [["softmax", {"top-k": {"k": 3}}, "labels"], ["softmax", "argmax"], ["argmax", "labels"]]
+)
+@pytest.mark.parametrize("classes", [1, 3, 10, 32])
+def test_few_classes_are_ranked_as_many_are(ops: list[Any], classes: int) -> None:
+    labels = [f"class {index}" for index in range(40)]
+    logits = np.random.default_rng(classes).normal(0, 4, (50, classes)).astype(np.float32)
+    padded = np.concatenate([logits, np.full((50, 40 - classes), -1e30, np.float32)], axis=1)  # by the operations alone
+    quick, slow = (Postprocess.of(ops, labels).batch({"y": scores}) for scores in (logits, padded))
+    for one, other in zip(quick, slow, strict=True):
+        assert [(p.index, p.label) for p in one] == [(p.index, p.label) for p in other][:classes]
+        assert [p.score for p in one] == pytest.approx([p.score for p in other][:classes], rel=1e-5)
+
+
+def test_few_classes_one_of_which_is_no_number_are_ranked_too() -> None:
+    scores = np.array([[0.5, np.nan, 2.0]], np.float32)
+    assert [one.index for one in Postprocess.of([{"top-k": {"k": 3}}]).one({"y": scores})] == [2, 0, 1]
+
+
 def test_a_batch_gives_each_sample_what_it_gives_alone() -> None:
     postprocess = Postprocess.of(["softmax", "argmax"])
     alone = [postprocess.one({"logits": row[np.newaxis]}) for row in LOGITS["logits"]]

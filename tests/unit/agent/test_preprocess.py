@@ -71,6 +71,24 @@ def test_samples_of_several_sizes_go_into_one_batch_after_a_resize() -> None:
         Preprocess().batch(samples)
 
 
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (4, 5, 3), (2, 4, 5, 3)])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    "settings", [{"mean": [1, 2, 3], "std": [4, 5, 6]}, {"mean": [1, 2, 3], "std": 7}, {"std": [4, 5, 6]}, {"mean": 2}]
+)
+def test_normalise_is_the_formula_bit_by_bit_however_the_sample_lies_in_memory(
+    shape: tuple[int, ...], turned: bool, settings: dict[str, Any]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    if turned:  # the same values in another order in memory
+        values = np.ascontiguousarray(values.T).T
+    mean, std = (np.asarray(settings.get(key, default), np.float32) for key, default in (("mean", 0), ("std", 1)))
+    expected = (values * np.float32(1 / 255) - mean) / std
+    operations = Preprocess.of([{"normalise": {"scale": "1/255", **settings}}])
+    assert np.array_equal(operations.one(values), expected)
+    assert np.array_equal(operations.batch(values[np.newaxis])[0], expected)
+
+
 def test_normalise_follows_its_formula_by_channel() -> None:
     result = Preprocess.of([{"normalise": {"scale": 0.5, "mean": [1, 2], "std": [4, 8]}}]).one(np.array([[6, 20]]))
     assert result.tolist() == [[0.5, 1.0]]
@@ -107,6 +125,15 @@ def test_cropping_uses_the_middle() -> None:
 def test_an_image_without_channels_gets_some() -> None:
     assert Preprocess.of([{"layout": {"from": "HW", "to": "CHW"}}]).batch(images(2, shape=(5, 4))).shape == (2, 1, 5, 4)
     assert Preprocess.of([{"layout": {"from": "HW", "to": "HWC"}}]).one(images(1, shape=(5, 4))[0]).shape == (5, 4, 1)
+
+
+def test_a_grey_image_is_an_array_without_channels_where_such_were_learnt() -> None:
+    flat = images(2, shape=(5, 4))
+    preprocess = Preprocess.of([{"layout": {"from": "HW", "to": "CHW"}}])
+    assert np.array_equal(preprocess.batch(flat[..., None]), preprocess.batch(flat))
+    assert np.array_equal(preprocess.one(flat[0][..., None]), preprocess.one(flat[0]))
+    with pytest.raises(ProcessingError, match=r"\(5, 4, 3\) is not HW"):
+        preprocess.one(images(1, shape=(5, 4, 3))[0])
 
 
 def test_tokens_stay_integers() -> None:

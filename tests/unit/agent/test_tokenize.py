@@ -139,7 +139,7 @@ def test_a_board_without_the_library_is_told_what_to_install(folder: Path) -> No
         "Preprocess.of([op], folder=Path(sys.argv[1])).one('a')"
     )
     done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
-    assert "install edgeglm-agent[text]" in done.stderr
+    assert "install 'edgeglm-agent[text]'" in done.stderr
 
 
 SERIES = np.arange(12.0).reshape(6, 2)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+from pathlib import Path
 
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeglm.artifacts import onnx as onnx_artifacts
 from edgeglm.artifacts.onnx_weights import block_scales, fitting_block, pack
+from edgeglm.boards import BOARDS
+from edgeglm.recipe.types import Quantize
 
 
 def unpacked(packed: np.ndarray, scales: np.ndarray, bits: int, length: int) -> np.ndarray:
@@ -54,3 +62,42 @@ def test_a_searched_scale_is_better_than_that_of_the_largest_weight() -> None:
 )
 def test_a_block_is_halved_where_rows_would_be_filled_up(length: int, bits: int, block: int, expected: int) -> None:
     assert fitting_block(length, bits, block) == expected
+
+
+PRODUCTS = [
+    helper.make_node("Gemm", ["x", "w"], ["h"], name="there", transB=1),
+    helper.make_node("Relu", ["h"], ["r"], name="relu"),
+    helper.make_node("MatMul", ["r", "w"], ["y"], name="back"),
+]
+CONVOLUTIONS = [
+    helper.make_node("Conv", ["x", "w"], ["h"], name="there"),
+    helper.make_node("Relu", ["h"], ["r"], name="relu"),
+    helper.make_node("ConvTranspose", ["r", "w"], ["y"], name="back"),
+]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights", "sample"),
+    [
+        pytest.param(PRODUCTS, (32, 32), (32,), id="products"),
+        pytest.param(CONVOLUTIONS, (6, 6, 3, 3), (6, 8, 8), id="convolutions"),
+    ],
+)
+def test_weights_that_an_autoencoder_uses_both_ways_have_scales_for_each(
+    tmp_path: Path, nodes: list[onnx.NodeProto], weights: tuple[int, ...], sample: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=weights) * np.exp2(rng.integers(-3, 4, size=(weights[0], *[1] * (len(weights) - 1))))
+    graph = helper.make_graph(
+        nodes,
+        "tied",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *sample])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", *sample])],
+        [numpy_helper.from_array(values.astype(np.float32), "w")],
+    )
+    source, path = tmp_path / "tied.onnx", tmp_path / "small.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    onnx_artifacts.quantize(source, path, Quantize(scheme="weight-only-int8"), iter([]), board=BOARDS["x86-64"])
+    given = {"x": rng.normal(size=(4, *sample)).astype(np.float32)}
+    wanted, got = (onnxruntime.InferenceSession(file).run(None, given)[0] for file in (source, path))
+    assert np.square(got - wanted).mean() < 1e-3 * wanted.var()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edgeglm.errors import ExportError
+from edgeglm.errors import ExportError, WorkerError
 from edgeglm.leftovers import temporary_folder_of_run
 from edgeglm.measure.children import await_spares, spare_children
 from edgeglm.measure.worker import Runner
@@ -24,6 +25,16 @@ GIVE_UP_AFTER_S = 60  # guards against a hang, not a speed limit
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_onnx(tmp_path_factory.mktemp("children") / "tiny.onnx")
+
+
+def test_a_machine_that_starts_no_more_processes_is_told(monkeypatch: pytest.MonkeyPatch, onnx_file: Path) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(WorkerError, match="cannot be started: Resource temporarily unavailable") as caught:
+        Runner(onnx_file, format="onnx")
+    assert "ulimit -u" in caught.value.problems[0].hint
 
 
 def children() -> set[int]:

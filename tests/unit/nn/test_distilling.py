@@ -12,6 +12,7 @@ from torch import nn
 from edgeglm.errors import EdgeglmError, ModelError, StepError
 from edgeglm.nn.calling import call, to_tensors
 from edgeglm.nn.depth import drop_layers
+from edgeglm.nn.freezing import frozen
 from edgeglm.nn.hidden import HiddenMatch, pairs_of
 from edgeglm.nn.loading import state_sha256
 from edgeglm.nn.objectives import Values
@@ -170,6 +171,9 @@ def test_freezing_everything_or_nothing_that_is_there_is_refused() -> None:
     model = make_model(Plain())
     refused("training-nothing-to-learn", model, make_context(model), freeze=["re:.*"])
     refused("pattern-matches-nothing", model, make_context(model), freeze=["re:.*embeddings"])
+    bare = nn.Softmax(-1)
+    with pytest.raises(StepError, match="no weights that could learn"), frozen(bare, [], where="steps[0].finetune"):
+        pass
 
 
 class Forgetful(Plain):

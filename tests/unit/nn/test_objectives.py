@@ -11,6 +11,7 @@ from edgeglm.data.splits import ArraySplit
 from edgeglm.errors import StepError
 from edgeglm.model import Model
 from edgeglm.nn.inference import predict
+from edgeglm.nn.objective import Weights
 from edgeglm.nn.objectives import OBJECTIVES
 from edgeglm.nn.training import train
 from edgeglm.steps import Distill, Finetune, Prune
@@ -164,6 +165,52 @@ def test_every_pixel_is_learnt_but_those_that_count_nowhere() -> None:
     after = train(model, Finetune(epochs=20, learning_rate=0.03, batch_size=8, label_smoothing=0.05), ctx)
     assert pixels_right(after) > 0.95 > pixels_right(model) + 0.3
     assert ctx.notes[0].startswith("share of pixels that are right 0.9")
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7])
+@pytest.mark.parametrize(("images", "said"), [(0, "no images of the split `train` have"), (1, "1 image of the")])
+def test_maps_without_pixels_that_count_teach_nothing_and_are_refused(images: int, said: str, alpha: float) -> None:
+    model, targets = segmenter(), np.full_like(MAPS, -1)
+    targets[:images, 0] = 1
+    ctx = make_context(model, ArraySplit({"input": IMAGES}, targets), task=Segmentation())
+    with pytest.raises(StepError, match=said) as caught:
+        train(model, Distill(epochs=1), ctx, teacher=segmenter(), alpha=alpha)
+    assert (caught.value.code, caught.value.problems[0].where) == ("training-needs-targets", "steps[0]")
+
+
+def test_a_batch_without_pixels_that_count_still_learns_from_the_teacher() -> None:
+    student, teacher = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+    objective, nowhere = OBJECTIVES["pixels"](segmenter(), "output"), torch.full((2, 4, 4), -1)
+    for alpha in (0.7, 0.0):
+        loss = objective.loss(student, teacher if alpha else None, nowhere, {}, Weights(alpha, 2.0, 0.0))
+        assert (float(loss) > 0.1) is bool(alpha)
+
+
+def test_a_teacher_alone_needs_no_pixel_that_counts() -> None:
+    start, teacher = segmenter(), segmenter()
+    with torch.no_grad():
+        start.module[2].bias.add_(torch.tensor([2.0, -2.0, 0.0]))
+    config = Distill(epochs=20, learning_rate=0.03, batch_size=8, alpha=1.0)
+    ctx = make_context(teacher, ArraySplit({"input": IMAGES}, np.full_like(MAPS, -1)), task=Segmentation())
+    train(start, config, ctx, teacher=teacher, alpha=1.0)
+    assert ctx.notes[0].startswith("agreement with the teacher 0.9")
+
+
+def test_it_is_said_where_most_pixels_count_nowhere_and_the_rest_are_learnt_and_judged() -> None:
+    model, targets = segmenter(), MAPS.copy()
+    targets[8:] = -1
+    ctx = make_context(model, ArraySplit({"input": IMAGES}, targets), task=Segmentation())
+    config = Finetune(epochs=20, learning_rate=0.03, batch_size=8, validation_fraction=0.25)
+    assert pixels_right(train(model, config, ctx)) > 0.85
+    assert ctx.notes[0].startswith("share of pixels that are right 0.9")
+    assert "on 2 held-out training samples" in ctx.notes[0]  # of those that have pixels
+    assert ctx.warnings[0] == (
+        "87.5 % of the pixels of the split `train` are `task.ignore_index`, and teach nothing; "
+        "56 of 64 images have no other"
+    )
+    few = make_context(model, ArraySplit({"input": IMAGES}, np.where(MAPS == 0, -1, MAPS)), task=Segmentation())
+    train(model, Finetune(epochs=1), few)
+    assert not few.warnings
 
 
 def test_a_segmenter_learns_a_teachers_maps_without_labels() -> None:

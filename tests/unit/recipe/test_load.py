@@ -91,6 +91,7 @@ sed: 3
         ("seed:", "seed", "recipe-wrong-type", "expected an integer, found nothing", "give it a value"),
         ("seed: [1]", "seed", "recipe-wrong-type", "expected an integer, found a list", ""),
         ("threads: 0", "threads", "recipe-out-of-range", "0 is out of range: at least 1", "for training"),
+        ("threads: 100000", "threads", "recipe-out-of-range", "and at most 256", "for training"),
         ("labels: [1]", "labels[0]", "recipe-wrong-type", "expected text, found the integer 1", '"1"'),
         ("labels: {a: b}", "labels", "recipe-wrong-type", "expected text or a list, found a mapping", ""),
         ("labels: [a, b, a]", "labels[2]", "recipe-conflict", "the label `a` is there twice", "a name of its own"),
@@ -408,6 +409,8 @@ def test_a_resolved_recipe_loads_to_an_equal_one_and_writes_every_default(text: 
         ("data.calibration=3", "`calibration` belongs under `quantize` of an artifact or under `data.fractions`"),
         ("model.epochs=3", "`epochs` belongs in the step `distill` or in the step `finetune`"),
         ("data.weights=m.pt", "`weights` belongs under `model`, with `source: python`"),
+        ("data.path=photos", "`path` is for `data` with `source` `npz`, `csv`, `images` or `text`"),
+        ("task.neighbours=3", "`neighbours` is for `task` with `kind` `embedding`"),
         ("data.entri=x", "did you mean `entry`?"),
     ],
 )

@@ -229,7 +229,11 @@ def test_detection_without_boxes_is_refused(postprocess: str) -> None:
 
 def test_a_forecast_may_name_its_target_among_the_features() -> None:
     data = "{source: csv, path: d.csv, window: 4, horizon: 2, features: [a, b], target: b}"
-    parse(MINIMAL.replace('{source: python, entry: "data.py:load"}', data))
+    text = MINIMAL.replace('{source: python, entry: "data.py:load"}', data)
+    parse(text.replace("kind: classification", "kind: forecasting"))
+    problem = fault(text)
+    assert problem.where.endswith(" data.horizon")
+    assert "`kind: classification` is judged by one of each sample" in problem.message
 
 
 @pytest.mark.parametrize(("gives", "judged"), [("embedding", "classification"), ("classification", "embedding")])
@@ -243,16 +247,17 @@ def test_a_text_encoder_is_judged_by_what_it_puts_out(gives: str, judged: str) -
 
 
 @pytest.mark.parametrize(
-    ("operation", "key", "said"),
+    ("operations", "key", "said"),
     [
-        ("reconstruction-error: {error: absolute}", "reconstruction-error.error", "judges by `score: squared-error`"),
-        ("threshold: {limit: 1, beyond: below}", "threshold.beyond", "judges by `anomalous: high`"),
+        ("{reconstruction-error: {error: absolute}}", "[0].reconstruction-error.error", "by `score: squared-error`"),
+        ("reconstruction-error, {threshold: {limit: 1, beyond: below}}", "[1].threshold.beyond", "`anomalous: high`"),
+        ("{threshold: {limit: 1}}", "[0].threshold", "the board would decide by the output itself"),
     ],
 )
-def test_the_board_scores_anomalies_as_the_task_judges_them(operation: str, key: str, said: str) -> None:
+def test_the_board_scores_anomalies_as_the_task_judges_them(operations: str, key: str, said: str) -> None:
     text = MINIMAL.replace("kind: classification", "kind: anomaly, score: squared-error")
-    problem = fault(text + f"postprocess: [{{{operation}}}]\n")
-    assert problem.where.endswith(f"postprocess[0].{key}")
+    problem = fault(text + f"postprocess: [{operations}]\n")
+    assert problem.where.endswith(f"postprocess{key}")
     assert said in problem.message
 
 

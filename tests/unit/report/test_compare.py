@@ -14,6 +14,7 @@ from edgeglm.report.types import (
     BudgetResult,
     ClassResult,
     Host,
+    LayerLoss,
     Metric,
     Report,
     RobustnessResult,
@@ -132,6 +133,24 @@ def test_files_that_differ_in_their_ranges_alone_are_each_compared_with_their_ow
         assert len(found.artifacts) == 2
 
 
+def test_a_file_whose_layers_were_left_in_float_since_is_compared_with_what_it_was() -> None:
+    mixed = [LayerLoss(layers=["conv1"], loss=0.1, kept=True)]
+    before = report(artifact(950, path="model.static-int8.onnx"), artifact(format="tflite", path="model.tflite"))
+    for correct, worse in ((950, False), (900, True)):
+        after = artifact(correct, path="model.static-int8-mixed.onnx", sensitivity=mixed)
+        found = compare(before, report(after, artifact(format="tflite", path="model.tflite")), 0.01)
+        assert (found.worse, found.missing, found.added) == (worse, [], [])
+        name = "ONNX static-int8 -> ONNX static-int8 mixed"
+        assert [one.name for one in found.artifacts] == [name, "TFLite static-int8"]
+        assert found.reasons == [f"{name}: accuracy is 5.0 pt worse; 1 pt is allowed."] * worse
+    clipped = artifact(path="model.static-int8-clipped.onnx", ranges="mean")
+    (back,) = compare(report(after), report(clipped), 1.0).artifacts
+    assert back.name == "ONNX static-int8 mixed -> ONNX static-int8 clipped"
+    both = compare(before, report(artifact(), after, artifact(format="tflite", path="model.tflite")), 0.01)
+    assert both.added == ["ONNX static-int8 mixed"]
+    assert [one.name for one in both.artifacts] == ["ONNX static-int8", "TFLite static-int8"]
+
+
 def test_of_two_files_of_one_kind_neither_is_lost() -> None:
     two = report(artifact(950, path="a.onnx"), artifact(940, path="b.onnx"))
     swapped = report(artifact(940, path="b.onnx"), artifact(950, path="a.onnx"))
@@ -193,11 +212,19 @@ def test_metrics_of_two_kinds_cannot_be_compared() -> None:
     assert caught.value.code == "compare-mismatch"
 
 
-@pytest.mark.parametrize("threshold", [-0.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("threshold", [-0.01, float("nan"), float("inf"), 1.5])
 def test_a_threshold_that_allows_nothing_to_be_said_is_refused(threshold: float) -> None:
     with pytest.raises(UserError) as caught:
         compare(report(artifact()), report(artifact()), threshold)
     assert caught.value.code == "threshold-invalid"
+
+
+def test_a_metric_in_a_unit_of_its_own_may_lose_more_than_1() -> None:
+    def made(value: float) -> Report:
+        return report(artifact(metric=Metric(name="rmse", value=value, n=10, ci95=(0, 99), higher_is_better=False)))
+
+    assert not compare(made(12.0), made(14.0), 2.5).worse
+    assert compare(made(12.0), made(15.0), 2.5).worse
 
 
 def test_reports_with_nothing_measured_compare_without_a_fault() -> None:

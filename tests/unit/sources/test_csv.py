@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,18 @@ def test_by_time_the_last_rows_are_judged(tmp_path: Path, when: str) -> None:
     assert inputs(data, "eval")[:, 0].tolist() == list(range(72, 100))
 
 
+def test_times_without_a_zone_stand_in_order_where_the_hour_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")  # on 29 March 2026 no clock there shows 02:30
+        time.tzset()
+        lines = ["at,x", *(f"2026-03-29T{n // 60:02d}:{n % 60:02d}:00,{n}" for n in range(0, 300, 5))]
+        data = load(tmp_path, lines, time="at", split="time", window=3)
+    time.tzset()
+    assert (np.diff(inputs(data, "train"), axis=1) == 5).all()
+
+
 def series(lengths: dict[str, int]) -> list[str]:
     """Return the rows of several machines, one after the other: machine, time, value (unique)."""
     lines, number = ["machine,at,x,y"], 0
@@ -201,6 +214,15 @@ def test_gaps_are_filled_or_left_out(tmp_path: Path, missing: str) -> None:
     assert len(train) == 25
 
 
+@pytest.mark.parametrize("missing", ["refuse", "drop-row"])
+def test_a_class_may_be_called_by_a_word_for_an_empty_cell(tmp_path: Path, missing: str) -> None:
+    lines = ["x,fault", *(f"{n},{('none', 'inner')[n % 2]}" for n in range(60))]
+    labels = ("none", "inner")
+    data = load(tmp_path, lines, task=Classification(), target="fault", missing=missing, labels=labels)
+    assert {int(target) for target in targets(data)} == {0, 1}
+    assert sum(len(split) for split in data.splits.values()) == 60
+
+
 def test_a_row_left_out_ends_a_window(tmp_path: Path) -> None:
     data = load(tmp_path, GAPS, features=["a", "b"], missing="drop-row", window=3, split="time")
     starts = inputs(data, "train")[:, 0, 0].tolist()
@@ -255,6 +277,10 @@ def test_each_split_may_have_a_file(tmp_path: Path) -> None:
         pytest.param(
             ["a,y", "1,2", "2,n/a"], {"target": "y", "task": Regression()}, "data-targets", ":3", "`n/a`, which is no",
             id="no number",
+        ),
+        pytest.param(
+            ["a,y", "1,b", "2,NA"], {"target": "y", "task": Classification()}, "data-missing", ":3", "holds `NA`",
+            id="no class",
         ),
         pytest.param(["a,y", "1,2", "2,"], {"target": "y"}, "data-missing", ":3", "get`. is empty", id="no target"),
         pytest.param(

@@ -70,6 +70,8 @@ def test_one_file_is_divided_and_copies_stay_together(tmp_path: Path) -> None:
         pytest.param(["hot", "cold"], (), [1, 0], ("cold", "hot"), id="names without labels"),
         pytest.param(["3", "0"], ("a", "b", "c", "d"), [3, 0], ("a", "b", "c", "d"), id="numbers"),
         pytest.param(["2", "1"], ("1", "2"), [1, 0], ("1", "2"), id="labels that are numbers"),
+        pytest.param(["target", "rest"], ("target", "rest"), [0, 1], ("target", "rest"), id="one like a heading"),
+        pytest.param(["target", "rest"], (), [1, 0], ("rest", "target"), id="one like a heading that comes again"),
     ],
 )
 def test_a_label_is_a_name_or_a_number(

@@ -96,6 +96,8 @@ def test_certainty_that_overflows_an_exponent_has_a_calibration_error() -> None:
         (None, "has no targets", "data-no-targets"),
         (np.eye(4), r"shape \[4, 4\]", "data-targets"),
         (np.array([0.0, 1.0]), "float64", "data-targets"),
+        (np.array([0.0, np.nan, 1, np.nan]), r"target nan of sample 1 is no class \(2 such samples\)", "data-targets"),
+        (np.array([0.0, 1.0, np.inf]), "target inf of sample 2", "data-targets"),
         (np.array([0, 1, 4]), "target 4 of sample 2 is no class: they run from 0 to 3", "data-targets"),
         (np.array([0, -1, 1]), "target -1 of sample 1", "data-targets"),
     ],

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 from edgeglm_agent.processing import Postprocess
 
-from edgeglm.data.splits import ArraySplit
+from edgeglm.cache import Cache
+from edgeglm.choice.accuracy_control import HeldOut, check_held_out
+from edgeglm.choice.candidates import Candidate
+from edgeglm.data.splits import ArraySplit, Data
 from edgeglm.errors import DataError, UserError
 from edgeglm.plugins import blaming
+from edgeglm.recipe.types import ArtifactConfig, Quantize
 from edgeglm.report.types import Metric, SplitResult
 from edgeglm.sources.entry import Entries
 from edgeglm.tasks import GROUP, Classification, Judge, TaskConfig
@@ -25,8 +30,13 @@ class Faulty(TaskConfig, tag="faulty", frozen=True, kw_only=True):
     """A task of a package that is this module."""
 
     fault: Literal[
-        "", "raises", "returns", "value", "refuses", "prepared raises", "prepared", "changes", "read", "bind"
+        "", "raises", "returns", "value", "refuses", "prepared raises", "prepared", "changes", "read", "bind", "splits"
     ] = ""
+
+    def check_splits(self, targets: Any, *, chief: str, labels: Any, where: Any) -> list[str]:
+        if self.fault == "splits":
+            raise KeyError("eval")
+        return super().check_splits(targets, chief=chief, labels=labels, where=where)
 
     def bind(self, *, entries: Entries, postprocess: Postprocess) -> Judge:
         if self.fault == "bind":
@@ -82,6 +92,35 @@ def test_what_a_packages_task_does_wrong_is_that_packages(fault: Any, said: str)
     assert (problem.code, problem.where) == ("task-failed", "task")
     assert f"the task `faulty` of {__name__} {said}" in problem.message
     assert "package" in problem.hint
+
+
+def test_what_it_raises_about_held_out_samples_is_that_packages() -> None:
+    held = ArraySplit({"input": np.zeros((40, 2), np.float32)}, np.arange(40))
+    project: Any = SimpleNamespace(
+        data=Data({"calibration": held}, ("calibration",)), recipe=SimpleNamespace(seed=0, task=Faulty(fault="splits"))
+    )
+    settings = Quantize(scheme="static-int8", calibration=1, accuracy_control=True)
+    with pytest.raises(UserError, match="raised KeyError: 'eval'") as caught:
+        check_held_out(project, Candidate(ArtifactConfig(format="onnx", quantize=settings), "artifacts[0]"))
+    assert caught.value.code == "task-failed"
+
+
+def test_accuracy_control_is_refused_where_a_task_does_not_say_what_was_lost(tmp_path: Path) -> None:
+    held, task = ArraySplit({"input": np.zeros((40, 2), np.float32)}, np.arange(40)), Faulty()
+    project: Any = SimpleNamespace(
+        data=Data({"calibration": held}, ("calibration",)),
+        recipe=SimpleNamespace(seed=0, task=task, postprocess=[], serve=SimpleNamespace(batch=1)),
+        entries=Entries(tmp_path),
+        versions={},
+        judge=bind_task(task, entries=Entries(tmp_path), postprocess=Postprocess([])),
+    )
+    evaluator: Any = SimpleNamespace(project=project, cache=Cache(tmp_path), answers=lambda *_: OUTPUTS)
+    file: Any = SimpleNamespace(digest="", built=SimpleNamespace(path=tmp_path, format="onnx"))
+    settings = Quantize(scheme="static-int8", calibration=1, accuracy_control=True)
+    candidate = Candidate(ArtifactConfig(format="onnx", quantize=settings), "artifacts[0]")
+    with pytest.raises(DataError, match="gives no `drop`") as caught:
+        HeldOut(evaluator, file, candidate, against="the original").lost(file)
+    assert caught.value.problems[0].where == "artifacts[0].quantize.accuracy_control"
 
 
 def test_a_task_that_goes_well_gives_plain_numbers_and_what_it_refuses_is_told_as_it_says() -> None:

@@ -1,14 +1,12 @@
-"""What travels between host and board: the manifest. Pure data, no I/O but bytes in and out.
-
-The device package owns these types, because the device is upgraded last. Every document carries an integer
-``schema``; unknown fields pass, so that an older reader accepts a newer writer of the same schema.
-"""
+"""The manifest: what a folder of artifacts holds, and how a board knows that it still works."""
 
 from __future__ import annotations
 
 import msgspec
 
 MANIFEST_SCHEMA = 1
+# what msgspec raises on bytes that are not what they should be; text that is no UTF-8 is not its own error
+UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 class WireError(ValueError):
@@ -133,13 +131,13 @@ def decode_manifest(data: bytes) -> Manifest:
     """
     try:
         schema = msgspec.json.decode(data, type=_Head).schema
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(f"not a manifest: {error}") from error
     if schema != MANIFEST_SCHEMA:
         raise WireError(f"manifest of schema {schema}; this version reads {MANIFEST_SCHEMA}")
     try:
         return msgspec.json.decode(data, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise WireError(f"not a manifest of schema {schema}: {error}") from error
 
 

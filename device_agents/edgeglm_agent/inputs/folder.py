@@ -1,0 +1,388 @@
+"""A watched folder: which files are next, and what becomes of each."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeglm_agent.inputs import decode
+from edgeglm_agent.inputs._base import Arrival, EndOfInput, InputContext, InputError, InputLostError
+from edgeglm_agent.inputs.answered_files import Answered, Identity, InHand
+from edgeglm_agent.inputs.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeglm_agent.inputs.directory import DirectoryInput
+
+_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+_ARRAYS = frozenset({".npy", ".npz", ".csv"})
+_TEXTS = frozenset({".txt"})
+_SETTLED_S = 2.0  # a file that was found by looking, not by an event, is whole when it has not changed for so long
+_LOOK_S = 2.0  # between looks where the kernel cannot tell
+_MOST_TRIES = 3  # workers that may end with the same file in hand
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Folder:
+    """Files of one folder as samples, in the order in which they came."""
+
+    def __init__(self, config: DirectoryInput, folder: Path, context: InputContext) -> None:
+        """Watch, then look at what is there already. Raises: InputError, InputLostError."""
+        self._config = config
+        self._path = folder
+        self._context = context
+        self._mode: Any = context.image_mode if config.mode == "auto" else config.mode
+        self._suffixes = _TEXTS if context.takes_texts else _IMAGES | _ARRAYS
+        self._stopped = False
+        self._pending: deque[tuple[str, int]] = deque()  # name, when it came
+        self._waiting: set[str] = set()  # the names in it
+        self._unsettled: dict[str, tuple[int, int, float]] = {}  # name -> size, mtime_ns, when it was looked at
+        self._rest: Iterator[Arrival] = iter(())  # of a file with several samples
+        self._current: Identity | None = None
+        self._failure = ""
+        self._settle: bool = False  # the file in hand was answered; its result is written by the next ``read``
+        try:
+            self._fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise InputLostError(f"{folder} cannot be opened: {error.strerror}") from error
+        try:
+            self._failed = self._subfolder(config.failed)
+            self._done = self._subfolder(config.done) if config.after == "move" else -1
+            self._answered = Answered(context.state_dir / "answered-files")
+            self._hand = InHand(context.state_dir / "file-in-hand")
+        except OSError as error:
+            os.close(self._fd)
+            name = error.filename or "a folder"
+            hint = "let the agent's user write there; under systemd with ReadWritePaths= (docs/agent/install.md)"
+            raise InputError(f"{folder}: {name} cannot be used: {error.strerror}", key="path", hint=hint) from error
+        self._watch: Watch | None = None
+        with contextlib.suppress(OSError):  # too many watches, or a file system without them: it is looked at instead
+            self._watch = Watch(folder)
+        self._next_look = 0.0
+
+    def read(self, timeout_s: float) -> list[Arrival]:
+        """Return the next sample. Raises: InputLostError, EndOfInput."""
+        end = time.monotonic() + timeout_s
+        while True:
+            arrival = self._next()
+            if arrival is not None:
+                return [arrival]
+            if self._stopped:
+                raise EndOfInput("told to stop")
+            now = time.monotonic()
+            if now >= self._next_look:
+                self._look()
+                continue
+            if now >= end:
+                return []
+            self._wait(min(end, self._next_look) - now)
+
+    def stop(self) -> None:
+        """Begin no further file; one with several samples is left where it is, and goes on with the next worker."""
+        self._stopped = True
+        if self._watch is not None:
+            self._watch.wake()
+
+    def close(self) -> None:
+        """Finish what was answered, and let go."""
+        self._finish_answered()
+        if self._watch is not None:
+            self._watch.close()
+        self._answered.close()
+        self._hand.close()
+        for number in (self._fd, self._failed, self._done):
+            if number >= 0:
+                os.close(number)
+
+    def _next(self) -> Arrival | None:
+        self._finish_answered()
+        if self._stopped:
+            return None
+        arrival = next(self._rest, None)
+        while arrival is None and self._pending:
+            name, at_ns = self._pending.popleft()
+            self._waiting.discard(name)
+            arrival = self._begun(name, at_ns)
+        return arrival
+
+    # which files
+
+    def _wait(self, timeout_s: float) -> None:
+        if self._watch is None:
+            time.sleep(min(timeout_s, 0.2))
+            return
+        try:
+            names, missed = self._watch.wait(timeout_s)
+        except FileNotFoundError as error:
+            raise InputLostError(f"{self._path} has gone") from error
+        if not names and not os.fstat(self._fd).st_nlink:  # the kernel tells it once nobody has the folder open
+            raise InputLostError(f"{self._path} has gone")
+        at_ns = time.monotonic_ns()
+        for name in names:
+            self._unsettled.pop(name, None)
+            if self._is_wanted(name):
+                self._add(name, at_ns)
+        if missed:
+            self._next_look = 0.0
+
+    def _look(self) -> None:
+        """Look at the whole folder: at what was there before, and what the kernel did not tell."""
+        now, wall_ns, at_ns = time.monotonic(), time.time_ns(), time.monotonic_ns()
+        found: list[tuple[int, str]] = []
+        there: set[str] = set()
+        unsettled: dict[str, tuple[int, int, float]] = {}
+        try:
+            with os.scandir(self._fd) as entries:
+                for entry in entries:
+                    there.add(entry.name)
+                    if not self._is_wanted(entry.name) or entry.name in self._waiting:
+                        continue
+                    about = self._about(entry)
+                    if about is None:
+                        continue
+                    if self._config.after == "keep" and _identity(entry.name, about) in self._answered:
+                        continue
+                    size, mtime, since = self._unsettled.get(entry.name, (-1, -1, now))
+                    if (about.st_size, about.st_mtime_ns) != (size, mtime):
+                        since = now
+                    old = wall_ns - about.st_mtime_ns > _SETTLED_S * 1e9  # the clock may be wrong: then it waits
+                    if old or now - since >= _SETTLED_S:
+                        found.append((about.st_mtime_ns, entry.name))
+                    else:
+                        unsettled[entry.name] = (about.st_size, about.st_mtime_ns, since)
+        except OSError as error:
+            raise InputLostError(f"{self._path} cannot be read: {error.strerror}") from error
+        if self._current is not None:
+            there.add(self._current.name)
+        self._answered.keep(there)
+        self._unsettled = unsettled
+        for _, name in sorted(found):
+            self._add(name, at_ns)
+        period = _LOOK_S if unsettled or self._watch is None else self._config.rescan_s
+        self._next_look = now + min(period, self._config.rescan_s)
+
+    def _add(self, name: str, at_ns: int) -> None:
+        if name not in self._waiting:
+            self._waiting.add(name)
+            self._pending.append((name, at_ns))
+
+    def _is_wanted(self, name: str) -> bool:
+        return not name.startswith(".") and os.path.splitext(name)[1].lower() in self._suffixes  # noqa: PTH122 - a name
+
+    def _about(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        try:
+            return None if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False)
+        except OSError:
+            return None  # it has gone
+
+    # one file
+
+    def _begun(self, name: str, at_ns: int) -> Arrival | None:
+        """Read a file; None: it has gone, is no file, is not whole, or was answered before."""
+        try:
+            file = os.open(name, _OPEN, dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            reason = "it is a link, and those are not followed" if error.errno == errno.ELOOP else str(error.strerror)
+            try:
+                about = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+            except FileNotFoundError:  # meanwhile
+                return None
+            return self._one(_identity(name, about), at_ns, None, reason)
+        try:
+            about = os.fstat(file)
+            identity = _identity(name, about)
+            if not stat.S_ISREG(about.st_mode):
+                return None
+            if identity in self._answered:
+                self._put_away(identity)  # its worker ended before it could
+                return None
+            if about.st_size > self._config.most_mb * 1e6:
+                told = f"it has {about.st_size / 1e6:.1f} MB; at most {self._config.most_mb:g} are read (`most_mb`)"
+                return self._one(identity, at_ns, None, told)
+            times, rows = self._hand.begin(identity)
+            if times > _MOST_TRIES:
+                return self._one(identity, at_ns, None, f"{_MOST_TRIES} workers have ended while they had it in hand")
+            with open(file, "rb", closefd=False) as reader:
+                data = reader.read(about.st_size + 1)
+            if _identity(name, os.fstat(file)) != identity or len(data) != about.st_size:
+                self._later(name)
+                return None
+        except OSError as error:
+            return self._one(identity, at_ns, None, f"it cannot be read: {error.strerror}")
+        finally:
+            os.close(file)
+        try:
+            sample = self._decoded(name, data)
+            samples = self._samples(sample) if self._config.split else None
+        except decode.DamagedError as error:
+            if 0 <= time.time_ns() - identity.mtime_ns < _SETTLED_S * 1e9:
+                self._later(name)  # someone may be writing it anew
+                return None
+            return self._one(identity, at_ns, None, str(error))
+        if samples is None or len(samples) < 2:
+            return self._one(identity, at_ns, sample if samples is None else samples[0], "")
+        self._current = identity
+        self._rest = self._rows(identity, at_ns, samples, rows)
+        return next(self._rest)
+
+    def _later(self, name: str) -> None:
+        """Look at a file again once it has not changed for a while."""
+        self._hand.end()
+        self._unsettled[name] = (-1, -1, time.monotonic())
+        self._next_look = min(self._next_look, time.monotonic() + _SETTLED_S)
+
+    def _decoded(self, name: str, data: bytes) -> Any:
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a name
+        if suffix == ".txt":
+            return decode.text(data)
+        if suffix == ".csv":
+            return decode.table(decode.text(data), self._config.delimiter)
+        if suffix == ".npy":
+            return decode.npy(data)
+        if suffix == ".npz":
+            most = int(self._config.most_mb * 4e6)
+            return decode.sample_of(decode.npz(data, most_bytes=most), self._context.input_names)
+        return decode.picture(data, self._mode)
+
+    def _samples(self, sample: Any) -> list[Any]:
+        """Return the samples that a file holds. Raises: DamagedError."""
+        if isinstance(sample, str):
+            lines = [line for line in sample.splitlines() if line.strip()]
+            if not lines:
+                raise decode.DamagedError("it holds no text")
+            return lines
+        if isinstance(sample, dict):
+            counts = {len(values) if values.ndim else 0 for values in sample.values()}
+            if len(counts) != 1 or 0 in counts:
+                raise decode.DamagedError("its arrays have different numbers of samples, or none")
+            return [{name: values[row] for name, values in sample.items()} for row in range(counts.pop())]
+        if sample.dtype == np.uint8 and sample.ndim == 3:
+            return [sample]  # an image
+        if not sample.ndim or not len(sample):
+            raise decode.DamagedError("it holds no sample")
+        return list(sample)
+
+    def _one(self, identity: Identity, at_ns: int, sample: Any, fault: str) -> Arrival:
+        self._current = identity
+
+        def answered(answer: Any, error: Exception | None) -> None:
+            del answer
+            self._settle, self._failure = True, "" if error is None else str(error) or type(error).__name__
+
+        return Arrival(
+            sample=sample,
+            trace_id=_trace_id(identity, 0),
+            name=identity.name,
+            at_ns=at_ns,
+            answered=answered,
+            fault=fault,
+        )
+
+    def _rows(self, identity: Identity, at_ns: int, samples: list[Any], start: int) -> Iterator[Arrival]:
+        """Yield the samples of one file, from the first that was not answered; the last one answers the file."""
+        failed: list[str] = []
+        for row in range(min(start, len(samples) - 1), len(samples)):
+
+            def answered(answer: Any, error: Exception | None, row: int = row) -> None:
+                del answer
+                if error is not None:
+                    failed.append(f"sample {row + 1}: {error}")
+                self._hand.answered(row + 1)
+                if row + 1 == len(samples):
+                    self._settle, self._failure = True, "\n".join(failed[:100])
+
+            yield Arrival(
+                sample=samples[row],
+                trace_id=_trace_id(identity, row),
+                name=f"{identity.name}:{row + 1}",
+                at_ns=at_ns,
+                answered=answered,
+            )
+
+    # what becomes of it
+
+    def _finish_answered(self) -> None:
+        """Put away the file that was answered; by now its result is written."""
+        if not self._settle or self._current is None:
+            return
+        identity, failure = self._current, self._failure
+        self._settle, self._current, self._failure = False, None, ""
+        self._answered.add(identity)
+        self._hand.end()
+        if failure:
+            self._move(identity, self._failed, failure)
+        else:
+            self._put_away(identity)
+
+    def _put_away(self, identity: Identity) -> None:
+        if self._config.after == "move":
+            self._move(identity, self._done)
+        elif self._config.after == "delete":
+            with contextlib.suppress(OSError):  # it stays in the list of those that were answered
+                if self._is_still(identity):
+                    os.unlink(identity.name, dir_fd=self._fd)
+                self._answered.forget(identity)
+
+    def _move(self, identity: Identity, folder: int, reason: str = "") -> None:
+        """Move a file to one of our folders, under a name that is free there."""
+        base, suffix = os.path.splitext(identity.name)  # noqa: PTH122 - a name
+        name, number = identity.name, 0
+        with contextlib.suppress(OSError):  # disk full or no rights: it stays in the list of those that were answered
+            if not self._is_still(identity):
+                self._answered.forget(identity)
+                return
+            while _exists(name, folder):
+                number += 1
+                name = f"{base}-{number}{suffix}"
+            os.rename(identity.name, name, src_dir_fd=self._fd, dst_dir_fd=folder)
+            self._answered.forget(identity)
+            if reason:
+                how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+                file = os.open(f"{name}.reason.txt", how, 0o640, dir_fd=folder)
+                try:
+                    os.write(file, (reason + "\n").encode("utf-8", "replace"))
+                finally:
+                    os.close(file)
+
+    def _is_still(self, identity: Identity) -> bool:
+        """Tell whether the file under this name is the one that was answered, and no newer one."""
+        try:
+            return _identity(identity.name, os.stat(identity.name, dir_fd=self._fd, follow_symlinks=False)) == identity
+        except FileNotFoundError:
+            return False
+
+    def _subfolder(self, name: str) -> int:
+        """Return one of our folders, open; it is made where it is missing, and never a link. Raises: OSError."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o750, dir_fd=self._fd)
+        return os.open(name, _FOLDER, dir_fd=self._fd)
+
+
+def _identity(name: str, about: os.stat_result) -> Identity:
+    return Identity(name, about.st_ino, about.st_size, about.st_mtime_ns)
+
+
+def _trace_id(identity: Identity, row: int) -> str:
+    """Return the same id for the same sample, so that one that a power cut made answer twice is known."""
+    return hashlib.blake2b(repr((identity, row)).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,382 @@
+"""What waits on disk until the collector has it: rows with a sequence number each, in one SQLite file.
+
+A row is written, its number taken and the numbers' high-water mark moved in one transaction that is on the disk before
+``put`` returns, so neither ``kill -9`` nor a power cut loses a row or gives a number twice. What is lost for want of
+room is counted, and told to the collector as a ``Gap``. The disk's faults never come out of here as exceptions.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from edgeglm_agent.outbox_file import DamagedError, OutboxBusyError, is_damage, open_file, set_aside
+from edgeglm_agent.outbox_rescue import Wreck
+from edgeglm_agent.outbox_rows import (
+    AT_ONCE,
+    EVENTS,
+    GAP,
+    METRICS,
+    PRIORITIES,
+    SAMPLES,
+    WINDOW,
+    Rows,
+    count_in,
+    name_of,
+)
+from edgeglm_agent.wire import WireError
+from edgeglm_agent.wire.telemetry import (
+    KINDS,
+    Ack,
+    Body,
+    Gap,
+    Row,
+    Window,
+    unpack_ranges,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["EVENTS", "METRICS", "PRIORITIES", "SAMPLES", "Outbox", "OutboxBusyError"]
+
+_LOOKED_AT = 2000  # rows that one call of ``merge_unsent_windows`` looks at
+_T = TypeVar("_T")
+
+
+class Outbox:
+    """One open outbox, used by one thread.
+
+    Attributes:
+        epoch: Eight bytes, random, made with the file; empty while there is no file.
+    """
+
+    def __init__(
+        self, path: Path, *, quota_bytes: int, on_event: Callable[[str, dict[str, Any]], None] | None = None
+    ) -> None:
+        """Open the outbox, or make it.
+
+        Args:
+            path: Its file; the folder is there.
+            quota_bytes: Over it the oldest row of the lowest priority goes.
+            on_event: Is told of ``outbox-rebuilt``, with what was wrong and where the damaged file lies; may ``put``.
+
+        Raises:
+            OutboxBusyError: Another agent has it open.
+        """
+        self.path = path
+        self.epoch = b""
+        self._rows = Rows(quota_bytes)
+        self._on_event = on_event
+        self._untold: dict[str, dict[str, int]] = {}  # reason -> kind -> rows, not yet in a Gap
+        self._news: list[tuple[str, dict[str, Any]]] = []
+        self._aside: tuple[Path, dict[str, int], str] | None = None  # a damaged file, what waited in it, its damage
+        self._why = ""
+        self._db: sqlite3.Connection | None = None
+        self._run(lambda _: None)
+
+    @property
+    def high_water(self) -> int:
+        """The highest sequence number that was given."""
+        return self._rows.next - 1
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """How many rows wait, by kind: ``Window``, ``Event``, ``Result``, ``Gap``."""
+        return self._rows.waiting
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the rows take, as the quota counts it."""
+        return self._rows.stored_bytes
+
+    @property
+    def quota_bytes(self) -> int:
+        """What they may take."""
+        return self._rows.quota_bytes
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Rows that were lost since the start, by reason: ``quota``, ``disk``, ``corrupt``, ``rejected``."""
+        return self._rows.lost
+
+    @property
+    def lost_total(self) -> int:
+        """How many rows were lost since the outbox was made."""
+        return (self._rows.lost_before or 0) + sum(self.lost.values())
+
+    @property
+    def trouble(self) -> str:
+        """Why the disk took the last change not; empty where it did."""
+        return self._why
+
+    def highest(self, priority: int) -> int:
+        """Return a number at or above that of the priority's newest row: nothing new waits above it."""
+        return self._rows.highest[priority]
+
+    def put(self, priority: int, body: Body) -> int:
+        """Keep a row, in one commit; return its sequence number, 0 where it was lost (and counted)."""
+        return self.put_many([(priority, body)])[0]
+
+    def put_many(self, rows: Sequence[tuple[int, Body]]) -> list[int]:
+        """Keep several rows in one commit; return their numbers, 0 for those that were lost."""
+        encoded = [
+            (priority, KINDS.index(type(body)), *_place(body), msgspec.msgpack.encode(body)) for priority, body in rows
+        ]
+
+        def change(db: sqlite3.Connection) -> list[int]:
+            return [self._rows.insert(db, *row) for row in encoded]
+
+        numbers = self._run(change)
+        if numbers is None:
+            untold = self._untold.setdefault("disk", {})
+            for _, body in rows:
+                count_in(untold, type(body).__name__)
+            count_in(self.lost, "disk", len(rows))
+            return [0] * len(rows)
+        return numbers
+
+    def settle(self) -> bool:
+        """Write the gap of rows that the disk did not take, if it does now. Return whether nothing is untold."""
+        if self._untold:
+            self._run(lambda _: None)
+        return not self._untold
+
+    def pending(
+        self, priority: int, *, after: int = 0, through: int | None = None, limit_bytes: int = 16_384
+    ) -> list[Row]:
+        """Return rows with numbers in ``(after, through]`` in their order, at least one, as many as fit."""
+
+        def read(db: sqlite3.Connection) -> list[Row]:
+            rows: list[Row] = []
+            room = limit_bytes
+            cursor = db.execute(
+                "select sequence, kind, body, replaces from rows where priority = ? and sequence > ? and sequence <= ?"
+                " order by sequence limit 1000",
+                (priority, after, self._rows.next if through is None else through),
+            )
+            for sequence, kind, body, replaces in cursor:
+                room -= len(body) + len(replaces) + 8
+                if rows and room < 0:
+                    break
+                rows.append(Row(sequence, kind, msgspec.Raw(body), replaces))
+            cursor.close()
+            return rows
+
+        return self._run(read, writes=False) or []
+
+    def mark_sent(self, sequences: Sequence[int], notes: Mapping[str, float] | None = None) -> bool:
+        """Write that these rows may have left, before they do: they are merged and changed no more.
+
+        Args:
+            sequences: Of rows that are about to be published.
+            notes: Numbers to keep beside them, in the same commit; see ``note``.
+
+        Returns:
+            Whether that is on the disk. If not, they must not be sent.
+        """
+
+        def change(db: sqlite3.Connection) -> bool:
+            db.executemany("update rows set sent = 1 where sequence = ?", [(number,) for number in sequences])
+            db.executemany("insert or replace into meta values (?, ?)", [*(notes or {}).items()])
+            return True
+
+        return self._run(change) is not None
+
+    def acknowledge(self, ack: Ack) -> int:
+        """Let go of what the collector has. Return how many rows that were.
+
+        Rows that were never sent stay, whatever is said of them.
+
+        Raises:
+            WireError: It speaks of numbers that were never given, or its ranges are damaged.
+        """
+        if ack.epoch != self.epoch:
+            return 0
+        runs = [(0, ack.through), *unpack_ranges(ack.beyond)]
+        if ack.through < 0 or max(last for _, last in runs) >= self._rows.next:
+            raise WireError(f"an acknowledgement beyond {self._rows.next - 1}, the last number that was given")
+
+        count = 0
+        for first, last in runs:
+            dropped: int | None = AT_ONCE
+            while dropped == AT_ONCE:
+                dropped = self._run(lambda db, run=(first, last): self._rows.drop_sent(db, *run))  # type: ignore[misc]
+                count += dropped or 0
+        return count
+
+    def reject(self, sequences: Sequence[int]) -> int:
+        """Give up rows that the broker refuses for good: they become a gap. Return how many; gaps themselves stay."""
+
+        def change(db: sqlite3.Connection) -> int:
+            lost: list[tuple[int, int, bytes]] = []
+            for sequence in sequences:
+                lost += db.execute(
+                    "select sequence, kind, replaces from rows where sequence = ? and kind != ?", (sequence, GAP)
+                ).fetchall()
+                self._rows.drop(db, "sequence = ? and kind != ?", (sequence, GAP))
+            self._rows.add_gap(db, "rejected", lost)
+            return len(lost)
+
+        return self._run(change) or 0
+
+    def merge_unsent_windows(self, group: int) -> int:
+        """Make one window of each so many neighbours of one slot and load that were never sent.
+
+        The merged one keeps the last one's number and says which it replaces, in the same commit.
+
+        Args:
+            group: How many become one, at least 2.
+
+        Returns:
+            How many rows there are less.
+        """
+
+        def change(db: sqlite3.Connection) -> int:
+            together: dict[tuple[str, int], list[tuple[int, bytes, bytes]]] = {}
+            for sequence, slot, load, body, replaces in db.execute(
+                "select sequence, slot, load, body, replaces from rows"
+                " where priority = ? and kind = ? and sent = 0 order by sequence limit ?",
+                (METRICS, WINDOW, _LOOKED_AT),
+            ):
+                together.setdefault((slot, load), []).append((sequence, body, replaces))
+            return sum(
+                self._rows.merge(db, rows[start : start + group])
+                for rows in together.values()
+                for start in range(0, len(rows) - 1, group)
+            )
+
+        return self._run(change) or 0
+
+    def unsent_windows(self) -> tuple[int, int]:
+        """Return how many windows were never sent, and their bytes."""
+
+        def read(db: sqlite3.Connection) -> tuple[int, int]:
+            count, size = db.execute(
+                "select count(*), total(length(body) + length(replaces)) from rows"
+                " where priority = ? and kind = ? and sent = 0",
+                (METRICS, WINDOW),
+            ).fetchone()
+            return count, int(size)
+
+        return self._run(read, writes=False) or (0, 0)
+
+    def note(self, key: str) -> float | None:
+        """Return a number that ``mark_sent`` kept."""
+
+        def read(db: sqlite3.Connection) -> float | None:
+            row = db.execute("select value from meta where key = ?", (key,)).fetchone()
+            return float(row[0]) if row else None
+
+        return self._run(read, writes=False)
+
+    def remember_command(self, request_id: str, until_ms: int, now_ms: int) -> bool | None:
+        """Remember a command's id until its deadline.
+
+        Returns:
+            Whether it is new; None: the disk does not take it, so it would be forgotten by a restart.
+        """
+
+        def change(db: sqlite3.Connection) -> bool:
+            db.execute("delete from commands where until_ms < ?", (now_ms,))
+            before = db.total_changes
+            db.execute("insert or ignore into commands values (?, ?)", (request_id, until_ms))
+            return db.total_changes > before
+
+        return self._run(change)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    # one change, whatever the disk does
+
+    def _run(self, change: Callable[[sqlite3.Connection], _T], *, writes: bool = True) -> _T | None:
+        """Return what one transaction gives; None: the disk does not take it, or has nothing to read."""
+        for _ in range(2):  # a damaged file is replaced, then it is done in the new one
+            lost = dict(self.lost)
+            try:
+                if self._db is None:
+                    self._db = open_file(self.path)
+                    self.epoch = self._rows.load(self._db)
+                    if self._aside is not None:
+                        self._rebuild(self._db, *self._aside)
+                        self._aside = None
+                result = self._transaction(self._db, change) if writes else change(self._db)
+            except (sqlite3.Error, DamagedError, WireError, msgspec.MsgspecError) as error:
+                self._why, self._rows.lost = str(error), lost
+                self._undo()
+                if isinstance(error, sqlite3.Error) and not is_damage(error):
+                    return None
+                if not self._set_aside():
+                    return None
+            else:
+                self._why = ""
+                while self._news and self._on_event is not None:
+                    self._on_event(*self._news.pop(0))
+                return result
+        return None
+
+    def _transaction(self, db: sqlite3.Connection, change: Callable[[sqlite3.Connection], _T]) -> _T:
+        db.execute("begin immediate")
+        for reason, counts in self._untold.items():
+            self._rows.add_gap(db, reason, [], counts, counted=True)
+        result = change(db)
+        db.execute("insert or replace into meta values ('next', ?), ('lost', ?)", (self._rows.next, self.lost_total))
+        db.execute("commit")
+        self._untold = {}
+        return result
+
+    def _undo(self) -> None:
+        """Go back to what is on the disk; where that cannot be read, the file is opened anew next time."""
+        try:
+            if self._db is not None:
+                if self._db.in_transaction:
+                    self._db.execute("rollback")
+                self.epoch = self._rows.load(self._db)
+        except (sqlite3.Error, DamagedError):
+            self.close()
+
+    def _set_aside(self) -> bool:
+        """Keep the damaged file; the next one begins a new epoch. Return whether that could be done."""
+        why, waited = self._why, dict(self.waiting)
+        self.close()
+        aside = set_aside(self.path)
+        if aside is None:
+            self._why = f"damaged ({why}), and it cannot be renamed"
+            return False
+        self._rows.waiting = {}
+        self._aside = aside, waited, why
+        return True
+
+    def _rebuild(self, db: sqlite3.Connection, aside: Path, waited: dict[str, int], why: str) -> None:
+        """Take over what can be read of the damaged file, with new numbers; the rest is a gap."""
+        saved: dict[str, int] = {}
+        try:
+            for kind in Wreck(aside).pour(
+                lambda change: self._transaction(db, change), lambda db, row: self._rows.insert(db, *row)
+            ):
+                count_in(saved, name_of(kind))
+        except sqlite3.Error:  # no room for more: what is left stays in the file that is kept
+            if db.in_transaction:
+                db.execute("rollback")
+            self._rows.load(db)
+        untold = self._untold.setdefault("corrupt", {})
+        for name, count in waited.items():
+            lost = max(0, count - saved.get(name, 0))
+            count_in(untold, name, lost)
+            count_in(self.lost, "corrupt", lost)
+        detail = {"why": why, "kept": aside.name, "saved": sum(saved.values()), "rows": sum(untold.values())}
+        self._news.append(("outbox-rebuilt", detail))
+
+
+def _place(body: Body) -> tuple[str, int]:
+    """Return what a row is found by: a window's slot and load, a gap's reason."""
+    if isinstance(body, Window):
+        return body.slot, body.load
+    return (body.reason, 0) if isinstance(body, Gap) else ("", 0)

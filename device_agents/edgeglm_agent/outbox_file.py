@@ -1,0 +1,137 @@
+"""The outbox's file: opened so that a power cut costs nothing, checked, and kept aside where it is damaged."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from edgeglm_agent.outbox_rescue import log_frames, lost_commits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SCHEMA = 1
+_BALLAST = 1 << 20  # bytes that stay free in the file and its log: enough to go on for a while on a full disk
+_KEPT_ASIDE = 2  # damaged files that are kept, the newest
+_TABLES = """
+create table meta (key text primary key, value) without rowid;
+create table rows (
+    sequence integer primary key, priority integer not null, kind integer not null,
+    slot text not null, load integer not null,
+    body blob not null, replaces blob not null default x'', sent integer not null default 0
+);
+create index rows_by_priority on rows (priority, sequence);
+create table commands (id text primary key, until_ms integer not null) without rowid;
+"""
+
+
+class OutboxBusyError(OSError):
+    """Another agent has this outbox open."""
+
+
+class DamagedError(Exception):
+    """The file is no outbox, or not a whole one."""
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Return the open outbox, made where there was none.
+
+    Raises:
+        OutboxBusyError: Another process has it open.
+        DamagedError: It cannot be read; ``set_aside`` makes room for a new one.
+        sqlite3.OperationalError: The disk is full, read-only, or otherwise in the way.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise sqlite3.OperationalError(str(error)) from error
+    frames = log_frames(path)  # before SQLite looks at them
+    db = sqlite3.connect(path, isolation_level=None, timeout=0.0, cached_statements=32)
+    try:
+        db.execute("pragma locking_mode = exclusive")  # no shared memory file, and no second agent
+        db.execute("pragma cache_size = -256")  # KiB
+        db.execute("pragma journal_mode = wal")
+        db.execute("pragma synchronous = full")
+        db.execute("pragma wal_autocheckpoint = 100")  # pages of 4 KiB: the log stays well below the ballast
+        db.execute("begin immediate")
+        (version,) = db.execute("pragma user_version").fetchone()
+        if frames.last >= 0 or not frames.sound:
+            db.execute("commit")
+            (_, taken, _) = db.execute("pragma wal_checkpoint(passive)").fetchone()
+            if lost_commits(frames, taken):
+                raise DamagedError(f"its log is broken behind frame {taken} of {frames.last + 1}")
+            db.execute("begin immediate")
+        if version == 0:
+            _make(db)
+        elif version != _SCHEMA:
+            raise DamagedError(f"an outbox of schema {version}; this version reads {_SCHEMA}")
+        db.execute("commit")
+        if version:
+            (said,) = db.execute("pragma quick_check(1)").fetchone()
+            if said != "ok":
+                raise DamagedError(said)
+        else:
+            _leave_room(db)
+    except sqlite3.OperationalError as error:
+        db.close()
+        if "locked" in str(error):
+            raise OutboxBusyError(f"{path}: another agent has it open") from error
+        raise
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise DamagedError(str(error)) from error
+    except DamagedError:
+        db.close()
+        raise
+    return db
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether an error says that the file is broken, rather than that the disk does not take it now."""
+    # Python 3.10 tells no error codes: full, read-only and I/O errors are OperationalError, as is a missing table
+    return not isinstance(error, sqlite3.OperationalError) or "no such " in str(error)
+
+
+def _make(db: sqlite3.Connection) -> None:
+    for statement in _TABLES.split(";"):
+        db.execute(statement)
+    db.execute("insert into meta values ('epoch', ?), ('next', 1)", (secrets.token_bytes(8),))
+    db.execute(f"pragma user_version = {_SCHEMA}")
+
+
+def _leave_room(db: sqlite3.Connection) -> None:
+    """Leave free pages in the file and a log of that size, so that rows can be kept when the disk is full."""
+    try:
+        db.execute("create table ballast (filling blob)")
+        db.execute("insert into ballast values (zeroblob(?))", (_BALLAST,))
+        db.execute("drop table ballast")
+        db.execute("pragma wal_checkpoint(restart)").fetchall()
+    except sqlite3.OperationalError:
+        if db.in_transaction:
+            db.execute("rollback")
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a damaged file to ``<stem>.corrupt-<time>.db`` with its log; None: that cannot be done for now."""
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.stem}.corrupt-{moment}{path.suffix}")
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.stem}.corrupt-{moment}-{number}{path.suffix}")
+    try:
+        path.rename(aside)
+        for ending in ("-wal", "-shm"):
+            log = path.with_name(path.name + ending)
+            if log.exists():
+                log.rename(aside.with_name(aside.name + ending))
+        older = sorted(path.parent.glob(f"{path.stem}.corrupt-*{path.suffix}"), key=lambda one: one.stat().st_mtime)
+        for old in older[:-_KEPT_ASIDE]:
+            for ending in ("", "-wal", "-shm"):
+                old.with_name(old.name + ending).unlink(missing_ok=True)
+    except OSError:
+        return None
+    return aside

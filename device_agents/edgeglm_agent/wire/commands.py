@@ -1,0 +1,99 @@
+"""What a board is asked, what it answers, and what it says of itself for as long as it runs. JSON, for people too.
+
+MQTT 3.1.1 has neither correlation nor expiry, so id, deadline and device are in the payload.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgeglm_agent.wire.manifest import UNREADABLE, WireError
+from edgeglm_agent.wire.telemetry import Scalar
+
+COMMAND_SCHEMA = 1
+STATE_SCHEMA = 1
+_MOST_BYTES = 65_536
+
+
+class Command(msgspec.Struct, frozen=True):
+    """One request; its operation is the last level of its topic."""
+
+    schema: int
+    id: str  # 1 to 63 of letters, digits, dot, hyphen, underscore; one id is obeyed once
+    device: str  # whom it is for: one that was copied to another's topic is foreign
+    deadline_ms: int  # Unix; after it the command is not obeyed
+    args: dict[str, object] = {}
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a request."""
+
+    schema: int
+    id: str
+    op: str
+    ok: bool
+    said: str = ""  # what is wrong, and how to mend it
+    values: dict[str, object] = {}
+
+
+class SlotState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What serves in a slot."""
+
+    status: Literal["starting", "serving", "waiting", "quarantined", "refused", "stopped"]
+    load: int = 0  # counts loads of a model in this slot; windows and results name it
+    model: str = ""  # name and version of the manifest
+    manifest_sha256: str = ""
+    artifact: str = ""  # path within the model's folder
+    scheme: str = ""
+    runtime: str = ""  # what really ran: onnxruntime 1.31.1
+    provider: str = ""  # likewise: cpu, cuda, tensorrt, xnnpack
+    why: str = ""  # of waiting, quarantined and refused; of a serving one: what was passed over
+    failures: int = 0  # in a row
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Birth certificate, retained; the last will is the same with ``online`` false."""
+
+    schema: int
+    device: str
+    boot_id: str  # of the kernel: a late will cannot speak for a newer birth
+    session: str  # of the supervisor, random
+    online: bool
+    epoch: str = ""  # of the outbox, hex
+    agent: str = ""  # version
+    since_ms: int = 0
+    clock_synchronised: bool = False
+    window_s: int = 0
+    board: dict[str, Scalar] = {}  # model, os, kernel, arch, python, memory: what one boot does not change
+    slots: dict[str, SlotState] = {}
+
+
+def decode_command(data: bytes) -> Command:
+    """Return a command. Raises: WireError: It is none, of another schema, or larger than any."""
+    if len(data) > _MOST_BYTES:
+        raise WireError(f"a command of {len(data)} bytes; at most {_MOST_BYTES} are read")
+    try:
+        command = msgspec.json.decode(data, type=Command)
+    except UNREADABLE as error:
+        raise WireError(f"not a command: {error}") from error
+    if command.schema != COMMAND_SCHEMA:
+        raise WireError(f"command of schema {command.schema}; this version reads {COMMAND_SCHEMA}")
+    return command
+
+
+def decode_state(data: bytes) -> State:
+    """Return a state. Raises: WireError."""
+    try:
+        state = msgspec.json.decode(data, type=State)
+    except UNREADABLE as error:
+        raise WireError(f"not a state: {error}") from error
+    if state.schema != STATE_SCHEMA:
+        raise WireError(f"state of schema {state.schema}; this version reads {STATE_SCHEMA}")
+    return state
+
+
+def encode(document: Command | Reply | State) -> bytes:
+    """Return the document as JSON."""
+    return msgspec.json.encode(document)
