@@ -19,11 +19,15 @@ from edgeglm_agent.supervisor.slots import SlotKeeper
 from edgeglm_agent.supervisor.state import StateFile
 from edgeglm_agent.worker.progress import Progress
 
+NO_PROCESS = 2**22 + 1  # over the kernel's highest pid, PID_MAX_LIMIT: nobody's memory, nobody to kill
+
 
 class Worker:
     """The worker's end of the line."""
 
-    def __init__(self, keeper: SlotKeeper, now: float, *, rejoins: ipc.Rejoins | None = None, pid: int = 4711) -> None:
+    def __init__(
+        self, keeper: SlotKeeper, now: float, *, rejoins: ipc.Rejoins | None = None, pid: int = NO_PROCESS
+    ) -> None:
         ours, self._line = socket.socketpair()
         self._line.settimeout(0)
         self.taken = keeper.hello(ipc.Hello("main", pid, rejoins), ours, ipc.Frames(from_worker=True), now)
@@ -148,7 +152,7 @@ def test_a_restart_by_command_lets_another_worker_begin(keeper: SlotKeeper) -> N
 
 def test_a_worker_that_does_not_read_keeps_nobody_waiting_and_is_told_what_it_missed(keeper: SlotKeeper) -> None:
     ours, line = socket.socketpair()
-    keeper.hello(ipc.Hello("main", 4711), ours, ipc.Frames(from_worker=True), 100.0)
+    keeper.hello(ipc.Hello("main", NO_PROCESS), ours, ipc.Frames(from_worker=True), 100.0)
     sent = 0
     for number in range(200):  # 20 MB: no socket takes as much
         keeper.hand_over(ipc.Arrived(f"t/{number}", b"x" * 100_000))
@@ -243,7 +247,7 @@ def test_what_a_dead_worker_left_in_hand_is_not_held_against_the_next(
     Progress(tmp_path / "main.progress").begin(1)  # of this process, which stands for the dead one: for ever
     killed: list[int] = []
     monkeypatch.setattr(os, "kill", lambda pid, _: killed.append(pid))
-    worker = Worker(keeper, 100.0, pid=os.getpid() + 1)
+    worker = Worker(keeper, 100.0, pid=NO_PROCESS + 1)
     keeper.watch(101.0)
     assert (keeper.status, killed) == ("starting", [])
     worker.go(keeper, 102.0)
@@ -262,9 +266,9 @@ def test_a_board_that_has_no_room_for_a_process_is_asked_again(tmp_path: Path, m
         assert not keeper.due(now + 1)
     assert (keeper.status, keeper.state.failures, told) == ("waiting", 0, ["worker-crashed"])
     assert "Cannot allocate memory" in keeper.state.why
-    monkeypatch.setattr(os, "posix_spawn", lambda *_, **__: 4711)
+    monkeypatch.setattr(os, "posix_spawn", lambda *_, **__: NO_PROCESS)
     keeper.spawn("/run/none.sock", 180.0)
-    assert (keeper.status, keeper.pid) == ("starting", 4711)
+    assert (keeper.status, keeper.pid) == ("starting", NO_PROCESS)
 
 
 def test_a_worker_whose_supervisor_has_gone_says_so_in_a_line(tmp_path: Path) -> None:
@@ -284,7 +288,7 @@ def test_one_that_does_not_go_when_it_is_told_to_is_ended(keeper: SlotKeeper, mo
     keeper.watch(400.0)
     assert killed == []
     keeper.watch(411.0)
-    assert killed == [4711]
+    assert killed == [NO_PROCESS]
     worker.go(keeper, 412.0)
     assert Worker(keeper, 412.1).told() == ["Start"]
     assert keeper.state.failures == 0
