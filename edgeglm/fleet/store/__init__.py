@@ -1,0 +1,1 @@
+"""Where what came is kept: SQLite on one machine, PostgreSQL beyond it."""

@@ -1,0 +1,78 @@
+"""What every store can do. One process writes (or several, where the store says so); any number read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from edgeglm.fleet.store.types import (
+        Arrivals,
+        Committed,
+        Device,
+        DeviceSummary,
+        IncomingReply,
+        Poison,
+        Span,
+        StoredEvent,
+        StoredGap,
+        StoredResult,
+        StoredWindow,
+    )
+
+
+class StoreReader(Protocol):
+    """What is known of the boards. Never blocks the writer; sees only what is committed."""
+
+    def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
+        """Return every board, by fleet and name."""
+
+    def device(self, device: Device) -> DeviceSummary | None:
+        """Return one board; None: nothing of it ever came."""
+
+    def windows(self, device: Device, span: Span, slot: str | None = None) -> Iterator[StoredWindow]:
+        """Return a board's windows that began within the span, the oldest first."""
+
+    def events(
+        self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
+    ) -> Iterator[StoredEvent]:
+        """Return events within the span, the oldest first; ``newest``: at most so many, the newest ones."""
+
+    def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:
+        """Return answers of the model within the span, the oldest first."""
+
+    def gaps(self, span: Span, device: Device | None = None) -> Iterator[StoredGap]:
+        """Return what boards have told to be lost, within the span."""
+
+    def replies(self, device: Device, span: Span) -> Iterator[IncomingReply]:
+        """Return a board's answers to commands within the span, the oldest first."""
+
+    def poison(self, newest: int) -> list[Poison]:
+        """Return the newest of what could not be read."""
+
+    def poison_count(self) -> int:
+        """Return how many messages and rows could not be read, ever: more than are kept."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+class StoreWriter(Protocol):
+    """What the collector needs."""
+
+    def commit(self, arrivals: Arrivals) -> Committed:
+        """Keep it all, or nothing: when this returns, it survives a power cut.
+
+        Rows are known by (device, epoch, sequence): what the store has already is counted and dropped. A row whose body
+        cannot be read is put aside as poison, and its number is accounted for, since sending it again mends nothing.
+
+        Raises:
+            StoreError: The disk is full, the database is gone: nothing was kept, and it may be tried again.
+        """
+
+    def forget(self, device: Device) -> int:
+        """Remove everything known of a board; return how many rows that were. It may come again, as a new one."""
+
+    def close(self) -> None:
+        """Let it go; what was committed is there."""
