@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from edgeglm.cli import looking, making, measuring, system
+from edgeglm.cli.fleet import fleet_app
 
 app = typer.Typer(
     name="edgeglm",
@@ -45,3 +46,4 @@ app.command("compare")(looking.compare)
 app.command("report")(looking.report)
 app.command("recipes")(system.recipes)
 app.add_typer(system.cache_app, name="cache")
+app.add_typer(fleet_app, name="fleet")

@@ -1,0 +1,12 @@
+"""The verbs of the fleet: ``edgeglm fleet ...``. One file a part; this is their table."""
+
+from __future__ import annotations
+
+import typer
+
+fleet_app = typer.Typer(
+    help="What boards in the field say: collect it, look at it, ask them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
