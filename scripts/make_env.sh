@@ -16,8 +16,8 @@ torch=$(grep '^torch==' constraints.txt)
 echo "env: installing pip, then $torch (0.2 GB for the CPU build, 3 GB with CUDA)"
 pip install -q "pip>=26" # --group needs 25.1
 pip install -q "$torch"
-echo "env: installing edgeglm[onnx,tflite,openvino,hf,detection], edgeglm-agent and the test tools (about 2.5 GB)"
-pip install -q -c constraints.txt -e "device_agents[onnx,litert,openvino,image,text,camera,http]" -e ".[onnx,tflite,openvino,hf,detection]" --group dev
+echo "env: installing edgeglm[onnx,tflite,openvino,hf,detection,fleet], edgeglm-agent and the test tools (about 2.5 GB)"
+pip install -q -c constraints.txt -e "device_agents[onnx,litert,openvino,image,text,camera,http]" -e ".[onnx,tflite,openvino,hf,detection,fleet]" --group dev
 echo "env: installing the oldest runtimes that manifests name, for the tests, in $VENV/least-runtimes (250 MB)"
 least=$("$VENV/bin/python" -c '
 from edgeglm.boards import LEAST_RUNTIMES as least
