@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from edgeglm.cli import fleet_broker
+
 fleet_app = typer.Typer(
     help="What boards in the field say: collect it, look at it, ask them.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+fleet_app.command("broker")(fleet_broker.broker)

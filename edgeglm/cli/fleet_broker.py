@@ -1,0 +1,84 @@
+"""`edgeglm fleet broker`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeglm.cli.console import ConsoleLog, printing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+DEFAULT_DATA = "fleet-broker"  # in the current folder
+
+Data = Annotated[
+    Path,
+    typer.Option("--data", metavar="DIR", envvar="EDGEGLM_BROKER_DATA", help="What it keeps, and its authority."),
+]
+
+
+def broker(
+    data: Data = Path(DEFAULT_DATA),
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where it listens.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="1883, or 8883 with --tls.", show_default=False)
+    ] = None,
+    broker_program: Annotated[
+        str, typer.Option(metavar="NAME", help="mosquitto, nats, or auto: mosquitto where it is installed.")
+    ] = "auto",
+) -> int:
+    """Run one machine's broker until it is stopped; print its address once it takes connections."""
+    from edgeglm.fleet.broker.programs import find_program
+    from edgeglm.fleet.broker.settings import PLAIN_PORT, BrokerSettings, check_settings
+    from edgeglm.fleet.broker.supervise import Supervisor
+
+    settings = check_settings(BrokerSettings(data=data.absolute(), host=host, port=port or PLAIN_PORT))
+    log = ConsoleLog()
+
+    def ready(address: str) -> None:
+        with printing():
+            typer.echo(address)
+
+    with stopped_by_signals() as stopped:
+        Supervisor(find_program(broker_program), settings, log, stop=stopped.event).run(ready)
+    return stopped.code
+
+
+class Stopped:
+    """Whether a signal has come, and the exit code that tells it."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.code = 0
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[Stopped]:
+    """Let SIGINT, SIGTERM and SIGHUP set an event inside; a second one ends the process at once."""
+    from edgeglm.cli.signals import EXIT_CODES
+
+    stopped = Stopped()
+    before = {number: signal.getsignal(number) for number in EXIT_CODES}
+    ours = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+
+    def note(number: int, _: FrameType | None) -> None:
+        if stopped.event.is_set():
+            os._exit(stopped.code)  # what was started ends with us
+        stopped.code = EXIT_CODES[signal.Signals(number)]
+        stopped.event.set()
+
+    for number in ours:
+        signal.signal(number, note)
+    try:
+        yield stopped
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)

@@ -1,0 +1,93 @@
+"""What a broker is started with."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from edgeglm_agent.wire import WireError
+from edgeglm_agent.wire.topics import check_name
+
+from edgeglm.errors import UserError
+
+PLAIN_PORT, TLS_PORT = 1883, 8883
+ProgramName = Literal["auto", "mosquitto", "nats"]
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a broker listens, what it keeps where, and whom it lets in."""
+
+    data: Path  # everything it keeps; absolute
+    host: str = "127.0.0.1"
+    port: int = PLAIN_PORT
+    tls: bool = False
+    fleet: str | None = None  # with TLS, all that certificates give rights to; None: every fleet
+
+    @property
+    def address(self) -> str:
+        """What clients on this machine are told."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'mqtts' if self.tls else 'mqtt'}://{shown}:{self.port}"
+
+    @property
+    def trust(self) -> Path:
+        """The folder of the authority and of what it has signed."""
+        return self.data / "trust"
+
+
+def check_settings(settings: BrokerSettings) -> BrokerSettings:
+    """Return the settings.
+
+    Raises:
+        UserError: A name or address is none, or anybody on the network could write.
+    """
+    if not is_host(settings.host):
+        raise UserError(
+            f"`{settings.host}` is neither an address nor a host's name",
+            where="--host",
+            hint="127.0.0.1 for this machine alone, 0.0.0.0 for all of its networks (with --tls)",
+            code="broker-host",
+        )
+    if not settings.tls and not is_loopback(settings.host):
+        raise UserError(
+            f"without TLS everybody who reaches {settings.host} could read and write as every board",
+            where="--host",
+            hint="add --tls, or leave --host away: the broker then listens on 127.0.0.1 alone",
+            code="broker-exposed",
+        )
+    if settings.fleet is not None:
+        try:
+            check_name(settings.fleet, "fleet")
+        except WireError as error:
+            raise UserError(str(error), where="--fleet", code="fleet-name") from error
+    if re.search(r"[\x00-\x1f]", str(settings.data)):
+        raise UserError(
+            "a control character in the path of the data folder",
+            where="--data",
+            hint="choose another folder",
+            code="broker-folder",
+        )
+    return settings
+
+
+def is_host(text: str) -> bool:
+    """Tell whether this is an address, or can be a host's name."""
+    return _address(text) is not None or _HOST_NAME.match(text) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches it. A name is looked at, not looked up: what it means may change."""
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
