@@ -74,6 +74,7 @@ class FrameInput(Input, frozen=True, kw_only=True):
             slot=context.slot,
             keep=1,
             start=start,
+            called=hidden(device),  # a command line may hold a password
         )
         mode = context.image_mode if self.mode == "auto" else self.mode
         return Frames(tap, layout, mode, called=called, silence_s=self.silence_s)

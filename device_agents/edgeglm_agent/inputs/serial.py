@@ -141,7 +141,7 @@ class Port:
                 rest = bytearray(last)
                 if len(rest) > _LONGEST_LINE:
                     self._feed.put(bytes(rest[:80]) if whole else b"")
-                    rest, whole = bytearray(b"\n"), False
+                    rest, whole = bytearray(b"?"), False  # what is left of it is no line either
         except BlockingIOError:
             self._feed.end(InputLostError(f"{self._device} said that it can be read, and could not"))
         except OSError as error:
@@ -162,6 +162,7 @@ class Lines:
         self._texts = takes_texts
         self._each = config.length is None
         self._windows = Windows(config.length or 1, config.stride)
+        self._joins = tap.joins
         self._dropped = 0
         self._stopped = False
 
@@ -176,6 +177,9 @@ class Lines:
                     return []
                 continue
             item, dropped = got
+            if self._tap.joins != self._joins:  # nobody knows what came while another took over
+                self._joins = self._tap.joins
+                self._windows.begin_anew()
             arrival = self._arrival(bytes(item.payload), f"line-{item.number}", item.at_ns, dropped)
             if arrival is not None:
                 return [arrival]

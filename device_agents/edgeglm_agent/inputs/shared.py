@@ -44,7 +44,11 @@ class Reader(Protocol):
 
 
 class Tap:
-    """Gives the items of a device, whoever reads it."""
+    """Gives the items of a device, whoever reads it.
+
+    Attributes:
+        joins: How often another process has come to read it: items may be missing where this has changed.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class Tap:
         slot: str,
         keep: int,
         start: Callable[[Feed], Reader],
+        called: str = "",
     ) -> None:
         """Read the device, or take from the worker that does.
 
@@ -65,6 +70,7 @@ class Tap:
             slot: This one's name, for errors.
             keep: Items held for those who are slow.
             start: Opens the device and begins to fill a feed. Raises: InputError, InputLostError.
+            called: What errors call the device; empty: as it is written.
 
         Raises:
             InputError: Another slot reads the device with other settings, or it cannot be opened at all.
@@ -72,9 +78,10 @@ class Tap:
         """
         name = "input-" + hashlib.blake2b(device.encode(), digest_size=6).hexdigest()
         self._lock_path, self._socket_path = runtime_dir / f"{name}.lock", runtime_dir / f"{name}.sock"
-        self._device, self._settings, self._slot = device, settings, slot
+        self._called, self._settings, self._slot = called or device, settings, slot
         self._keep, self._start = keep, start
         self._last = _JOINS
+        self.joins = 0
         self._role: _Leading | _Taking = self._joined()
 
     @property
@@ -100,6 +107,7 @@ class Tap:
                 except InputError as error:  # another took it first, with other settings; or its rights have changed
                     raise InputLostError(f"cannot be taken over: {error}") from error
                 self._last = _JOINS  # whoever reads now counts anew
+                self.joins += 1
                 continue
             if item is None:
                 return None
@@ -128,7 +136,7 @@ class Tap:
             if connection is not None:
                 return _Taking(connection)
             if time.monotonic() > end:
-                raise InputLostError(f"{self._device} is read by another process, which does not hand it out")
+                raise InputLostError(f"{self._called} is read by another process, which does not hand it out")
             time.sleep(_RETRY_S)
 
     def _connected(self) -> socket.socket | None:
@@ -147,7 +155,7 @@ class Tap:
             return connection
         connection.close()
         raise InputError(
-            f"slot `{other}` reads {self._device} with other settings",
+            f"slot `{other}` reads {self._called} with other settings",
             hint=f"give the inputs of `{other}` and `{self._slot}` the same settings: a device is opened once",
         )
 

@@ -185,6 +185,15 @@ def test_two_slots_with_the_same_camera_share_one_program(tmp_path: Path) -> Non
     second.close()
 
 
+def test_a_password_in_a_command_line_is_not_told_where_two_slots_disagree(tmp_path: Path) -> None:
+    program = ["sh", "-c", "sleep 60", "rtsp://admin:s3cret@gate/stream1"]
+    first = opened(CommandInput(command=program, frames_as="rgb", width=64, height=48), tmp_path, slot="a")
+    with pytest.raises(InputError, match=r"slot `a` reads command .*gate/stream1.* with other settings") as raised:
+        opened(CommandInput(command=program, frames_as="rgb", width=32, height=24), tmp_path, slot="b")
+    assert "s3cret" not in str(raised.value)
+    first.close()
+
+
 @pytest.mark.parametrize("size", [(64, 48), (66, 50)])  # rows of 66 pixels are filled up
 def test_a_pipeline_gives_frames(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size

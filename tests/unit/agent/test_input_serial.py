@@ -93,6 +93,34 @@ def test_noise_without_line_ends_is_a_fault_and_does_not_grow(board: Board, tmp_
     source.close()
 
 
+def test_the_end_of_a_line_that_is_too_long_is_no_line(board: Board, tmp_path: Path) -> None:
+    source = opened(board, tmp_path, of={"takes_texts": True})
+    for _ in range(20):
+        board.say(b"x" * 4000)
+        time.sleep(0.002)
+    board.say(b" 123.5\nnext\n")
+    told = [read_one(source)]
+    while told[-1].sample != "next":
+        told.append(read_one(source))
+    assert len(told) == 2, [str(one.sample)[-20:] for one in told]
+    source.close()
+
+
+def test_a_window_holds_no_hole_where_another_slot_has_taken_the_line_over(board: Board, tmp_path: Path) -> None:
+    first = opened(board, tmp_path, of={"slot": "a"})
+    second = opened(board, tmp_path, of={"slot": "b"}, length=2)
+    second.read(0.0)  # it has asked
+    board.say("1\n")
+    assert read_one(first).sample.tolist() == [1]
+    assert second.read(0.2) == []
+    first.close()
+    board.say("2\n")  # nobody reads: it is lost
+    assert second.read(0.5) == []  # until the line is quiet: what comes next is a whole one
+    board.say("3\n4\n")
+    assert read_one(second).sample.tolist() == [[3], [4]]
+    second.close()
+
+
 def test_a_line_that_is_pulled_out_is_lost_and_found_again(board: Board, tmp_path: Path) -> None:
     source = opened(board, tmp_path)
     board.pull_out()

@@ -269,5 +269,7 @@ def test_a_reader_that_has_stopped_is_not_waited_for_for_ever(tmp_path: Path, ta
         with pytest.raises(InputLostError, match="does not hand it out"):
             Tap(tmp_path, device="camera", settings=b"640x480", slot="b", keep=1, start=Quiet)
         assert time.monotonic() - began < 60
+        with pytest.raises(InputLostError, match="a camera is read by another process"):
+            Tap(tmp_path, device="camera", called="a camera", settings=b"", slot="b", keep=1, start=Quiet)
     finally:
         process.kill()
