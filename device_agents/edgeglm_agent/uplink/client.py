@@ -35,7 +35,7 @@ class Uplink:
 
     Attributes:
         counts: What came and went, by name: ``acks``, ``malformed-acks``, ``foreign-acks``, ``commands``,
-            ``refused-<reason>``, ``unexpected``, ``inputs``, ``connections``, ``replies-dropped``.
+            ``refused-<reason>``, ``unexpected``, ``inputs``, ``inputs-repeated``, ``connections``, ``replies-dropped``.
     """
 
     def __init__(

@@ -19,6 +19,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from edgeglm_agent import logs
 from edgeglm_agent.uplink.budget import wire_bytes
 from edgeglm_agent.uplink.reports import Closed, Message, Opened, Opening, Outgoing, Taken
+from edgeglm_agent.wire.topics import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,9 +126,11 @@ class Connection:
 
     def _subscribe(self, topics: tuple[tuple[str, int], ...]) -> None:
         if self._v5:
-            # a broker takes the retain flag off what is published just now, unless it is told to leave it
-            options = {qos: SubscribeOptions(qos=qos, retainAsPublished=True) for _, qos in topics}
-            self._client.subscribe([(topic, options[qos]) for topic, qos in topics])
+            # a broker takes the retain flag off what is published just now, unless it is told to leave it: commands
+            # are refused by the flag; to inputs it is to say, as over 3.1.1, that a message is an older one
+            self._client.subscribe(
+                [(topic, SubscribeOptions(qos=qos, retainAsPublished=topic.startswith(ROOT))) for topic, qos in topics]
+            )
         else:
             self._client.subscribe([*topics])
 

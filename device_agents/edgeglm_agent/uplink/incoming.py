@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from edgeglm_agent.uplink.reports import Message
     from edgeglm_agent.uplink.sending import Sender
     from edgeglm_agent.wire.topics import Topics
+
+
+_MOST_TOPICS = 4096  # of inputs, whose newest message is known again
 
 
 class Incoming:
@@ -63,6 +67,7 @@ class Incoming:
         self._clock = clock
         self._device = device
         self._answer = answer
+        self._newest: dict[bytes, bytes] = {}  # digest of a topic -> that of its newest message
 
     def count(self, what: str) -> None:
         """Count one."""
@@ -76,6 +81,9 @@ class Incoming:
         elif message.topic.startswith(topics.commands[:-1]):
             return self._command(message, now)
         elif self.inputs and message.topic:
+            if self._is_known(message):
+                self.count("inputs-repeated")
+                return None
             self.count("inputs")
             self.messages.append(Arrived(message.topic, message.payload))
         else:
@@ -90,6 +98,16 @@ class Incoming:
             self.count("unexpected")
             return False
         return state.session not in self.sessions and state.device == self._device
+
+    def _is_known(self, message: Message) -> bool:
+        """Return whether a retained message came before: each new connection brings it again."""
+        topic = hashlib.blake2b(message.topic.encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(message.payload, digest_size=16).digest()
+        known = self._newest.pop(topic, None) == digest
+        self._newest[topic] = digest
+        if len(self._newest) > _MOST_TOPICS:
+            del self._newest[next(iter(self._newest))]
+        return known and message.retained
 
     def _ack(self, message: Message, now: float) -> None:
         if message.retained:

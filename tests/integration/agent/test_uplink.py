@@ -448,6 +448,33 @@ def test_messages_for_inputs_come_through(tmp_path: Path, broker: Broker) -> Non
         board.close()
 
 
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_retained_message_is_handed_to_inputs_once_whatever_the_connection_does(
+    tmp_path: Path, broker: Broker, version: str
+) -> None:
+    with Peer(broker.port) as peer:
+        peer.say("plant/7/level", b"20", retain=True)
+        with Relay(broker.port) as relay:
+            board = Board(tmp_path / "board", relay.port, version=version)
+            board.uplink.subscribe_inputs(["plant/+/level"])
+            came: list[bytes] = []
+
+            def heard(count: int, what: str = "inputs") -> bool:
+                came.extend(message.payload for message in board.uplink.messages())
+                return board.uplink.counts.get(what, 0) >= count
+
+            board.until(lambda: heard(1))
+            for payload in (b"21", b"21"):  # the second is another reading, though of the same value
+                peer.say("plant/7/level", payload, retain=True)
+            board.until(lambda: heard(3))
+            relay.cut()
+            board.until(lambda: heard(1, "inputs-repeated"))
+            peer.say("plant/7/level", b"22", retain=True)
+            board.until(lambda: heard(4))
+            board.close()
+        assert came == [b"20", b"21", b"21", b"22"]
+
+
 def test_over_the_budget_windows_are_merged_and_events_go_at_once(
     tmp_path: Path, broker: Broker, collector: Collector
 ) -> None:
