@@ -85,12 +85,19 @@ class Replay:
                 now = self._due
             self._due = max(self._due + self._period, now)  # time that was lost is not made up for
         arrival = self._next
-        self._next = next(self._rest, None)
+        self._next = self._following()
         if self._next is None and self._loop:
             self._rest = self._samples()
-            self._next = next(self._rest, None)
+            self._next = self._following()
         arrival.at_ns = time.monotonic_ns()
         return [arrival]
+
+    def _following(self) -> Arrival | None:
+        """Return the next sample; where the file cannot be read on from there, a fault that says so, then None."""
+        try:
+            return next(self._rest, None)
+        except InputError as error:
+            return Arrival(sample=None, name=Path(self._called).name, fault=str(error))
 
     def stop(self) -> None:
         """Give nothing more."""

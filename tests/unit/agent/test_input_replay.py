@@ -53,6 +53,18 @@ def test_a_row_that_cannot_be_read_is_a_fault_and_breaks_the_window(tmp_path: Pa
     assert found[2].sample.tolist() == [[3], [4]]
 
 
+def test_a_file_that_is_broken_in_its_midst_is_a_fault_after_what_came_before(tmp_path: Path) -> None:
+    path = tmp_path / "broken.csv"
+    path.write_bytes(b"a,b\n" + b"1,2\n" * 5000 + b"\xff,2\n" + b"1,2\n" * 5000)
+    source = ReplayInput(path=str(path)).open(context(tmp_path))
+    while not (arrival := read_one(source)).fault:
+        assert arrival.sample.tolist() == [1, 2]
+    assert "cannot be read as a table" in arrival.fault
+    with pytest.raises(EndOfInput):
+        read_one(source)
+    source.close()
+
+
 def test_an_archive_gives_its_samples_and_targets(tmp_path: Path) -> None:
     x, y = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32), np.array([0, 1, 0])
     np.savez(tmp_path / "eval.npz", x=x, y=y)
