@@ -167,6 +167,11 @@ class Rows:
         self.stored_bytes += len(body) + len(replaces) - len(rows[-1][1]) - len(rows[-1][2])
         return len(rows) - 1
 
+    def has_sent(self, db: sqlite3.Connection, first: int, last: int) -> bool:
+        """Return whether there are sent rows in a range."""
+        found = db.execute("select 1 from rows where sequence between ? and ? and sent = 1 limit 1", (first, last))
+        return found.fetchone() is not None
+
     def drop_sent(self, db: sqlite3.Connection, first: int, last: int) -> int:
         """Drop so many sent rows of a range as a transaction can on a full disk."""
         among = "select sequence from rows where sequence between ? and ? and sent = 1 limit ?"

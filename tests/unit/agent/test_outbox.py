@@ -115,6 +115,15 @@ def test_an_acknowledgement_lets_go_of_what_it_names_and_was_sent(outbox: Outbox
     assert len(waiting(outbox, METRICS)) == 4
 
 
+def test_an_acknowledgement_of_what_has_gone_already_writes_nothing(outbox: Outbox) -> None:
+    outbox.mark_sent(outbox.put_many([(METRICS, window())] * 3))
+    assert outbox.acknowledge(Ack(1, outbox.epoch, 3)) == 3
+    log = outbox.path.with_name(f"{outbox.path.name}-wal")
+    before = log.read_bytes()
+    assert outbox.acknowledge(Ack(1, outbox.epoch, 1, pack_ranges([2, 3]))) == 0
+    assert log.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("through", "beyond"), [(7, b""), (-1, b""), (1, pack_ranges([9])), (1, b"\x80"), (1, b"\x01")]
 )
