@@ -173,6 +173,8 @@ class Sender:
         if self._epoch != self._outbox.epoch:  # the file was damaged: numbers begin anew
             self._epoch = self._outbox.epoch
             self._told = 0
+            self._strikes.clear()
+            self._alone = dict.fromkeys(PRIORITIES, 0)
             self._forget_flights()
         if all(flight.taken for flight in self._flights.values()):
             self._budget.promised = 0  # all of it has left, and was counted

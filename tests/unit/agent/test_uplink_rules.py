@@ -223,6 +223,17 @@ def test_a_row_that_ends_every_connection_is_found_alone_and_given_up(desk: Desk
     assert desk.outbox.waiting["Result"] == 0
 
 
+def test_what_was_suspected_of_an_outbox_is_not_held_against_the_rows_of_the_next(desk: Desk) -> None:
+    desk.outbox.put_many([(METRICS, window(n)) for n in range(5)])
+    for now in (10.0, 20.0):
+        desk.sender.opened(OPENED, now)
+        assert sequences(desk.step(now, answered=False)) == [[1, 2, 3, 4, 5]]
+        desk.sender.closed(0x95, now)
+    desk.sender.opened(OPENED, 30.0)
+    desk.outbox.epoch = b"a newer1"  # as when the file was damaged: other rows bear these numbers now
+    assert sequences(desk.step(30.0)) == [[1, 2, 3, 4, 5]]
+
+
 def test_over_the_budget_windows_wait_then_merge_and_events_never_wait(tmp_path: Path) -> None:
     desk = Desk(tmp_path, daily_bytes=20_000)
     sent = events = 0
