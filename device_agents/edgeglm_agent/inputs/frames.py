@@ -26,6 +26,7 @@ _READ = 1 << 20
 _LOOK_S = 0.2  # how soon ``stop`` is seen
 START_S = 20.0  # that a program may take to load, before its silence counts: the first time, from a slow card
 _PPM = re.compile(rb"P6\s+(\d{1,5})\s+(\d{1,5})\s+255\s")
+_BEGINNING = 20  # bytes: as long as the header of a PPM image may be
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # ends what an entropy-coded part of a JPEG image may hold
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 # how much red, green and blue follow from U and V, of video range (Y 16 to 235): ITU-R BT.601 and BT.709
@@ -221,11 +222,15 @@ class ImageCutter:
         """Throw away what stands before an image; tell whether one begins."""
         if self._at:
             return True
-        if _PPM.match(self._buffer) or (self._buffer[:1] == b"P" and len(self._buffer) < 20):
-            return len(self._buffer) >= 20
+        if _PPM.match(self._buffer) or (self._buffer[:1] == b"P" and len(self._buffer) < _BEGINNING):
+            return len(self._buffer) >= _BEGINNING
         start = self._buffer.find(b"\xff\xd8\xff")
+        ppm = _PPM.search(self._buffer, 0, start if start >= 0 else len(self._buffer))
+        if ppm is not None:
+            del self._buffer[: ppm.start()]
+            return len(self._buffer) >= _BEGINNING
         if start < 0:
-            del self._buffer[: max(0, len(self._buffer) - 2)]  # the beginning of a beginning may be there
+            del self._buffer[: max(0, len(self._buffer) - _BEGINNING)]  # the beginning of a beginning may be there
             return False
         del self._buffer[:start]
         self._at, self._in_scan = 2, False

@@ -53,6 +53,15 @@ def test_what_stands_between_images_is_passed_over() -> None:
     assert list(ImageCutter().feed(b"\0\0junk" + jpeg() + b"\0" * 100 + jpeg() + b"\xff\xd8")) == [jpeg()] * 2
 
 
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_words_between_ppm_images_are_passed_over(step: int) -> None:
+    ppm = b"P6\n4 4\n255\n" + b"a" * 48
+    stream = b"Process started: low light\n" + ppm + b"P6: dropped a frame\n" + ppm * 2 + jpeg() + b"\n" + ppm
+    cutter = ImageCutter()
+    found = [whole for start in range(0, len(stream), step) for whole in cutter.feed(stream[start : start + step])]
+    assert found == [ppm, ppm, ppm, jpeg(), ppm]
+
+
 def test_an_image_that_is_cut_off_costs_itself_alone() -> None:
     whole = jpeg()
     found = list(ImageCutter().feed(whole[:200] + whole + whole))
