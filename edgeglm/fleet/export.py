@@ -1,0 +1,129 @@
+"""Windows, events and gaps as a file for other programs: CSV or Parquet, a row each, units in the columns' names."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import tempfile
+import types
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias, get_args, get_type_hints
+
+import msgspec
+
+from edgeglm.errors import MissingExtraError, UserError
+from edgeglm.files import replacing
+from edgeglm.fleet.flat import FlatEvent, FlatGap, FlatRow, FlatWindow, flat_event, flat_gap, flat_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from edgeglm.fleet.store.base import StoreReader
+    from edgeglm.fleet.store.types import Device, Span
+
+What: TypeAlias = Literal["windows", "events", "gaps"]
+Format: TypeAlias = Literal["csv", "parquet"]
+WHAT: tuple[What, ...] = get_args(What)
+FORMATS: tuple[Format, ...] = get_args(Format)
+_ROWS: dict[What, type[FlatRow]] = {"windows": FlatWindow, "events": FlatEvent, "gaps": FlatGap}
+_SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell for that begins so
+
+
+def rows(reader: StoreReader, what: What, span: Span, fleet: str | None, device: Device | None) -> Iterator[FlatRow]:
+    """Return flat rows: windows by board and time, events and gaps by time."""
+    if what == "windows":
+        devices = [device] if device else [summary.device for summary in reader.devices(fleet)]
+        for one in devices:
+            yield from (flat_window(stored) for stored in reader.windows(one, span))
+    elif what == "events":
+        yield from (flat_event(stored) for stored in reader.events(span, device, fleet))
+    else:
+        gaps = (stored for stored in reader.gaps(span, device) if fleet in (None, stored.device.fleet))
+        yield from (flat_gap(stored) for stored in gaps)
+
+
+def write(found: Iterable[FlatRow], what: What, file_format: Format, path: Path | None, *, force: bool) -> int:
+    """Write rows to a file that is whole or not there, or as CSV to stdout; return how many.
+
+    Args:
+        found: See ``rows``.
+        what: What they are.
+        file_format: Of the file.
+        path: None: stdout.
+        force: Whether a file that is there is replaced.
+
+    Raises:
+        UserError: The file is there, or Parquet would go to stdout.
+        MissingExtraError: Parquet needs the extra ``fleet``.
+        StorageError: The disk is full or refuses.
+    """
+    if path is None:
+        if file_format == "parquet":
+            raise UserError(
+                "a Parquet file cannot go to stdout", hint="give one: -o windows.parquet", code="export-name"
+            )
+        return write_csv(found, what, sys.stdout)
+    if os.path.lexists(path) and not force:
+        raise UserError(
+            "this is there already, and is left as it is",
+            where=str(path),
+            hint="choose another name, or --force to replace it",
+            code="export-exists",
+        )
+    if path.is_dir():
+        raise UserError("this is a folder", where=str(path), hint="name a file", code="export-exists")
+    if file_format == "parquet":
+        return _write_parquet(found, what, path)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        return write_csv(found, what, file)
+
+
+def write_csv(found: Iterable[FlatRow], what: What, file: IO[str]) -> int:
+    """Write CSV with a heading. A text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(_ROWS[what].__struct_fields__)
+    count = 0
+    for row in found:
+        count += 1
+        writer.writerow([_cell(value) for value in msgspec.structs.astuple(row)])
+    return count
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _write_parquet(found: Iterable[FlatRow], what: What, path: Path) -> int:
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingExtraError("writing Parquet needs duckdb", hint="pip install 'edgeglm[fleet]'") from error
+    count = 0
+    with tempfile.TemporaryDirectory(prefix="export-") as folder, replacing(path) as temporary:
+        lines = Path(folder) / "rows.jsonl"  # what duckdb reads quickly, with None and text kept apart
+        encode = msgspec.json.Encoder().encode
+        with lines.open("wb") as file:
+            for row in found:
+                count += 1
+                file.write(encode(row))
+                file.write(b"\n")
+        with duckdb.connect(":memory:") as database:
+            # the types are said, so that a file of no rows has its columns too
+            table = database.read_json(str(lines), columns=columns(what), format="newline_delimited")
+            table.write_parquet(str(temporary), compression="zstd")
+    return count
+
+
+def columns(what: What) -> dict[str, str]:
+    """Return the columns with their SQL types."""
+    hints = get_type_hints(_ROWS[what])
+    return {name: "TIMESTAMP" if name == "at_utc" else _sql(hints[name]) for name in _ROWS[what].__struct_fields__}
+
+
+def _sql(hint: type | types.UnionType) -> str:
+    kinds = hint.__args__ if isinstance(hint, types.UnionType) else (hint,)
+    return next(_SQL[kind] for kind in kinds if kind in _SQL)

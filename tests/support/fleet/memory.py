@@ -1,0 +1,72 @@
+"""A store's reading side over lists, for what only reads: the real ones are tested by themselves, and end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from edgeglm.fleet.store.types import (
+    Device,
+    DeviceSummary,
+    IncomingReply,
+    Poison,
+    Span,
+    StoredEvent,
+    StoredGap,
+    StoredResult,
+    StoredWindow,
+)
+
+
+class ListReader(msgspec.Struct):
+    """What is in the lists."""
+
+    boards: list[DeviceSummary] = []
+    stored_windows: list[StoredWindow] = []
+    stored_events: list[StoredEvent] = []
+    stored_gaps: list[StoredGap] = []
+    stored_replies: list[IncomingReply] = []
+
+    def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
+        return [board for board in self.boards if fleet in (None, board.device.fleet)]
+
+    def device(self, device: Device) -> DeviceSummary | None:
+        return next((board for board in self.boards if board.device == device), None)
+
+    def windows(self, device: Device, span: Span, slot: str | None = None) -> Iterator[StoredWindow]:
+        for one in self.stored_windows:
+            if one.device == device and span.since_ms <= one.at_ms < span.until_ms and slot in (None, one.window.slot):
+                yield one
+
+    def events(
+        self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
+    ) -> Iterator[StoredEvent]:
+        found = [
+            one
+            for one in sorted(self.stored_events, key=lambda one: one.at_ms)
+            if span.since_ms <= one.at_ms < span.until_ms
+            and device in (None, one.device)
+            and fleet in (None, one.device.fleet)
+        ]
+        yield from found if newest is None else found[-newest:]
+
+    def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:  # noqa: ARG002
+        yield from ()
+
+    def gaps(self, span: Span, device: Device | None = None) -> Iterator[StoredGap]:
+        for one in self.stored_gaps:
+            if device in (None, one.device) and span.since_ms <= one.at_ms < span.until_ms:
+                yield one
+
+    def replies(self, device: Device, span: Span) -> Iterator[IncomingReply]:  # noqa: ARG002
+        yield from (one for one in self.stored_replies if one.device == device)
+
+    def poison(self, newest: int) -> list[Poison]:  # noqa: ARG002
+        return []
+
+    def poison_count(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass

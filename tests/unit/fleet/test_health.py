@@ -1,0 +1,174 @@
+"""What counts as wrong with a board: each kind on one side of its limit, and on the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from edgeglm_agent.drift import LIMIT
+from edgeglm_agent.wire.telemetry import BoardReading, Drift
+
+from edgeglm.fleet.health import KINDS, THRESHOLDS, problems, usual_models
+from edgeglm.fleet.store.types import DeviceSummary
+from tests.support.fleet.boards import HOSTILE, MINUTE_MS, NOW_MS, sketch, slot, state, summary, window
+
+
+def found(board: DeviceSummary, others: tuple[DeviceSummary, ...] = ()) -> dict[str, str]:
+    return {problem.kind: problem.reason for problem in problems(board, NOW_MS, usual_models((board, *others)))}
+
+
+def test_a_board_that_does_as_it_should_has_no_problem() -> None:
+    assert problems(summary(), NOW_MS) == []
+
+
+def test_the_limit_of_drift_is_the_agents_own() -> None:
+    assert THRESHOLDS.drift_psi == LIMIT
+
+
+@pytest.mark.parametrize(
+    ("window_s", "ago_s", "silent"),
+    [(300, 899, False), (300, 901, True), (3600, 10_000, False), (3600, 11_000, True), (1, 14, False), (1, 16, True)],
+)
+def test_three_windows_of_its_own_length_without_one_are_silence(window_s: int, ago_s: int, silent: bool) -> None:
+    board = summary(said=state(window_s=window_s), received_ms=NOW_MS - ago_s * 1000, state_ms=0)
+    assert ("silent" in found(board)) is silent
+    if silent:
+        assert "its last window came" in found(board)["silent"]
+        assert "it is connected" in found(board)["silent"]
+
+
+def test_a_last_will_that_no_window_followed_is_silence_at_once() -> None:
+    board = summary(said=state(online=False), state_ms=NOW_MS - 30_000)
+    assert found(board)["silent"] == "offline: its connection ended 30 s ago; its last window came 1 min ago"
+
+
+def test_a_will_that_windows_followed_is_out_of_date() -> None:
+    assert found(summary(said=state(online=False), state_ms=NOW_MS - 2 * MINUTE_MS)) == {}
+
+
+def test_a_board_that_has_just_come_has_time_for_its_first_window() -> None:
+    born = summary(slots={}, state_ms=NOW_MS - 10 * MINUTE_MS)
+    assert found(born) == {}
+    late = summary(slots={}, state_ms=NOW_MS - 16 * MINUTE_MS)
+    assert found(late)["silent"].startswith("no window ever came: one is due every 5 min")
+
+
+def test_a_board_that_only_ever_sent_events_is_silent_by_when_it_was_heard() -> None:
+    assert "silent" in found(summary(slots={}, said=None, last_seen_ms=NOW_MS - 16 * MINUTE_MS))
+
+
+@pytest.mark.parametrize(("errors", "erring"), [({"input": 30}, False), ({"input": 20, "run": 11}, True)])
+def test_more_than_one_percent_of_failed_samples_is_erroring(errors: dict[str, int], erring: bool) -> None:
+    board = summary("gate-1", window(errors=errors, inferences=3000))
+    assert ("erroring" in found(board)) is erring
+    if erring:
+        reason = "31 of 3031 samples failed (1.0%; the limit is 1%): input 20, run 11"
+        assert found(board)["erroring"] == reason
+
+
+def test_a_window_in_which_nothing_came_is_no_error_but_one_without_an_account_is() -> None:
+    assert found(summary("gate-1", window(inferences=0, latency_ms=b""))) == {}
+    assert (
+        "no-part 1" in found(summary("gate-1", window(inferences=0, latency_ms=b"", errors={"no-part": 1})))["erroring"]
+    )
+
+
+def reading(**values: Any) -> DeviceSummary:
+    return summary("gate-1", window(board=BoardReading(**values)))
+
+
+def test_heat_slowing_and_load_are_told_from_the_boards_reading() -> None:
+    assert found(reading(temperature_decic=799)) == {}
+    assert found(reading(temperature_decic=800)) == {"hot": "80.0 C; the limit is 80 C"}
+    assert found(reading(throttled=0xF0000)) == {}, "what was since boot is over"
+    assert found(reading(throttled=0b101, temperature_decic=700)) == {
+        "throttled": "under-voltage, throttled, at 70.0 C"
+    }
+    assert found(reading(undervoltage=True)) == {"throttled": "under-voltage"}
+    assert found(reading(cpu_permille=800)) == {}
+    assert found(reading(cpu_permille=801)) == {"busy": "its processors are busy for 80 %; the limit is 80%"}
+
+
+def test_drift_names_the_worst_feature_its_index_and_the_limit() -> None:
+    below = window(drift=(Drift("input.x", 249, 100, 500),))
+    beyond = window(drift=(Drift("input.x", 250, 100, 500), Drift("predicted", 900, 400, 500)))
+    assert found(summary("gate-1", below)) == {}
+    reason = found(summary("gate-1", beyond))["drifting"]
+    assert "predicted has moved" in reason
+    assert "0.90; the limit is 0.25, and 1 more" in reason
+
+
+def test_slow_is_told_from_input_to_result() -> None:
+    quick = window(latency_ms=sketch(*[10.0] * 95, *[900.0] * 5))
+    assert found(summary("gate-1", quick)) == {}, "p95 is just below the slow tenth"
+    waiting = window(latency_ms=sketch(10.0), total_ms=sketch(*[720.0] * 100))
+    assert found(summary("gate-1", waiting))["slow"].startswith("p95 is 7")
+    assert found(summary("gate-1", window(latency_ms=b"\xff\xff"))) == {}, "a damaged histogram says nothing"
+
+
+def test_the_model_that_most_boards_run_is_the_right_one() -> None:
+    others = tuple(summary(f"gate-{number}") for number in range(2, 5))
+    odd = summary("gate-1", said=state(slots={"main": slot("kws 1.1", "bb" * 32)}))
+    reason = "it runs kws 1.1 (manifest bbbbbbbb); 3 of 4 boards run kws 1.2 (manifest aaaaaaaa)"
+    assert found(odd, others) == {"wrong-model": reason}
+    assert found(odd, others[:2]) == {}, "two are no majority"
+    assert found(others[0], (odd, *others[1:])) == {}
+    elsewhere = tuple(summary(f"gate-{number}", fleet="south") for number in range(2, 5))
+    assert found(odd, elsewhere) == {}, "another fleet may run what it likes"
+    half = tuple(summary(f"b-{number}", said=state(slots={"main": slot("x", "bb" * 32)})) for number in range(2, 5))
+    assert found(others[0], (*others, *half)) == {}, "half is no majority"
+
+
+def test_a_slot_that_gave_up_says_why_and_what_it_should_run_if_that_is_known() -> None:
+    broken = slot(status="quarantined", why="5 failures in a row, the last: ended by SIGSEGV")
+    alone = summary(said=state(slots={"main": broken}))
+    assert found(alone)["wrong-model"] == "kws 1.2 is quarantined: 5 failures in a row, the last: ended by SIGSEGV"
+    others = tuple(summary(f"gate-{number}") for number in range(2, 5))
+    refused = summary(said=state(slots={"main": slot("new 2", "cc" * 32, status="refused", why="no runtime")}))
+    assert found(refused, others)["wrong-model"].endswith("no runtime; 3 of 4 boards run kws 1.2 (manifest aaaaaaaa)")
+
+
+def test_lost_rows_are_a_problem_for_a_day() -> None:
+    lately = summary(lost_rows=7, lost_at_ms=NOW_MS - 3_600_000)
+    assert found(lately) == {"gaps": "7 rows are lost for good, ever; it last said so 1 h ago"}
+    assert found(summary(lost_rows=7, lost_at_ms=NOW_MS - 90_000_000)) == {}
+
+
+@pytest.mark.parametrize(("off_ms", "side"), [(3_600_000, "1 h ahead of"), (-90_000, "1 min 30 s behind")])
+def test_a_clock_that_is_off_says_which_way(off_ms: int, side: str) -> None:
+    assert found(summary(clock_off_ms=off_ms)) == {"clock": f"its clock is {side} the collector's"}
+    assert found(summary(clock_off_ms=None)) == {}
+
+
+def test_a_slot_that_was_taken_out_of_the_settings_is_no_problem_any_more() -> None:
+    old = window("door", errors={"run": 3000}, inferences=1)
+    assert found(summary("gate-1", window(), old)) == {}
+    assert "erroring" in found(summary("gate-1", window(), old, said=state(slots={"main": slot(), "door": slot()})))
+
+
+def test_the_worst_comes_first() -> None:
+    hot = BoardReading(temperature_decic=900, cpu_permille=999)
+    board = summary(
+        "gate-1", window(board=hot, errors={"run": 900}), received_ms=NOW_MS - 3_600_000, clock_off_ms=10**9
+    )
+    kinds = [problem.kind for problem in problems(board, NOW_MS)]
+    assert kinds == ["silent", "erroring", "hot", "busy", "clock"]
+    assert kinds == sorted(kinds, key=KINDS.index)
+
+
+def test_nothing_that_a_board_writes_gets_into_a_reason_raw() -> None:
+    bad = window(
+        errors={HOSTILE: 3000, "x" * 5000: 1},
+        drift=(Drift(HOSTILE * 100, 2**60, 0, 1),),
+        board=BoardReading(temperature_decic=2**62, throttled=2**40 + 1, cpu_permille=2**50),
+        inferences=2**62,
+    )
+    wrong = slot(HOSTILE, HOSTILE, status="refused", why=HOSTILE * 50)
+    board = summary(
+        "gate-1", bad, said=state(slots={"main": wrong}), clock_off_ms=2**62, lost_rows=1, lost_at_ms=NOW_MS
+    )
+    said = problems(board, NOW_MS, usual_models([board]))
+    assert len(said) >= 5
+    for problem in said:
+        assert problem.reason.isprintable()
+        assert len(problem.reason) < 400
