@@ -123,7 +123,8 @@ def _supervise(path: Path, head_start: HeadStart) -> int:
             raise UnavailableError(error.problems) from None
         raise
     logs.configure(settings.log)
-    from edgeglm_agent.supervisor.run import AgentRunningError, Supervisor
+    from edgeglm_agent.supervisor.locks import AgentRunningError
+    from edgeglm_agent.supervisor.run import Supervisor
 
     try:
         supervisor = Supervisor(settings, head_start=head_start)

@@ -59,7 +59,7 @@ def _sample(supervisor: Supervisor, args: dict[str, Any]) -> _Answer:
     if not keepers:
         return False, _no_slot(supervisor, wanted.slot), {}
     for keeper in keepers:
-        keeper.send(ipc.SampleNow(wanted.count))
+        keeper.line.send(ipc.SampleNow(wanted.count))
     return True, "the next answers follow as results", {}
 
 
@@ -89,7 +89,7 @@ def _restart(supervisor: Supervisor, args: dict[str, Any]) -> _Answer:
         return False, _no_slot(supervisor, wanted.slot), {}
     for keeper in keepers:
         keeper.restart(time.monotonic())
-    supervisor.tell("commanded", wanted.slot, "info", {"op": "restart"})
+    supervisor.records.tell("commanded", wanted.slot, "info", {"op": "restart"})
     return True, "", {}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import selectors
@@ -13,47 +12,32 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeglm_agent import __version__, ipc, logs
+from edgeglm_agent import __version__, ipc
 from edgeglm_agent.board import clock
 from edgeglm_agent.board.read import Board
-from edgeglm_agent.outbox import EVENTS, METRICS, SAMPLES, Outbox
 from edgeglm_agent.service import Service
 from edgeglm_agent.supervisor.commands import obey
-from edgeglm_agent.supervisor.lobby import Lobby, received
-from edgeglm_agent.supervisor.slots import SlotKeeper
+from edgeglm_agent.supervisor.locks import lock_folders
+from edgeglm_agent.supervisor.records import Records
 from edgeglm_agent.supervisor.state import StateFile
 from edgeglm_agent.supervisor.windows import WindowClerk
+from edgeglm_agent.supervisor.workers import Workers
 from edgeglm_agent.wire.commands import STATE_SCHEMA, State
-from edgeglm_agent.wire.telemetry import Event, Result, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeglm_agent.settings.types import Settings
     from edgeglm_agent.supervisor.head_start import HeadStart
+    from edgeglm_agent.supervisor.slots import SlotKeeper
     from edgeglm_agent.uplink import Uplink
-    from edgeglm_agent.wire.telemetry import Body, Burst, Scalar, Severity
+    from edgeglm_agent.wire.telemetry import Scalar, Severity
 
 _TICK_S = 1.0
 _BOARD_S = 5.0
-_LEAST_LIMIT_BYTES = 1_000_000_000  # of a worker, where the board does not say how much memory it has
 _DRAIN_S = 10.0  # for workers to finish what they have in hand
 _UNSENT_S = 0.05  # until it is looked again whether a worker takes what waits for it
 _ANNOUNCE_S = 2.0  # from a change to its announcement
-
-
-class AgentRunningError(RuntimeError):
-    """Another agent holds the folder of the state, or that of the sockets.
-
-    Attributes:
-        folder: Which.
-        setting: The key that names it.
-    """
-
-    def __init__(self, folder: Path, setting: str) -> None:
-        self.folder = folder
-        self.setting = setting
-        super().__init__(f"another agent holds {folder}")
 
 
 class Supervisor:
@@ -77,37 +61,17 @@ class Supervisor:
         self.started_ms = time.time_ns() // 1_000_000
         self.session = secrets.token_hex(4)
         state_dir, runtime_dir = Path(settings.state_dir), Path(settings.runtime_dir)
-        for folder in (state_dir, runtime_dir):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._ready = False
-        self._untold: list[tuple[str, dict[str, Scalar]]] = []
-        self._locks = [_locked(state_dir, "state_dir")]
-        if not runtime_dir.samefile(state_dir):
-            self._locks.append(_locked(runtime_dir, "runtime_dir"))
+        self._locks = lock_folders(state_dir, runtime_dir)
+        self.records = Records(synchronised=self.clock_synchronised)
         self.state_file = StateFile(state_dir / "state.json")
         self.board = Board(state_dir, sysroot)
         self._sysroot = sysroot
-        memory = self.state_file.memory
-        self.window_s = memory.window_s or settings.telemetry.window_s
-        limit = int(self.board.facts().get("memory_mb") or 0) * 1_000_000 // 2 or _LEAST_LIMIT_BYTES
-        self.slots = {
-            name: SlotKeeper(
-                name,
-                slot,
-                settings,
-                state=self.state_file,
-                tell=self.tell,
-                forget=self._unregister,
-                memory_limit_bytes=limit,
-            )
-            for name, slot in settings.slots.items()
-        }
-        if memory.sample_share is not None:
-            for keeper in self.slots.values():
-                keeper.adjust(memory.sample_share)
+        self.window_s = self.state_file.memory.window_s or settings.telemetry.window_s
         self._selector = selectors.DefaultSelector()
-        self.socket_path = str(runtime_dir / "supervisor.sock")
-        self._lobby = Lobby(self.socket_path, self._selector, worker=self._greet, answer=self._answer)
+        self.workers = Workers(
+            self, self._selector, socket_path=str(runtime_dir / "supervisor.sock"), answer=self._answer
+        )
+        self.slots = self.workers.keepers
         self._wake_out, self._wake_in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_out, selectors.EVENT_READ, self._woken)
         self._service = Service()
@@ -115,18 +79,16 @@ class Supervisor:
         self._signalled = False
         self._announce_at = 0.0  # time.monotonic(); 0: nothing has changed
         self._stopping = 0.0  # time.monotonic() of the order to stop
-        self._spawn(time.monotonic(), head_start)
+        self.workers.spawn(time.monotonic(), head_start)
         if head_start is not None:
             head_start.dismiss()
         try:
-            self.outbox = Outbox(
-                state_dir / "outbox.db", quota_bytes=settings.outbox.quota_mb * 1_000_000, on_event=self._outbox_event
-            )
+            self.outbox = self.records.open(state_dir / "outbox.db", quota_bytes=settings.outbox.quota_mb * 1_000_000)
             self.windows = WindowClerk(self)
             self.uplink = self._uplink()
         except BaseException:
             for keeper in self.slots.values():
-                keeper.kill()
+                keeper.process.kill()
             raise
 
     def run(self) -> int:
@@ -136,12 +98,9 @@ class Supervisor:
             signal.signal(number, self._told_to_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a worker's end: its byte in the pipe ends the wait
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self.tell("agent-started", "", "info", {"agent": __version__, "device": self.device})
-        self._ready = True
-        for name, detail in self._untold:
-            self.tell(name, "", "error", detail)
+        self.records.tell("agent-started", "", "info", {"agent": __version__, "device": self.device})
         if self.state_file.damaged is not None:
-            self.tell("state-rebuilt", "", "error", {"kept": self.state_file.damaged.name})
+            self.records.tell("state-rebuilt", "", "error", {"kept": self.state_file.damaged.name})
         if self.uplink is not None:
             self.uplink.start()
         self._service.ready()
@@ -150,34 +109,6 @@ class Supervisor:
         finally:
             self._close()
         return 0
-
-    def tell(
-        self,
-        name: str,
-        slot: str,
-        severity: Severity,
-        detail: dict[str, Scalar],
-        *,
-        trace_id: str = "",
-        at_ms: int = 0,
-        uptime_ms: int = 0,
-        burst: Burst | None = None,
-    ) -> None:
-        """Write an event to the log and into the outbox."""
-        trace_id = trace_id or secrets.token_hex(8)
-        logs.log(severity, name, trace_id=trace_id, slot=slot, **detail)
-        event = Event(
-            name,
-            slot,
-            trace_id,
-            at_ms or time.time_ns() // 1_000_000,
-            uptime_ms or clock.uptime_ms(),
-            self.clock_synchronised(),
-            severity,
-            detail,
-            burst,
-        )
-        self.outbox.put(EVENTS, event)
 
     def clock_synchronised(self) -> bool:
         """Return whether the wall clock was set from outside since boot."""
@@ -200,6 +131,11 @@ class Supervisor:
             slots={name: keeper.state for name, keeper in self.slots.items()},
         )
 
+    @property
+    def stopping(self) -> bool:
+        """Whether workers were told to finish, and no others may come."""
+        return self._stopping > 0
+
     def wake(self) -> None:
         """End the wait; may be called from any thread."""
         with contextlib.suppress(BlockingIOError):
@@ -220,24 +156,17 @@ class Supervisor:
             self._move(now)
             if self._stopping and (not any(k.pid for k in self.slots.values()) or now - self._stopping > _DRAIN_S):
                 return
-            wait = min([next_tick, self.windows.next_at, *self._starts(now)]) - time.monotonic()
-            left = [keeper.push() for keeper in self.slots.values()]
-            longest = _UNSENT_S if any(left) else _TICK_S
+            wait = min([next_tick, self.windows.next_at, *self.workers.starts(now)]) - time.monotonic()
+            longest = _UNSENT_S if self.workers.push() else _TICK_S
             for key, _ in self._selector.select(max(0.0, min(wait, longest))):
                 act: Callable[[], None] = key.data
                 act()
 
-    def _starts(self, now: float) -> list[float]:
-        return [k.next_start for k in self.slots.values() if k.status == "waiting" and not k.pid and k.next_start > now]
-
     def _move(self, now: float) -> None:
         """Do what is due: workers that ended or are to start, the window's end, what came from the broker."""
-        for keeper in self.slots.values():
-            if keeper.reap(now):
-                self._changed()
-            keeper.release(now)
+        self.workers.move(now)
         if not self._stopping:
-            self._spawn(now)
+            self.workers.spawn(now)
         self.windows.move(now)
         if self._announce_at and now >= self._announce_at:
             self._announce()
@@ -247,47 +176,19 @@ class Supervisor:
                 self.uplink.reply(order, ok=ok, said=said, values=values)
             for message in self.uplink.messages():
                 for keeper in self._hearers(message.topic):
-                    keeper.hand_over(message)
-
-    def _spawn(self, now: float, head_start: HeadStart | None = None) -> None:
-        for keeper in self.slots.values():
-            if keeper.due(now):
-                keeper.spawn(self.socket_path, now, head_start)
+                    keeper.line.hand_over(message)
 
     def _tick(self, now: float) -> None:
         self._service.alive()
-        for keeper in self.slots.values():
-            keeper.watch(now)
-        self._lobby.tick(now)
+        self.workers.tick(now)
 
     def _look_at_board(self) -> None:
-        handled = sum(sum(keeper.counted()) for keeper in self.slots.values())
+        handled = self.workers.handled()
         starting = any(keeper.status == "starting" for keeper in self.slots.values())
         self.board.sample(idle=handled == self._handled and not starting)
         self._handled = handled
         for name, severity, detail in self.board.events():
-            self.tell(name, "", severity, detail)
-
-    def _greet(
-        self, connection: socket.socket, frames: ipc.Frames, hello: ipc.Hello, more: list[ipc.FromWorker | ipc.ToWorker]
-    ) -> bool:
-        """Give a worker's connection to its slot, with what came behind its greeting; return whether it is kept."""
-        keeper = self.slots.get(hello.slot)
-        if keeper is None or self._stopping:
-            with contextlib.suppress(OSError):
-                connection.sendall(ipc.frame(ipc.NoSlot(tuple(self.slots)) if keeper is None else ipc.Stop()))
-            return False
-        now = time.monotonic()
-        if keeper.reap(now):  # the one before it, which systemd has replaced before it was looked at
-            self._changed()
-        if not keeper.hello(hello, connection, frames, now):
-            return False
-        self._selector.register(connection, selectors.EVENT_READ, lambda: self._hear(keeper, connection))
-        if hello.rejoins is not None:
-            self.windows.goes_on(keeper, hello.rejoins.at_ms, hello.rejoins.uptime_ms)
-            self._changed()
-        self._take(keeper, more)
-        return True
+            self.records.tell(name, "", severity, detail)
 
     def _answer(self, request: ipc.StatusRequest | ipc.RestartRequest) -> bytes:
         """Return what somebody is told who came to ask."""
@@ -299,54 +200,7 @@ class Supervisor:
 
         return report(agent_status(self))
 
-    def _unregister(self, connection: socket.socket) -> None:
-        """Listen no more to a connection that will be closed: another one may get its number."""
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(connection)
-
-    def _hear(self, keeper: SlotKeeper, connection: socket.socket) -> None:
-        if keeper.connection is not connection:
-            return  # let go since it was found to be readable
-        messages = received(connection, keeper.frames)
-        if messages is None:
-            keeper.gone()
-        else:
-            self._take(keeper, messages)
-
-    def _take(self, keeper: SlotKeeper, messages: list[ipc.FromWorker | ipc.ToWorker]) -> None:
-        """Do what a worker's messages are for."""
-        answers: list[tuple[int, Body]] = []  # one commit for what came together: a card takes its time for each
-        for message in messages:
-            if isinstance(message, ipc.Happened):
-                self.tell(
-                    message.name,
-                    keeper.name,
-                    message.severity,
-                    message.detail,
-                    trace_id=message.trace_id,
-                    at_ms=message.at_ms,
-                    uptime_ms=message.uptime_ms,
-                    burst=message.burst,
-                )
-            elif isinstance(message, ipc.Answered):
-                row = Result(keeper.name, keeper.load, message.trace_id, message.at_ms, message.answer, message.crop)
-                answers.append((SAMPLES, row))
-            elif isinstance(message, ipc.Part):
-                keeper.told(message)
-                self.windows.part(keeper, message)
-            elif isinstance(message, ipc.Serving | ipc.Refused | ipc.Idle):
-                keeper.heard(message)
-                self._changed()
-            elif isinstance(message, ipc.InputGone | ipc.Failed):
-                keeper.heard(message)
-        if answers:
-            self.outbox.put_many(answers)
-
-    def put_window(self, window: Window) -> None:
-        """Keep a window until the collector has it."""
-        self.outbox.put(METRICS, window)
-
-    def _changed(self) -> None:
+    def changed(self) -> None:
         """Announce what the board says of itself anew: once for all that changes within a moment, at 2 KB each time."""
         self._announce_at = self._announce_at or time.monotonic() + _ANNOUNCE_S
 
@@ -354,12 +208,6 @@ class Supervisor:
         self._announce_at = 0.0
         if self.uplink is not None:
             self.uplink.announce()
-
-    def _outbox_event(self, name: str, detail: dict[str, Scalar]) -> None:
-        if self._ready:
-            self.tell(name, "", "error", detail)
-        else:
-            self._untold.append((name, detail))  # while the outbox itself is being opened
 
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -395,7 +243,7 @@ class Supervisor:
         return uplink
 
     def _uplink_event(self, name: str, severity: Severity, detail: dict[str, Scalar]) -> None:
-        self.tell(name, "", severity, detail)
+        self.records.tell(name, "", severity, detail)
 
     def _hearers(self, topic: str) -> list[SlotKeeper]:
         """Return the slots whose input is this topic."""
@@ -406,20 +254,10 @@ class Supervisor:
     def _close(self) -> None:
         for keeper in self.slots.values():
             keeper.give_up()
-        self.tell("shutdown", "", "info", {})
+        self.records.tell("shutdown", "", "info", {})
         if self.uplink is not None:
             self.uplink.stop()
         self.outbox.close()
-        self._lobby.close()
+        self.workers.close()
         for lock in self._locks:
             os.close(lock)
-
-
-def _locked(folder: Path, setting: str) -> int:
-    handle = os.open(folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise AgentRunningError(folder, setting) from None
-    return handle

@@ -36,7 +36,7 @@ def agent_status(supervisor: Supervisor) -> AgentStatus:
 
 
 def _slot(supervisor: Supervisor, keeper: SlotKeeper) -> SlotStatus:
-    answered, failed = keeper.counted()
+    answered, failed = keeper.process.counted()
     window = supervisor.windows.last.get(keeper.name)
     status = SlotStatus(
         state=keeper.state,

@@ -54,7 +54,7 @@ class WindowClerk:
         self._begin(now)
         self._owing_until = now + _PART_S
         keepers = self._supervisor.slots.values()
-        cpu_ms = {keeper.name: keeper.take_cpu_ms() for keeper in keepers}
+        cpu_ms = {keeper.name: keeper.process.take_cpu_ms() for keeper in keepers}
         everyone = sum(cpu_ms.values()) or 1
         for keeper in keepers:
             self._owing[keeper.name] = keeper
@@ -103,7 +103,7 @@ class WindowClerk:
                 part.latency_ms,
                 part.total_ms,
                 cpu_permille=round(cpu_ms * 1000 / span[2]),
-                rss_kb=keeper.take_rss_kb(),
+                rss_kb=keeper.process.take_rss_kb(),
                 energy_uj=self._supervisor.board.energy_uj(part.inferences, share),
                 confidence=part.confidence,
                 classes=part.classes,
@@ -118,7 +118,7 @@ class WindowClerk:
 
     def _put(self, window: Window) -> None:
         self.last[window.slot] = window
-        self._supervisor.put_window(window)
+        self._supervisor.records.put_window(window)
 
     def _synchronised(self) -> bool:
         return self._supervisor.clock_synchronised()

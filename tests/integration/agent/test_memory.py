@@ -156,7 +156,7 @@ def test_a_supervisor_keeps_nothing_of_its_windows(tmp_path: Path) -> None:
         told = ipc.receive(its, frames)
         assert [type(message).__name__ for message in told or ()] == ["Flush"]
         its.sendall(ipc.frame(meter.take()))
-        supervisor._hear(keeper, ours)
+        supervisor.workers.hear(keeper, ours)
         supervisor._tick(now)
         outbox = supervisor.outbox
         outbox.mark_sent([row.sequence for row in outbox.pending(METRICS)])

@@ -36,14 +36,14 @@ def test_changes_within_a_moment_are_one_announcement(tmp_path: Path) -> None:
     uplink = Counting()
     supervisor.uplink = uplink  # type: ignore[assignment]  # what the supervisor asks of it
     for _ in range(8):  # four slots that start, and then serve
-        supervisor._changed()
+        supervisor.changed()
     now = time.monotonic()
     supervisor._move(now)
     assert uplink.announced == 0
     supervisor._move(now + 60)
     supervisor._move(now + 120)
     assert uplink.announced == 1
-    supervisor._changed()
+    supervisor.changed()
     supervisor._move(now + 180)
     assert uplink.announced == 2
     supervisor._close()

@@ -116,14 +116,14 @@ def test_the_end_of_a_worker_counts_before_the_next_is_greeted(tmp_path: Path) -
     supervisor = Supervisor(Settings(workers="external", slots={"main": slot}, **folders))  # type: ignore[arg-type]
     frames = ipc.Frames(from_worker=True)
     ours, theirs = socket.socketpair()
-    assert supervisor._greet(ours, frames, ipc.Hello("main", 4711), [ipc.Idle("the file has ended")])
+    assert supervisor.workers.greet(ours, frames, ipc.Hello("main", 4711), [ipc.Idle("the file has ended")])
     theirs.close()
     supervisor.slots["main"].gone()
     ours, theirs = socket.socketpair()
-    assert supervisor._greet(ours, frames, ipc.Hello("main", 4712), [])
+    assert supervisor.workers.greet(ours, frames, ipc.Hello("main", 4712), [])
     assert supervisor.slots["main"].state.why == "the file has ended"
     (held,) = ipc.receive(theirs, ipc.Frames(from_worker=False)) or ()
     assert isinstance(held, ipc.Hold)
     supervisor.slots["main"].gone()
-    supervisor._lobby.close()
+    supervisor.workers.close()
     supervisor.outbox.close()

@@ -155,9 +155,9 @@ def test_a_worker_that_does_not_read_keeps_nobody_waiting_and_is_told_what_it_mi
     keeper.hello(ipc.Hello("main", NO_PROCESS), ours, ipc.Frames(from_worker=True), 100.0)
     sent = 0
     for number in range(200):  # 20 MB: no socket takes as much
-        keeper.hand_over(ipc.Arrived(f"t/{number}", b"x" * 100_000))
+        keeper.line.hand_over(ipc.Arrived(f"t/{number}", b"x" * 100_000))
         sent += 1
-    assert keeper.push()
+    assert keeper.line.push()
     frames = ipc.Frames(from_worker=False)
     came: list[ipc.Arrived] = []
     line.setblocking(False)
@@ -170,14 +170,14 @@ def test_a_worker_that_does_not_read_keeps_nobody_waiting_and_is_told_what_it_mi
             except BlockingIOError:
                 if not left:
                     return
-                left = keeper.push()
+                left = keeper.line.push()
                 continue
             came.extend(message for message in messages or () if isinstance(message, ipc.Arrived))
 
     read()
     assert [message.dropped for message in came] == [0] * len(came)
     assert len(came) < 60
-    keeper.hand_over(ipc.Arrived("t/last", b"x"))
+    keeper.line.hand_over(ipc.Arrived("t/last", b"x"))
     read()
     assert came[-1].topic == "t/last"
     assert came[-1].dropped == sent - (len(came) - 1)
@@ -215,9 +215,9 @@ def test_a_worker_that_outlived_its_supervisor_goes_on(tmp_path: Path) -> None:
     assert worker.taken
     assert worker.told() == ["Adjust"]
     assert (keeper.state.status, keeper.state.load, keeper.state.artifact) == ("serving", 1, "model.onnx")
-    assert keeper.counted() == (0, 0)  # by what this supervisor has seen
+    assert keeper.process.counted() == (0, 0)  # by what this supervisor has seen
     progress.answered(2)
-    assert keeper.counted() == (2, 0)
+    assert keeper.process.counted() == (2, 0)
     keeper.gone()
 
 
@@ -237,7 +237,7 @@ def test_systemds_worker_is_sent_away_where_the_settings_want_none(tmp_path: Pat
     worker = Worker(keeper, 100.0)
     assert not worker.taken
     assert worker.told() == ["Stop"]
-    assert keeper.connection is None
+    assert keeper.line.connection is None
 
 
 def test_what_a_dead_worker_left_in_hand_is_not_held_against_the_next(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
+from edgeglm_agent.inputs.replay import ReplayInput
+from edgeglm_agent.settings.types import Settings, Slot
+from edgeglm_agent.supervisor.run import Supervisor
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 # a worker that ends before it has said a word, and a supervisor that looks at nobody once a second
 _BLIND = """
@@ -39,3 +47,18 @@ def test_a_worker_that_ends_is_seen_at_once_and_not_at_the_next_look(tmp_path: P
     finally:
         agent.kill()
         agent.wait()
+
+
+def test_what_goes_wrong_before_the_outbox_is_open_is_kept_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(os, "posix_spawn", refuse)
+    slot = Slot(model=str(tmp_path / "none"), input=ReplayInput(path="x.npz"))
+    folders = {"state_dir": str(tmp_path / "state"), "runtime_dir": str(tmp_path / "run")}
+    supervisor = Supervisor(Settings(slots={"main": slot}, **folders))  # type: ignore[arg-type]
+    assert supervisor.slots["main"].state.why == "no process can be started for it: Cannot allocate memory"
+    assert supervisor.outbox.waiting["Event"] == 1
+    supervisor._close()
