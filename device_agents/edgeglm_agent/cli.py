@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SETTINGS = Path("/etc/edgeglm-agent/agent.toml")
 DEFAULT_RUNTIME_DIR = Path("/run/edgeglm-agent")
+_EXTERNAL = re.compile(rb"""^\s*workers\s*=\s*["']external["']""", re.MULTILINE)
 _MAY_COME = {"settings-file", "settings-unreadable"}  # a disk that is mounted late mends these, and no edit need do
 _STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -105,13 +107,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(given: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
     from edgeglm_agent.supervisor.head_start import HeadStart
 
-    with HeadStart() as head_start:  # first of all: what takes longest until a model answers is a worker's imports
+    # first of all: what takes longest until a model answers is a worker's imports
+    with nullcontext() if _external(given.settings) else HeadStart() as head_start:
         return _supervise(given.settings, head_start)
 
 
-def _supervise(path: Path, head_start: HeadStart) -> int:
+def _external(path: Path) -> bool:
+    """Return whether the settings seem to want no workers of ours: a look at the text, which is read in full later."""
+    try:
+        return _EXTERNAL.search(path.read_bytes()) is not None
+    except OSError:  # is told of where it is read in full
+        return False
+
+
+def _supervise(path: Path, head_start: HeadStart | None) -> int:
     from edgeglm_agent import logs
     from edgeglm_agent.errors import Problem, SettingsError, UnavailableError
     from edgeglm_agent.settings.load import load_settings

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
 _SECOND_US = 1_000_000
+_MOST_CHARACTERS = 500  # of a status
 
 
 class Service:
@@ -62,7 +63,9 @@ class Service:
         return self._send("STOPPING=1", *self._new_status(status))
 
     def _new_status(self, text: str) -> tuple[str, ...]:
-        text = " ".join(text.split())  # a line break would begin another field
+        # a line break would begin another field, and other control characters reach somebody's terminal
+        text = "".join(character if character.isprintable() else " " for character in text)
+        text = " ".join(text.split())[:_MOST_CHARACTERS]
         if not text or text == self._status:
             return ()
         self._status = text

@@ -103,7 +103,7 @@ class Supervisor:
             self.records.tell("state-rebuilt", "", "error", {"kept": self.state_file.damaged.name})
         if self.uplink is not None:
             self.uplink.start()
-        self._service.ready()
+        self._service.ready(self._in_words())
         try:
             self._until_stopped()
         finally:
@@ -187,8 +187,17 @@ class Supervisor:
         starting = any(keeper.status == "starting" for keeper in self.slots.values())
         self.board.sample(idle=handled == self._handled and not starting)
         self._handled = handled
+        self._service.status(self._in_words())
         for name, severity, detail in self.board.events():
             self.records.tell(name, "", severity, detail)
+
+    def _in_words(self) -> str:
+        """Return how things are in a line; anybody on the machine may read it, so it says no reasons."""
+        words = [keeper.in_words() for keeper in self.slots.values()] or ["no slots"]
+        if self.uplink is not None:
+            words.append(f"broker {self.uplink.link_status().state}")
+        waiting = sum(self.outbox.waiting.values())
+        return "; ".join([*words, f"{waiting} row{'' if waiting == 1 else 's'} waiting"])
 
     def _answer(self, request: ipc.StatusRequest | ipc.RestartRequest) -> bytes:
         """Return what somebody is told who came to ask."""
@@ -220,7 +229,7 @@ class Supervisor:
 
     def _order_to_stop(self) -> None:
         self._stopping = time.monotonic()
-        self._service.stopping()
+        self._service.stopping("stops: workers finish what they have in hand")
         self.windows.flush_now(self._stopping)
         for keeper in self.slots.values():
             keeper.stop()

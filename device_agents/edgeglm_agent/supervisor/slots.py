@@ -105,6 +105,12 @@ class SlotKeeper:
             failures=self._failures.count,
         )
 
+    def in_words(self) -> str:
+        """Return what goes on in this slot, in a few words."""
+        said = self.serving
+        what = f" {said.model} ({said.runtime} {said.provider})" if said and self.status == "serving" else ""
+        return f"{self.name}: {self.status}{what}"
+
     @property
     def load(self) -> int:
         """Which load of a model in this slot it is."""

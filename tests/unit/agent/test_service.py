@@ -63,6 +63,14 @@ def test_a_line_break_in_the_status_is_no_second_field(manager: tuple[socket.soc
     assert heard(listening) == ["STATUS=refused: READY=1"]
 
 
+def test_nothing_reaches_a_terminal_by_way_of_the_status(manager: tuple[socket.socket, str]) -> None:
+    listening, name = manager
+    Service({"NOTIFY_SOCKET": name}).status("main: \x1b[2J\0serving " + "x" * 10_000)
+    (line,) = heard(listening)
+    assert line.startswith("STATUS=main: [2J serving x")
+    assert len(line) < 600
+
+
 def test_a_watchdog_of_another_process_is_not_fed(manager: tuple[socket.socket, str]) -> None:
     listening, name = manager
     service = Service({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getppid())})

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
+from edgeglm_agent import ipc
+from edgeglm_agent.cli import main
 from edgeglm_agent.inputs.replay import ReplayInput
 from edgeglm_agent.settings.types import Settings, Slot
 from edgeglm_agent.supervisor.run import Supervisor
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 # a worker that ends before it has said a word, and a supervisor that looks at nobody once a second
 _BLIND = """
@@ -62,3 +64,38 @@ def test_what_goes_wrong_before_the_outbox_is_open_is_kept_in_it(
     assert supervisor.slots["main"].state.why == "no process can be started for it: Cannot allocate memory"
     assert supervisor.outbox.waiting["Event"] == 1
     supervisor._close()
+
+
+def test_systemd_is_told_how_each_slot_is_and_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)  # guards against a hang
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        slot = Slot(model=str(tmp_path / "none"), input=ReplayInput(path="x.npz"))
+        folders = {"state_dir": str(tmp_path / "state"), "runtime_dir": str(tmp_path / "run")}
+        supervisor = Supervisor(Settings(workers="external", slots={"main": slot}, **folders))  # type: ignore[arg-type]
+        supervisor._look_at_board()
+        assert manager.recv(4096) == b"STATUS=main: waiting; 0 rows waiting"
+        supervisor.slots["main"].heard(ipc.Serving("tiny 1", "0" * 64, "m.onnx", "none", "onnxruntime 1.23", "cpu"))
+        supervisor._look_at_board()
+        assert manager.recv(4096) == b"STATUS=main: serving tiny 1 (onnxruntime 1.23 cpu); 1 row waiting"
+        supervisor._close()
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"), [('workers = "external"', False), ('workers = "spawned"', True), ("", True)]
+)
+def test_no_process_gets_a_head_start_that_nobody_would_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, *, wanted: bool
+) -> None:
+    (tmp_path / "agent.toml").write_text(f"# an agent\n{line}\nwrong = 1\n")
+    started: list[bool] = []
+    spawn = os.posix_spawn
+
+    def note(*given: Any, **more: Any) -> int:
+        started.append(True)
+        return spawn(*given, **more)
+
+    monkeypatch.setattr(os, "posix_spawn", note)
+    assert main(["run", str(tmp_path / "agent.toml")]) == 2
+    assert bool(started) == wanted
