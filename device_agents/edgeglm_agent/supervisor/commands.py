@@ -8,53 +8,46 @@ import msgspec
 
 from edgeglm_agent import ipc, logs
 from edgeglm_agent.board import clock
+from edgeglm_agent.wire.commands import (
+    Arguments,
+    LogsArguments,
+    RestartArguments,
+    SampleArguments,
+    SetArguments,
+)
 
 if TYPE_CHECKING:
     from edgeglm_agent.supervisor.run import Supervisor
+    from edgeglm_agent.supervisor.slots import SlotKeeper
 
 _Answer = tuple[bool, str, dict[str, Any]]
 
 
-class _Sample(msgspec.Struct, forbid_unknown_fields=True):
-    slot: str = ""  # empty: every one
-    count: int = 1
-
-
-class _Set(msgspec.Struct, forbid_unknown_fields=True):
-    window_s: int | None = None
-    sample_share: float | None = None
-
-
-class _Restart(msgspec.Struct, forbid_unknown_fields=True):
-    slot: str = ""
-
-
-class _Logs(msgspec.Struct, forbid_unknown_fields=True):
-    lines: int = 50
-
-
-def obey(supervisor: Supervisor, op: str, args: dict[str, Any]) -> _Answer:
+def obey(supervisor: Supervisor, op: str, arguments: Arguments) -> _Answer:
     """Do what is asked; return whether it was done, what is to be said, and figures."""
-    if op not in _OPS:
-        return False, f"there is no operation `{op}`; there are {', '.join(_OPS)}", {}
-    try:
-        return _OPS[op](supervisor, args)
-    except msgspec.ValidationError as error:
-        return False, f"{op}: {error}", {}
+    match arguments:
+        case SampleArguments():
+            return _sample(supervisor, arguments)
+        case SetArguments():
+            return _set(supervisor, arguments)
+        case RestartArguments():
+            return _restart(supervisor, arguments.slot)
+        case LogsArguments():
+            return True, "", {"lines": logs.recent(arguments.lines)}
+    return _status(supervisor) if op == "status" else _ping(supervisor)
 
 
-def _ping(supervisor: Supervisor, _: dict[str, Any]) -> _Answer:
+def _ping(supervisor: Supervisor) -> _Answer:
     return True, "", {"uptime_ms": clock.uptime_ms(), "session": supervisor.session}
 
 
-def _status(supervisor: Supervisor, _: dict[str, Any]) -> _Answer:
+def _status(supervisor: Supervisor) -> _Answer:
     from edgeglm_agent.supervisor.status import agent_status
 
     return True, "", msgspec.to_builtins(agent_status(supervisor))
 
 
-def _sample(supervisor: Supervisor, args: dict[str, Any]) -> _Answer:
-    wanted = msgspec.convert(args, _Sample)
+def _sample(supervisor: Supervisor, wanted: SampleArguments) -> _Answer:
     keepers = _keepers(supervisor, wanted.slot)
     if not keepers:
         return False, _no_slot(supervisor, wanted.slot), {}
@@ -63,8 +56,7 @@ def _sample(supervisor: Supervisor, args: dict[str, Any]) -> _Answer:
     return True, "the next answers follow as results", {}
 
 
-def _set(supervisor: Supervisor, args: dict[str, Any]) -> _Answer:
-    wanted = msgspec.convert(args, _Set)
+def _set(supervisor: Supervisor, wanted: SetArguments) -> _Answer:
     memory = supervisor.state_file.memory
     if wanted.window_s is not None:
         memory.window_s = supervisor.window_s = wanted.window_s
@@ -80,29 +72,21 @@ def _set(supervisor: Supervisor, args: dict[str, Any]) -> _Answer:
     return True, f"until the next start only: {unwritten}" if unwritten else "", {}
 
 
-def _restart(supervisor: Supervisor, args: dict[str, Any]) -> _Answer:
+def _restart(supervisor: Supervisor, slot: str | None) -> _Answer:
     import time
 
-    wanted = msgspec.convert(args, _Restart)
-    keepers = _keepers(supervisor, wanted.slot)
+    keepers = _keepers(supervisor, slot)
     if not keepers:
-        return False, _no_slot(supervisor, wanted.slot), {}
+        return False, _no_slot(supervisor, slot), {}
     for keeper in keepers:
         keeper.restart(time.monotonic())
-    supervisor.records.tell("commanded", wanted.slot, "info", {"op": "restart"})
+    supervisor.records.tell("commanded", slot or "", "info", {"op": "restart"})
     return True, "", {}
 
 
-def _logs(_: Supervisor, args: dict[str, Any]) -> _Answer:
-    return True, "", {"lines": logs.recent(msgspec.convert(args, _Logs).lines)}
+def _keepers(supervisor: Supervisor, slot: str | None) -> list[SlotKeeper]:
+    return [keeper for name, keeper in supervisor.slots.items() if slot in (None, name)]
 
 
-def _keepers(supervisor: Supervisor, slot: str) -> list[Any]:
-    return [keeper for name, keeper in supervisor.slots.items() if slot in ("", name)]
-
-
-def _no_slot(supervisor: Supervisor, slot: str) -> str:
+def _no_slot(supervisor: Supervisor, slot: str | None) -> str:
     return f"there is no slot `{slot}`; there are {', '.join(supervisor.slots) or 'none'}"
-
-
-_OPS = {"ping": _ping, "status": _status, "sample": _sample, "set": _set, "restart": _restart, "logs": _logs}

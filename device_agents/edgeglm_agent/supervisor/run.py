@@ -22,7 +22,7 @@ from edgeglm_agent.supervisor.records import Records
 from edgeglm_agent.supervisor.state import StateFile
 from edgeglm_agent.supervisor.windows import WindowClerk
 from edgeglm_agent.supervisor.workers import Workers
-from edgeglm_agent.wire.commands import STATE_SCHEMA, State
+from edgeglm_agent.wire.commands import STATE_SCHEMA, RestartArguments, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,7 +172,7 @@ class Supervisor:
             self._announce()
         if self.uplink is not None:
             for order in self.uplink.poll(now):
-                ok, said, values = obey(self, order.op, order.command.args)
+                ok, said, values = obey(self, order.op, order.arguments)
                 self.uplink.reply(order, ok=ok, said=said, values=values)
             for message in self.uplink.messages():
                 for keeper in self._hearers(message.topic):
@@ -202,7 +202,7 @@ class Supervisor:
     def _answer(self, request: ipc.StatusRequest | ipc.RestartRequest) -> bytes:
         """Return what somebody is told who came to ask."""
         if isinstance(request, ipc.RestartRequest):
-            _, said, _ = obey(self, "restart", {"slot": request.slot})
+            _, said, _ = obey(self, "restart", RestartArguments(request.slot or None))
             return ipc.frame(ipc.RestartReport(said))
         from edgeglm_agent.status import report
         from edgeglm_agent.supervisor.status import agent_status

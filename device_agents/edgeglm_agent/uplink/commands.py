@@ -5,12 +5,11 @@ What obeying means is the supervisor's affair.
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeglm_agent.wire import WireError
-from edgeglm_agent.wire.commands import Command, decode_command
+from edgeglm_agent.wire.commands import Arguments, Command, check_args, decode_command
 from edgeglm_agent.wire.topics import NAME, OPS
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ class Order(NamedTuple):
 
     op: str  # ping, status, sample, set, restart, logs
     command: Command
+    arguments: Arguments  # of that operation
 
 
 class Refusal(NamedTuple):
@@ -97,53 +97,11 @@ def judge(
         return Refusal("expired")
     if command.deadline_ms > now_ms + LONGEST_S * 1000:
         return Refusal("too-far", "its deadline is more than seven days away", request, op)
-    problem = check_arguments(op, command.args)
-    if problem:
-        return Refusal("bad-args", problem, request, op)
+    try:
+        arguments = check_args(op, command.args)
+    except WireError as error:
+        return Refusal("bad-args", str(error), request, op)
     new = remember(request, command.deadline_ms, now_ms)
     if new is None:
         return Refusal("full", "the disk does not take its id, so a replay could not be told", request, op)
-    return Order(op, command) if new else Refusal("replayed")
-
-
-def check_arguments(op: str, arguments: dict[str, Any]) -> str:
-    """Return what is wrong with a command's arguments; empty: nothing."""
-    known = _ARGUMENTS[op]
-    for key in arguments:
-        if key not in known:
-            takes = f"takes {', '.join(f'`{name}`' for name in known)}" if known else "takes no arguments"
-            return f"unknown argument `{key}`: `{op}` {takes}"
-    for key, value in arguments.items():
-        problem = known[key](value)
-        if problem:
-            return f"`{key}` is {value!r:.80}: {problem}"
-    if op == "set" and not arguments:
-        return f"nothing to set: {', '.join(f'`{name}`' for name in known)}"
-    return ""
-
-
-def _whole(low: int, high: int) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-        return "" if good else f"a whole number from {low} to {high}"
-
-    return check
-
-
-def _share(value: Any) -> str:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return "" if good and 0 <= value <= 1 else "a share from 0 to 1"
-
-
-def _slot(value: Any) -> str:
-    return "" if isinstance(value, str) and NAME.match(value) else "the name of a slot"
-
-
-_ARGUMENTS: dict[str, dict[str, Callable[[Any], str]]] = {
-    "ping": {},
-    "status": {},
-    "sample": {"slot": _slot, "count": _whole(1, 100)},
-    "set": {"window_s": _whole(1, 86_400), "sample_share": _share},
-    "restart": {"slot": _slot},
-    "logs": {"lines": _whole(1, 200)},
-}
+    return Order(op, command, arguments) if new else Refusal("replayed")

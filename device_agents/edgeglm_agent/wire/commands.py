@@ -5,12 +5,14 @@ MQTT 3.1.1 has neither correlation nor expiry, so id, deadline and device are in
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import msgspec
+from msgspec import Meta
 
 from edgeglm_agent.wire.manifest import UNREADABLE, WireError
 from edgeglm_agent.wire.telemetry import Scalar
+from edgeglm_agent.wire.topics import NAME
 
 COMMAND_SCHEMA = 1
 STATE_SCHEMA = 1
@@ -25,6 +27,54 @@ class Command(msgspec.Struct, frozen=True):
     device: str  # whom it is for: one that was copied to another's topic is foreign
     deadline_ms: int  # Unix; after it the command is not obeyed
     args: dict[str, object] = {}
+
+
+# a description says what is right, to whoever sent something else
+_SlotName: TypeAlias = Annotated[str, Meta(pattern=rf"\A{NAME.pattern}", description="the name of a slot")]
+_Seconds: TypeAlias = Annotated[int, Meta(ge=1, le=86_400, description="a whole number from 1 to 86400")]
+_Share: TypeAlias = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1")]
+_Samples: TypeAlias = Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100")]
+_Lines: TypeAlias = Annotated[int, Meta(ge=1, le=200, description="a whole number from 1 to 200")]
+
+
+class Arguments(msgspec.Struct, frozen=True):
+    """Base of what operations take; itself that of one that takes nothing."""
+
+
+class SampleArguments(Arguments, frozen=True):
+    """Of ``sample``."""
+
+    slot: _SlotName | None = None  # None: every one
+    count: _Samples = 1
+
+
+class SetArguments(Arguments, frozen=True):
+    """Of ``set``; what is None stays as it is."""
+
+    window_s: _Seconds | None = None
+    sample_share: _Share | None = None
+
+
+class RestartArguments(Arguments, frozen=True):
+    """Of ``restart``."""
+
+    slot: _SlotName | None = None  # None: every one
+
+
+class LogsArguments(Arguments, frozen=True):
+    """Of ``logs``."""
+
+    lines: _Lines = 50
+
+
+ARGUMENTS: dict[str, type[Arguments]] = {
+    "ping": Arguments,
+    "status": Arguments,
+    "sample": SampleArguments,
+    "set": SetArguments,
+    "restart": RestartArguments,
+    "logs": LogsArguments,
+}
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,6 +131,31 @@ def decode_command(data: bytes) -> Command:
     if command.schema != COMMAND_SCHEMA:
         raise WireError(f"command of schema {command.schema}; this version reads {COMMAND_SCHEMA}")
     return command
+
+
+def check_args(op: str, args: dict[str, object]) -> Arguments:
+    """Return an operation's arguments. Raises: WireError: It is none, does not take them, or has nothing to do."""
+    if op not in ARGUMENTS:
+        raise WireError(f"there is no operation `{op}`; there are {', '.join(ARGUMENTS)}")
+    # a None in a type stands for what was not given: nobody can send it
+    kinds = {
+        field.name: field.type if hasattr(field.type, "__metadata__") else get_args(field.type)[0]
+        for field in msgspec.structs.fields(ARGUMENTS[op])
+    }
+    takes = ", ".join(f"`{name}`" for name in kinds)
+    for key in args:
+        if key not in kinds:
+            raise WireError(f"unknown argument `{key}`: `{op}` takes {takes or 'no arguments'}")
+    if op == "set" and not args:
+        raise WireError(f"nothing to set: {takes}")
+    return ARGUMENTS[op](**{key: _checked(key, value, kinds[key]) for key, value in args.items()})
+
+
+def _checked(key: str, value: object, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind)
+    except UNREADABLE:
+        raise WireError(f"`{key}` is {value!r:.80}: {kind.__metadata__[0].description}") from None
 
 
 def decode_state(data: bytes) -> State:

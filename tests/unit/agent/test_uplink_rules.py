@@ -11,10 +11,11 @@ from edgeglm_agent.outbox import EVENTS, METRICS, SAMPLES, Outbox
 from edgeglm_agent.settings.types import Mqtt
 from edgeglm_agent.uplink.attempts import TAKEN_OVER, Attempts
 from edgeglm_agent.uplink.budget import DAY_S, Budget, group_for
-from edgeglm_agent.uplink.commands import Clock, Order, Refusal, check_arguments, judge
+from edgeglm_agent.uplink.commands import Clock, Order, Refusal, judge
 from edgeglm_agent.uplink.reports import Closed, Opened, Outgoing, Taken
 from edgeglm_agent.uplink.sending import Sender, Timing
-from edgeglm_agent.wire.commands import Command, encode
+from edgeglm_agent.wire import WireError
+from edgeglm_agent.wire.commands import ARGUMENTS, Command, SetArguments, check_args, encode
 from edgeglm_agent.wire.telemetry import (
     Ack,
     Event,
@@ -23,7 +24,7 @@ from edgeglm_agent.wire.telemetry import (
     decode_batch,
     pack_ranges,
 )
-from edgeglm_agent.wire.topics import Topics
+from edgeglm_agent.wire.topics import OPS, Topics
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -449,7 +450,36 @@ def test_a_good_command_is_an_order() -> None:
     ],
 )
 def test_arguments_are_checked_and_the_reason_names_the_key(op: str, arguments: dict[str, object]) -> None:
-    assert f"`{next(iter(arguments))}`" in check_arguments(op, arguments)
+    with pytest.raises(WireError, match=f"`{next(iter(arguments))}`"):
+        check_args(op, arguments)
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "said"),
+    [
+        ("set", {"window_s": 0}, "`window_s` is 0: a whole number from 1 to 86400"),
+        ("set", {"sample_share": float("nan")}, "`sample_share` is nan: a share from 0 to 1"),
+        ("set", {"window_s": None}, "`window_s` is None: a whole number from 1 to 86400"),
+        ("set", {}, "nothing to set: `window_s`, `sample_share`"),
+        ("set", {"model": "m"}, "unknown argument `model`: `set` takes `window_s`, `sample_share`"),
+        ("ping", {"slot": "main"}, "unknown argument `slot`: `ping` takes no arguments"),
+        ("restart", {"slot": ""}, "`slot` is '': the name of a slot"),
+        ("sample", {"count": 101}, "`count` is 101: a whole number from 1 to 100"),
+        ("logs", {"lines": "all"}, "`lines` is 'all': a whole number from 1 to 200"),
+        ("halt", {}, "there is no operation `halt`; there are ping, status, sample, set, restart, logs"),
+    ],
+)
+def test_what_an_operation_does_not_take_is_said_with_what_it_takes(
+    op: str, arguments: dict[str, object], said: str
+) -> None:
+    with pytest.raises(WireError) as refused:
+        check_args(op, arguments)
+    assert str(refused.value) == said
+
+
+def test_arguments_that_are_right_come_typed_and_every_operation_has_its_own() -> None:
+    assert check_args("set", {"sample_share": 1}) == SetArguments(sample_share=1.0)
+    assert tuple(ARGUMENTS) == OPS
 
 
 def test_the_clock_is_the_boards_where_it_is_right_else_the_collectors() -> None:
