@@ -27,8 +27,18 @@ class Identity(NamedTuple):
     mtime_ns: int
 
 
+class _Line(msgspec.Struct, array_like=True):
+    """One of the journal's; an identity, and why the file failed, which is left out where it did not."""
+
+    name: str
+    inode: int
+    size: int
+    mtime_ns: int
+    failure: str = ""
+
+
 class Answered:
-    """The files of a folder that were answered and are still there.
+    """The files of a folder that were answered and are still there, and why those failed that did.
 
     Written without fsync: a killed process forgets nothing, a power cut may forget the last seconds, and those files
     are answered again under the same trace_id.
@@ -37,14 +47,15 @@ class Answered:
     def __init__(self, path: Path) -> None:
         """Read what an earlier worker has written; lines that a power cut spoilt are passed over."""
         self._path = path
-        self._known: set[Identity] = set()
+        self._known: dict[Identity, str] = {}  # -> why it failed; empty: it did not
         try:
             lines = path.read_bytes().splitlines()
         except OSError:
             lines = []
         for line in lines:
             with contextlib.suppress(msgspec.MsgspecError):
-                self._known.add(Identity(*msgspec.json.decode(line, type=tuple[str, int, int, int])))
+                read = msgspec.json.decode(line, type=_Line)
+                self._known[Identity(read.name, read.inode, read.size, read.mtime_ns)] = read.failure
         self._written = len(lines)
         self._file = -1
         self._write_anew()
@@ -52,22 +63,26 @@ class Answered:
     def __contains__(self, identity: Identity) -> bool:
         return identity in self._known
 
-    def add(self, identity: Identity) -> None:
+    def failure(self, identity: Identity) -> str:
+        """Return why a file failed; empty: it did not."""
+        return self._known.get(identity, "")
+
+    def add(self, identity: Identity, failure: str = "") -> None:
         """Remember that a file was answered. A full disk is no reason to stop: a restart then answers it again."""
-        self._known.add(identity)
+        self._known[identity] = failure
         with contextlib.suppress(OSError):
-            os.write(self._file, msgspec.json.encode(identity) + b"\n")
+            os.write(self._file, _line(identity, failure))
         self._written += 1
         if self._written > _SPARE_LINES + 2 * len(self._known):
             self._write_anew()
 
     def forget(self, identity: Identity) -> None:
         """Forget a file that is there no longer."""
-        self._known.discard(identity)
+        self._known.pop(identity, None)
 
     def keep(self, names: set[str]) -> None:
         """Forget all files but those with these names."""
-        self._known = {identity for identity in self._known if identity.name in names}
+        self._known = {identity: failure for identity, failure in self._known.items() if identity.name in names}
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -79,13 +94,17 @@ class Answered:
         self.close()
         fresh = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):  # the old one goes on
-            fresh.write_bytes(b"".join(msgspec.json.encode(identity) + b"\n" for identity in self._known))
+            fresh.write_bytes(b"".join(_line(*one) for one in self._known.items()))
             fresh.replace(self._path)
         self._written = len(self._known)
         try:
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except OSError:
             self._file = -1
+
+
+def _line(identity: Identity, failure: str) -> bytes:
+    return msgspec.json.encode((*identity, failure) if failure else identity) + b"\n"
 
 
 class InHand:

@@ -207,7 +207,7 @@ class Folder:
             if not stat.S_ISREG(about.st_mode):
                 return None
             if identity in self._answered:
-                self._put_away(identity)  # its worker ended before it could
+                self._put_away(identity, self._answered.failure(identity))  # it could not be done before
                 return None
             if about.st_size > self._config.most_mb * 1e6:
                 told = f"it has {about.st_size / 1e6:.1f} MB; at most {self._config.most_mb:g} are read (`most_mb`)"
@@ -320,15 +320,14 @@ class Folder:
             return
         identity, failure = self._current, self._failure
         self._settle, self._current, self._failure = False, None, ""
-        self._answered.add(identity)
+        self._answered.add(identity, failure)
         self._hand.end()
-        if failure:
-            self._move(identity, self._failed, failure)
-        else:
-            self._put_away(identity)
+        self._put_away(identity, failure)
 
-    def _put_away(self, identity: Identity) -> None:
-        if self._config.after == "move":
+    def _put_away(self, identity: Identity, failure: str) -> None:
+        if failure:  # whatever `after` says: nothing that failed is deleted
+            self._move(identity, self._failed, failure)
+        elif self._config.after == "move":
             self._move(identity, self._done)
         elif self._config.after == "delete":
             with contextlib.suppress(OSError):  # it stays in the list of those that were answered

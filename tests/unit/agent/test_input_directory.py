@@ -212,6 +212,27 @@ def test_a_file_that_was_answered_and_could_not_be_put_away_is_put_away_later(fo
     assert (folder / "done" / "a.npy").exists()
 
 
+@pytest.mark.parametrize("after", ["keep", "move", "delete"])
+def test_a_file_that_failed_and_could_not_be_put_away_stays_until_it_can(folder: Path, after: str) -> None:
+    damaged = put(folder, "a.npy", b"no array")
+    source = opened(folder, after=after)
+    shutil.rmtree(folder / "failed")  # nothing can be moved there
+    assert "no .npy" in answered(source, 1)[0].fault
+    for _ in range(2):
+        source._next_look = 0.0
+        assert source.read(0.0) == []
+        assert damaged.read_bytes() == b"no array"
+    source.close()
+    if after == "keep":
+        return
+    again = opened(folder, after=after)
+    assert again.read(0.1) == []
+    again.close()
+    assert not damaged.exists()
+    assert (folder / "failed" / "a.npy").read_bytes() == b"no array"
+    assert "no .npy" in (folder / "failed" / "a.npy.reason.txt").read_text()
+
+
 WORKER = """
 import os, runpy, sys
 from pathlib import Path
