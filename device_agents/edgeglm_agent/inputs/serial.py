@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _KEPT_LINES = 4096  # for a model that is busy; older ones go, and are counted
 _LONGEST_LINE = 65536  # bytes; noise of a wrong speed has no line ends
+_TOO_LONG = b"\n"  # stands for such a line: no line holds this
 _LOOK_S = 0.2
 _QUIET_S = 0.1  # nothing came for so long after opening: the next byte begins a line
 
@@ -140,7 +141,7 @@ class Port:
                     whole = True
                 rest = bytearray(last)
                 if len(rest) > _LONGEST_LINE:
-                    self._feed.put(bytes(rest[:80]) if whole else b"")
+                    self._feed.put(_TOO_LONG)
                     rest, whole = bytearray(b"?"), False  # what is left of it is no line either
         except BlockingIOError:
             self._feed.end(InputLostError(f"{self._device} said that it can be read, and could not"))
@@ -194,13 +195,17 @@ class Lines:
         self._tap.close()
 
     def _arrival(self, line: bytes, name: str, at_ns: int, dropped: int) -> Arrival | None:
-        """Return the sample that this line is, or completes; None: the window is not full yet."""
+        """Return the sample that this line is, or completes; None: it is empty, or the window is not full yet."""
         if dropped:
             self._dropped += dropped
             self._windows.begin_anew()
         sample: Any = None
         try:
+            if line == _TOO_LONG:
+                raise self._decode.DamagedError(f"a line of more than {_LONGEST_LINE} bytes: is `baud` the sender's?")
             text = self._decode.text(line)
+            if not text.strip():
+                return None  # as lines without a byte are
             if self._texts:
                 sample = text
             else:

@@ -103,6 +103,15 @@ def test_the_end_of_a_line_that_is_too_long_is_no_line(board: Board, tmp_path: P
     while told[-1].sample != "next":
         told.append(read_one(source))
     assert len(told) == 2, [str(one.sample)[-20:] for one in told]
+    assert told[0].sample is None
+    assert told[0].fault == "a line of more than 65536 bytes: is `baud` the sender's?"
+    source.close()
+
+
+def test_an_empty_line_is_no_text(board: Board, tmp_path: Path) -> None:
+    source = opened(board, tmp_path, of={"takes_texts": True})
+    board.say(b"\xef\xbb\xbf\n \t\n\r\n\xc2\xa0\ndoor open\n")  # a byte order mark, blanks
+    assert read_one(source).sample == "door open"
     source.close()
 
 
