@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.wire.telemetry import Severity
 
 _SETTLE_S = 5.0
+_REFUSED = 128  # this reason of the broker's, and those above it
 _OWN_TAG = 0  # births and replies: their answer is not waited for
 
 
@@ -100,6 +101,7 @@ class Uplink:
         self._opened: Opened | None = None
         self._why = "not started"
         self._announced = b""
+        self._born = False  # the broker has taken a birth of this session: the retained state is no earlier one's
         self._spent = self._spent_before = 0  # bytes on the wire; at the beginning of the newest attempt
         self._settle_at = 0.0
 
@@ -173,6 +175,7 @@ class Uplink:
             elif isinstance(report, Opened):
                 self._is_open(report, now)
             elif isinstance(report, Taken):
+                self._born |= report.tag == _OWN_TAG and report.code < _REFUSED  # a birth is said before any reply
                 self._sender.taken(report, now)
             else:
                 self._is_closed(report, now)
@@ -308,7 +311,7 @@ class Uplink:
 
     def _heard(self, message: Message, now: float, orders: list[Order]) -> None:
         if message.topic == self._topics.state:
-            if self._incoming.is_of_another(message) and self._opened is not None:
+            if self._incoming.is_of_another(message) and self._born and self._opened is not None:
                 self._conflict(now)
                 self._sender.closed(TAKEN_OVER, now)
                 self._let_go()

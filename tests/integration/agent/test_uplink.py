@@ -306,6 +306,31 @@ def test_two_agents_of_one_name_are_told_and_stop_fighting(tmp_path: Path, broke
         board.close()
 
 
+def test_what_this_board_said_before_a_restart_is_not_another_agents(tmp_path: Path, broker: Broker) -> None:
+    before = Board(tmp_path / "board", broker.port, version="3.1.1")
+    before.until(lambda: before.connected)
+    before.close()
+    short: list[int] = []
+
+    def taken_and_ended(_: bytes) -> bytes | None:
+        short.append(1)
+        return b"\x20\x02\x00\x00" if len(short) <= 3 else None  # before the birth can be said
+
+    with Relay(broker.port, first=taken_and_ended) as relay, Peer(broker.port, TOPICS.state) as peer:
+        board = Board(tmp_path / "board", relay.port, version="3.1.1")
+        board.until(lambda: len(peer.came) == 2)
+        assert [decode_state(payload).session for _, payload, _ in peer.came] == [
+            before.state.session,
+            board.state.session,
+        ]
+        for _ in range(25):
+            board.turn()
+        assert board.told == []
+        assert board.connected
+        assert board.uplink.counts["connections"] == 4
+        board.close()
+
+
 def test_what_two_agents_of_one_name_say_is_kept_apart_and_arrives(tmp_path: Path, broker: Broker) -> None:
     timing = msgspec.structs.replace(QUICK, conflict_s=0.5, longest_conflict_s=2.0)
     with Collector(broker.port, tmp_path / "rows.db", lazy=0.0) as collector:
