@@ -13,6 +13,7 @@
         ├── MissingExtraError              a package is not installed here
         ├── StorageError                   the disk is full, or refuses
         ├── BusyError                      another run holds the output folder
+        ├── StoreError                     a fleet's store is damaged, locked, or a newer one's
         └── WorkerError                    a child process died
 
 Every error carries a stable ``code``; ``docs/errors.md`` has a paragraph on each, and a test keeps the two equal.
@@ -166,6 +167,12 @@ class BusyError(EnvironmentFailedError):
     """Another run holds the output folder."""
 
     default_code = "output-busy"
+
+
+class StoreError(EnvironmentFailedError):
+    """A fleet's store cannot be used."""
+
+    default_code = "store-failed"
 
 
 class WorkerError(EnvironmentFailedError):

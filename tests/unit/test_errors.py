@@ -21,7 +21,7 @@ CLASSES = {
 NOT_ERRORS = {"make_key"}  # its `code` is the digest of the user's code
 FALLBACKS = {
     "bug", "user-error", "recipe-invalid", "entry-failed", "model-invalid", "data-invalid", "step-failed",
-    "export-failed", "environment-failed", "storage-failed",
+    "export-failed", "environment-failed", "storage-failed", "store-failed",
 }  # fmt: skip
 
 

@@ -59,7 +59,21 @@ class StoreReader(Protocol):
 
 
 class StoreWriter(Protocol):
-    """What the collector needs."""
+    """What the collector needs. ``commit`` in two halves: more may come in while the disk works."""
+
+    def write(self, arrivals: Arrivals) -> Committed:
+        """Do the first half of ``commit``, in the thread that everything else is done in: nothing is kept yet.
+
+        Raises:
+            StoreError, StorageError: As ``commit``.
+        """
+
+    def flush(self) -> None:
+        """Do the second half, in any thread: when this returns, it survives a power cut.
+
+        Raises:
+            StoreError, StorageError: As ``commit``: what was written is to be written again.
+        """
 
     def commit(self, arrivals: Arrivals) -> Committed:
         """Keep it all, or nothing: when this returns, it survives a power cut.
@@ -68,7 +82,8 @@ class StoreWriter(Protocol):
         cannot be read is put aside as poison, and its number is accounted for, since sending it again mends nothing.
 
         Raises:
-            StoreError: The disk is full, the database is gone: nothing was kept, and it may be tried again.
+            StorageError: The disk is full, or refuses: nothing was kept, and it may be tried again.
+            StoreError: The store is locked, damaged or gone: likewise.
         """
 
     def forget(self, device: Device) -> int:

@@ -40,6 +40,8 @@ class IncomingState(msgspec.Struct, frozen=True):
     device: Device
     state: State
     received_ms: int
+    retained: bool = False  # the broker had kept it: it says nothing of now
+    raw: bytes = b""  # as it came, with fields that this version does not know
 
 
 class IncomingReply(msgspec.Struct, frozen=True):
@@ -48,6 +50,7 @@ class IncomingReply(msgspec.Struct, frozen=True):
     device: Device
     reply: Reply
     received_ms: int
+    raw: bytes = b""  # as it came
 
 
 class Poison(msgspec.Struct, frozen=True):
@@ -81,7 +84,10 @@ class Committed(msgspec.Struct):
     known: dict[Stream, Known] = {}  # of every stream that had a batch: what may be acknowledged
     new_rows: int = 0
     duplicates: int = 0  # rows that the store had already
+    taken_back: int = 0  # rows whose numbers another row had: a card that was restored from an old image
+    put_off: int = 0  # rows of streams with too many holes: not kept, not accounted for, sent again by the board
     poison: int = 0  # messages and rows put aside
+    outdated_states: int = 0  # wills of a session that is over
 
 
 # what a reader gets
@@ -143,7 +149,9 @@ class DeviceSummary(msgspec.Struct, frozen=True):
     lost_rows: int  # rows that the board has told to be lost, ever
     lost_at_ms: int  # when it last told so; 0: never
     duplicates: int  # rows that came more than once
-    clock_off_ms: int | None  # the board's clock less the collector's, at the newest row sent live; None: unknown
+    clock_off_ms: int | None  # the board's clock less the collector's, at the newest row's arrival; None: unknown
+    rows: int = 0  # that came and were kept, ever
+    taken_back: int = 0  # rows under numbers that the board had used before: its card was restored from an old image
 
 
 class Span(NamedTuple):

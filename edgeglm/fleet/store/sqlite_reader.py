@@ -1,0 +1,210 @@
+"""The SQLite store, to look at: never in the writer's way, and it sees what is committed."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from edgeglm_agent.wire.commands import Reply, State
+from edgeglm_agent.wire.telemetry import Event, Gap, Result, Window
+
+from edgeglm.fleet.store.sqlite_schema import open_for_reading, told
+from edgeglm.fleet.store.types import (
+    Device,
+    DeviceSummary,
+    IncomingReply,
+    Poison,
+    SlotSummary,
+    StoredEvent,
+    StoredGap,
+    StoredResult,
+    StoredWindow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from edgeglm.fleet.store.types import Span
+
+_PAGE = 500  # rows at a time, so that a long answer holds nothing up
+_Body = TypeVar("_Body")
+_DEVICES = """
+select d.id, d.fleet, d.name, d.shard, d.first_seen_ms, d.heard_ms, d.state, d.state_ms,
+    s.last_ms, s.rows, s.duplicates, s.taken_back, s.lost_rows, s.lost_at_ms, (
+        select clock_off_ms from streams where device = d.id and clock_off_ms is not null order by last_ms desc limit 1
+    )
+from devices d left join (
+    select device, max(last_ms) as last_ms, sum(rows) as rows, sum(duplicates) as duplicates,
+        sum(taken_back) as taken_back, sum(lost_rows) as lost_rows, max(lost_at_ms) as lost_at_ms
+    from streams {streams} group by device
+) s on s.device = d.id {where} order by d.fleet, d.name
+"""
+_LATEST = """
+select l.device, l.slot, w.at_ms, w.received_ms, w.body from latest l join windows w
+    on w.at_ms = l.at_ms and w.device = l.device and w.stream = l.stream and w.sequence = l.sequence
+{where} order by l.device, l.slot
+"""
+
+
+class SqliteReader:
+    """What is known of the boards; see ``StoreReader``. Not for several threads at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it. Raises: UserError, StoreError, StorageError: See ``open_for_reading``."""
+        self._path = path
+        self._db = open_for_reading(path)
+
+    def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
+        """Return every board, by fleet and name."""
+        where, given = ("where d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
+        return self._summaries(_DEVICES.format(streams="", where=where), given, _LATEST.format(where=""), ())
+
+    def device(self, device: Device) -> DeviceSummary | None:
+        """Return one board; None: nothing of it ever came."""
+        number = self._number(device)
+        if number is None:
+            return None
+        one = (number,)
+        found = self._summaries(
+            _DEVICES.format(streams="where device = ?", where="where d.id = ?"),
+            one * 2,
+            _LATEST.format(where="where l.device = ?"),
+            one,
+        )
+        return found[0] if found else None
+
+    def windows(self, device: Device, span: Span, slot: str | None = None) -> Iterator[StoredWindow]:
+        """Return a board's windows that began within the span, the oldest first."""
+        where, given = ("and t.slot = ?", (slot,)) if slot is not None else ("", ())
+        for head, body in self._rows("windows", Window, span, device=device, where=where, given=given):
+            yield StoredWindow(*head, body)
+
+    def events(
+        self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
+    ) -> Iterator[StoredEvent]:
+        """Return events within the span, the oldest first; ``newest``: at most so many, the newest ones."""
+        where, given = ("and d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
+        for head, body in self._rows("events", Event, span, device=device, where=where, given=given, newest=newest):
+            yield StoredEvent(*head, body)
+
+    def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:
+        """Return answers of the model within the span, the oldest first."""
+        for head, body in self._rows("results", Result, span, device=device, newest=newest):
+            yield StoredResult(*head, body)
+
+    def gaps(self, span: Span, device: Device | None = None) -> Iterator[StoredGap]:
+        """Return what boards have told to be lost, within the span."""
+        for head, body in self._rows("gaps", Gap, span, device=device):
+            yield StoredGap(*head, body)
+
+    def replies(self, device: Device, span: Span) -> Iterator[IncomingReply]:
+        """Return a board's answers to commands within the span, the oldest first."""
+        number = self._number(device)
+        found = self._all(
+            "select received_ms, body from replies where device = ? and received_ms >= ? and received_ms < ?"
+            " order by id",
+            (number, *span),
+        )
+        for received_ms, body in found:
+            yield IncomingReply(device, msgspec.json.decode(body, type=Reply), received_ms, body)
+
+    def poison(self, newest: int) -> list[Poison]:
+        """Return the newest of what could not be read, the newest first."""
+        found = self._all("select topic, reason, payload, received_ms from poison order by id desc limit ?", (newest,))
+        return [Poison(*one) for one in found]
+
+    def poison_count(self) -> int:
+        """Return how many messages and rows could not be read, ever."""
+        found = self._all("select value from counters where name = 'poison'", ())
+        return int(found[0][0]) if found else 0
+
+    def close(self) -> None:
+        """Let it go."""
+        self._db.close()
+
+    def _all(self, statement: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        with told(self._path):
+            return self._db.execute(statement, given).fetchall()
+
+    def _number(self, device: Device) -> int | None:
+        found = self._all("select id from devices where fleet = ? and name = ?", device)
+        return int(found[0][0]) if found else None
+
+    def _summaries(
+        self, statement: str, given: tuple[Any, ...], latest: str, given_latest: tuple[Any, ...]
+    ) -> list[DeviceSummary]:
+        slots = {
+            number: {
+                slot: SlotSummary(slot, at_ms, received_ms, msgspec.msgpack.decode(body, type=Window))
+                for _, slot, at_ms, received_ms, body in rows
+            }
+            for number, rows in groupby(self._all(latest, given_latest), key=lambda row: int(row[0]))
+        }
+        return [_summary(row, slots.get(row[0], {})) for row in self._all(statement, given)]
+
+    def _rows(
+        self,
+        table: str,
+        kind: type[_Body],
+        span: Span,
+        *,
+        device: Device | None = None,
+        where: str = "",
+        given: tuple[Any, ...] = (),
+        newest: int | None = None,
+    ) -> Iterator[tuple[tuple[Device, bytes, int, int, int], _Body]]:
+        """Return rows within the span: where each came from, and what it says; the oldest first."""
+        if device is not None:
+            number = self._number(device)
+            if number is None:
+                return
+            where, given = f"and t.device = ? {where}", (number, *given)
+        statement = (
+            f"select t.at_ms, t.device, t.stream, t.sequence, t.received_ms, t.body, s.epoch, d.fleet, d.name"  # noqa: S608
+            f" from {table} t cross join streams s on s.id = t.stream cross join devices d on d.id = t.device"
+            f" where (t.at_ms, t.device, t.stream, t.sequence) > (?, ?, ?, ?) and t.at_ms < ? {where}"
+            f" order by t.at_ms, t.device, t.stream, t.sequence limit ?"
+        )
+        after = (span.since_ms - 1, 2**62, 0, 0)
+        if newest is not None:
+            backwards = statement.replace(" limit", " desc limit").replace(
+                "t.at_ms, t.device, t.stream, t.sequence desc",
+                "t.at_ms desc, t.device desc, t.stream desc, t.sequence desc",
+            )
+            for row in reversed(self._all(backwards, (*after, span.until_ms, *given, newest))):
+                yield _row(row, kind)
+            return
+        while True:
+            found = self._all(statement, (*after, span.until_ms, *given, _PAGE))
+            for row in found:
+                yield _row(row, kind)
+            if len(found) < _PAGE:
+                return
+            after = tuple(found[-1][:4])
+
+
+def _row(row: tuple[Any, ...], kind: type[_Body]) -> tuple[tuple[Device, bytes, int, int, int], _Body]:
+    at_ms, _, _, sequence, received_ms, body, epoch, fleet, name = row
+    return (Device(fleet, name), epoch, sequence, at_ms, received_ms), msgspec.msgpack.decode(body, type=kind)
+
+
+def _summary(row: tuple[Any, ...], slots: dict[str, SlotSummary]) -> DeviceSummary:
+    _, fleet, name, shard, first_seen_ms, heard_ms, state, state_ms = row[:8]
+    last_ms, rows, duplicates, taken_back, lost_rows, lost_at_ms, clock_off_ms = row[8:]
+    return DeviceSummary(
+        device=Device(fleet, name),
+        shard=shard,
+        first_seen_ms=first_seen_ms,
+        last_seen_ms=max(heard_ms, last_ms or 0),
+        state=None if state is None else msgspec.json.decode(state, type=State),
+        state_ms=state_ms,
+        slots=slots,
+        lost_rows=lost_rows or 0,
+        lost_at_ms=lost_at_ms or 0,
+        duplicates=duplicates or 0,
+        clock_off_ms=clock_off_ms,
+        rows=rows or 0,
+        taken_back=taken_back or 0,
+    )

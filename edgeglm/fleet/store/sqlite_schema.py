@@ -1,0 +1,203 @@
+"""The tables of the SQLite store, how one version of them becomes the next, and how the file is opened."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from edgeglm.errors import StorageError, StoreError, UserError
+from edgeglm.files import storage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+APPLICATION_ID = 0x45474C4D  # "EGLM": a file of ours, and nobody else's
+_ROW = "at_ms integer not null, device integer not null, stream integer not null, sequence integer not null"
+_KEY = "body blob not null, primary key (at_ms, device, stream, sequence)"
+
+# one script a version, only ever added to. The keys of rows begin with the time: rows come in its order, so that
+# a commit touches few pages. That a row comes once only is told by streams.through and beyond, not by a key
+MIGRATIONS = (
+    f"""
+    create table devices (
+        id integer primary key, fleet text not null, name text not null, shard text not null,
+        first_seen_ms integer not null, heard_ms integer not null,
+        state blob, state_ms integer not null default 0,
+        unique (fleet, name)
+    );
+    create table streams (
+        id integer primary key, device integer not null, epoch blob not null,
+        copy_of integer,
+        through integer not null default 0, beyond blob not null default x'', lost blob not null default x'',
+        last_ms integer not null default 0, rows integer not null default 0,
+        duplicates integer not null default 0, taken_back integer not null default 0,
+        lost_rows integer not null default 0, lost_at_ms integer not null default 0,
+        clock_off_ms integer,
+        unique (device, epoch)
+    );
+    create table windows (
+        {_ROW}, received_ms integer not null, slot text not null, duration_ms integer not null,
+        inferences integer not null, errors integer not null, cpu_permille integer, temperature_decic integer,
+        psi_milli integer, {_KEY}
+    ) without rowid;
+    create table events (
+        {_ROW}, received_ms integer not null, slot text not null, name text not null, severity text not null, {_KEY}
+    ) without rowid;
+    create table results ({_ROW}, received_ms integer not null, slot text not null, {_KEY}) without rowid;
+    create table gaps (
+        {_ROW}, received_ms integer not null, reason text not null, rows integer not null, {_KEY}
+    ) without rowid;
+    create table others ({_ROW}, received_ms integer not null, kind integer not null, {_KEY}) without rowid;
+    create table placed (
+        stream integer not null, sequence integer not null, at_ms integer not null, primary key (stream, sequence)
+    ) without rowid;
+    create table latest (
+        device integer not null, slot text not null, at_ms integer not null, stream integer not null,
+        sequence integer not null, primary key (device, slot)
+    ) without rowid;
+    create table replies (
+        id integer primary key, device integer not null, request text not null, received_ms integer not null,
+        body blob not null, unique (device, request)
+    );
+    create table poison (
+        id integer primary key autoincrement, topic text not null, reason text not null, payload blob not null,
+        received_ms integer not null
+    );
+    create table counters (name text primary key, value integer not null) without rowid;
+    """,
+)
+SCHEMA = len(MIGRATIONS)
+ROW_TABLES = ("windows", "events", "results", "gaps", "others")
+_FULL = sqlite3.SQLITE_FULL
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Return the open store, made or brought to this version's schema where it must be.
+
+    Raises:
+        StoreError: It is damaged, of a newer version, or locked.
+        StorageError: The disk is full or refuses.
+        UserError: The file is something else.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it says what boards do, to its owner alone
+    with told(path):
+        # one thread at a time: rows are written by the loop's, committed by another
+        db = sqlite3.connect(path, isolation_level=None, timeout=5.0, cached_statements=64, check_same_thread=False)
+        try:
+            _check(db, path)
+            db.execute("pragma journal_mode = wal")
+            db.execute("pragma synchronous = full")
+            db.execute("pragma cache_size = -65536")  # KiB
+            db.execute("pragma wal_autocheckpoint = 4000")  # pages
+            db.execute("pragma journal_size_limit = 67108864")
+            _migrate(db)
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Return the open store, to look at only. Raises: StoreError, UserError: As above, or there is none."""
+    if not path.exists():
+        raise UserError(
+            "there is no store", where=str(path), hint="`edgeglm fleet collect` makes one", code="store-missing"
+        )
+    with told(path):
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+        try:
+            _check(db, path)
+            (version,) = db.execute("pragma user_version").fetchone()
+        except BaseException:
+            db.close()
+            raise
+    if version < SCHEMA:
+        db.close()
+        raise StoreError(
+            f"this store has schema {version}; this version of edgeglm reads {SCHEMA}",
+            where=str(path),
+            hint="`edgeglm fleet collect` brings it up to date",
+            code="store-older",
+        )
+    return db
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse what is not ours before anything is written."""
+    (version,) = db.execute("pragma user_version").fetchone()
+    (owner,) = db.execute("pragma application_id").fetchone()
+    (tables,) = db.execute("select count(*) from sqlite_master").fetchone()
+    if owner != APPLICATION_ID and (tables or version or owner):
+        raise UserError(
+            "is a database, but no store of a fleet",
+            where=str(path),
+            hint="name another file: --store sqlite:///fleet.db",
+            code="store-foreign",
+        )
+    if version > SCHEMA:
+        raise StoreError(
+            f"this store has schema {version}; this version of edgeglm knows {SCHEMA}. Nothing was changed",
+            where=str(path),
+            hint="install the edgeglm that made it, or a newer one",
+            code="store-newer",
+        )
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    (version,) = db.execute("pragma user_version").fetchone()
+    if version == SCHEMA:
+        return
+    db.execute("begin immediate")
+    try:
+        db.execute(f"pragma application_id = {APPLICATION_ID}")
+        for script in MIGRATIONS[version:]:
+            for statement in script.split(";"):
+                db.execute(statement)
+        db.execute(f"pragma user_version = {SCHEMA}")
+        db.execute("commit")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("rollback")
+        raise
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn what SQLite says into errors that say what to do.
+
+    Raises:
+        StorageError: The disk is full or refuses.
+        StoreError: The store is damaged, or locked by somebody else.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED:
+            raise StoreError(
+                f"the store is damaged: {error}",
+                where=str(path),
+                hint="nothing was deleted: put a backup in its place, or keep it aside and begin a new one; "
+                "`sqlite3 FILE .recover` saves what can be read",
+                code="store-damaged",
+            ) from error
+        if code in _BUSY:
+            raise StoreError(
+                f"the store is locked: {error}",
+                where=str(path),
+                hint="another program writes into it; end that",
+                code="store-locked",
+            ) from error
+        raise StorageError(
+            f"cannot write: {error}" if code == _FULL else f"cannot use the store: {error}",
+            where=str(path),
+            hint="make room on this disk" if code == _FULL else "it must be yours to write, on a disk that is sound",
+            code="disk-full" if code == _FULL else "disk-refuses",
+        ) from error

@@ -1,0 +1,422 @@
+"""The SQLite store: what goes in comes out, once, whatever comes in between."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from edgeglm_agent.wire.commands import Reply, State
+from edgeglm_agent.wire.telemetry import Body, Event, Gap, Result, Row, Window, pack_ranges, row_of
+
+from edgeglm.errors import BusyError, EdgeglmError, StoreError, UserError
+from edgeglm.fleet.store.opening import open_reader, open_store
+from edgeglm.fleet.store.sqlite_reader import SqliteReader
+from edgeglm.fleet.store.sqlite_schema import SCHEMA
+from edgeglm.fleet.store.sqlite_writer import POISON_KEPT, SqliteWriter
+from edgeglm.fleet.store.types import (
+    Arrivals,
+    Committed,
+    Device,
+    IncomingBatch,
+    IncomingReply,
+    IncomingState,
+    Known,
+    Poison,
+    Span,
+    Stream,
+)
+
+NOW = 1_800_000_000_000
+EVER = Span(-(2**61), 2**61)
+BOARD = Device("works", "press-1")
+STREAM = Stream(BOARD, b"epoch--1")
+
+
+def window(number: int, *, at_ms: int | None = None, uptime_ms: int | None = None, slot: str = "main") -> Window:
+    start_ms = NOW - 20_000_000 + number * 1000 if at_ms is None else at_ms
+    return Window(
+        slot, 1, "00" * 8, start_ms, number * 1000 if uptime_ms is None else uptime_ms, 1000, True, inferences=number
+    )
+
+
+def unset(number: int, uptime_ms: int, *, start_ms: int = 5000) -> Row:
+    body = Window("main", 1, "00" * 8, start_ms, uptime_ms, 1000, False, inferences=number)
+    return row_of(number, body)
+
+
+def event(name: str = "throttled", *, at_ms: int = NOW) -> Event:
+    return Event(name, "main", "00" * 8, at_ms, 1000, True, "info", {"why": "hot"})
+
+
+def state(*, session: str = "s1", online: bool = True, since_ms: int = NOW, device: str = BOARD.name) -> State:
+    return State(1, device, "boot", session, online, since_ms=since_ms, clock_synchronised=True)
+
+
+def batch(*rows: Row, stream: Stream = STREAM, at_ms: int = NOW) -> IncomingBatch:
+    return IncomingBatch(stream, rows, at_ms)
+
+
+def windows(*numbers: int) -> list[Row]:
+    return [row_of(number, window(number)) for number in numbers]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "fleet.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteWriter]:
+    one = SqliteWriter(path)
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def reader(store: SqliteWriter, path: Path) -> Iterator[SqliteReader]:
+    one = SqliteReader(path)
+    yield one
+    one.close()
+
+
+def numbers_of(reader: SqliteReader, device: Device = BOARD) -> list[int]:
+    return [stored.sequence for stored in reader.windows(device, EVER)]
+
+
+def test_every_kind_of_row_comes_out_as_it_went_in(store: SqliteWriter, reader: SqliteReader) -> None:
+    bodies: list[Body] = [
+        window(1),
+        event(),
+        Result("main", 1, "00" * 8, NOW, b'{"class": "cat"}'),
+        Gap("quota", pack_ranges([6, 7]), {"Window": 2}),
+    ]
+    done = store.commit(Arrivals([batch(*(row_of(n, body) for n, body in enumerate(bodies, 1)))]))
+    assert (done.new_rows, done.duplicates, done.poison) == (4, 0, 0)
+    assert done.known == {STREAM: Known(4, ((6, 7),))}
+    (got,) = reader.windows(BOARD, EVER)
+    assert (got.device, got.epoch, got.sequence, got.received_ms) == (BOARD, STREAM.epoch, 1, NOW)
+    assert got.at_ms == window(1).start_ms
+    assert [got.window] == bodies[:1]
+    assert [one.event for one in reader.events(EVER)] == bodies[1:2]
+    assert [one.result for one in reader.results(BOARD, EVER)] == bodies[2:3]
+    assert [one.gap for one in reader.gaps(EVER, BOARD)] == bodies[3:]
+    summary = reader.device(BOARD)
+    assert summary is not None
+    assert (summary.rows, summary.lost_rows, summary.lost_at_ms) == (4, 2, NOW)
+    assert summary.slots["main"].window == window(1)
+
+
+def test_rows_that_come_again_are_counted_and_dropped(store: SqliteWriter, reader: SqliteReader) -> None:
+    twice = batch(*windows(1, 2, 3))
+    assert store.commit(Arrivals([twice, twice])).duplicates == 3
+    done = store.commit(Arrivals([batch(*windows(2, 3, 4))]))
+    assert (done.new_rows, done.duplicates, done.taken_back) == (1, 2, 0)
+    assert numbers_of(reader) == [1, 2, 3, 4]
+
+
+def test_what_is_known_is_known_after_the_store_was_opened_again(path: Path) -> None:
+    for numbers, expected in (
+        ((2, 3, 9), Known(0, ((2, 3), (9, 9)))),
+        ((1, 5), Known(3, ((5, 5), (9, 9)))),
+        ((4, 6, 7, 8), Known(9)),
+    ):
+        store = SqliteWriter(path)
+        assert store.commit(Arrivals([batch(*windows(*numbers))])).known == {STREAM: expected}
+        store.close()
+
+
+def test_what_was_written_and_not_flushed_is_not_kept(path: Path) -> None:
+    store = SqliteWriter(path)
+    store.commit(Arrivals([batch(*windows(1))]))
+    store.write(Arrivals([batch(*windows(2))]))
+    store.close()
+    store = SqliteWriter(path)
+    assert store.commit(Arrivals([batch(*windows(2, 3))])).new_rows == 2
+    store.close()
+
+
+def test_rows_under_numbers_that_were_used_before_are_kept_apart_and_counted(
+    store: SqliteWriter, reader: SqliteReader
+) -> None:
+    store.commit(Arrivals([batch(*windows(1, 2, 3))]))
+    restored = [row_of(number, window(number, at_ms=NOW + number)) for number in (2, 3, 4)]
+    for expected in ((3, 0, 2), (0, 3, 0)):  # and what comes again of them is known
+        done = store.commit(Arrivals([batch(*restored)]))
+        assert (done.new_rows, done.duplicates, done.taken_back) == expected
+        assert done.known == {STREAM: Known(4)}, "all of it is acknowledged"
+    again = [row_of(2, window(2, at_ms=NOW + 50))]  # restored a second time
+    assert store.commit(Arrivals([batch(*again)])).taken_back == 1
+    stored = list(reader.windows(BOARD, EVER))
+    assert [one.sequence for one in stored] == [1, 2, 3, 2, 3, 4, 2]
+    assert len({(one.epoch, one.sequence) for one in stored}) == 7
+    summary = reader.device(BOARD)
+    assert summary is not None
+    assert (summary.taken_back, summary.duplicates, summary.rows) == (3, 3, 7)
+
+
+def test_another_body_at_the_same_time_is_another_row(store: SqliteWriter, reader: SqliteReader) -> None:
+    store.commit(Arrivals([batch(*windows(1))]))
+    other = msgspec.structs.replace(window(1), inferences=77)
+    assert store.commit(Arrivals([batch(row_of(1, other))])).taken_back == 1
+    assert sorted(one.window.inferences for one in reader.windows(BOARD, EVER)) == [1, 77]
+
+
+def test_a_row_that_was_told_to_be_lost_is_kept_when_it_comes_after_all(
+    store: SqliteWriter, reader: SqliteReader
+) -> None:
+    store.commit(Arrivals([batch(row_of(3, Gap("quota", pack_ranges([1, 2]), {"Window": 2})))]))
+    done = store.commit(Arrivals([batch(*windows(2))]))
+    assert (done.new_rows, done.duplicates, done.taken_back) == (1, 0, 0)
+    assert store.commit(Arrivals([batch(*windows(2))])).duplicates == 1
+    assert [(one.epoch, one.sequence) for one in reader.windows(BOARD, EVER)] == [(STREAM.epoch, 2)]
+
+
+def test_a_merged_window_accounts_for_those_that_it_replaces(store: SqliteWriter) -> None:
+    merged = row_of(9, window(9), replaces=pack_ranges([4, 5, 6, 7, 8]))
+    assert store.commit(Arrivals([batch(merged)])).known == {STREAM: Known(0, ((4, 9),))}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(Row(1, 0, msgspec.Raw(b"\x93\x01\x02\x03")), id="no-window"),
+        pytest.param(Row(1, 3, msgspec.Raw(msgspec.msgpack.encode(["quota", b"\x80"]))), id="gap-cut-off"),
+        pytest.param(Row(1, 0, row_of(1, window(1)).body, b"\x01"), id="replaces-cut-off"),
+        pytest.param(row_of(1, window(1, at_ms=2**63)), id="time-beyond-integers"),
+        pytest.param(row_of(1, window(1, slot="<script>")), id="slot-no-name"),
+        pytest.param(row_of(1, Gap("quota", pack_ranges([2**63]), {})), id="gap-beyond-integers"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_put_aside_and_accounted_for(
+    store: SqliteWriter, reader: SqliteReader, row: Row
+) -> None:
+    done = store.commit(Arrivals([batch(row, *windows(2))]))
+    assert (done.new_rows, done.poison, done.known) == (1, 1, {STREAM: Known(2)})
+    (kept,) = reader.poison(10)
+    assert kept.topic.endswith("/press-1")
+    assert kept.payload == bytes(row.body)
+    assert store.commit(Arrivals([batch(row)])).poison == 0, "counted once"
+    assert reader.poison_count() == 1
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**62, 2**63, 2**64 - 1])
+def test_a_number_that_no_board_gives_is_put_aside_and_not_accounted_for(store: SqliteWriter, number: int) -> None:
+    done = store.commit(Arrivals([batch(Row(number, 0, row_of(1, window(1)).body))]))
+    assert (done.poison, done.new_rows, done.known) == (1, 0, {STREAM: Known(0)})
+
+
+def test_figures_beyond_what_the_store_can_hold_are_kept_in_the_body(store: SqliteWriter, reader: SqliteReader) -> None:
+    huge = msgspec.structs.replace(window(1), errors={"run": 2**63, "input": 2**63}, cpu_permille=2**63)
+    assert store.commit(Arrivals([batch(row_of(1, huge))])).new_rows == 1
+    assert [one.window for one in reader.windows(BOARD, EVER)] == [huge]
+
+
+def test_a_row_of_a_later_version_is_kept_and_later_fields_of_known_ones_survive(
+    store: SqliteWriter, path: Path
+) -> None:
+    later = Row(1, 7, msgspec.Raw(msgspec.msgpack.encode(["new", "things"])))
+    longer = [*msgspec.msgpack.decode(msgspec.msgpack.encode(window(2))), "a field that comes later"]
+    store.commit(Arrivals([batch(later, Row(2, 0, msgspec.Raw(msgspec.msgpack.encode(longer))))]))
+    with sqlite3.connect(path) as db:
+        assert msgspec.msgpack.decode(db.execute("select body from others").fetchone()[0]) == ["new", "things"]
+        assert msgspec.msgpack.decode(db.execute("select body from windows").fetchone()[0])[-1] == longer[-1]
+    assert store.commit(Arrivals([batch(later)])).duplicates == 1
+
+
+def test_the_poison_that_is_kept_is_bounded_and_all_of_it_is_counted(store: SqliteWriter, reader: SqliteReader) -> None:
+    for start in (0, 800):
+        store.commit(
+            Arrivals(poison=[Poison(f"t\ud800{n}", "bad", b"x" * 50_000, NOW) for n in range(start, start + 800)])
+        )
+    kept = reader.poison(10_000)
+    assert len(kept) == POISON_KEPT
+    assert kept[0].topic == "t?1599"
+    assert sum(len(one.payload) for one in kept) < 5_000_000
+    assert reader.poison_count() == 1600
+
+
+class TestTimes:
+    """Where a row is put when its board's clock cannot tell."""
+
+    def test_rows_of_one_boot_keep_their_order_and_distance(self, store: SqliteWriter, reader: SqliteReader) -> None:
+        store.commit(Arrivals([batch(*(unset(n, n * 10_000) for n in (1, 2, 3)))]))
+        stored = list(reader.windows(BOARD, EVER))
+        assert [one.sequence for one in stored] == [1, 2, 3]
+        assert [one.at_ms for one in stored] == [NOW - 21_000, NOW - 11_000, NOW - 1000]
+        assert {one.window.start_ms for one in stored} == {5000}, "what the board said stays"
+
+    def test_a_clock_that_was_set_later_in_the_boot_dates_the_rows_before(
+        self, store: SqliteWriter, reader: SqliteReader
+    ) -> None:
+        known = row_of(3, window(3, at_ms=NOW - 3_600_000, uptime_ms=90_000))
+        store.commit(Arrivals([batch(unset(1, 10_000), unset(2, 50_000), known)]))
+        began = NOW - 3_600_000 - 90_000
+        assert [one.at_ms - began for one in reader.windows(BOARD, EVER)] == [10_000, 50_000, 90_000]
+
+    def test_an_earlier_boot_is_put_before_the_later_one(self, store: SqliteWriter, reader: SqliteReader) -> None:
+        store.commit(Arrivals([batch(unset(1, 500_000), unset(2, 501_000), unset(3, 2000))]))
+        assert numbers_of(reader) == [1, 2, 3]
+
+    def test_batches_of_a_backlog_keep_their_order(self, store: SqliteWriter, reader: SqliteReader) -> None:
+        for group in range(4):
+            rows = [unset(n, n * 1000) for n in range(group * 10 + 1, group * 10 + 11)]
+            store.commit(Arrivals([batch(*rows, at_ms=NOW + group * 5)]))
+        assert numbers_of(reader) == list(range(1, 41))
+
+    def test_a_time_years_ahead_or_before_is_not_believed(self, store: SqliteWriter, reader: SqliteReader) -> None:
+        rows = [row_of(1, window(1, at_ms=NOW + 10**11)), row_of(2, window(2, at_ms=10**9))]
+        store.commit(Arrivals([batch(*rows)]))
+        assert all(abs(one.at_ms - NOW) < 10_000 for one in reader.windows(BOARD, EVER))
+        summary = reader.device(BOARD)
+        assert summary is not None
+        assert summary.clock_off_ms == 10**9 + 1000 - NOW
+        assert store.commit(Arrivals([batch(*rows, at_ms=NOW + 10**12)])).duplicates == 2, "also when it has come"
+
+    def test_placed_rows_that_come_again_are_known(self, store: SqliteWriter) -> None:
+        rows = batch(unset(1, 1000), unset(2, 2000), row_of(3, Gap("quota", pack_ranges([8]))))
+        store.commit(Arrivals([rows]))
+        done = store.commit(Arrivals([msgspec.structs.replace(rows, received_ms=NOW + 50_000)]))
+        assert (done.new_rows, done.duplicates, done.taken_back) == (0, 3, 0)
+
+
+class TestStates:
+    """Births and wills."""
+
+    def told(self, store: SqliteWriter, reader: SqliteReader, *states: State, retained: bool = False) -> State:
+        store.commit(Arrivals(states=[IncomingState(BOARD, one, NOW, retained) for one in states]))
+        summary = reader.device(BOARD)
+        assert summary is not None
+        assert summary.state is not None
+        return summary.state
+
+    def test_a_late_will_does_not_speak_for_a_newer_birth(self, store: SqliteWriter, reader: SqliteReader) -> None:
+        born = state(session="s2", since_ms=NOW + 5)
+        assert self.told(store, reader, state(), born, state(online=False)) == born
+
+    def test_a_will_of_the_last_birth_counts(self, store: SqliteWriter, reader: SqliteReader) -> None:
+        assert not self.told(store, reader, state(), state(online=False)).online
+
+    def test_a_will_whose_birth_never_came_counts(self, store: SqliteWriter, reader: SqliteReader) -> None:
+        later = state(session="s9", online=False, since_ms=NOW + 60_000)
+        assert self.told(store, reader, state(), later) == later
+
+    def test_what_the_broker_had_kept_says_nothing_of_now(self, store: SqliteWriter, reader: SqliteReader) -> None:
+        self.told(store, reader, state())
+        store.commit(Arrivals(states=[IncomingState(BOARD, state(), NOW + 10**6, retained=True)]))
+        summary = reader.device(BOARD)
+        assert summary is not None
+        assert (summary.last_seen_ms, summary.state_ms) == (NOW, NOW)
+
+
+def test_answers_to_commands_are_kept_once(store: SqliteWriter, reader: SqliteReader) -> None:
+    answer = IncomingReply(BOARD, Reply(1, "ops-1", "ping", True), NOW)
+    store.commit(Arrivals(replies=[answer, answer]))
+    store.commit(Arrivals(replies=[answer]))
+    assert [one.reply for one in reader.replies(BOARD, EVER)] == [answer.reply]
+
+
+def test_many_holes_are_bounded_and_nothing_is_lost_for_it(store: SqliteWriter, reader: SqliteReader) -> None:
+    odd = windows(*range(3, 12_003, 2))
+    done = store.commit(Arrivals([batch(*odd)]))
+    assert (done.new_rows, done.put_off) == (4096, 1904)
+    everything = batch(*windows(*range(1, 12_003)))
+    while done.known[STREAM].through < 12_002:  # as the board would: what is not acknowledged comes again
+        done = store.commit(Arrivals([everything]))
+    assert numbers_of(reader) == list(range(1, 12_003))
+
+
+def test_two_writers_are_one_too_many(store: SqliteWriter, path: Path) -> None:
+    with pytest.raises(BusyError, match="another collector"):
+        SqliteWriter(path)
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
+    SqliteWriter(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"pragma user_version = {SCHEMA + 1}")
+    db.close()
+    before = path.read_bytes()
+    for opened in (open_store, open_reader):
+        with pytest.raises(StoreError, match=f"schema {SCHEMA + 1}") as caught:
+            opened(f"sqlite:///{path}")
+        assert (caught.value.code, caught.value.exit_code) == ("store-newer", 4)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_store_is_refused_and_left_as_it_is(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 8000)
+    before = path.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        SqliteWriter(path)
+    assert caught.value.code == "store-damaged"
+    assert path.read_bytes() == before
+
+
+def test_somebody_elses_database_is_refused(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("create table accounts (name)")
+    db.close()
+    with pytest.raises(UserError) as caught:
+        SqliteWriter(path)
+    assert caught.value.code == "store-foreign"
+
+
+def test_the_store_is_its_owners_alone(store: SqliteWriter, path: Path) -> None:
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_to_look_at_a_store_that_is_not_there_makes_none(path: Path) -> None:
+    with pytest.raises(UserError, match="no store"):
+        SqliteReader(path)
+    assert not path.exists()
+
+
+def test_newest_events_come_the_oldest_first_and_only_those_of_the_fleet(
+    store: SqliteWriter, reader: SqliteReader
+) -> None:
+    other = Stream(Device("home", "press-1"), b"epoch--2")
+    rows = [row_of(n, event(f"e{n}", at_ms=NOW - 1000 + n)) for n in range(1, 6)]
+    store.commit(Arrivals([batch(*rows), batch(*rows[:1], stream=other)]))
+    assert [one.event.name for one in reader.events(EVER, newest=2)] == ["e4", "e5"]
+    assert [one.device for one in reader.events(EVER, fleet="home")] == [other.device]
+    assert [one.event.name for one in reader.events(Span(NOW - 998, NOW - 996), BOARD)] == ["e2", "e3"]
+
+
+def test_long_spans_come_whole(store: SqliteWriter, reader: SqliteReader) -> None:
+    for start in range(0, 1600, 400):
+        store.commit(Arrivals([batch(*windows(*range(start + 1, start + 401)))]))
+    assert numbers_of(reader) == list(range(1, 1601))
+
+
+def test_a_board_can_be_forgotten_and_come_again(store: SqliteWriter, reader: SqliteReader) -> None:
+    other = Stream(Device("works", "press-2"), b"epoch--2")
+    both = [batch(*windows(1, 2)), batch(*windows(1), stream=other)]
+    store.commit(Arrivals(both, [IncomingState(BOARD, state(), NOW)]))
+    assert store.forget(BOARD) == 2
+    assert [one.device for one in reader.devices()] == [other.device]
+    assert store.forget(BOARD) == 0
+    assert store.commit(Arrivals([batch(*windows(1, 2))])).new_rows == 2
+    assert numbers_of(reader) == [1, 2]
+
+
+def test_names_are_only_ever_data(store: SqliteWriter, reader: SqliteReader) -> None:
+    odd = Device("works'); drop table windows; --", "x' or '1'='1")
+    store.commit(Arrivals([batch(*windows(1), stream=Stream(odd, b"epoch--1"))]))
+    assert reader.device(Device("works", "x' or '1'='1")) is None
+    assert numbers_of(reader, odd) == [1]
+
+
+def test_an_error_while_writing_keeps_nothing_of_it(store: SqliteWriter, path: Path) -> None:
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("begin immediate")
+        store._db.execute("pragma busy_timeout = 0")
+        with pytest.raises(EdgeglmError) as caught:
+            store.commit(Arrivals([batch(*windows(1))]))
+        assert caught.value.code == "store-locked"
+        other.execute("rollback")
+    other.close()
+    done: Committed = store.commit(Arrivals([batch(*windows(1))]))
+    assert (done.new_rows, done.duplicates) == (1, 0)
