@@ -14,7 +14,7 @@ from edgeglm.fleet.plain import pairs, plain
 from edgeglm.fleet.times import age, local_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from edgeglm_agent.wire.commands import SlotState
 
@@ -37,8 +37,7 @@ def render(card: Card, now_ms: int, *, width: int) -> str:
         lines.append("  no window came")
     for total in card.totals:
         lines += _wrapped(_total(total), width, "  ", "    ")
-    if card.windows:
-        lines += ["", *_windows(card.windows, width)]
+    lines += _windows(card.windows, width)
     if card.events:
         earlier = f" (and {card.more_events} earlier ones: edgeglm fleet logs)" if card.more_events else ""
         lines += ["", f"events{earlier}"]
@@ -79,8 +78,6 @@ def _head(card: Card, now_ms: int, width: int) -> Iterator[str]:
         parts += [f"edgeglm-agent {plain(state.agent, 40)}"] if state.agent else []
         parts += [f"windows of {duration(state.window_s)}"] if state.window_s else []
         parts += ["clock synchronised" if state.clock_synchronised else "clock NOT synchronised"]
-        if card.clock_off_ms is not None:
-            parts.append(f"{duration(abs(card.clock_off_ms) / 1000)} {'ahead' if card.clock_off_ms > 0 else 'behind'}")
         yield from row("state", "; ".join(parts))
         if state.board:
             yield from row("is", pairs(state.board, 600))
@@ -144,24 +141,28 @@ def _total(total: SlotTotal) -> str:
     return text + (f"; {total.unreadable} windows with a damaged histogram" if total.unreadable else "")
 
 
-def _windows(windows: Iterable[FlatWindow], width: int) -> list[str]:
-    head = ["WINDOW FROM", "SLOT", "S", "ANSWERED", "FAILED", "P50 MS", "P95 MS", "P99 MS", "CPU", "TEMP C"]
-    rows = [
-        [
-            local_iso(window.at_ms)[:19],
-            window.slot or "-",
-            f"{window.duration_ms / 1000:.0f}",
-            str(window.inferences),
-            str(window.errors),
-            figure(window.total_p50_ms),
-            figure(window.total_p95_ms),
-            figure(window.total_p99_ms),
-            "-" if window.worker_cpu_percent is None else f"{window.worker_cpu_percent:.0f}%",
-            figure(window.board_temperature_c),
-        ]
-        for window in windows
+def _windows(windows: Sequence[FlatWindow], width: int) -> Iterator[str]:
+    head = ["WINDOW FROM", "S", "ANSWERED", "FAILED", "P50 MS", "P95 MS", "P99 MS", "CPU", "TEMP C"]
+    for slot in dict.fromkeys(window.slot for window in windows):
+        yield ""
+        if slot not in ("", "main"):
+            yield f"{slot}:"
+        rows = [_window(window) for window in windows if window.slot == slot]
+        yield from table(head, rows, right_from=1, width=width)
+
+
+def _window(window: FlatWindow) -> list[str]:
+    return [
+        local_iso(window.at_ms)[:19],
+        f"{window.duration_ms / 1000:.0f}",
+        str(window.inferences),
+        str(window.errors),
+        figure(window.total_p50_ms),
+        figure(window.total_p95_ms),
+        figure(window.total_p99_ms),
+        "-" if window.worker_cpu_percent is None else f"{window.worker_cpu_percent:.0f}%",
+        figure(window.board_temperature_c),
     ]
-    return table(head, rows, right_from=2, width=width)
 
 
 def _wrapped(text: str, width: int, first: str = "    ", rest: str = "      ") -> list[str]:

@@ -10,7 +10,8 @@ from edgeglm.fleet.store.types import Span
 from edgeglm.fleet.times import OPEN_END_MS, local_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import threading
+    from collections.abc import Iterator
 
     from edgeglm.fleet.store.base import StoreReader
     from edgeglm.fleet.store.types import Device, StoredEvent
@@ -39,21 +40,23 @@ def follow(
     device: Device | None,
     fleet: str | None,
     *,
-    wait: Callable[[float], None] = time.sleep,
+    stop: threading.Event,
 ) -> Iterator[StoredEvent]:
-    """Return events since then, and for ever those that come in later, also where they happened before others.
+    """Return events since then, and until ``stop`` those that come in later, also where they happened before others.
 
     Each reading looks at the whole stretch again: a board that was away tells of what happened hours ago.
     """
     seen: set[tuple[Device, bytes, int]] = set()
-    while True:
+    while not stop.is_set():
         began = time.monotonic()
         for stored in reader.events(Span(since_ms, OPEN_END_MS), device, fleet):
             key = (stored.device, stored.epoch, stored.sequence)
             if key not in seen:
                 seen.add(key)
                 yield stored
-        wait(max(_POLL_S, _SHARE * (time.monotonic() - began)))
+            if stop.is_set():
+                return
+        stop.wait(max(_POLL_S, _SHARE * (time.monotonic() - began)))
 
 
 def _word(text: str) -> str:

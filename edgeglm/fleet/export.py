@@ -44,6 +44,33 @@ def rows(reader: StoreReader, what: What, span: Span, fleet: str | None, device:
         yield from (flat_gap(stored) for stored in gaps)
 
 
+def check_target(path: Path | None, file_format: Format, *, force: bool) -> None:
+    """Refuse what cannot be written to, before anything is read.
+
+    Args:
+        path: None: stdout.
+        file_format: Of the file.
+        force: Whether a file that is there is replaced.
+
+    Raises:
+        UserError: The file is there, or is a folder, or Parquet would go to stdout.
+    """
+    if path is None:
+        if file_format == "parquet":
+            raise UserError(
+                "a Parquet file cannot go to stdout", hint="name it: -o windows.parquet", code="export-name"
+            )
+    elif path.is_dir():
+        raise UserError("this is a folder", where=str(path), hint="name a file", code="export-exists")
+    elif os.path.lexists(path) and not force:
+        raise UserError(
+            "this is there already, and is left as it is",
+            where=str(path),
+            hint="choose another name, or --force to replace it",
+            code="export-exists",
+        )
+
+
 def write(found: Iterable[FlatRow], what: What, file_format: Format, path: Path | None, *, force: bool) -> int:
     """Write rows to a file that is whole or not there, or as CSV to stdout; return how many.
 
@@ -55,25 +82,13 @@ def write(found: Iterable[FlatRow], what: What, file_format: Format, path: Path 
         force: Whether a file that is there is replaced.
 
     Raises:
-        UserError: The file is there, or Parquet would go to stdout.
+        UserError: See ``check_target``.
         MissingExtraError: Parquet needs the extra ``fleet``.
         StorageError: The disk is full or refuses.
     """
+    check_target(path, file_format, force=force)
     if path is None:
-        if file_format == "parquet":
-            raise UserError(
-                "a Parquet file cannot go to stdout", hint="give one: -o windows.parquet", code="export-name"
-            )
         return write_csv(found, what, sys.stdout)
-    if os.path.lexists(path) and not force:
-        raise UserError(
-            "this is there already, and is left as it is",
-            where=str(path),
-            hint="choose another name, or --force to replace it",
-            code="export-exists",
-        )
-    if path.is_dir():
-        raise UserError("this is a folder", where=str(path), hint="name a file", code="export-exists")
     if file_format == "parquet":
         return _write_parquet(found, what, path)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

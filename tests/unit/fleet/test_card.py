@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import threading
 
 import pytest
 from edgeglm_agent.wire.commands import Reply
@@ -77,7 +77,7 @@ def test_a_card_says_what_it_is_what_it_runs_what_happened_and_what_it_answered(
     for expected in (
         "board gate-1 of fleet north, shard ",
         'model="Raspberry Pi 5" cores=4',
-        "edgeglm-agent 0.1.0; windows of 5 min; clock NOT synchronised; 1 h ahead",
+        "edgeglm-agent 0.1.0; windows of 5 min; clock NOT synchronised",
         "main: serving kws 1.2, model.onnx (static-int8) in onnxruntime 1.31.1 on cpu; manifest aaaaaaaaaaaa",
         "clock: its clock is 1 h ahead of the collector's",
         "main: 90000 answered, 30 failed (0.03%; run=30), in 30 windows",
@@ -126,15 +126,18 @@ def test_following_tells_each_event_once_and_what_comes_late_as_well() -> None:
     reader = ListReader(stored_events=[stored_event(GATE, 1, at_ms=NOW_MS)])
     told: list[int] = []
 
-    def wait(_: float) -> None:
-        if len(told) == 3:
-            raise KeyboardInterrupt
-        late = stored_event(GATE, 2 + len(told), at_ms=NOW_MS - 60_000 * len(told))  # each happened before the last
-        reader.stored_events.append(late)
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            assert timeout >= 1
+            if len(told) == 3:
+                self.set()
+            late = stored_event(GATE, 2 + len(told), at_ms=NOW_MS - 60_000 * len(told))  # each happened before the last
+            reader.stored_events.append(late)
+            return self.is_set()
 
-    with suppress(KeyboardInterrupt):
-        for stored in follow(reader, 0, None, None, wait=wait):
-            told.append(stored.sequence)  # noqa: PERF401 - it is looked at in between
+    for stored in follow(reader, 0, None, None, stop=Stop()):
+        told.append(stored.sequence)  # noqa: PERF401 - it is looked at in between
     assert told == [1, 3, 4]
 
 
