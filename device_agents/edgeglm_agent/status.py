@@ -66,6 +66,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_s: float | None = None  # since the collector's last acknowledgement; None: none yet
     bytes_today: int = 0  # on the wire, since midnight UTC
     daily_bytes: int = 0  # the budget
+    refused: tuple[str, ...] = ()  # what the broker does not let it hear: acknowledgements, commands, inputs' topics
     counts: dict[str, int] = {}  # what came since the start and was not obeyed, by reason, and what was
 
 

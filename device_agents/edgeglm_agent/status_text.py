@@ -123,6 +123,8 @@ def _link(link: LinkStatus) -> str:
     acknowledged = link.acknowledged_s
     text += "; nothing acknowledged yet" if acknowledged is None else f"; acknowledged {duration(acknowledged)} ago"
     text = f"{text}; {amount(link.bytes_today)} of {amount(link.daily_bytes)} today"
+    if link.refused:
+        text += f"; the broker does NOT let it hear {', '.join(link.refused)}: change this device's rights there"
     ignored = {name: count for name, count in link.counts.items() if name.startswith(_IGNORED)}
     if ignored:
         text += f"; ignored: {', '.join(f'{name} {count}' for name, count in sorted(ignored.items()))}"

@@ -231,28 +231,50 @@ def _refused_login(reason: int, version: str) -> _RefusedError:
 def _rights(connection: socket.socket, settings: Settings, level: int) -> list[Finding]:
     """Ask for what the agent hears, and say something that nobody asked for; a broker may deny either, or be silent."""
     topics = Topics(settings.fleet, settings.device or "")
-    wanted = {"acknowledgements": topics.ack, "commands": topics.commands}
+    own = {"acknowledgements": topics.ack, "commands": topics.commands}
+    inputs = {f"`{topic}`": topic for topic in _input_topics(settings)}
     properties = b"\0" if level == V5 else b""
-    subscribe = struct.pack(">H", 1) + properties + b"".join(text(topic) + b"\x01" for topic in wanted.values())
     reply = Reply(COMMAND_SCHEMA, "doctor", "ping", ok=True, said="edgeglm-agent doctor was here")
     publish = text(topics.reply("doctor")) + struct.pack(">H", 2) + properties + encode(reply)
     denied: list[str] = []
     try:
-        connection.sendall(packet(0x82, subscribe))
-        kind, answer = read_packet(connection)
-        codes = answer[-len(wanted) :] if kind == SUBACK else b""
-        denied = [f"hear {what}" for what, code in zip(wanted, codes) if code >= _DENIED]  # noqa: B905 - fewer codes
+        denied = [f"hear {what}" for what in _unheard(connection, own, level)]
         connection.sendall(packet(0x32, publish))
         kind, answer = read_packet(connection)
         if kind == DISCONNECT or (kind == PUBACK and len(answer) > 2 and answer[2] >= _DENIED):
             denied.append("say anything")
+            inputs = {}  # the broker has ended it, or is about to
     except (OSError, NoMqttError):
         denied.append("speak below its own topic: the broker hangs up")
-    if denied:
-        hint = f"let this device read and write {topics.prefix}/#; docs/agent/telemetry.md has the rules for mosquitto"
-        return [Finding("rights", "fail", f"this device may not {', nor '.join(denied)}", hint)]
+        inputs = {}
+    try:
+        unheard = _unheard(connection, inputs, level) if inputs else []
+    except (OSError, NoMqttError):  # some brokers hang up rather than refuse
+        unheard = [*inputs]
+    hints = [f"let this device read and write {topics.prefix}/#"] if denied else []
+    hints += [f"let it read {', '.join(unheard)}, for its inputs"] if unheard else []
+    if hints:
+        told = ", nor ".join([*denied, *(f"hear {topic}" for topic in unheard)])
+        hint = f"{'; '.join(hints)}; docs/agent/telemetry.md has the rules for mosquitto"
+        return [Finding("rights", "fail", f"this device may not {told}", hint)]
     if level != V5:
         return [
             Finding("rights", "ok", "the broker denies nothing; MQTT 3.1.1 does not say what is dropped in silence")
         ]
     return [Finding("rights", "ok", f"this device may speak below {topics.prefix}")]
+
+
+def _unheard(connection: socket.socket, wanted: dict[str, str], level: int) -> list[str]:
+    """Subscribe, and return what of it the broker refuses. Raises: OSError, NoMqttError."""
+    properties, options = (b"\0", b"\x20") if level == V5 else (b"", b"\0")  # at most once, on MQTT 5 nothing retained
+    subscribe = struct.pack(">H", 1) + properties + b"".join(text(topic) + options for topic in wanted.values())
+    connection.sendall(packet(0x82, subscribe))
+    kind, answer = read_packet(connection)
+    codes = answer[-len(wanted) :] if kind == SUBACK else b""
+    return [what for what, code in zip(wanted, codes) if code >= _DENIED]  # noqa: B905 - fewer codes
+
+
+def _input_topics(settings: Settings) -> list[str]:
+    """Return the topics that inputs hear; of a shared one doctor would take messages away."""
+    topics = [str(getattr(slot.input, "topic", "")) for slot in settings.slots.values()]
+    return [topic for topic in dict.fromkeys(topics) if topic and not topic.startswith("$share/")]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.settings.types import Mqtt
 
 V5, V3 = 5, 4  # protocol levels
-CONNACK, PUBACK, SUBACK, DISCONNECT = 2, 4, 9, 14
+CONNACK, PUBLISH, PUBACK, SUBACK, DISCONNECT = 2, 3, 4, 9, 14
 _KEEPALIVE_S = 30
 _MOST_BYTES = 65_536
 
@@ -58,9 +58,18 @@ def _length(size: int) -> bytes:
 
 
 def read_packet(connection: socket.socket) -> tuple[int, bytes]:
-    """Return kind and body of the next packet. Raises: OSError: There is none; NoMqttError."""
+    """Return kind and body of the next packet that is no message. Raises: OSError: There is none; NoMqttError."""
+    while True:
+        kind, size = _head(connection)
+        if kind != PUBLISH:
+            return kind, _exactly(connection, min(size, _MOST_BYTES))
+        while size:  # a message on a topic that was asked for: it may be large
+            size -= len(_exactly(connection, min(size, _MOST_BYTES)))
+
+
+def _head(connection: socket.socket) -> tuple[int, int]:
     head = _exactly(connection, 1)[0]
-    if head not in (CONNACK << 4, PUBACK << 4, SUBACK << 4, DISCONNECT << 4):
+    if head >> 4 != PUBLISH and head not in (CONNACK << 4, PUBACK << 4, SUBACK << 4, DISCONNECT << 4):
         raise NoMqttError
     size = shift = 0
     while True:
@@ -68,10 +77,9 @@ def read_packet(connection: socket.socket) -> tuple[int, bytes]:
         size |= (byte & 127) << shift
         shift += 7
         if byte < 128:
-            break
+            return head >> 4, size
         if shift > 21:
             raise NoMqttError
-    return head >> 4, _exactly(connection, min(size, _MOST_BYTES))
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:

@@ -41,7 +41,7 @@ def _slot(supervisor: Supervisor, keeper: SlotKeeper) -> SlotStatus:
     status = SlotStatus(
         state=keeper.state,
         input=keeper.kind,
-        input_gone=keeper.input_gone,
+        input_gone=keeper.input_gone or _refused(supervisor, keeper.topic),
         pid=keeper.pid or None,
         answered=answered,
         failed=failed,
@@ -61,6 +61,12 @@ def _slot(supervisor: Supervisor, keeper: SlotKeeper) -> SlotStatus:
         rss_kb=window.rss_kb,
         cpu_permille=window.cpu_permille,
     )
+
+
+def _refused(supervisor: Supervisor, topic: str) -> str:
+    if supervisor.uplink is None or topic not in supervisor.uplink.refused:
+        return ""
+    return f"the broker does not let this device hear `{topic}`"
 
 
 def _percentiles(packed: bytes) -> Percentiles:

@@ -13,7 +13,7 @@ from edgeglm_agent.uplink.budget import Budget
 from edgeglm_agent.uplink.commands import Clock, Order
 from edgeglm_agent.uplink.incoming import Incoming
 from edgeglm_agent.uplink.link import Link
-from edgeglm_agent.uplink.reports import Closed, Message, Opened, Opening, Outgoing, Taken
+from edgeglm_agent.uplink.reports import Closed, Message, Opened, Opening, Outgoing, Subscribed, Taken
 from edgeglm_agent.uplink.sending import Sender, Timing
 from edgeglm_agent.wire.commands import COMMAND_SCHEMA, Reply, State, encode
 from edgeglm_agent.wire.topics import Topics
@@ -37,6 +37,7 @@ class Uplink:
     Attributes:
         counts: What came and went, by name: ``acks``, ``malformed-acks``, ``foreign-acks``, ``commands``,
             ``refused-<reason>``, ``unexpected``, ``inputs``, ``inputs-repeated``, ``connections``, ``replies-dropped``.
+        refused: Topics that the broker does not let this board hear, and its reason, 128 and above.
     """
 
     def __init__(
@@ -58,7 +59,8 @@ class Uplink:
             outbox: Whose rows are sent.
             wake: Is called by the network's thread when ``poll`` has something to do; it must only wake.
             birth: What the board says of itself now.
-            tell: Takes (event, severity, detail) of what should be told: another agent of this name.
+            tell: Takes (event, severity, detail) of what should be told: another agent of this name, a topic that the
+                broker refuses.
             synchronised: Whether the board's clock is right.
             wall: The board's clock, seconds.
             timing: How long things may take.
@@ -96,6 +98,7 @@ class Uplink:
         self._incoming = Incoming(self._topics, outbox, self._sender, clock, device=state.device, answer=self._answer)
         self._incoming.sessions.add(state.session)
         self.counts = self._incoming.counts
+        self.refused: dict[str, int] = {}
         self._attempts = Attempts(settings.mqtt, timing)
         self._generation = 0
         self._opened: Opened | None = None
@@ -177,6 +180,8 @@ class Uplink:
             elif isinstance(report, Taken):
                 self._born |= report.tag == _OWN_TAG and report.code < _REFUSED  # a birth is said before any reply
                 self._sender.taken(report, now)
+            elif isinstance(report, Subscribed):
+                self._subscribed(report)
             else:
                 self._is_closed(report, now)
         wire = self._link.wire
@@ -212,6 +217,7 @@ class Uplink:
             acknowledged_s=None if self._incoming.acknowledged is None else now - self._incoming.acknowledged,
             bytes_today=self._budget.today if self._budget.day == self._today() else 0,
             daily_bytes=self._daily_bytes,
+            refused=tuple(self._called(topic) for topic in self.refused),
             counts=self._all_counts(),
         )
 
@@ -263,6 +269,20 @@ class Uplink:
         self._sender.opened(opened, now)
         self._announced = b""
         self.announce()
+
+    def _subscribed(self, report: Subscribed) -> None:
+        """Tell once what this board may not hear."""
+        for topic, code in report.codes:
+            if code < _REFUSED:
+                self.refused.pop(topic, None)
+            elif topic not in self.refused:
+                self.refused[topic] = code
+                self._tell("subscription-refused", "error", {"topic": topic, "reason": code})
+
+    def _called(self, topic: str) -> str:
+        """Return what comes on a topic of this board's, or the topic of an input."""
+        own = {self._topics.ack: "acknowledgements", self._topics.commands: "commands", self._topics.state: "its state"}
+        return own.get(topic, topic)
 
     def _is_closed(self, closed: Closed, now: float) -> None:
         from edgeglm_agent.uplink.tls import explain

@@ -18,7 +18,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeglm_agent import logs
 from edgeglm_agent.uplink.budget import wire_bytes
-from edgeglm_agent.uplink.reports import Closed, Message, Opened, Opening, Outgoing, Taken
+from edgeglm_agent.uplink.reports import Closed, Message, Opened, Opening, Outgoing, Subscribed, Taken
 from edgeglm_agent.wire.topics import ROOT
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Connection:
         self._say = say
         self._v5 = opening.version == "5"
         self._tags: dict[int, int] = {}
+        self._asked: dict[int, tuple[str, ...]] = {}  # number of a subscription -> its topics
         self._accepted = self._subscribed = self._told = False
         self._deadline = 0.0
         self._trouble = ""
@@ -64,6 +65,7 @@ class Connection:
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
         client.on_socket_close = self._on_socket_close
         client.on_log = self._on_log
         will = _properties(PacketTypes.WILLMESSAGE) if self._v5 else None
@@ -128,11 +130,13 @@ class Connection:
         if self._v5:
             # a broker takes the retain flag off what is published just now, unless it is told to leave it: commands
             # are refused by the flag; to inputs it is to say, as over 3.1.1, that a message is an older one
-            self._client.subscribe(
+            _, mid = self._client.subscribe(
                 [(topic, SubscribeOptions(qos=qos, retainAsPublished=topic.startswith(ROOT))) for topic, qos in topics]
             )
         else:
-            self._client.subscribe([*topics])
+            _, mid = self._client.subscribe([*topics])
+        if mid is not None:  # its answer is read by this thread: not yet
+            self._asked[mid] = tuple(topic for topic, _ in topics)
 
     def work(self, ear: socket.socket, timeout_s: float = 30.0) -> None:
         """Wait for the network or an order, and do what there is to do once."""
@@ -224,6 +228,12 @@ class Connection:
         tag = self._tags.pop(mid, None)
         if tag is not None:
             self._say(Taken(self._opening.generation, tag, int(code.value)))
+
+    def _on_subscribe(self, _: paho.Client, __: Any, mid: int, codes: list[Any], ___: Any) -> None:
+        topics = self._asked.pop(mid, ())
+        if topics:
+            answers = tuple((topic, int(code.value)) for topic, code in zip(topics, codes, strict=False))
+            self._say(Subscribed(self._opening.generation, answers))
 
     def _on_socket_close(self, _: paho.Client, __: Any, connection: Any) -> None:
         self.wire = max(self.wire, wire_bytes(connection))

@@ -33,6 +33,13 @@ class Taken(NamedTuple):
     code: int  # 128 and above: refused for good
 
 
+class Subscribed(NamedTuple):
+    """The broker has answered a subscription."""
+
+    generation: int
+    codes: tuple[tuple[str, int], ...]  # topic, and its answer: 128 and above: refused
+
+
 class Message(NamedTuple):
     """Something came."""
 
@@ -41,7 +48,7 @@ class Message(NamedTuple):
     retained: bool
 
 
-Report: TypeAlias = Opened | Closed | Taken | Message
+Report: TypeAlias = Opened | Closed | Taken | Subscribed | Message
 
 
 class Opening(NamedTuple):

@@ -145,6 +145,7 @@ EVENTS = (
     "commanded",
     "shutdown",
     "device-id-taken",
+    "subscription-refused",
 )
 
 Body: TypeAlias = Window | Event | Result | Gap

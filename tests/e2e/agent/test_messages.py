@@ -19,7 +19,7 @@ from msgspec import Raw
 
 from tests.e2e.agent.test_serving import broken_model, drop, folder_slot, model, plugins
 from tests.support.agent.broken_engines import BREAKS
-from tests.support.agent.broker import Broker
+from tests.support.agent.broker import Broker, refusing
 from tests.support.agent.running import running_agent
 from tests.support.mangle import mangle
 from tests.support.tiny_models import tiny_images
@@ -65,6 +65,22 @@ def serves(agent: Agent, name: str = "main") -> None:
         lambda status: status.slots[name].state.status == "serving" and status.link.state == "connected",
         "it serves, and is connected",
     )
+
+
+def test_a_topic_that_the_broker_refuses_is_said_in_the_status_and_in_the_log(tmp_path: Path, model: Path) -> None:
+    with (
+        Broker(tmp_path / "broker", lines=refusing(tmp_path / "broker", INPUT)) as broker,
+        running_agent(tmp_path, settings(broker, model)) as agent,
+    ):
+        serves(agent)
+        agent.until(
+            lambda status: status.slots["main"].input_gone == f"the broker does not let this device hear `{INPUT}`",
+            "it says why nothing comes in",
+        )
+        assert agent.status().link.refused == (INPUT,)
+        said = [line for line in agent.log().splitlines() if "subscription-refused" in line]
+        assert len(said) == 1
+        assert INPUT in said[0]
 
 
 def test_a_model_that_hangs_while_messages_come_keeps_nobody_waiting(

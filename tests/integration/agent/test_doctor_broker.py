@@ -17,9 +17,11 @@ import pytest
 from edgeglm_agent.board import clock
 from edgeglm_agent.doctor import Finding, broker, certificate
 from edgeglm_agent.doctor.certificate import CertificateError, read_certificate
-from edgeglm_agent.settings.types import Mqtt, Settings, Tls
+from edgeglm_agent.doctor.packets import packet, text
+from edgeglm_agent.inputs.mqtt import MqttInput
+from edgeglm_agent.settings.types import Mqtt, Settings, Slot, Tls
 
-from tests.support.agent.broker import Broker, free_port
+from tests.support.agent.broker import Broker, free_port, refusing
 from tests.support.agent.certificates import Authority
 
 DEVICE = "door-7"
@@ -167,6 +169,43 @@ class TestTls:
         found = asked(self.mqtt(running, authority, *authority.issue("door-8")))["rights"]
         assert (found.status, found.detail) == ("fail", "this device may not say anything")
         assert f"/{DEVICE}/#" in found.hint
+
+
+class TestInputs:
+    """Topics that inputs hear."""
+
+    def asked(self, port: int, version: str, *topics: str) -> Finding:
+        slots = {f"slot-{place}": Slot(model="/m", input=MqttInput(topic=topic)) for place, topic in enumerate(topics)}
+        mqtt = Mqtt(host="127.0.0.1", port=port, version=version)  # type: ignore[arg-type]
+        settings = Settings(device=DEVICE, mqtt=mqtt, slots=slots)
+        return next(finding for finding in broker.look(settings) if finding.name == "rights")
+
+    @pytest.mark.parametrize("version", ["5", "3.1.1"])
+    def test_one_that_the_broker_refuses_is_named(self, tmp_path: Path, version: str) -> None:
+        with Broker(tmp_path / "b", lines=refusing(tmp_path / "b", "plant/pump")) as running:
+            found = self.asked(running.port, version, "plant/fan", "plant/pump", "plant/pump")
+            assert (found.status, found.detail) == ("fail", "this device may not hear `plant/pump`")
+            assert found.hint.startswith("let it read `plant/pump`, for its inputs; ")
+            assert self.asked(running.port, version, "plant/fan").status == "ok"
+
+    def test_a_message_that_comes_before_the_answer_is_passed_over(self) -> None:
+        message = packet(0x31, text("plant/pump") + b"x" * 300_000)  # retained
+        answers = [b"\x20\x02\x00\x00", b"\x90\x04\x00\x01\x01\x01", b"\x40\x02\x00\x02"]
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def serve() -> None:
+                connection, _ = listener.accept()
+                with connection:
+                    for answer in [*answers, message + b"\x90\x03\x00\x01\x80"]:
+                        connection.recv(4096)
+                        connection.sendall(answer)
+                    connection.recv(4096)
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            found = self.asked(listener.getsockname()[1], "3.1.1", "plant/pump")
+            thread.join(30)
+        assert (found.status, found.detail) == ("fail", "this device may not hear `plant/pump`")
 
 
 @contextmanager

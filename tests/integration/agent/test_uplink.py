@@ -16,7 +16,7 @@ from edgeglm_agent.wire.topics import Topics
 from msgspec import Raw
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.support.agent.broker import Broker
+from tests.support.agent.broker import Broker, refusing
 from tests.support.agent.collector import Collector
 from tests.support.agent.relay import Relay, only_version_311
 from tests.support.agent.uplinks import QUICK, Board, event, result, window
@@ -389,6 +389,44 @@ def command(op: str = "ping", **changes: object) -> bytes:
         "deadline_ms": int(time.time() * 1000) + 60_000,
     }
     return encode(Command(**(fields | changes)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_subscription_that_the_broker_refuses_is_told_once(tmp_path: Path, version: str) -> None:
+    lines = refusing(tmp_path / "broker", TOPICS.ack, "plant/pump", "plant/late")
+    with Broker(tmp_path / "broker", lines=lines) as broker:
+        board = Board(tmp_path / "board", broker.port, version=version)
+        board.uplink.subscribe_inputs(["plant/pump", "plant/fan"])
+        board.until(lambda: len(board.told) == 2)
+        board.uplink.subscribe_inputs(["plant/pump", "plant/fan", "plant/late"])
+        board.until(lambda: len(board.told) == 3)
+        assert {name for name, _, _ in board.told} == {"subscription-refused"}
+        assert [detail["topic"] for _, _, detail in board.told] == [TOPICS.ack, "plant/pump", "plant/late"]
+        assert {detail["reason"] for _, _, detail in board.told} == {135 if version == "5" else 128}
+        assert board.uplink.link_status().refused == ("acknowledgements", "plant/pump", "plant/late")
+        broker.kill()
+        board.until(lambda: not board.connected)
+        broker.start()
+        board.until(lambda: board.connected)
+        with Peer(broker.port) as peer:
+            while not board.uplink.messages():  # it has subscribed anew
+                peer.say("plant/fan", b"[1]")
+                board.turn(0.1)
+        assert len(board.told) == 3
+        board.close()
+
+
+def test_a_subscription_that_is_allowed_again_is_refused_no_more(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker", lines=refusing(tmp_path / "broker", "plant/pump")) as broker:
+        board = Board(tmp_path / "board", broker.port)
+        board.uplink.subscribe_inputs(["plant/pump"])
+        board.until(lambda: board.uplink.refused)
+        broker.kill()
+        refusing(tmp_path / "broker")
+        broker.start()
+        board.until(lambda: not board.uplink.refused)
+        assert board.uplink.link_status().refused == ()
+        board.close()
 
 
 def test_a_command_is_obeyed_once_and_answered(tmp_path: Path, broker: Broker) -> None:

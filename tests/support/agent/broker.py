@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
 # what docs/agent/telemetry.md recommends: a board writes and reads below its own name only
@@ -35,6 +36,27 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def refusing(folder: Path, *topics: str) -> tuple[str, ...]:
+    """Return the lines of a broker that lets nobody subscribe to these; its list of rights is in ``folder``.
+
+    An access list says nothing of subscriptions, and drops what comes for them: mosquitto's own plugin refuses them.
+    """
+    plugins = [*Path("/usr/lib").glob("**/mosquitto_dynamic_security.so")]
+    assert plugins, "mosquitto's plugin for dynamic security is not installed: make system"
+    role = [{"acltype": "subscribeLiteral", "topic": topic, "allow": False} for topic in topics]
+    rights = {
+        "defaultACLAccess": dict.fromkeys(
+            ("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe"), True
+        ),
+        "roles": [{"rolename": "board", "acls": role}],
+        "groups": [{"groupname": "all", "roles": [{"rolename": "board"}]}],
+        "anonymousGroup": "all",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rights.json").write_text(json.dumps(rights))
+    return (f"plugin {plugins[0]}", f"plugin_opt_config_file {folder / 'rights.json'}")
 
 
 class Broker:

@@ -75,6 +75,7 @@ FULL = AgentStatus(
         acknowledged_s=40,
         bytes_today=84_200,
         daily_bytes=200_000,
+        refused=("acknowledgements", "plant/pump"),
         counts={"acks": 7, "refused-replayed": 1, "refused-expired": 3, "malformed-acks": 2},
     ),
     board=BoardStatus(
@@ -103,7 +104,8 @@ def test_the_table_says_all_that_the_document_does() -> None:
         "clock NOT synchronised",
         "connected to broker:8883 by MQTT 5 for 2 h 3 min",
         "acknowledged 40 s ago; 84.2 KB of 200 KB today",
-        "today; ignored: malformed-acks 2, refused-expired 3, refused-replayed 1",
+        "today; the broker does NOT let it hear acknowledgements, plant/pump: change this device's rights there",
+        "ignored: malformed-acks 2, refused-expired 3, refused-replayed 1",
         "12 rows, 4.1 KB of 64 MB; 0 lost",
         "main: serving kws 1.2, model.onnx (static-int8) in onnxruntime 1.31.1 on cpu",
         "main direct.. 5 min 12.4 93000 40 1.21 1.53 2.01 61",
