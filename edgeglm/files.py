@@ -123,13 +123,14 @@ def temporary_folder_is_full() -> StorageError:
 
 
 @contextmanager
-def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, synced: bool = True, mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed into place.
 
     Args:
         path: The file.
         synced: Whether it has to outlast a power cut, too. Without, a kill leaves it whole all the same, and a reader
             has to be able to do without it.
+        mode: Who may read it; a secret (0o600) is nobody else's at any moment.
 
     Raises:
         StorageError: The disk is full or refuses; ``path`` is then as it was before.
@@ -143,16 +144,30 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
             if synced:
                 with temporary.open("rb") as file:
                     os.fsync(file.fileno())
-            temporary.chmod(0o644)
+            temporary.chmod(mode)
             temporary.replace(path)
             if synced:
                 sync_folder(path.parent)
 
 
-def write_bytes(path: Path, data: bytes, *, synced: bool = True) -> None:
-    """Write a file whole or not at all (``synced``: see ``replacing``). Raises: StorageError."""
-    with replacing(path, synced=synced) as temporary:
+def write_bytes(path: Path, data: bytes, *, synced: bool = True, mode: int = 0o644) -> None:
+    """Write a file whole or not at all (``synced``, ``mode``: see ``replacing``). Raises: StorageError."""
+    with replacing(path, synced=synced, mode=mode) as temporary:
         temporary.write_bytes(data)
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder that its owner alone may enter, and that no repository takes in. One that is there stays as it is.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
+    with storage_errors(folder / ".gitignore"):
+        if folder.is_dir():
+            return
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write_bytes(folder / ".gitignore", b"*\n", synced=False)
 
 
 def copy_file(source: Path, path: Path) -> None:

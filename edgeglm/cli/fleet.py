@@ -14,3 +14,5 @@ fleet_app = typer.Typer(
 )
 
 fleet_app.command("broker")(fleet_broker.broker)
+fleet_app.command("certificate")(fleet_broker.certificate)
+fleet_app.command("revoke")(fleet_broker.revoke)

@@ -25,11 +25,23 @@ Data = Annotated[
 ]
 
 
+Role = Annotated[str, typer.Option(metavar="ROLE", help="device, collector, operator or broker.")]
+
+
 def broker(
     data: Data = Path(DEFAULT_DATA),
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where it listens.")] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="1883, or 8883 with --tls.", show_default=False)
+    ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Let in who has a certificate of ours, with that one's rights alone.")
+    ] = False,
+    name: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="With --tls: what else boards reach it by; repeatable.")
+    ] = None,
+    fleet: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --tls: the one fleet that certificates give rights to.")
     ] = None,
     broker_program: Annotated[
         str, typer.Option(metavar="NAME", help="mosquitto, nats, or auto: mosquitto where it is installed.")
@@ -37,10 +49,19 @@ def broker(
 ) -> int:
     """Run one machine's broker until it is stopped; print its address once it takes connections."""
     from edgeglm.fleet.broker.programs import find_program
-    from edgeglm.fleet.broker.settings import PLAIN_PORT, BrokerSettings, check_settings
+    from edgeglm.fleet.broker.settings import PLAIN_PORT, TLS_PORT, BrokerSettings, check_settings
     from edgeglm.fleet.broker.supervise import Supervisor
 
-    settings = check_settings(BrokerSettings(data=data.absolute(), host=host, port=port or PLAIN_PORT))
+    settings = check_settings(
+        BrokerSettings(
+            data=data.absolute(),
+            host=host,
+            port=port or (TLS_PORT if tls else PLAIN_PORT),
+            tls=tls,
+            names=tuple(name or ()),
+            fleet=fleet,
+        )
+    )
     log = ConsoleLog()
 
     def ready(address: str) -> None:
@@ -50,6 +71,49 @@ def broker(
     with stopped_by_signals() as stopped:
         Supervisor(find_program(broker_program), settings, log, stop=stopped.event).run(ready)
     return stopped.code
+
+
+def certificate(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The board's name in its settings; a broker's host.")],
+    role: Role = "device",
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FOLDER", help="Where it goes.", show_default="certificates/NAME"),
+    ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Of a broker: what else it is reached by; repeatable.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3650, help="How long it counts.", show_default="730 of a board, else 365")
+    ] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="The holder has one already; both count.")] = False,
+    data: Data = Path(DEFAULT_DATA),
+) -> None:
+    """Make a certificate with its key, and print the files."""
+    from edgeglm.fleet.broker.issuing import issue
+
+    files, notes = issue(
+        data, role, name, out=out or Path("certificates") / name, hosts=tuple(host or ()), days=days, renew=renew
+    )
+    log = ConsoleLog()
+    for note in notes:
+        log.note(note)
+    with printing():
+        for path in files:
+            typer.echo(path)
+
+
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose certificates.")],
+    role: Role = "device",
+    data: Data = Path(DEFAULT_DATA),
+) -> None:
+    """Let a holder's certificates count no more; a broker that runs ends its connections."""
+    from edgeglm.fleet.broker.issuing import take_back
+
+    with printing():
+        for serial in take_back(data, role, name):
+            typer.echo(f"{serial:x}")
 
 
 class Stopped:

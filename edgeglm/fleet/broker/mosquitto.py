@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from edgeglm.files import storage_errors, write_bytes
+from edgeglm.fleet.broker.rights import access_list
 
 if TYPE_CHECKING:
+    import signal
+
+    from edgeglm.fleet.broker.identities import Identities
     from edgeglm.fleet.broker.settings import BrokerSettings
 
 PLACES = "/usr/sbin:/usr/local/sbin"  # where systems put it that keep servers off the users' PATH
@@ -94,16 +98,24 @@ class Mosquitto:
     def __init__(self, program: Path) -> None:
         self._program = program
 
-    def prepare(self, settings: BrokerSettings) -> list[str]:
+    reload: signal.Signals | None = None  # rights go by names: who is issued a certificate needs no new ones
+
+    def prepare(self, settings: BrokerSettings, identities: Identities | None) -> list[str]:
         """Write its configuration; return the command that starts it. Raises: StorageError."""
         database = settings.data / "mosquitto"
         with storage_errors(database):
             database.mkdir(mode=0o700, exist_ok=True)
+        files = None
+        if identities is not None:
+            own = identities.files("broker")
+            rights = settings.data / "mosquitto.acl"
+            write_bytes(rights, access_list(settings.fleet).encode(), mode=0o600)  # mosquitto wants it so
+            files = Files(own.authority, own.certificate, own.key, identities.authority.revoked_path, rights)
         text = configuration(
             host=settings.host,
             port=settings.port,
             database=database,
-            files=None,
+            files=files,
             # as root it would become another user, who may not read this folder
             user=pwd.getpwuid(0).pw_name if os.geteuid() == 0 else None,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Literal
@@ -12,10 +11,10 @@ from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.topics import check_name
 
 from edgeglm.errors import UserError
+from edgeglm.trust.names import address_of, is_host
 
 PLAIN_PORT, TLS_PORT = 1883, 8883
 ProgramName = Literal["auto", "mosquitto", "nats"]
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 
 
 class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +24,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = PLAIN_PORT
     tls: bool = False
+    names: tuple[str, ...] = ()  # what else it is reached by: its certificate has them
     fleet: str | None = None  # with TLS, all that certificates give rights to; None: every fleet
 
     @property
@@ -46,13 +46,15 @@ def check_settings(settings: BrokerSettings) -> BrokerSettings:
     Raises:
         UserError: A name or address is none, or anybody on the network could write.
     """
-    if not is_host(settings.host):
-        raise UserError(
-            f"`{settings.host}` is neither an address nor a host's name",
-            where="--host",
-            hint="127.0.0.1 for this machine alone, 0.0.0.0 for all of its networks (with --tls)",
-            code="broker-host",
-        )
+    for option, hosts in (("--host", (settings.host,)), ("--name", settings.names)):
+        for host in hosts:
+            if not is_host(host):
+                raise UserError(
+                    f"`{host}` is neither an address nor a host's name",
+                    where=option,
+                    hint="--host 127.0.0.1 for this machine alone, 0.0.0.0 for all of its networks (with --tls)",
+                    code="broker-host",
+                )
     if not settings.tls and not is_loopback(settings.host):
         raise UserError(
             f"without TLS everybody who reaches {settings.host} could read and write as every board",
@@ -61,10 +63,19 @@ def check_settings(settings: BrokerSettings) -> BrokerSettings:
             code="broker-exposed",
         )
     if settings.fleet is not None:
+        if not settings.tls:
+            raise UserError(
+                "a fleet is kept apart by what certificates give rights to, and there are none without TLS",
+                where="--fleet",
+                hint="add --tls",
+                code="broker-fleet",
+            )
         try:
             check_name(settings.fleet, "fleet")
         except WireError as error:
-            raise UserError(str(error), where="--fleet", code="fleet-name") from error
+            raise UserError(
+                str(error), where="--fleet", hint="name it as the boards' settings do", code="broker-fleet"
+            ) from error
     if re.search(r"[\x00-\x1f]", str(settings.data)):
         raise UserError(
             "a control character in the path of the data folder",
@@ -75,19 +86,7 @@ def check_settings(settings: BrokerSettings) -> BrokerSettings:
     return settings
 
 
-def is_host(text: str) -> bool:
-    """Tell whether this is an address, or can be a host's name."""
-    return _address(text) is not None or _HOST_NAME.match(text) is not None
-
-
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine reaches it. A name is looked at, not looked up: what it means may change."""
-    address = _address(host)
+    address = address_of(host)
     return host == "localhost" if address is None else address.is_loopback
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None

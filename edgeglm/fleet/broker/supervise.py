@@ -12,18 +12,18 @@ import socket
 import subprocess
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from edgeglm.errors import BusyError, EnvironmentFailedError, WorkerError
-from edgeglm.files import storage_errors
+from edgeglm.files import private_folder, storage_errors
 from edgeglm.fleet.broker.greeting import greet
 
 if TYPE_CHECKING:
-    import ssl
     import threading
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from edgeglm.fleet.broker.identities import Identities
     from edgeglm.fleet.broker.settings import BrokerSettings
     from edgeglm.log import Log
 
@@ -32,6 +32,7 @@ _LOCK_PATIENCE_S = 5.0  # of a broker whose supervisor was killed, and which end
 _START_PATIENCE_S = 120.0  # it may have much to read from the disk
 _STOP_PATIENCE_S = 30.0  # likewise to write
 _TICK_S = 0.2
+_RENEW_S = 86_400.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0  # before it is started again
 _OPEN_FILES = 1 << 20
 _STEADY_S = 60.0  # after so long its last end is forgotten
@@ -41,9 +42,10 @@ class Program(Protocol):
     """A broker that can be started."""
 
     name: str
+    reload: signal.Signals | None  # has it read its configuration again; None: certificates that are issued need none
 
-    def prepare(self, settings: BrokerSettings) -> list[str]:
-        """Write its configuration; return the command that starts it."""
+    def prepare(self, settings: BrokerSettings, identities: Identities | None) -> list[str]:
+        """Write its configuration, with TLS where there are identities; return the command that starts it."""
         ...
 
 
@@ -57,7 +59,6 @@ class Supervisor:
         log: Log,
         *,
         stop: threading.Event,
-        context: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         """Take what it needs; nothing is started.
 
@@ -66,13 +67,14 @@ class Supervisor:
             settings: How.
             log: Where it says what happens; the program's own lines go straight to stderr.
             stop: Ends it.
-            context: Makes that of a client who is let in; None: without TLS.
         """
         self._program = program
         self._settings = settings
         self._log = log
         self._stop = stop
-        self._context = context
+        self._identities: Identities | None = None
+        self._stamps = (0, 0)
+        self._renewed = 0.0
 
     def run(self, ready: Callable[[str], None]) -> None:
         """Run until `stop` is set.
@@ -84,32 +86,45 @@ class Supervisor:
             BusyError: Another broker runs on this folder.
             EnvironmentFailedError: Something else listens on the port.
             WorkerError: The program ended before it let anybody in.
+            UserError: The authority is damaged.
+            MissingExtraError: TLS needs a package that is not installed.
             StorageError: The folder cannot be written.
         """
         settings = self._settings
         with held(settings.data) as lock:
             _raise_open_files()
             _check_port(settings)
+            if settings.tls:
+                from edgeglm.fleet.broker.identities import Identities  # heavy: cryptography
+
+                self._identities = Identities(settings, self._log)
             wait_s, begun, process = _FIRST_WAIT_S, time.monotonic(), self._start(lock)
             try:
                 if not self._until_it_answers(process):
                     return
                 ready(settings.address)
-                while not self._ended(process):
-                    if time.monotonic() - begun > _STEADY_S:
-                        wait_s = _FIRST_WAIT_S
-                    self._log.warn(
-                        f"{self._program.name} {_how(process.returncode)}: it is started again in {wait_s:g} s"
-                    )
-                    if self._stop.wait(wait_s):
-                        return
-                    wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                while (why := self._watch(process)) != "stop":
+                    if why == "certificates":
+                        self._log.note(f"{self._program.name} is started again: certificates have changed")
+                        _end(process)
+                    else:
+                        if time.monotonic() - begun > _STEADY_S:
+                            wait_s = _FIRST_WAIT_S
+                        self._log.warn(
+                            f"{self._program.name} {_how(process.returncode)}: it is started again in {wait_s:g} s"
+                        )
+                        if self._stop.wait(wait_s):
+                            return
+                        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
                     begun, process = time.monotonic(), self._start(lock)
             finally:
                 _end(process)
 
     def _start(self, lock: int) -> subprocess.Popen[bytes]:
-        command = self._program.prepare(self._settings)
+        if self._identities is not None:
+            self._identities.renew()
+            self._renewed, self._stamps = time.monotonic(), self._identities.stamps()
+        command = self._program.prepare(self._settings, self._identities)
         parent = os.getpid()
         try:
             process = subprocess.Popen(
@@ -150,19 +165,40 @@ class Supervisor:
                     code="broker-failed",
                 )
             try:
-                if greet(self._settings.host, self._settings.port, self._context() if self._context else None):
+                context = self._identities.context() if self._identities else None
+                if greet(self._settings.host, self._settings.port, context):
                     return True
                 said = "it refuses us"
             except OSError as error:
                 said = str(error)
         return False
 
-    def _ended(self, process: subprocess.Popen[bytes]) -> bool:
-        """Wait while it runs; return True where it is to stop, False where it ended by itself."""
+    def _watch(self, process: subprocess.Popen[bytes]) -> Literal["stop", "ended", "certificates"]:
+        """Wait until something has to be done, and return what."""
         while process.poll() is None:
             if self._stop.wait(_TICK_S):
+                return "stop"
+            if self._identities is not None and self._certificates_changed(self._identities, process):
+                return "certificates"
+        return "stop" if self._stop.is_set() else "ended"
+
+    def _certificates_changed(self, identities: Identities, process: subprocess.Popen[bytes]) -> bool:
+        """Tell whether the broker must be started again; what a signal mends is mended.
+
+        A revoked certificate's connection would go on otherwise: brokers look at it only when it is made.
+        """
+        if time.monotonic() - self._renewed > _RENEW_S:
+            self._renewed = time.monotonic()
+            if identities.renew():
                 return True
-        return self._stop.is_set()
+        issued, revoked = identities.stamps()
+        before, self._stamps = self._stamps, (issued, revoked)
+        if revoked != before[1]:
+            return True
+        if issued != before[0] and self._program.reload is not None:
+            self._program.prepare(self._settings, identities)
+            process.send_signal(self._program.reload)
+        return False
 
 
 @contextmanager
@@ -173,10 +209,8 @@ def held(folder: Path) -> Iterator[int]:
         BusyError: Another broker runs on it.
         StorageError: It cannot be written.
     """
+    private_folder(folder)
     with storage_errors(folder / "lock"):
-        if not folder.exists():
-            folder.mkdir(parents=True, mode=0o700)
-            (folder / ".gitignore").write_text("*\n")  # keys and sessions are for no repository
         handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         give_up = time.monotonic() + _LOCK_PATIENCE_S

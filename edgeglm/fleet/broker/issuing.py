@@ -1,0 +1,80 @@
+"""Certificates for boards, collectors, operators and brokers elsewhere, from the authority in a broker's folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgeglm.errors import UserError
+from edgeglm.files import private_folder
+from edgeglm.trust.ca import Authority, check_free
+from edgeglm.trust.names import ISSUED_ROLES, check_holder, files_in, is_host
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeglm.trust.names import Files
+
+
+def issue(
+    data: Path, role: str, name: str, *, out: Path, hosts: tuple[str, ...] = (), days: int | None = None, renew: bool
+) -> tuple[Files, list[str]]:
+    """Write a new certificate and its key into a folder; return the files, and what the user should know.
+
+    Args:
+        data: The broker's folder.
+        role: One of ``ISSUED_ROLES``.
+        name: Whose it is.
+        out: The folder.
+        hosts: Of a broker, what else it is reached by.
+        days: How long it counts; None: as long as its role's do.
+        renew: The holder may have one already.
+
+    Raises:
+        UserError: The name cannot be one, or has a certificate; files are there already.
+        MissingExtraError: The package `cryptography` is not installed.
+        StorageError: Something cannot be written.
+    """
+    checked = check_holder(role, name, among=ISSUED_ROLES)
+    wrong = [host for host in hosts if not is_host(host)]
+    if wrong or (hosts and checked != "broker"):
+        raise UserError(
+            f"`{wrong[0]}` is neither an address nor a host's name" if wrong else f"no {role} is reached by a name",
+            where="--host",
+            hint="--host is of a broker alone: broker.example.org, 192.0.2.7",
+            code="certificate-name",
+        )
+    check_free(files_in(out, checked, name))
+    private_folder(data)
+    authority = Authority(data / "trust")
+    notes = [f"made a new authority in {authority.folder}"] if authority.made else []
+    own = dict.fromkeys((name, *hosts)) if checked == "broker" else ()
+    identity = authority.issue(checked, name, hosts=own, days=days, renew=renew)
+    files = authority.hand_out(identity, out)
+    notes.append(f"{role} {name}: counts until {identity.certificate.ends:%Y-%m-%d}")
+    if checked == "device":
+        notes.append("in the board's agent.toml, below [mqtt], when these files lie in /etc/edgeglm-agent:")
+        there = "/etc/edgeglm-agent"
+        notes.append(
+            f'tls = {{ca = "{there}/{files.authority.name}", certificate = "{there}/{files.certificate.name}", '
+            f'key = "{there}/{files.key.name}"}}'
+        )
+    return files, notes
+
+
+def take_back(data: Path, role: str, name: str) -> list[int]:
+    """Revoke a holder's certificates; return their serial numbers.
+
+    Raises:
+        UserError: There is no authority, or the holder has no certificate that counts.
+        MissingExtraError: The package `cryptography` is not installed.
+        StorageError: The list cannot be written.
+    """
+    checked = check_holder(role, name, among=ISSUED_ROLES)
+    if not (data / "trust" / "ca.pem").is_file():
+        raise UserError(
+            "there is no authority in this folder",
+            where=str(data),
+            hint="name the broker's with --data",
+            code="authority-missing",
+        )
+    return [certificate.serial for certificate in Authority(data / "trust").revoke(checked, name)]

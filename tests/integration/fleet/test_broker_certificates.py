@@ -1,0 +1,206 @@
+"""`edgeglm fleet broker --tls`: who is let in, and what each may write and read."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edgeglm_agent.wire.topics import Topics
+
+from tests.integration.fleet.test_broker import PROGRAMS
+from tests.support.agent.certificates import Authority as OtherAuthority
+from tests.support.agent.running import running_agent
+from tests.support.fleet.broker import RunningBroker, broker_verb, running_broker
+from tests.support.fleet.client import Client, Identity
+
+PATIENCE_S = 60.0
+GATE, DOOR = Topics("north", "gate-7"), Topics("north", "door-1")
+
+
+@pytest.fixture(params=PROGRAMS)
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningBroker]:
+    with running_broker(tmp_path / "data", "--tls", "--broker-program", request.param) as running:
+        yield running
+
+
+def issue(broker: RunningBroker, name: str, *options: str, role: str = "device") -> Identity:
+    out = broker.folder.parent / f"{role}-{name}"
+    made = broker_verb(
+        "certificate", name, "--role", role, "--data", str(broker.folder), "-o", str(out), *options, cwd=out.parent
+    )
+    assert made.returncode == 0, made.stderr
+    return Identity(*map(Path, made.stdout.split()))
+
+
+def local(broker: RunningBroker, role: str) -> Identity:
+    """Return what a broker makes by itself."""
+    folder = broker.folder / "tls"
+    return Identity(folder / "fleet-ca.pem", folder / f"{role}-local.pem", folder / f"{role}-local.key")
+
+
+def let_in(broker: RunningBroker, identity: Identity) -> bool:
+    with contextlib.suppress(OSError, ssl.SSLError), Client(broker.port, "knocks", identity=identity) as client:
+        return client.connected == 0
+    return False
+
+
+def gets_through(client: Client, reader: Client, topic: str, *, expected: bool) -> bool:
+    """Tell whether a message comes: the broker's answer alone is no proof, since it may look like success."""
+    payload = f"{topic} {time.monotonic_ns()}".encode()
+    with contextlib.suppress(OSError):
+        client.publish(topic, payload)  # when it returns the broker has dealt with it
+    give_up = time.monotonic() + (PATIENCE_S if expected else 0.4)
+    while time.monotonic() < give_up:
+        if (topic, payload) in reader.got:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def may_write(client: Client, reader: Client, topic: str) -> bool:
+    return gets_through(client, reader, topic, expected=True)
+
+
+def may_not_write(client: Client, reader: Client, topic: str) -> bool:
+    return not gets_through(client, reader, topic, expected=False)
+
+
+def test_only_certificates_of_this_authority_are_let_in(broker: RunningBroker, tmp_path: Path) -> None:
+    assert broker.address == f"mqtts://127.0.0.1:{broker.port}"
+    gate = issue(broker, "gate-7")
+    other = OtherAuthority(tmp_path)
+    assert let_in(broker, gate)
+    assert not let_in(broker, Identity(gate.authority))
+    assert not let_in(broker, Identity(gate.authority, *other.issue("gate-7")))
+    assert not let_in(broker, Identity(gate.authority, *other.issue("role:collector", file="spoofed")))
+    with pytest.raises(ssl.SSLError):
+        Client(broker.port, "trusts another", identity=Identity(other.pem, gate.certificate, gate.key))
+
+
+@pytest.mark.parametrize("name", ["gate-7", "collector", "state"])
+def test_a_board_writes_and_reads_its_own_topics_alone_whatever_it_is_called(broker: RunningBroker, name: str) -> None:
+    board, own = issue(broker, name), Topics("north", name)
+    with (
+        Client(broker.port, "c", identity=local(broker, "collector")) as collector,
+        Client(broker.port, "o", identity=local(broker, "operator")) as operator,
+    ):
+        for leaf in ("state", "events", "telemetry", "results", "res/+"):
+            assert collector.subscribe(f"edgeglm/v1/+/+/+/{leaf}") < 128
+        for topic in (own.telemetry, own.events, own.results, own.state, own.reply("r-1")):
+            with Client(broker.port, name, identity=board) as client:
+                assert may_write(client, collector, topic), topic
+        for topic in (DOOR.telemetry, DOOR.state, DOOR.reply("r-1"), own.telemetry.replace(name, "x")):
+            with Client(broker.port, name, identity=board) as client:
+                assert may_not_write(client, collector, topic), topic
+        with Client(broker.port, name, identity=board) as client:
+            with contextlib.suppress(OSError):
+                client.subscribe("#")
+            for topic in (own.ack, own.commands):
+                with contextlib.suppress(OSError):
+                    client.subscribe(topic)
+        with Client(broker.port, f"{name}-again", identity=board) as client:
+            assert client.subscribe(own.ack) < 128
+            assert client.subscribe(own.commands) < 128
+            assert may_write(collector, client, own.ack)
+            assert may_write(operator, client, own.command("ping"))
+        with Client(broker.port, f"{name}-nosy", identity=board) as client:
+            for topic in (DOOR.ack, DOOR.commands, DOOR.telemetry):
+                with contextlib.suppress(OSError):
+                    client.subscribe(topic)
+            assert may_not_write(collector, client, DOOR.ack)
+            assert may_not_write(operator, client, DOOR.command("ping"))
+
+
+def test_a_board_commands_nobody_and_acknowledges_nothing(broker: RunningBroker) -> None:
+    board = issue(broker, "gate-7")
+    door = issue(broker, "door-1")
+    with Client(broker.port, "door", identity=door) as victim:
+        assert victim.subscribe(DOOR.ack) < 128
+        assert victim.subscribe(DOOR.commands) < 128
+        for topic in (DOOR.ack, DOOR.command("restart")):
+            with Client(broker.port, "gate", identity=board) as client:
+                assert may_not_write(client, victim, topic)
+    with Client(broker.port, "gate", identity=board) as itself:
+        assert itself.subscribe(GATE.commands) < 128
+        with Client(broker.port, "gate-2", identity=board) as client:
+            assert may_not_write(client, itself, GATE.command("restart"))
+
+
+def test_collectors_command_nobody_and_operators_acknowledge_nothing(broker: RunningBroker) -> None:
+    gate, ada = issue(broker, "gate-7"), issue(broker, "ada", role="operator")
+    intake = issue(broker, "intake-1", role="collector")
+    with Client(broker.port, "gate-7", identity=gate) as board:
+        for topic in (GATE.ack, GATE.commands, f"{GATE.prefix}/desired"):
+            assert board.subscribe(topic) < 128
+        for identity, topic, allowed in (
+            (ada, GATE.command("ping"), True),
+            (ada, f"{GATE.prefix}/desired", True),
+            (ada, GATE.ack, False),
+            (intake, GATE.ack, True),
+            (intake, GATE.command("ping"), False),
+            (intake, f"{GATE.prefix}/desired", False),
+        ):
+            with Client(broker.port, "staff", identity=identity) as client:
+                assert (may_write if allowed else may_not_write)(client, board, topic), (identity.certificate, topic)
+
+
+def test_a_revoked_certificate_ends_the_connection_and_lets_nobody_in(broker: RunningBroker, tmp_path: Path) -> None:
+    gate, door = issue(broker, "gate-7"), issue(broker, "door-1")
+    with Client(broker.port, "gate-7", identity=gate) as client:
+        revoked = broker_verb("revoke", "gate-7", "--data", str(broker.folder), cwd=tmp_path)
+        assert revoked.returncode == 0, revoked.stderr
+        assert len(revoked.stdout.split()) == 1
+        give_up = time.monotonic() + PATIENCE_S
+        while not client.lost:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+    while not let_in(broker, door):
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    assert not let_in(broker, gate)
+    new = issue(broker, "gate-7", "-o", str(tmp_path / "new"))
+    assert let_in(broker, new)
+    assert not let_in(broker, gate)
+
+
+def test_certificates_outlast_a_restart(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "data", "--tls") as first:
+        gate = issue(first, "gate-7")
+        own = (tmp_path / "data" / "tls" / "broker-local.pem").read_bytes()
+    with running_broker(tmp_path / "data", "--tls") as second:
+        assert let_in(second, gate)
+        assert (tmp_path / "data" / "tls" / "broker-local.pem").read_bytes() == own
+    with running_broker(tmp_path / "data", "--tls", "--name", "broker.example") as third:
+        assert let_in(third, gate)
+        assert (tmp_path / "data" / "tls" / "broker-local.pem").read_bytes() != own  # it has one name more
+
+
+def test_rights_can_be_those_of_one_fleet(tmp_path: Path) -> None:
+    with running_broker(tmp_path / "data", "--tls", "--fleet", "north") as broker:
+        gate = issue(broker, "gate-7")
+        south = Topics("south", "gate-7")
+        with Client(broker.port, "c", identity=local(broker, "collector")) as collector:
+            collector.subscribe("edgeglm/v1/+/+/+/telemetry")
+            for topics, allowed in ((GATE, True), (south, False)):
+                with Client(broker.port, "gate-7", identity=gate) as client:
+                    assert (may_write if allowed else may_not_write)(client, collector, topics.telemetry)
+
+
+def test_an_agent_connects_with_an_issued_certificate(broker: RunningBroker, tmp_path: Path) -> None:
+    bench = issue(broker, "bench-1")
+    home = tmp_path / "agent"
+    home.mkdir()
+    settings = (
+        f'fleet = "north"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+        f'tls = {{ca = "{bench.authority}", certificate = "{bench.certificate}", key = "{bench.key}"}}\n'
+    )
+    with Client(broker.port, "c", identity=local(broker, "collector")) as collector:
+        assert collector.subscribe("edgeglm/v1/+/+/+/state") < 128
+        with running_agent(home, settings) as agent:
+            topic, _ = collector.until(1)[0]
+            assert topic == Topics("north", "bench-1").state
+            agent.until(lambda status: status.link.state == "connected", "the agent is connected")
