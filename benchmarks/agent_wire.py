@@ -4,6 +4,7 @@ A day passes 300 times as fast: a window each second, and the keepalive, the tim
 acknowledgement and the budget are scaled alike. Every packet between board and broker is counted where it passes (a
 packet socket on the loopback; needs root), with its IP and TCP headers, and those that a link of 1,500 bytes would add.
 A day holds the first connection, one that is lost and made again, the birth, 288 windows a slot, and four events.
+Bytes and packets are those of the day; then the last acknowledgements are waited for, and what arrived is looked at.
 """
 
 from __future__ import annotations
@@ -83,6 +84,12 @@ class Sniffer(threading.Thread):
                 more = max(0, ceil((length - HEADERS) / MTU_PAYLOAD) - 1)
                 self.bytes[port] += length + more * HEADERS
                 self.packets[port] += 1 + more
+
+
+def has_event(number: int, windows: int) -> bool:
+    """Return whether an event comes with a window of a day of so many: with four of them, or all of very few."""
+    quarter = max(1, windows // 4)
+    return number % quarter == min(5, quarter - 1)
 
 
 def a_window(number: int, slot: str, rate: int, chance: random.Random) -> Window:
@@ -185,11 +192,17 @@ class Day:
     def turn(self, now: float) -> None:
         self.board.uplink.poll(now)
 
+    def counted(self, sniffer: Sniffer) -> dict[str, int]:
+        """Return what has passed so far, and what the agent itself counts."""
+        port = self.relay.port
+        own = self.board.uplink.status()["bytes_total"]
+        return {"bytes": sniffer.bytes[port], "packets": sniffer.packets[port], "own_count": own}
+
     def window_ends(self, number: int) -> None:
         """Write what a window's end brings."""
         names = ["main", "second", "third"][: self.slots]
         self.board.outbox.put_many([(METRICS, a_window(number, name, self.rate, self.chance)) for name in names])
-        if number % (self.windows // 4) == 5:
+        if has_event(number, self.windows):
             at = 1_800_000_000_000 + number * WINDOW_S * 1000
             detail = {"temperature_c": 81.5, "bits": 8}
             event = Event("throttled", "", f"{self.chance.getrandbits(64):016x}", at, at, True, "warning", detail)
@@ -220,7 +233,7 @@ def main() -> None:
             days = [Day(name, relay, folder, authority, windows) for name, relay in relays.items()]
             began = time.monotonic()
             written = 0
-            day_bytes: Counter[int] = Counter()
+            counted: list[dict[str, int]] = []
             while (passed := time.monotonic() - began) < windows + 6:  # the last acknowledgements
                 for day in days:
                     if written < windows and passed >= written:
@@ -228,20 +241,17 @@ def main() -> None:
                     day.turn(passed * SCALE)
                 if written < windows and passed >= written:
                     written += 1
-                if passed >= windows and not day_bytes:
-                    day_bytes = sniffer.bytes.copy()  # what follows is of the next day
+                if passed >= windows and not counted:
+                    counted = [day.counted(sniffer) for day in days]  # what follows is of the next day
                 time.sleep(0.004)
             figures = []
-            for day in days:
+            for day, of_the_day in zip(days, counted, strict=True):
                 status = day.board.uplink.status()
-                port = day.relay.port
                 arrived = rows(folder, day)
                 figures.append(
                     {
                         "day": day.name,
-                        "bytes": day_bytes[port],
-                        "packets": sniffer.packets[port],
-                        "own_count": status["bytes_total"],
+                        **of_the_day,
                         "connections": status["counts"]["connections"],
                         "acks": status["counts"]["acks"],
                         "merged_windows": status["merged_windows"],

@@ -67,6 +67,19 @@ def test_a_result_names_the_commit_that_was_there_at_the_start(
     assert f'"commit": "{common.COMMIT}"' in common.write_result("one").read_text()
 
 
+@pytest.mark.parametrize(("windows", "events"), [(288, 4), (24, 4), (4, 4), (3, 3), (1, 1)])
+def test_a_day_on_the_network_holds_four_events_however_short_it_is(
+    monkeypatch: pytest.MonkeyPatch, windows: int, events: int
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import agent_wire
+
+    due = [number for number in range(windows) if agent_wire.has_event(number, windows)]
+    assert len(due) == events
+    if windows == 288:
+        assert due == [5, 77, 149, 221]
+
+
 def test_a_peer_is_beside_a_run_of_ours_for_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import table_peers
