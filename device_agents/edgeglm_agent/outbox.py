@@ -309,6 +309,7 @@ class Outbox:
                     if self._aside is not None:
                         self._rebuild(self._db, *self._aside)
                         self._aside = None
+                        lost = dict(self.lost)  # what was lost with the damaged file is lost, whatever follows
                 result = self._transaction(self._db, change) if writes else change(self._db)
             except (sqlite3.Error, DamagedError, WireError, msgspec.MsgspecError) as error:
                 self._why, self._rows.lost = str(error), lost

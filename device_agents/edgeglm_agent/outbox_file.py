@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sqlite3
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SCHEMA = 1
+_BROKEN = 0x7B0CE0  # in the place of the schema: the log was broken
 _BALLAST = 1 << 20  # bytes that stay free in the file and its log: enough to go on for a while on a full disk
 _KEPT_ASIDE = 2  # damaged files that are kept, the newest
 _TABLES = """
@@ -62,10 +64,14 @@ def open_file(path: Path) -> sqlite3.Connection:
             db.execute("commit")
             (_, taken, _) = db.execute("pragma wal_checkpoint(passive)").fetchone()
             if lost_commits(frames, taken):
+                with contextlib.suppress(sqlite3.Error):  # closing it ends the log: it is to be known again
+                    db.execute(f"pragma user_version = {_BROKEN}")
                 raise DamagedError(f"its log is broken behind frame {taken} of {frames.last + 1}")
             db.execute("begin immediate")
         if version == 0:
             _make(db)
+        elif version == _BROKEN:
+            raise DamagedError("its log was broken")
         elif version != _SCHEMA:
             raise DamagedError(f"an outbox of schema {version}; this version reads {_SCHEMA}")
         db.execute("commit")
@@ -122,16 +128,21 @@ def set_aside(path: Path) -> Path | None:
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.stem}.corrupt-{moment}-{number}{path.suffix}")
+    renamed: list[tuple[Path, Path]] = []
     try:
-        path.rename(aside)
-        for ending in ("-wal", "-shm"):
-            log = path.with_name(path.name + ending)
-            if log.exists():
-                log.rename(aside.with_name(aside.name + ending))
+        for ending in ("", "-wal", "-shm"):  # the file first: without its log it would be an earlier state
+            old, new = path.with_name(path.name + ending), aside.with_name(aside.name + ending)
+            if not ending or old.exists():
+                old.rename(new)
+                renamed.append((old, new))
+    except OSError:
+        with contextlib.suppress(OSError):
+            for old, new in reversed(renamed):  # a new file must not find the log of this one
+                new.rename(old)
+        return None
+    with contextlib.suppress(OSError):
         older = sorted(path.parent.glob(f"{path.stem}.corrupt-*{path.suffix}"), key=lambda one: one.stat().st_mtime)
         for old in older[:-_KEPT_ASIDE]:
             for ending in ("", "-wal", "-shm"):
                 old.with_name(old.name + ending).unlink(missing_ok=True)
-    except OSError:
-        return None
     return aside

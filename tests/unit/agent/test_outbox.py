@@ -6,11 +6,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 from edgeglm_agent.outbox import EVENTS, METRICS, PRIORITIES, SAMPLES, Outbox, OutboxBusyError
+from edgeglm_agent.outbox_file import DamagedError, open_file, set_aside
 from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.sketch import Sketch
 from edgeglm_agent.wire.telemetry import Ack, Event, Gap, Result, Row, Window, body_of, pack_ranges, unpack_ranges
@@ -291,6 +293,61 @@ def test_a_log_that_is_broken_in_its_midst_begins_a_new_epoch_with_what_can_be_r
     assert again.remember_command("ops-1", 10_000, 1) is False, "a replay"
     again.close()
     assert Outbox(copy, quota_bytes=MANY).epoch == again.epoch
+
+
+def test_a_broken_log_is_known_until_its_file_was_put_aside(path: Path, outbox: Outbox, tmp_path: Path) -> None:
+    """Closing the file ends the log: a power cut before it is renamed must not give its numbers again."""
+    for number in range(40):
+        outbox.put(METRICS, window(number))
+    copy = killed(path, tmp_path / "killed")
+    log, data, frames = log_of(copy)
+    data[frames[len(frames) // 2] + 2000] ^= 1
+    log.write_bytes(data)
+    for _ in range(2):
+        with pytest.raises(DamagedError, match="log"):
+            open_file(copy)
+    again = Outbox(copy, quota_bytes=MANY)
+    assert again.epoch not in {outbox.epoch, b""}
+    assert 0 < sum(isinstance(body_of(row), Window) for row in waiting(again, METRICS)) < 40
+
+
+def test_a_damaged_file_whose_log_cannot_be_renamed_stays_beside_it(path: Path) -> None:
+    log = path.with_name("outbox.db-wal")
+    path.write_bytes(b"damaged")
+    log.write_bytes(b"its log")
+    now = time.time()
+    moments = [time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now + second)) for second in range(120)]
+    in_the_way = [path.with_name(f"outbox.corrupt-{moment}.db-wal") for moment in moments]
+    for folder in in_the_way:
+        folder.mkdir()
+    assert set_aside(path) is None
+    assert (path.read_bytes(), log.read_bytes()) == (b"damaged", b"its log")
+    for folder in in_the_way:
+        folder.rmdir()
+    aside = set_aside(path)
+    assert aside is not None
+    assert (aside.read_bytes(), aside.with_name(f"{aside.name}-wal").read_bytes()) == (b"damaged", b"its log")
+    assert list(path.parent.glob("outbox.db*")) == []
+
+
+def test_what_was_lost_with_a_damaged_file_stays_counted_when_the_disk_is_full_next(path: Path) -> None:
+    outbox = Outbox(path, quota_bytes=MANY)
+    outbox.put_many([(METRICS, result(3_000)) for _ in range(400)])
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+
+    def meets_damage_then_a_full_disk(db: sqlite3.Connection) -> None:
+        db.execute("select total(length(body)) from rows").fetchall()
+        raise sqlite3.OperationalError("database or disk is full")
+
+    outbox._run(meets_damage_then_a_full_disk)
+    lost = outbox.lost["corrupt"]
+    assert lost >= 400
+    assert outbox.settle()
+    assert gaps(outbox)[0].counts["Result"] == lost == outbox.lost_total
+    outbox.close()
+    assert Outbox(path, quota_bytes=MANY).lost_total == lost
 
 
 def test_a_log_that_ends_anywhere_is_what_a_power_cut_leaves(path: Path, outbox: Outbox, tmp_path: Path) -> None:
