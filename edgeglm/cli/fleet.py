@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edgeglm.cli import fleet_broker
+from edgeglm.cli import fleet_broker, fleet_simulate
 
 fleet_app = typer.Typer(
     help="What boards in the field say: collect it, look at it, ask them.",
@@ -16,3 +16,4 @@ fleet_app = typer.Typer(
 fleet_app.command("broker")(fleet_broker.broker)
 fleet_app.command("certificate")(fleet_broker.certificate)
 fleet_app.command("revoke")(fleet_broker.revoke)
+fleet_app.command("simulate")(fleet_simulate.simulate)

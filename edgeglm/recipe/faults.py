@@ -31,6 +31,8 @@ def place(name: str, key: str, lines: MappingType[str, int], overridden: Collect
 class Faults:
     """The problems of one recipe, each with its place."""
 
+    reference = "the recipe reference, docs/recipe.md"  # what is named where nothing better is known
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.problems: list[tuple[int, Problem]] = []  # with the line to sort by
@@ -73,4 +75,4 @@ class Faults:
         for known, comment in comments.items():
             if known.rstrip("_") == field:
                 return f"`{field}` is: {comment}"
-        return "the recipe reference, docs/recipe.md, says what may stand here"
+        return f"{self.reference}, says what may stand here"

@@ -55,7 +55,7 @@ class Walker(Values):
         if isinstance(kind, types.StructType) and kind.cls is StepConfig:
             return self._step(node, key)
         if isinstance(kind, types.StructType) and kind.cls is ShiftConfig:
-            return self._named(node, key, dict(shift_types()), what="change")
+            return self.named(node, key, dict(shift_types()), what="change")
         if isinstance(kind, types.StructType) and kind.cls is ProcessStep:
             return self._operation(node, key)
         if isinstance(kind, types.StructType) and kind.cls in TAGGED and isinstance(node, Mapping):
@@ -76,6 +76,10 @@ class Walker(Values):
             return self._anything(node, key)
         assert isinstance(node, Scalar)
         return self.scalar(node, kind, key)
+
+    def elsewhere(self, name: str, here: type[Any]) -> str:
+        """Return the hint for a key that is known at another level; empty: at none."""
+        return other_level(name, here)
 
     def _union(self, node: Node, kind: types.UnionType, key: str) -> Any:
         fitting = [member for member in kind.types if accepts(member, node)]
@@ -154,7 +158,7 @@ class Walker(Values):
         for name, child in entries.items():
             if name not in fields:
                 free = [other for other in fields if other not in entries]
-                hint = "" if get_close_matches(name, free, cutoff=0.8) else other_level(name, kind.cls)
+                hint = "" if get_close_matches(name, free, cutoff=0.8) else self.elsewhere(name, kind.cls)
                 if not hint and not fields:
                     hint = "remove it: there is nothing to set here"
                 elif not hint:
@@ -218,7 +222,7 @@ class Walker(Values):
 
     def _step(self, node: Node, key: str) -> Any:
         """Read `- name: {settings}` against the struct of that step."""
-        return self._named(node, key, dict(step_types()), what="step")
+        return self.named(node, key, dict(step_types()), what="step")
 
     def _operation(self, node: Node, key: str) -> Any:
         """Read `- name: {settings}` or `- name` of pre- or post-processing; defaults are filled in."""
@@ -233,14 +237,15 @@ class Walker(Values):
                 key, f"`{name}` is an operation of `{other}`", f"move it to `{other}`", code="recipe-unknown-value"
             )
             return INVALID
-        value = self._named(node, key, dict(here), what="operation")
+        value = self.named(node, key, dict(here), what="operation")
         if value is INVALID:
             return INVALID
         settings = msgspec.to_builtins(value, str_keys=True)
         settings.pop(value.__struct_config__.tag_field, None)
         return ProcessStep(str(name), settings)
 
-    def _named(self, node: Node, key: str, known: dict[str, Any], *, what: str) -> Any:
+    def named(self, node: Node, key: str, known: dict[str, Any], *, what: str) -> Any:
+        """Read `- name: {settings}`, or `- name`, against the struct of that name."""
         if isinstance(node, Scalar) and isinstance(node.value, str):
             name, settings = node.value, None
         elif isinstance(node, Mapping) and len(node.entries) == 1:

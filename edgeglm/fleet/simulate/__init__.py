@@ -1,0 +1,4 @@
+"""Simulated boards: a load generator that speaks the real wire.
+
+profile -> boards (what each says, and when) -> connections -> broker
+"""
