@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from edgeglm.cli import fleet_broker, fleet_simulate
+from edgeglm.cli import fleet_broker, fleet_collect, fleet_simulate
 
 fleet_app = typer.Typer(
     help="What boards in the field say: collect it, look at it, ask them.",
@@ -17,3 +17,4 @@ fleet_app.command("broker")(fleet_broker.broker)
 fleet_app.command("certificate")(fleet_broker.certificate)
 fleet_app.command("revoke")(fleet_broker.revoke)
 fleet_app.command("simulate")(fleet_simulate.simulate)
+fleet_app.command("collect")(fleet_collect.collect)

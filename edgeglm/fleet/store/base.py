@@ -75,6 +75,9 @@ class StoreWriter(Protocol):
             StoreError, StorageError: As ``commit``: what was written is to be written again.
         """
 
+    def discard(self) -> None:
+        """Take back what was written and not flushed."""
+
     def commit(self, arrivals: Arrivals) -> Committed:
         """Keep it all, or nothing: when this returns, it survives a power cut.
 

@@ -180,6 +180,8 @@ def told(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
+            raise  # what was asked of it, and so a bug of ours
         if code in _DAMAGED:
             raise StoreError(
                 f"the store is damaged: {error}",

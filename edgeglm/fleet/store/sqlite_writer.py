@@ -91,6 +91,11 @@ class SqliteWriter:
                 self._undo()
                 raise
 
+    def discard(self) -> None:
+        """Take back what was written and not flushed; see ``StoreWriter``."""
+        with told(self._path):
+            self._undo()
+
     def forget(self, device: Device) -> int:
         """Remove everything known of a board; return how many rows that were."""
         with told(self._path):

@@ -1,0 +1,33 @@
+"""`edgeglm fleet collect`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgeglm.cli.console import ConsoleLog
+from edgeglm.cli.fleet_broker import stopped_by_signals
+from edgeglm.cli.fleet_options import DEFAULT_STORE, FleetName, StoreUrl
+
+
+def collect(
+    broker: Annotated[
+        str,
+        typer.Option(
+            "--broker",
+            metavar="URL",
+            envvar="EDGEGLM_BROKER",
+            help="mqtt://HOST:PORT, or mqtts://USER@HOST:PORT?ca=FILE&certificate=FILE&key=FILE&password_file=FILE",
+        ),
+    ],
+    store: StoreUrl = DEFAULT_STORE,
+    shards: Annotated[str, typer.Option(metavar="RANGE", help="Its share of the boards, such as 00-7f.")] = "00-ff",
+    fleet: FleetName = None,
+) -> int:
+    """Keep what boards send, and tell them so once it is on the disk; until it is stopped."""
+    from edgeglm.fleet.collector.service import collect_until
+
+    with stopped_by_signals() as stopped:
+        collect_until(stopped.event, broker, store, shards=shards, fleet=fleet, log=ConsoleLog())
+    return stopped.code

@@ -1,0 +1,65 @@
+"""When which board is told what was committed: as late as it grants, so that one acknowledgement covers much."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING
+
+from edgeglm_agent.wire.telemetry import encode_ack, pack_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeglm.fleet.collector.intake import Owed
+    from edgeglm.fleet.store.types import Known, Stream
+
+_SHARE = 0.9  # of what a board grants: the rest is for the way
+
+
+class _Pending:
+    __slots__ = ("due", "known", "topic")
+
+    def __init__(self, due: float, topic: str, known: Known) -> None:
+        self.due, self.topic, self.known = due, topic, known
+
+
+class Acknowledging:
+    """What boards are to be told, each in its time."""
+
+    def __init__(self) -> None:
+        self._pending: dict[Stream, _Pending] = {}
+        self._dues: list[tuple[float, int, Stream]] = []
+        self._order = itertools.count()
+
+    def committed(self, owed: Mapping[Stream, Owed], known: Mapping[Stream, Known], now: float) -> None:
+        """Take what a commit has made of streams, and how long their boards wait (``now``: a monotonic clock's)."""
+        for stream, one in owed.items():
+            due = now + one.within_s * _SHARE
+            pending = self._pending.get(stream)
+            if pending is None:
+                self._pending[stream] = _Pending(due, one.topic, known[stream])
+            else:
+                pending.known = known[stream]
+                if due >= pending.due:
+                    continue
+                pending.due = due
+            heapq.heappush(self._dues, (due, next(self._order), stream))
+
+    def due_at(self) -> float | None:
+        """Return when the next is due; None: nothing is."""
+        return self._dues[0][0] if self._dues else None
+
+    def due(self, now: float, now_ms: int) -> list[tuple[str, bytes]]:
+        """Take away what is due: topic and message each; ``now_ms``: our clock, for boards without one."""
+        out: list[tuple[str, bytes]] = []
+        while self._dues and self._dues[0][0] <= now:
+            due, _, stream = heapq.heappop(self._dues)
+            pending = self._pending.get(stream)
+            if pending is None or pending.due < due:
+                continue  # it was told earlier
+            del self._pending[stream]
+            known = pending.known
+            beyond = pack_runs(known.beyond) if known.beyond else b""
+            out.append((pending.topic, encode_ack(stream.epoch, known.through, beyond, now_ms=now_ms)))
+        return out

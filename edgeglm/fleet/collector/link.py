@@ -1,0 +1,207 @@
+"""The connection to the broker: made again whenever it ends, with one client each.
+
+A client that has ended acknowledges nothing any more, so no message is acknowledged on a connection that it did not
+come on. The broker keeps the session, and sends again what was not acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgeglm.errors import EdgeglmError
+
+if TYPE_CHECKING:
+    import gmqtt
+
+    from edgeglm.fleet.addresses import BrokerAddress
+    from edgeglm.log import Log
+
+KEEPALIVE_S = 60
+WINDOW = 4000  # messages that the broker sends ahead of their acknowledgement
+_SESSION_S = 86_400  # that the broker keeps it: boards keep what is not acknowledged for longer
+_MOST_PACKET = 16 << 20
+_CONNECT_S = 30.0
+_STABLE_S = 30.0  # a connection that held so long was a good one
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 60.0
+_FILTERS_AT_ONCE = 100
+_REFUSED = 0x80
+_OTHER_VERSION = (1, 132)  # reasons: MQTT 5 is not spoken here
+
+
+class Receiver(Protocol):
+    """Who takes messages."""
+
+    async def message(self, topic: str | bytes, payload: bytes, *, retained: bool) -> None:
+        """Take one; the broker is told when this returns."""
+
+
+class Link:
+    """One place at one broker."""
+
+    def __init__(
+        self, address: BrokerAddress, client_id: str, filters: list[str], receiver: Receiver, log: Log
+    ) -> None:
+        self._address = address
+        self._client_id = client_id
+        self._filters = filters
+        self._receiver = receiver
+        self._log = log
+        self._client: Any = None
+        self._version = 5
+        self._told = ""
+        self._paused = False
+        self.connections = 0
+        quiet = logging.getLogger("gmqtt")  # what goes wrong is said here, once
+        quiet.setLevel(logging.CRITICAL + 1)
+        self._quiet = quiet
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection with everything subscribed to."""
+        return self._client is not None
+
+    async def run(self) -> None:
+        """Connect again and again, until it is cancelled; then disconnect."""
+        loop = asyncio.get_running_loop()
+        wait_s = _FIRST_WAIT_S
+        while True:
+            began = loop.time()
+            try:
+                await self._connection()
+            except (OSError, EdgeglmError, _BrokerError) as error:
+                self._tell(f"no connection to {self._address}: {_reason(error)}")
+            if loop.time() - began > _STABLE_S:
+                wait_s = _FIRST_WAIT_S
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - not all at once
+            wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Send something that may be lost; nothing is sent without a connection."""
+        if self._client is not None:
+            self._client.publish(topic, payload, qos=0)
+
+    def pause(self, paused: bool) -> None:
+        """Stop reading from the broker, or go on."""
+        self._paused = paused
+        if self._client is not None:
+            transport = self._client._connection._transport
+            if not transport.is_closing():
+                transport.pause_reading() if paused else transport.resume_reading()
+
+    async def _connection(self) -> None:
+        """Connect, and stay until the connection ends."""
+        import gmqtt
+
+        ended = asyncio.Event()
+        answers: asyncio.Queue[tuple[int, ...]] = asyncio.Queue()
+        client = gmqtt.Client(
+            self._client_id,
+            clean_session=False,
+            optimistic_acknowledgement=False,
+            logger=self._quiet,
+            session_expiry_interval=_SESSION_S,
+            receive_maximum=WINDOW,
+            maximum_packet_size=_MOST_PACKET,
+        )
+        client.set_config({"reconnect_retries": -2, "reconnect_delay": 0})  # never: that is done here
+        client.on_disconnect = lambda *_: ended.set()
+        client.on_subscribe = lambda _, __, granted, ___: answers.put_nowait(granted)
+        receiver = self._receiver
+
+        async def on_message(_: Any, topic: Any, payload: bytes, __: int, properties: dict[str, Any]) -> int:
+            await receiver.message(topic, payload, retained=bool(properties["retain"]))
+            return 0
+
+        client.on_message = on_message
+        if self._address.user is not None:
+            client.set_auth_credentials(self._address.user, self._address.password())
+        try:
+            await self._connect(client, ended)
+            await self._subscribe(client, ended, answers)
+            self._client = client
+            self.connections += 1
+            self._told = ""
+            self._log.stage(f"connected to {self._address} (MQTT {'5' if self._version == 5 else '3.1.1'})")
+            self.pause(self._paused)
+            await ended.wait()
+            self._log.warn(f"the connection to {self._address} is gone")
+        finally:
+            self._client = None
+            with contextlib.suppress(Exception):  # it may be half made, or gone
+                await asyncio.wait_for(client.disconnect(), 2.0)
+
+    async def _connect(self, client: gmqtt.Client, ended: asyncio.Event) -> None:
+        from gmqtt import MQTTConnectError
+        from gmqtt.mqtt.constants import MQTTv50, MQTTv311
+
+        version = MQTTv50 if self._version == 5 else MQTTv311
+        connecting = asyncio.ensure_future(
+            client.connect(
+                self._address.host,
+                self._address.port,
+                ssl=self._address.tls_context() or False,
+                keepalive=KEEPALIVE_S,
+                version=version,
+            )
+        )
+        if not await _first(connecting, ended, _CONNECT_S):
+            if ended.is_set() and self._version == 5:  # some brokers of 3.1.1 close at once
+                self._version = 4
+            elif ended.is_set():
+                self._version = 5
+            raise _BrokerError("it closed the connection" if ended.is_set() else "it does not answer")
+        try:
+            connecting.result()
+        except MQTTConnectError as error:
+            code = getattr(error, "_code", 0)
+            if self._version == 5 and code in _OTHER_VERSION:
+                self._version = 4
+            raise _BrokerError(error.message.removeprefix("Connection Refused: ").lower()) from error
+
+    async def _subscribe(
+        self, client: gmqtt.Client, ended: asyncio.Event, answers: asyncio.Queue[tuple[int, ...]]
+    ) -> None:
+        from gmqtt import Subscription
+
+        for start in range(0, len(self._filters), _FILTERS_AT_ONCE):
+            some = self._filters[start : start + _FILTERS_AT_ONCE]
+            client.subscribe([Subscription(one, qos=1) for one in some])
+            answer = asyncio.ensure_future(answers.get())
+            if not await _first(answer, ended, _CONNECT_S):
+                raise _BrokerError("it does not answer a subscription")
+            refused = [one for one, granted in zip(some, answer.result(), strict=False) if granted >= _REFUSED]
+            if refused:
+                raise _BrokerError(f"it does not let `{self._address.user or self._client_id}` read {refused[0]}")
+
+    def _tell(self, text: str) -> None:
+        """Say what is wrong, once."""
+        if text != self._told:
+            self._told = text
+            self._log.warn(f"{text}; trying again")
+
+
+class _BrokerError(Exception):
+    """The broker does not do what it should."""
+
+
+async def _first(wanted: asyncio.Future[Any], ended: asyncio.Event, seconds: float) -> bool:
+    """Wait for something; return whether it came before the connection ended, and in time."""
+    end = asyncio.ensure_future(ended.wait())
+    try:
+        await asyncio.wait({wanted, end}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        end.cancel()
+        if not wanted.done():
+            wanted.cancel()
+    return wanted.done() and not wanted.cancelled()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, EdgeglmError):
+        return f"{error.problems[0].where}: {error.problems[0].message}"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,0 +1,251 @@
+"""The collector: one loop that takes in, and one thread that waits for the disk.
+
+All that came in while the last transaction was committed is the next one. A message is acknowledged to the broker when
+it is committed, and the board hears when it wants to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgeglm.errors import EnvironmentFailedError
+from edgeglm.fleet.collector.acknowledging import Acknowledging
+from edgeglm.fleet.collector.intake import Intake
+from edgeglm.fleet.collector.link import Link
+from edgeglm.fleet.store.types import Arrivals, Committed, Poison
+
+if TYPE_CHECKING:
+    import threading
+
+    from edgeglm.fleet.addresses import BrokerAddress
+    from edgeglm.fleet.collector.shards import Part
+    from edgeglm.fleet.store.base import StoreWriter
+    from edgeglm.fleet.store.types import IncomingBatch, IncomingReply, IncomingState
+    from edgeglm.log import Log
+
+_MOST_BYTES = 64 << 20  # in hand: above it nothing more is read from the broker
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 30.0
+_LOOK_S = 0.2  # how often is looked for the wish to stop
+_MINUTE_S = 60.0
+_HOPELESS = ("store-damaged", "store-newer")
+
+
+class Counts(msgspec.Struct):
+    """What was done since they were last told."""
+
+    messages: int = 0
+    commits: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    taken_back: int = 0
+    put_off: int = 0
+    poison: int = 0
+    outdated_states: int = 0
+    acknowledgements: int = 0
+
+    def add(self, messages: int, done: Committed) -> None:
+        """Count one commit."""
+        self.messages += messages
+        self.commits += 1
+        self.rows += done.new_rows
+        self.duplicates += done.duplicates
+        self.taken_back += done.taken_back
+        self.put_off += done.put_off
+        self.poison += done.poison
+        self.outdated_states += done.outdated_states
+
+    def __str__(self) -> str:
+        """Return them as a line of the log: what is not zero, and the rows."""
+        named = {
+            "rows": self.rows,
+            "messages": self.messages,
+            "commits": self.commits,
+            "acknowledgements": self.acknowledgements,
+            "came again": self.duplicates,
+            "put aside as unreadable": self.poison,
+            "under numbers used before": self.taken_back,
+            "put off": self.put_off,
+            "late wills": self.outdated_states,
+        }
+        return ", ".join(f"{count} {name}" for name, count in named.items() if count or name == "rows")
+
+
+class Collector:
+    """One process' part of a fleet."""
+
+    def __init__(self, address: BrokerAddress, store: StoreWriter, part: Part, log: Log) -> None:
+        self._store = store
+        self._log = log
+        self._intake = Intake(part)
+        self._acknowledging = Acknowledging()
+        self._link = Link(address, part.client_id, part.filters, self, log)
+        self._stopping = False
+        self._in_hand = 0  # bytes
+        self.counts = Counts()
+
+    async def run(self, stop: threading.Event) -> None:
+        """Collect until ``stop`` is set; then commit and acknowledge what is in hand.
+
+        Raises:
+            StoreError: The store is damaged.
+        """
+        self._came = asyncio.Event()
+        self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._owes = asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(self._left_over)
+        link = asyncio.ensure_future(self._link.run())
+        commits = asyncio.ensure_future(self._commits())
+        others = [asyncio.ensure_future(self._acknowledge()), asyncio.ensure_future(self._tell())]
+        try:
+            await self._until(stop, link, commits, *others)
+            self._stopping = True
+            self._link.pause(True)
+            self._came.set()
+            await commits
+            for _ in range(3):  # those who wait for the commit acknowledge first
+                await asyncio.sleep(0)
+            self._send_due(float("inf"))
+        finally:
+            for task in (link, commits, *others):
+                task.cancel()
+            await asyncio.gather(link, commits, *others, return_exceptions=True)
+        self._log.stage(f"stopped: {self.counts}")
+
+    async def message(self, topic: str | bytes, payload: bytes, *, retained: bool) -> None:
+        """Take one message; return when it is committed."""
+        if self._stopping:
+            await asyncio.Event().wait()  # the broker has it still, for the next to come
+        self._intake.take(topic, payload, retained=retained)
+        self._in_hand += len(payload)
+        if self._in_hand > _MOST_BYTES:
+            self._link.pause(True)
+        self._came.set()
+        await self._committed
+
+    def _left_over(self, _: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
+        """Hear of what nobody waits for: connections that break, and messages that were never acknowledged."""
+        error = told.get("exception")
+        if not isinstance(error, OSError | asyncio.CancelledError | None):
+            self._log.warn(f"a bug of edgeglm: {error!r}")
+
+    @staticmethod
+    async def _until(stop: threading.Event, *tasks: asyncio.Future[None]) -> None:
+        """Return when told to stop; raise what one of the tasks raises."""
+        while not stop.is_set():
+            done, _ = await asyncio.wait(tasks, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+    async def _commits(self) -> None:
+        """Commit what has come, again and again; end when stopping and nothing is left."""
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "commit") as disk:
+            while True:
+                await self._came.wait()
+                self._came.clear()
+                intake = self._intake
+                if intake.messages:
+                    arrivals, owed, messages, size = intake.arrivals, intake.owed, intake.messages, intake.bytes
+                    waiting, self._committed = self._committed, loop.create_future()
+                    intake.clear()
+                    done = await self._commit(arrivals, disk)
+                    if done is None:
+                        return
+                    self.counts.add(messages, done)
+                    self._acknowledging.committed(owed, done.known, loop.time())
+                    self._owes.set()
+                    waiting.set_result(None)
+                    self._in_hand -= size
+                    if self._in_hand <= _MOST_BYTES and not self._stopping:
+                        self._link.pause(False)
+                if self._stopping and not intake.messages:
+                    return
+
+    async def _commit(self, arrivals: Arrivals, disk: ThreadPoolExecutor) -> Committed | None:
+        """Commit, however often it takes; None: told to stop before the store could take it."""
+        loop = asyncio.get_running_loop()
+        wait_s, told = _FIRST_WAIT_S, ""
+        while True:
+            try:
+                done = self._written(arrivals)
+                await loop.run_in_executor(disk, self._store.flush)
+            except EnvironmentFailedError as error:
+                if error.code in _HOPELESS:
+                    raise
+                if error.code != told:
+                    told = error.code
+                    self._log.warn(
+                        f"{error.problems[0].where}: {error.problems[0].message}; nothing is acknowledged until it "
+                        f"can be kept ({error.problems[0].hint})"
+                    )
+                if self._stopping:
+                    return None
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
+                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+            else:
+                if told:
+                    self._log.stage("the store takes what comes again")
+                return done
+
+    def _written(self, arrivals: Arrivals) -> Committed:
+        """Write it; what makes the store fail by what it is, is put aside, so that it does not come again for ever."""
+        try:
+            return self._store.write(arrivals)
+        except EnvironmentFailedError:
+            raise
+        except Exception:  # a fault of ours in what a stranger wrote must not end the collector
+            return self._store.write(self._without_what_fails(arrivals))
+
+    def _without_what_fails(self, arrivals: Arrivals) -> Arrivals:
+        sound = Arrivals(poison=arrivals.poison)
+        alone: list[tuple[IncomingBatch | IncomingState | IncomingReply, Arrivals]] = [
+            *((one, Arrivals(batches=[one])) for one in arrivals.batches),
+            *((one, Arrivals(states=[one])) for one in arrivals.states),
+            *((one, Arrivals(replies=[one])) for one in arrivals.replies),
+        ]
+        for one, item in alone:
+            try:
+                self._store.write(item)
+                self._store.discard()
+            except EnvironmentFailedError:
+                raise
+            except Exception as error:  # as above
+                self._log.warn(f"a bug of edgeglm: {error!r} from {one!r:.200}")
+                sound.poison.append(Poison("", f"a bug of edgeglm: {error!r}", b"", one.received_ms))
+            else:
+                sound.batches += item.batches
+                sound.states += item.states
+                sound.replies += item.replies
+        return sound
+
+    async def _acknowledge(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due_at = self._acknowledging.due_at()
+            wait_s = None if due_at is None else max(0.0, due_at - loop.time())
+            if not self._link.connected and due_at is not None:
+                wait_s = max(wait_s or 0.0, 1.0)  # it keeps
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._owes.wait(), wait_s)
+            self._owes.clear()
+            self._send_due(loop.time())
+
+    def _send_due(self, now: float) -> None:
+        if self._link.connected:
+            for topic, payload in self._acknowledging.due(now, time.time_ns() // 1_000_000):
+                self._link.publish(topic, payload)
+                self.counts.acknowledgements += 1
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(_MINUTE_S)
+            self._log.note(str(self.counts))
+            self.counts = Counts()
