@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_each_slot_has_its_windows_and_they_go_together() -> None:
 def test_windows_follow_each_other_without_holes() -> None:
     told = list(windows(lived(made(), 200)))
     assert len(told) >= 19
-    for before, after in zip(told, told[1:], strict=False):
+    for before, after in itertools.pairwise(told):
         assert after.start_ms - before.start_ms == before.duration_ms == 10_000
         assert after.uptime_ms - before.uptime_ms == 10_000
 
@@ -323,13 +324,16 @@ def test_messages_are_doubled_and_wrong_ones_sent_as_often_as_said() -> None:
 @pytest.mark.parametrize("number", range(9))
 def test_a_message_that_is_to_be_unreadable_is(number: int) -> None:
     topic, payload = unreadable(made().topics, Dice("x"), number)
-    with pytest.raises((WireError, AssertionError)):
-        if topic.endswith("/state"):
-            decode_state(payload)
-        for body in bodies([Message(topic, payload)]):
-            assert isinstance(body, Gap)
+    with pytest.raises(WireError):
+        read(topic, payload)
+
+
+def read(topic: str, payload: bytes) -> None:
+    if topic.endswith("/state"):
+        decode_state(payload)
+    for body in bodies([Message(topic, payload)]):
+        if isinstance(body, Gap):
             unpack_ranges(body.ranges)
-        assert not topic.endswith("/state")
 
 
 def test_the_same_seed_says_the_same_and_another_run_only_has_other_epochs() -> None:
