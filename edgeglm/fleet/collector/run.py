@@ -98,7 +98,6 @@ class Collector:
             StoreError: The store is damaged.
         """
         self._came = asyncio.Event()
-        self._committed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._owes = asyncio.Event()
         asyncio.get_running_loop().set_exception_handler(self._left_over)
         link = asyncio.ensure_future(self._link.run())
@@ -110,8 +109,6 @@ class Collector:
             self._link.pause(True)
             self._came.set()
             await commits
-            for _ in range(3):  # those who wait for the commit acknowledge first
-                await asyncio.sleep(0)
             self._send_due(float("inf"))
         finally:
             for task in (link, commits, *others):
@@ -119,19 +116,19 @@ class Collector:
             await asyncio.gather(link, commits, *others, return_exceptions=True)
         self._log.stage(f"stopped: {self.counts}")
 
-    async def message(self, topic: str | bytes, payload: bytes, *, retained: bool) -> None:
-        """Take one message; return when it is committed."""
+    def message(self, topic: str | bytes, payload: bytes, *, retained: bool) -> bool:
+        """Take one message; False: we are stopping."""
         if self._stopping:
-            await asyncio.Event().wait()  # the broker has it still, for the next to come
+            return False
         self._intake.take(topic, payload, retained=retained)
         self._in_hand += len(payload)
         if self._in_hand > _MOST_BYTES:
             self._link.pause(True)
         self._came.set()
-        await self._committed
+        return True
 
     def _left_over(self, _: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
-        """Hear of what nobody waits for: connections that break, and messages that were never acknowledged."""
+        """Hear of what nobody waits for: connections that break."""
         error = told.get("exception")
         if not isinstance(error, OSError | asyncio.CancelledError | None):
             self._log.warn(f"a bug of edgeglm: {error!r}")
@@ -154,7 +151,7 @@ class Collector:
                 intake = self._intake
                 if intake.messages:
                     arrivals, owed, messages, size = intake.arrivals, intake.owed, intake.messages, intake.bytes
-                    waiting, self._committed = self._committed, loop.create_future()
+                    taken = self._link.taken()
                     intake.clear()
                     done = await self._commit(arrivals, disk)
                     if done is None:
@@ -162,7 +159,7 @@ class Collector:
                     self.counts.add(messages, done)
                     self._acknowledging.committed(owed, done.known, loop.time())
                     self._owes.set()
-                    waiting.set_result(None)
+                    self._link.acknowledge(taken)
                     self._in_hand -= size
                     if self._in_hand <= _MOST_BYTES and not self._stopping:
                         self._link.pause(False)
@@ -240,9 +237,9 @@ class Collector:
 
     def _send_due(self, now: float) -> None:
         if self._link.connected:
-            for topic, payload in self._acknowledging.due(now, time.time_ns() // 1_000_000):
-                self._link.publish(topic, payload)
-                self.counts.acknowledgements += 1
+            due = self._acknowledging.due(now, time.time_ns() // 1_000_000)
+            self._link.publish(due)
+            self.counts.acknowledgements += len(due)
 
     async def _tell(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ def collect_until(stop: threading.Event, broker: str, store: str, *, shards: str
         )
     writer = open_store(store)
     try:
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)  # thousands of messages are in hand at any time, and none is a cycle
         log.stage(f"collecting from {address} into {store}")
         asyncio.run(Collector(address, writer, part, log).run(stop))
     finally:
