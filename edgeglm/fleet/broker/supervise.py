@@ -103,6 +103,9 @@ class Supervisor:
                 if not self._until_it_answers(process):
                     return
                 ready(settings.address)
+                if self._identities is not None:
+                    self._log.note(f"for a collector on this machine: --broker '{self._identities.url('collector')}'")
+                    self._log.note(f"to send commands from it: --broker '{self._identities.url('operator')}'")
                 while (why := self._watch(process)) != "stop":
                     if why == "certificates":
                         self._log.note(f"{self._program.name} is started again: certificates have changed")

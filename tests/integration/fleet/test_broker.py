@@ -13,7 +13,7 @@ import pytest
 from tests.support.fleet.broker import broker_verb, is_running, running_broker, until_gone
 from tests.support.fleet.client import Client, let_in_again
 
-PROGRAMS = ["mosquitto"]
+PROGRAMS = ["mosquitto", "nats"]
 TOPIC = "edgeglm/v1/north/1f/gate-7/telemetry"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import ssl
 import threading
 import time
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+UNSUPPORTED_VERSION = 132
 PATIENCE_S = 60.0  # guards against a hang; it is no speed limit
 
 
@@ -32,44 +34,54 @@ class Identity(NamedTuple):
 class Client:
     """One connection; ``got`` is what came, as (topic, payload)."""
 
-    def __init__(
-        self, port: int, name: str = "", *, identity: Identity | None = None, lasting: bool = False, v5: bool = True
-    ) -> None:
-        """Connect, and wait until the broker has answered; ``lasting``: its session outlives the connection."""
+    def __init__(self, port: int, name: str = "", *, identity: Identity | None = None, lasting: bool = False) -> None:
+        """Connect by MQTT 5, or 3.1.1 where that is refused, and wait until the broker has answered.
+
+        ``lasting``: its session outlives the connection.
+        """
         self.got: list[tuple[str, bytes]] = []
         self._moved = threading.Condition()
-        self._codes: dict[int, int] = {}  # of packets, by their number
-        self.connected: int | None = None  # the reason
-        self.lost = False
-        self._client = paho.Client(
+        for v5 in (True, False):
+            self._codes: dict[int, int] = {}  # of packets, by their number
+            self.connected: int | None = None  # the reason
+            self.lost = False
+            self._client = self._opened(port, name, identity, lasting=lasting, v5=v5)
+            with self._moved:
+                self._moved.wait_for(lambda: self.connected is not None or self.lost, PATIENCE_S)
+            if self.connected != UNSUPPORTED_VERSION:
+                return
+            self._client.loop_stop()
+
+    def _opened(self, port: int, name: str, identity: Identity | None, *, lasting: bool, v5: bool) -> paho.Client:
+        client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=name,
+            client_id=name or f"test-{secrets.token_hex(4)}",
             protocol=paho.MQTTv5 if v5 else paho.MQTTv311,
             clean_session=None if v5 else not lasting,
+            reconnect_on_failure=False,
         )
-        self._client.max_inflight_messages_set(1000)
-        self._client.max_queued_messages_set(0)
+        client.max_inflight_messages_set(1000)
+        client.max_queued_messages_set(0)
         if identity is not None:
             context = ssl.create_default_context(cafile=identity.authority)
             if identity.certificate is not None:
                 context.load_cert_chain(identity.certificate, identity.key)
-            self._client.tls_set_context(context)
-        self._client.on_connect = lambda _c, _u, _f, reason, _p: self._note(0, reason.value, connected=True)
-        self._client.on_disconnect = lambda *_: self._note(0, 0, lost=True)
-        self._client.on_subscribe = lambda _c, _u, number, reasons, _p: self._note(
+            client.tls_set_context(context)
+        client.on_connect = lambda _c, _u, _f, reason, _p: self._note(0, reason.value, connected=True)
+        client.on_disconnect = lambda *_: self._note(0, 0, lost=True)
+        client.on_subscribe = lambda _c, _u, number, reasons, _p: self._note(
             number, max(reason.value for reason in reasons)
         )
-        self._client.on_publish = lambda _c, _u, number, reason, _p: self._note(number, reason.value)
-        self._client.on_message = self._take
+        client.on_publish = lambda _c, _u, number, reason, _p: self._note(number, reason.value)
+        client.on_message = self._take
         properties = None
         if v5 and lasting:
             properties = Properties(PacketTypes.CONNECT)
             properties.SessionExpiryInterval = 86_400
         options = {"clean_start": not lasting, "properties": properties} if v5 else {}
-        self._client.connect("127.0.0.1", port, keepalive=60, **options)
-        self._client.loop_start()
-        with self._moved:
-            self._moved.wait_for(lambda: self.connected is not None or self.lost, PATIENCE_S)
+        client.connect("127.0.0.1", port, keepalive=60, **options)
+        client.loop_start()
+        return client
 
     def subscribe(self, topic: str, qos: int = 1) -> int:
         """Return the reason that the broker gives: 128 and above refuse."""
