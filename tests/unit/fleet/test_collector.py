@@ -1,0 +1,75 @@
+"""The collector's loop against a real store, without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from edgeglm_agent.wire.telemetry import Event, row_of
+
+from edgeglm.errors import StoreError
+from edgeglm.fleet.addresses import BrokerAddress
+from edgeglm.fleet.collector.run import Collector
+from edgeglm.fleet.collector.shards import Part
+from edgeglm.fleet.store.sqlite_reader import SqliteReader
+from edgeglm.fleet.store.sqlite_writer import SqliteWriter
+from edgeglm.fleet.store.types import Arrivals, Committed, Device, IncomingBatch, Span, Stream
+from edgeglm.log import SilentLog
+
+NOW = 1_800_000_000_000
+
+
+def arrivals(*devices: str) -> Arrivals:
+    rows = (row_of(1, Event("throttled", "main", "00" * 8, NOW, 0, True, "info")),)
+    return Arrivals([IncomingBatch(Stream(Device("works", one), b"epoch--1"), rows, NOW) for one in devices])
+
+
+class Stumbling(SqliteWriter):
+    """A store with a bug: it raises at one board, whatever comes with it."""
+
+    def write(self, arrivals: Arrivals) -> Committed:
+        done = super().write(arrivals)
+        if any(one.stream.device.name == "odd" for one in arrivals.batches):
+            self.discard()
+            raise ValueError("what nobody thought of")
+        return done
+
+
+def commit(store: SqliteWriter, came: Arrivals) -> Committed | None:
+    collector = Collector(BrokerAddress("127.0.0.1", 1), store, Part(), SilentLog())
+
+    async def run() -> Committed | None:
+        with ThreadPoolExecutor(1) as disk:
+            return await collector._commit(came, disk)
+
+    return asyncio.run(run())
+
+
+def test_a_bug_of_ours_puts_one_message_aside_and_keeps_the_others(tmp_path: Path) -> None:
+    store = Stumbling(tmp_path / "fleet.db")
+    done = commit(store, arrivals("press-1", "odd", "press-2"))
+    assert done is not None
+    assert (done.new_rows, done.poison) == (2, 1)
+    store.close()
+    reader = SqliteReader(tmp_path / "fleet.db")
+    assert [one.device.name for one in reader.events(Span(0, 2**60))] == ["press-1", "press-2"]
+    assert "what nobody thought of" in reader.poison(1)[0].reason
+    reader.close()
+
+
+def test_a_store_that_is_damaged_while_it_is_written_ends_the_collector(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+    store = SqliteWriter(path)
+    for number in range(200):
+        store.commit(arrivals(*(f"press-{number}-{one}" for one in range(20))))
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    store = SqliteWriter(path)
+    with pytest.raises(StoreError) as caught:
+        commit(store, arrivals("press-1"))
+    assert caught.value.code == "store-damaged"
+    store.close()
