@@ -20,7 +20,7 @@ _AGENT_TOPICS = "edgeglm/"
 class MqttInput(Input, tag="mqtt", frozen=True, kw_only=True):
     """Messages on a topic of the agent's broker, each a sample."""
 
-    topic: Annotated[str, Meta(min_length=1, max_length=65535)]  # may hold + and #, as MQTT has them
+    topic: Annotated[str, Meta(min_length=1, max_length=16383)]  # may hold + and #, as MQTT has them
     payload: Literal["auto", "json", "npy", "image", "text"] = "auto"  # auto: by its look, or what the model takes
     mode: Literal["auto", "rgb", "grey"] = "auto"  # channels of an image; auto: what the model takes
     most_bytes: Annotated[int, Meta(ge=1, le=64 * 1024 * 1024)] = 8 * 1024 * 1024  # a longer message is refused
@@ -32,6 +32,8 @@ class MqttInput(Input, tag="mqtt", frozen=True, kw_only=True):
     def check(self) -> None:
         """See ``Input.check``. Raises: InputError: The topic cannot be subscribed to."""
         levels = self.topic.split("/")
+        if "\0" in self.topic:
+            raise InputError("a topic holds no null character", key="topic")  # MQTT 5, section 4.7.3
         if any("#" in level and (level != "#" or place != len(levels) - 1) for place, level in enumerate(levels)):
             raise InputError("# stands alone in the last level of a topic", key="topic")
         if any("+" in level and level != "+" for level in levels):

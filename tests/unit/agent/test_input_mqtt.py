@@ -86,7 +86,7 @@ def test_without_a_message_the_wait_ends(tmp_path: Path) -> None:
     assert MqttInput(topic="t").open(context(tmp_path)).read(0.0) == []
 
 
-@pytest.mark.parametrize("topic", ["a/#/b", "a#", "a/b+", "#", "+/x", "edgeglm/v1/fleet/+/+/telemetry"])
+@pytest.mark.parametrize("topic", ["a/#/b", "a#", "a/b+", "#", "+/x", "a\0b", "edgeglm/v1/fleet/+/+/telemetry"])
 def test_a_topic_that_cannot_be_meant_is_refused(tmp_path: Path, topic: str) -> None:
     with pytest.raises(InputError) as raised:
         MqttInput(topic=topic).open(context(tmp_path))
