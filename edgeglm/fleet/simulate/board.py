@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import heapq
-import math
-from functools import cache
 from typing import TYPE_CHECKING
 
 import msgspec
 from edgeglm_agent import __version__
-from edgeglm_agent.wire.commands import STATE_SCHEMA, SlotState, State
-from edgeglm_agent.wire.telemetry import BoardReading, Drift, Event, Gap, Power, Result, Window, pack_runs
+from edgeglm_agent.wire.commands import STATE_SCHEMA, State
+from edgeglm_agent.wire.telemetry import BoardReading, Drift, Event, Gap, Result, Window, pack_runs
 
-from edgeglm.boards import BOARDS, LEAST_RUNTIMES
-from edgeglm.fleet.simulate.dice import Dice, digest
+from edgeglm.boards import LEAST_RUNTIMES
+from edgeglm.fleet.simulate.dice import Dice
 from edgeglm.fleet.simulate.faults import (
     CrashLooping,
     Drifting,
@@ -23,8 +21,10 @@ from edgeglm.fleet.simulate.faults import (
     Throttled,
     UnsetClock,
 )
-from edgeglm.fleet.simulate.figures import VARIANTS, figures
+from edgeglm.fleet.simulate.figures import VARIANTS
 from edgeglm.fleet.simulate.fleet import facts
+from edgeglm.fleet.simulate.readings import PLACES, READINGS, drift_of, js_of, readings
+from edgeglm.fleet.simulate.slot import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,59 +32,15 @@ if TYPE_CHECKING:
     from edgeglm_agent.wire.telemetry import Body, Scalar, Severity
 
     from edgeglm.fleet.simulate.faults import Fault
-    from edgeglm.fleet.simulate.figures import Figures
     from edgeglm.fleet.simulate.fleet import Fleet
-    from edgeglm.fleet.simulate.profile import BoardShare, ModelShare
 
 _THROTTLED, _SINCE_BOOT = 0x4, 16  # a bit of a Pi's get_throttled, and by how much the bits of "since boot" are shifted
 _LONGEST_UPTIME_S = 30 * 86_400
-_READINGS, _PLACES = 16, 32  # of a kind of board: so many in each of so many places
 LIMIT, _CLEAR, _IN_A_ROW = (
     0.25,
     0.4,
     2,
 )  # of drift, as edgeglm_agent.drift judges it
-
-
-class Slot:
-    """What one slot serves."""
-
-    __slots__ = ("_figures", "failures", "load", "model", "n", "name", "status", "why", "window_s")
-
-    def __init__(self, name: str, model: ModelShare, window_s: float) -> None:
-        self.name, self.model, self.window_s = name, model, window_s
-        self.n = max(1, round(model.per_second * window_s))  # inferences of a window
-        self._figures: tuple[float, bool, tuple[Figures, ...]] = (0.0, False, ())
-        self.load, self.failures, self.status, self.why = 1, 0, "serving", ""
-
-    def figures(self, slowness: float, *, drifted: bool) -> tuple[Figures, ...]:
-        """Return what its windows say, in ``VARIANTS`` variants."""
-        if self._figures[:2] != (slowness, drifted):
-            self._figures = (slowness, drifted, figures(self.model, self.n, slowness, drifted=drifted))
-        return self._figures[2]
-
-    def state(self) -> SlotState:
-        """Return what the birth says of it."""
-        named = f"{self.model.name} {self.model.version}"
-        if self.status != "serving":
-            return SlotState(
-                "quarantined" if self.status == "quarantined" else "waiting",
-                self.load,
-                named,
-                why=self.why,
-                failures=self.failures,
-            )
-        runtime = LEAST_RUNTIMES["onnx"]
-        return SlotState(
-            "serving",
-            self.load,
-            named,
-            digest(named).hex(),
-            "model.onnx",
-            "static-int8",
-            f"{runtime.name} {runtime.least_version}",
-            "cpu",
-        )
 
 
 class Board:
@@ -112,7 +68,7 @@ class Board:
         self.faults = fleet.faults(index)
         self._uptime_ms = round((3600 + dice.unit() * (_LONGEST_UPTIME_S - 3600)) * 1000)  # when the run begins
         self.epoch = fleet.random_bytes("epoch", self.name)[:8]  # as if made with its outbox
-        self._readings = _readings(self.kind, dice.below(_PLACES))
+        self._readings = readings(self.kind, dice.below(PLACES))
         self._duration_ms = max(1, round(profile.window_s * 1000))
         self.clock_is_set = not any(isinstance(fault, UnsetClock) for fault in self.faults)
         self._drifting = [fault for fault in self.faults if isinstance(fault, Drifting)]
@@ -187,7 +143,7 @@ class Board:
 
     def _window(self, slot: Slot, at: float, reading: BoardReading) -> Window:
         noise = self._dice.bits()
-        drift = self._drift(slot, at, noise) if self._drifting else _calm(bool(slot.model.classes), slot.n)[noise & 15]
+        drift = self._drift(slot, at, noise) if self._drifting else slot.calm[noise & 15]
         began = at - self._fleet.profile.window_s
         start_ms, uptime_ms = self._wall_ms(began), max(0, self.uptime_ms(began))
         head = (slot.name, slot.load, f"{noise:016x}", start_ms, uptime_ms, self._duration_ms, self.clock_is_set)
@@ -216,7 +172,7 @@ class Board:
         )
 
     def _reading(self, at: float) -> BoardReading:
-        reading = self._readings[self._dice.bits() & _READINGS - 1]
+        reading = self._readings[self._dice.bits() & READINGS - 1]
         temperature, throttled = reading.temperature_decic, 0
         for fault in self.faults:
             if isinstance(fault, Hot) and fault.active(at):
@@ -230,8 +186,7 @@ class Board:
 
     def _drift(self, slot: Slot, at: float, noise: int) -> tuple[Drift, ...]:
         """Return how far each feature has moved, worst first; tell of one that is beyond the limit, or back."""
-        calm = _calm(bool(slot.model.classes), slot.n)[noise & 15]
-        found = {drift.feature: drift.psi_milli / 1000 for drift in calm}
+        found = {drift.feature: drift.psi_milli / 1000 for drift in slot.calm[noise & 15]}
         for fault in self._drifting:
             share = min(1.0, (at - fault.after_s) / fault.over_s) if fault.over_s else 1.0
             moved = fault.psi * share if fault.active(at) else 0.0
@@ -239,7 +194,7 @@ class Board:
             if slot is self.slots[0]:
                 self._judge(slot, fault.feature, found[fault.feature], at)
         ordered = sorted(found.items(), key=lambda item: -item[1])
-        return tuple(_told(feature, psi, slot.n) for feature, psi in ordered)
+        return tuple(drift_of(feature, psi, slot.n) for feature, psi in ordered)
 
     def _judge(self, slot: Slot, feature: str, psi: float, at: float) -> None:
         self._beyond = self._beyond + 1 if psi >= LIMIT else 0
@@ -250,7 +205,7 @@ class Board:
         detail: dict[str, Scalar] = {
             "feature": feature,
             "psi": round(psi, 3),
-            "js": round(_js(psi), 3),
+            "js": round(js_of(psi), 3),
             "limit": LIMIT,
             "n": slot.n,
         }
@@ -315,45 +270,3 @@ class Board:
             "load": slot.load,
         }
         self._tell("model-loaded", "info", detail, at, slot.name)
-
-
-@cache
-def _readings(kind: BoardShare, place: int) -> tuple[BoardReading, ...]:
-    """Return what boards of one kind measure in one of a few places, where nothing is wrong with them."""
-    dice, name = Dice("readings", kind.board, place), kind.board
-    is_pi, is_jetson = name.startswith("rpi"), name.startswith("jetson")
-    warmth, memory_mb = dice.unit() * 6 - 3, round(BOARDS[name].memory_mb * (0.5 + 0.2 * dice.unit()))
-    disk_mb = 2000 + dice.below(20_000)
-    return tuple(
-        BoardReading(
-            cpu_permille=150 + dice.below(200),
-            memory_available_mb=memory_mb + dice.below(16),
-            disk_free_mb=disk_mb,
-            temperature_decic=round((kind.temperature_c + warmth + dice.unit() * 2 - 1) * 10),
-            throttled=0 if is_pi else None,
-            undervoltage=False if is_pi else None,
-            gpu_permille=300 + dice.below(200) if is_jetson else None,
-            power=(Power("VDD_IN", 4800 + dice.below(800)),) if is_jetson else (),
-        )
-        for _ in range(_READINGS)
-    )
-
-
-@cache
-def _calm(tells_classes: bool, n: int) -> tuple[tuple[Drift, ...], ...]:
-    """Return the drift of what has not moved, in 16 variants."""
-    feature = "predicted" if tells_classes else "output.scores"
-    return tuple((_told(feature, 0.0025 * variant, n),) for variant in range(16))
-
-
-def _told(feature: str, psi: float, n: int) -> Drift:
-    return Drift(feature, round(psi * 1000), round(_js(psi) * 1000), n)
-
-
-def _js(psi: float) -> float:
-    """Return the Jensen-Shannon distance of two distributions that are this index apart, for small ones.
-
-    The index is Jeffreys' divergence, of which the Jensen-Shannon divergence is an eighth in the limit; its root is in
-    bits. Source: Lin, IEEE Transactions on Information Theory 37(1), 1991.
-    """
-    return min(1.0, math.sqrt(psi / 8 / math.log(2)))

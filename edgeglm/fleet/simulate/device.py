@@ -10,9 +10,8 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeglm_agent.uplink.commands import Refusal, judge
 from edgeglm_agent.wire import WireError
-from edgeglm_agent.wire.commands import COMMAND_SCHEMA, Reply, encode
+from edgeglm_agent.wire.commands import encode
 from edgeglm_agent.wire.sketch import Sketch
 from edgeglm_agent.wire.telemetry import (
     Event,
@@ -27,14 +26,15 @@ from edgeglm_agent.wire.telemetry import (
 )
 from edgeglm_agent.wire.topics import Topics
 
+from edgeglm.fleet.simulate.answers import Answers
 from edgeglm.fleet.simulate.board import Board
+from edgeglm.fleet.simulate.cuts import cuts_of
 from edgeglm.fleet.simulate.dice import Dice
 from edgeglm.fleet.simulate.faults import (
     Duplicating,
     Impostor,
     LostAcks,
     Malformed,
-    ReconnectStorm,
     RestoredCard,
     Silent,
 )
@@ -60,13 +60,6 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     retain: bool = False
-
-
-class Cut(NamedTuple):
-    """A connection that ends without goodbye."""
-
-    at: float  # seconds since the run began
-    back_at: float  # when the device tries again; infinite: never
 
 
 class _Flying:
@@ -96,7 +89,7 @@ class Device:
         self._sequence = 0  # the last that was given
         self._given = 0  # the highest that was ever given: above it where the card was put back
         self._silent_probes, self._probe_at = 0, 0.0
-        self._commands: dict[str, int] = {}
+        self._answers = Answers(self)
         self._wrong = 0
         self._timing = Dice("timing", fleet.profile.seed, index)  # what depends on how messages happen to go
         self._latency = Sketch()
@@ -109,7 +102,7 @@ class Device:
         self._lossy = [fault for fault in faults if isinstance(fault, LostAcks)]
         self._restores = [fault for fault in faults if isinstance(fault, RestoredCard)]
         self._impostures = [(fault.after_s, fault) for fault in faults if isinstance(fault, Impostor)]
-        self.cuts = self._all_cuts()
+        self.cuts = cuts_of(faults, self._timing, fleet.profile.duration_s)  # the first last
 
     @property
     def next_at(self) -> float:
@@ -120,6 +113,15 @@ class Device:
             return self.board.next_at
         times = [self.board.next_at, *(fault.after_s for fault in self._restores), *(at for at, _ in self._impostures)]
         return min(times)
+
+    def wall_ms(self, now: float) -> int:
+        """Return Unix milliseconds, as the collector's acknowledgements tell them."""
+        return self._fleet.start_ms + round(now * 1000)
+
+    @property
+    def waiting(self) -> int:
+        """How many rows have no acknowledgement."""
+        return len(self.flying) + len(self._unsent)
 
     def withholds(self, now: float) -> bool:
         """Return whether nobody can acknowledge its rows now: it is silent, or its card was put back."""
@@ -204,28 +206,10 @@ class Device:
         return len(gone)
 
     def command(self, topic: str, payload: bytes, now: float, *, retained: bool) -> Message | None:
-        """Obey a command as a board does that knows `ping` and `status` alone; return the answer."""
-        op = topic.rpartition("/")[2]
-        judged = judge(
-            op,
-            payload,
-            device=self.name,
-            retained=retained,
-            now_ms=self._fleet.start_ms + round(now * 1000),
-            remember=self._remember,
-        )
-        if isinstance(judged, Refusal):
-            if not judged.id:
-                return None
-            reply = Reply(COMMAND_SCHEMA, judged.id, judged.op[:63], ok=False, said=judged.said)
-        elif judged.op == "ping":
-            values: dict[str, object] = {"uptime_ms": self.board.uptime_ms(now), "session": self.board.session}
-            reply = Reply(COMMAND_SCHEMA, judged.command.id, op, ok=True, values=values)
-        elif judged.op == "status":
-            reply = Reply(COMMAND_SCHEMA, judged.command.id, op, ok=True, values=self._status(now))
-        else:
-            said = f"a simulated board obeys ping and status, not {op}"
-            reply = Reply(COMMAND_SCHEMA, judged.command.id, op, ok=False, said=said)
+        """Obey a command; return the answer, None: there is none to give."""
+        reply = self._answers.to(topic.rpartition("/")[2], payload, now, retained=retained)
+        if reply is None:
+            return None
         self._fleet.tally.commands += 1
         return Message(self.topics.reply(reply.id), encode(reply))
 
@@ -340,36 +324,3 @@ class Device:
             ]
             self._fleet.tally.impostures += 2
         return messages
-
-    def _all_cuts(self) -> list[Cut]:
-        """Return when its connection ends, the first last."""
-        cuts: list[Cut] = []
-        for fault in self.board.faults:
-            if isinstance(fault, Silent) and not fault.connected:
-                cuts.append(Cut(fault.after_s, math.inf if fault.for_s is None else fault.after_s + fault.for_s))
-            elif isinstance(fault, ReconnectStorm):
-                at = fault.after_s
-                last = self._fleet.profile.duration_s or 7 * 86_400.0
-                while fault.active(at) and at <= last:
-                    cuts.append(Cut(at, at + self._timing.unit() * fault.within_s))
-                    if fault.every_s is None:
-                        break
-                    at += fault.every_s
-        return sorted(cuts, reverse=True)
-
-    def _remember(self, request: str, deadline_ms: int, now_ms: int) -> bool:
-        self._commands = {name: until for name, until in self._commands.items() if until >= now_ms}
-        if request in self._commands:
-            return False
-        self._commands[request] = deadline_ms
-        return True
-
-    def _status(self, now: float) -> dict[str, object]:
-        return {
-            "device": self.name,
-            "fleet": self._fleet.profile.fleet,
-            "simulated": True,
-            "uptime_s": self.board.uptime_ms(now) / 1000,
-            "slots": {slot.name: {"state": slot.state().status, "load": slot.load} for slot in self.board.slots},
-            "queue": {"rows": len(self.flying) + len(self._unsent)},
-        }
