@@ -10,15 +10,18 @@ import asyncio
 import contextlib
 import logging
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gmqtt
+import msgspec
 from edgeglm_agent.wire.sketch import pack_numbers
 from gmqtt.mqtt.constants import MQTTv50, MQTTv311
 
 from edgeglm.errors import EnvironmentFailedError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable
 
     from edgeglm.fleet.addresses import BrokerAddress
@@ -47,12 +50,28 @@ class Target:
             EnvironmentFailedError: No such host is known.
         """
         self.name = str(broker)
-        self.tls = broker.tls_context()
+        self._broker = broker
+        self._each_its_own = any("{device}" in str(path) for path in (broker.certificate, broker.key))
+        self._tls = None if self._each_its_own else broker.tls_context()
         self.user, self.password = broker.user, broker.password()
         self.host, self.port, self.keepalive_s = broker.host, broker.port, keepalive_s
         self.version = MQTTv50
-        if self.tls is None:  # its name is looked up once, not for each device
+        if not broker.tls:  # its name is looked up once, not for each device
             self.host = _resolved(broker)
+
+    def tls(self, device: str) -> ssl.SSLContext | None:
+        """Return what makes a device's connection a trusted one; None without TLS.
+
+        Raises:
+            UserError: A file of its certificate cannot be used.
+        """
+        if not self._each_its_own:
+            return self._tls
+        certificate, key = (
+            path and Path(str(path).replace("{device}", device))
+            for path in (self._broker.certificate, self._broker.key)
+        )
+        return msgspec.structs.replace(self._broker, certificate=certificate, key=key).tls_context()
 
 
 class Link:
@@ -109,7 +128,7 @@ class Link:
             client.connect(
                 target.host,
                 target.port,
-                ssl=target.tls or False,
+                ssl=target.tls(device.name) or False,
                 keepalive=target.keepalive_s,
                 version=target.version,
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgeglm.errors import EnvironmentFailedError
+from edgeglm.errors import EnvironmentFailedError, UserError
 from edgeglm.fleet.simulate.device import Device
 from edgeglm.fleet.simulate.dice import Dice
 from edgeglm.fleet.simulate.limits import allow_connections
@@ -53,6 +53,8 @@ class Run:
         profile = fleet.profile
         indices = range(part, profile.devices, parts)
         allow_connections(len(indices))
+        for name in {fleet.name(indices[0]), fleet.name(indices[-1])} if indices else ():
+            target.tls(name)  # whose certificates are there is said before anybody connects
         self._links = [Link(Device(fleet, index), on_message=self._came, on_lost=self._lost) for index in indices]
         self._jitter = Dice("jitter", profile.seed, part)
         self._due: list[tuple[float, int, int, Link]] = []
@@ -168,6 +170,8 @@ class Run:
     async def _open(self, link: Link) -> None:
         try:
             why = await link.open(self._target)
+        except UserError as error:
+            why = error.problems[0].message
         finally:
             link.is_opening = False
         tally = self.fleet.tally
