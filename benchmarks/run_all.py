@@ -17,6 +17,7 @@ BENCHMARKS = {  # script -> what of EDGEGLM_BENCH_DATA it needs
     "agent_http": "",
     "agent_lifetime": "",
     "agent_arm64": "",
+    "fleet_collector": "",
     "drift_rates": "",
     "shapes": "",
     "recipes": "",

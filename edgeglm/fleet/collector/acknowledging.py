@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeglm.fleet.collector.intake import Owed
     from edgeglm.fleet.store.types import Known, Stream
 
+_SPARE = 1000
 _SHARE = 0.9  # of what a board grants: the rest is for the way
 
 
@@ -35,6 +36,8 @@ class Acknowledging:
     def committed(self, owed: Mapping[Stream, Owed], known: Mapping[Stream, Known], now: float) -> None:
         """Take what a commit has made of streams, and how long their boards wait (``now``: a monotonic clock's)."""
         for stream, one in owed.items():
+            if stream not in known:  # what came of it was put aside
+                continue
             due = now + one.within_s * _SHARE
             pending = self._pending.get(stream)
             if pending is None:
@@ -45,6 +48,9 @@ class Acknowledging:
                     continue
                 pending.due = due
             heapq.heappush(self._dues, (due, next(self._order), stream))
+        if len(self._dues) > 2 * len(self._pending) + _SPARE:  # mostly of what was told earlier than it had to be
+            self._dues = [(one.due, next(self._order), stream) for stream, one in self._pending.items()]
+            heapq.heapify(self._dues)
 
     def due_at(self) -> float | None:
         """Return when the next is due; None: nothing is."""
@@ -56,8 +62,8 @@ class Acknowledging:
         while self._dues and self._dues[0][0] <= now:
             due, _, stream = heapq.heappop(self._dues)
             pending = self._pending.get(stream)
-            if pending is None or pending.due < due:
-                continue  # it was told earlier
+            if pending is None or pending.due != due:
+                continue  # it was told earlier, or is due at another time
             del self._pending[stream]
             known = pending.known
             beyond = pack_runs(known.beyond) if known.beyond else b""

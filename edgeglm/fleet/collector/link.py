@@ -27,6 +27,7 @@ WINDOW = 4000  # messages that the broker sends ahead of their acknowledgement
 _SESSION_S = 86_400  # that the broker keeps it: boards keep what is not acknowledged for longer
 _MOST_PACKET = 16 << 20
 _CONNECT_S = 30.0
+_LOOK_S = 0.2
 _STABLE_S = 30.0  # a connection that held so long was a good one
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 60.0
@@ -82,6 +83,8 @@ class Link:
         loop = asyncio.get_running_loop()
         wait_s = _FIRST_WAIT_S
         while True:
+            while self._paused:  # a connection that is not read from is none
+                await asyncio.sleep(_LOOK_S)
             began = loop.time()
             try:
                 await self._connection()
@@ -110,10 +113,9 @@ class Link:
     def pause(self, paused: bool) -> None:
         """Stop reading from the broker, or go on."""
         self._paused = paused
-        if self._client is not None:
-            transport = self._client._connection._transport
-            if not transport.is_closing():
-                transport.pause_reading() if paused else transport.resume_reading()
+        connection = self._making._connection if self._making is not None else None
+        if connection is not None and not connection.is_closing():
+            connection._transport.pause_reading() if paused else connection._transport.resume_reading()
 
     async def _connection(self) -> None:
         """Connect, and stay until the connection ends."""
@@ -157,7 +159,6 @@ class Link:
             self._client = client
             self._told = ""
             self._log.stage(f"connected to {self._address} (MQTT {'5' if self._version == 5 else '3.1.1'})")
-            self.pause(self._paused)
             await ended.wait()
             if self._guessed:
                 self._version, self._guessed = 5, False

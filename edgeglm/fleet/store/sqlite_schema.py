@@ -89,7 +89,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it says what boards do, to its owner alone
     with told(path):
         # one thread at a time: rows are written by the loop's, committed by another
-        db = sqlite3.connect(path, isolation_level=None, timeout=5.0, cached_statements=64, check_same_thread=False)
+        db = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=64, check_same_thread=False)
         try:
             _check(db, path)
             db.execute("pragma journal_mode = wal")
@@ -107,9 +107,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """Return the open store, to look at only. Raises: StoreError, UserError: As above, or there is none."""
     if not path.exists():
-        raise UserError(
-            "there is no store", where=str(path), hint="`edgeglm fleet collect` makes one", code="store-missing"
-        )
+        raise _missing(path)
     with told(path):
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
         try:
@@ -120,6 +118,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             raise
     if version < SCHEMA:
         db.close()
+        if not version:  # it is just being made
+            raise _missing(path)
         raise StoreError(
             f"this store has schema {version}; this version of edgeglm reads {SCHEMA}",
             where=str(path),
@@ -127,6 +127,12 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             code="store-older",
         )
     return db
+
+
+def _missing(path: Path) -> UserError:
+    return UserError(
+        "there is no store", where=str(path), hint="`edgeglm fleet collect` makes one", code="store-missing"
+    )
 
 
 def _check(db: sqlite3.Connection, path: Path) -> None:

@@ -266,6 +266,34 @@ def test_a_store_that_somebody_holds_is_waited_for_and_nothing_is_acknowledged(
     assert collector.log().count("nothing is acknowledged") == 1
 
 
+def test_what_is_in_hand_is_bounded_while_the_store_takes_nothing(collector: RunningCollector, sender: Sender) -> None:
+    def resident_mb() -> float:
+        assert collector.process is not None
+        status = Path(f"/proc/{collector.process.pid}/status").read_text(encoding="ascii")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    sender.give("press-1", EPOCH, windows(1, 10))
+    sender.until_acknowledged()
+    before = resident_mb()
+    with sqlite3.connect(collector.store, isolation_level=None) as other:
+        other.execute("begin immediate")
+        for _ in range(200):  # of 1 MB each
+            sender.client.publish(TOPICS.telemetry, bytes(1 << 20), qos=1)
+        collector.until_said("nothing is acknowledged")
+        last = 0.0
+        while resident_mb() > last + 1:  # until it takes no more
+            last = resident_mb()
+            time.sleep(2.0)
+        assert resident_mb() < before + 150
+        other.execute("rollback")
+    other.close()
+    sender.give("press-1", EPOCH, windows(11, 20))
+    sender.until_acknowledged()
+    reader = SqliteReader(collector.store)
+    until(lambda: reader.poison_count() >= 200, "all of it put aside", collector)
+    reader.close()
+
+
 def test_a_broker_that_knows_no_version_5_is_spoken_to_in_3_1_1(tmp_path: Path, broker: Broker) -> None:
     with (
         Relay(broker.port, first=only_version_311) as relay,

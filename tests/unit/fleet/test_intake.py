@@ -162,6 +162,29 @@ class TestAcknowledging:
         acknowledging.committed({self.STREAM: Owed("t", 0.0)}, {self.STREAM: Known(7)}, 1001.0)
         assert self.told(acknowledging, 1001.0) == [(7, [])]
 
+    def test_an_earlier_grant_does_not_hasten_a_later_one(self) -> None:
+        acknowledging = Acknowledging()
+        for now, within_s, known in ((0.0, 100.0, 5), (1.0, 0.0, 6), (50.0, 100.0, 7)):
+            acknowledging.committed({self.STREAM: Owed("t", within_s)}, {self.STREAM: Known(known)}, now)
+            self.told(acknowledging, now)
+        assert self.told(acknowledging, 95.0) == []
+        assert self.told(acknowledging, 140.0) == [(7, [])]
+
+    def test_what_was_told_early_does_not_pile_up(self) -> None:
+        acknowledging = Acknowledging()
+        for turn in range(5000):
+            for within_s in (3600.0, 0.0):
+                acknowledging.committed(
+                    {self.STREAM: Owed("t", within_s)}, {self.STREAM: Known(turn)}, float(turn) / 10
+                )
+            assert self.told(acknowledging, turn / 10) == [(turn, [])]
+        assert len(acknowledging._dues) < 2000
+
+    def test_what_was_put_aside_is_not_told(self) -> None:
+        acknowledging = Acknowledging()
+        acknowledging.committed({self.STREAM: Owed("t", 0.0)}, {}, 0.0)
+        assert acknowledging.due_at() is None
+
     def test_it_carries_the_epoch_and_our_clock(self) -> None:
         acknowledging = Acknowledging()
         acknowledging.committed({self.STREAM: Owed("a/b", 0.0)}, {self.STREAM: Known(5)}, 0.0)

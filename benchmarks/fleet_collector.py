@@ -1,0 +1,125 @@
+"""What does one collector take into SQLite: committed messages a second, CPU a message, and how late boards hear of it?
+
+`edgeglm fleet broker`, `collect` and `simulate` as a user starts them, all on this machine. Closed loop: boards that keep a
+few windows under way each, so that broker, collector and store set the pace. Open loop: 5,000 boards, a message a second
+each, acknowledged at once. Simulated boards and broker take more of the machine than the collector does: CPU a message is
+the collector's own, the rate is what is left to it. It wants a quiet machine, and takes four minutes.
+
+python benchmarks/fleet_collector.py [--rounds 3] [--seconds 30]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from common import WORK, write_result
+
+EDGEGLM = (sys.executable, "-m", "edgeglm", "fleet")
+CLOSED = ("--devices", "500", "--acknowledged", "8")
+OPEN = ("--devices", "5000")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(process: subprocess.Popen[Any]) -> float:
+    """Return the seconds of CPU that a process has used, the kernel's for it included."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_rss_mb(process: subprocess.Popen[Any]) -> float:
+    """Return the most memory that a process has had."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def measured(folder: Path, arguments: tuple[str, ...], seconds: float) -> dict[str, Any]:
+    """Run broker, collector and boards once, in a folder of their own; return the figures."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    log = (folder / "log").open("wb")
+    broker = subprocess.Popen(
+        [*EDGEGLM, "broker", "--data", "broker", "--port", "18830"], cwd=folder, stdout=subprocess.PIPE, stderr=log
+    )
+    assert broker.stdout is not None
+    address = broker.stdout.readline().decode().strip()
+    collector = subprocess.Popen(
+        [*EDGEGLM, "collect", "--broker", address, "--store", "sqlite:///fleet.db"], cwd=folder, stderr=log
+    )
+    try:
+        while b"connected to" not in (folder / "log").read_bytes():
+            assert collector.poll() is None, (folder / "log").read_text()
+            time.sleep(0.1)
+        before = cpu_s(collector)
+        simulate = [*EDGEGLM, "simulate", "--broker", address, "--profile", "capacity", "--ack-within", "0", "--json"]
+        done = subprocess.run(
+            [*simulate, "--duration", str(seconds), *arguments],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            check=False,
+        )
+        said = json.loads(done.stdout)
+        used, memory = cpu_s(collector) - before, peak_rss_mb(collector)
+    finally:
+        for process in (collector, broker):
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        log.close()
+    with sqlite3.connect(folder / "fleet.db") as store:
+        (rows,) = store.execute("select count(*) from windows").fetchone()
+        (distinct,) = store.execute("select count(*) from (select distinct stream, sequence from windows)").fetchone()
+    store.close()
+    size = (folder / "fleet.db").stat().st_size
+    shutil.rmtree(folder)
+    return {
+        "committed_per_second": said["acknowledged_per_second"],
+        "cpu_us_per_message": used / rows * 1e6,
+        "latency_ms": said["latency_ms"],
+        "rows": rows,
+        "lost": said["rows"]["sent"] - distinct,
+        "twice": rows - distinct,
+        "bytes_per_row": size / rows,
+        "peak_rss_mb": memory,
+    }
+
+
+def main() -> None:
+    """Measure, print, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=30)
+    arguments = parser.parse_args()
+    loops: dict[str, list[dict[str, Any]]] = {"closed": [], "open": []}
+    for number in range(arguments.rounds):
+        for loop, options in (("closed", CLOSED), ("open", OPEN)):
+            one = measured(WORK / "fleet-collector", options, arguments.seconds)
+            loops[loop].append(one)
+            print(
+                f"{number + 1} {loop:<6} {one['committed_per_second']:8.0f}/s  {one['cpu_us_per_message']:5.1f} us of CPU  "
+                f"p99 {one['latency_ms']['p99']:6.0f} ms  lost {one['lost']}  twice {one['twice']}",
+                flush=True,
+            )
+    medians = {
+        loop: {
+            "committed_per_second": statistics.median(one["committed_per_second"] for one in rounds),
+            "cpu_us_per_message": statistics.median(one["cpu_us_per_message"] for one in rounds),
+            "latency_p99_ms": statistics.median(one["latency_ms"]["p99"] for one in rounds),
+        }
+        for loop, rounds in loops.items()
+    }
+    write_result("fleet_collector", seconds=arguments.seconds, medians=medians, rounds=loops)
+
+
+if __name__ == "__main__":
+    main()
