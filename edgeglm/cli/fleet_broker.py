@@ -46,6 +46,10 @@ def broker(
     broker_program: Annotated[
         str, typer.Option(metavar="NAME", help="mosquitto, nats, or auto: mosquitto where it is installed.")
     ] = "auto",
+    write_config: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Start nothing: write what a mosquitto elsewhere needs; takes --name."),
+    ] = None,
 ) -> int:
     """Run one machine's broker until it is stopped; print its address once it takes connections."""
     from edgeglm.fleet.broker.programs import find_program
@@ -56,12 +60,19 @@ def broker(
         BrokerSettings(
             data=data.absolute(),
             host=host,
-            port=port or (TLS_PORT if tls else PLAIN_PORT),
-            tls=tls,
+            port=port or (TLS_PORT if tls or write_config else PLAIN_PORT),
+            tls=tls or write_config is not None,  # elsewhere, it is never without
             names=tuple(name or ()),
             fleet=fleet,
         )
     )
+    if write_config is not None:
+        from edgeglm.fleet.broker.production import write_configuration
+
+        with printing():
+            for path in write_configuration(settings, write_config):
+                typer.echo(path)
+        return 0
     log = ConsoleLog()
 
     def ready(address: str) -> None:

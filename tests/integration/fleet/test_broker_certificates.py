@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,9 @@ from pathlib import Path
 import pytest
 from edgeglm_agent.wire.topics import Topics
 
+from edgeglm.fleet.broker.mosquitto import find_mosquitto
 from tests.integration.fleet.test_broker import PROGRAMS
+from tests.support.agent.broker import free_port
 from tests.support.agent.certificates import Authority as OtherAuthority
 from tests.support.agent.running import running_agent
 from tests.support.fleet.broker import RunningBroker, broker_verb, running_broker
@@ -210,3 +214,62 @@ def test_an_agent_connects_with_an_issued_certificate(broker: RunningBroker, tmp
             topic, _ = collector.until(1)[0]
             assert topic == Topics("north", "bench-1").state
             agent.until(lambda status: status.link.state == "connected", "the agent is connected")
+
+
+def test_the_configuration_for_another_machine_is_one_that_mosquitto_takes(tmp_path: Path) -> None:
+    out = tmp_path / "etc"
+    written = broker_verb("broker", "--write-config", "etc", "--name", "localhost", "--name", "127.0.0.1", cwd=tmp_path)
+    assert written.returncode == 0, written.stderr
+    assert {tmp_path / line for line in written.stdout.split()} == {
+        path for path in out.iterdir() if path.name != ".gitignore"
+    }
+    assert (out / "broker.key").stat().st_mode & 0o777 == 0o600
+    text = (out / "mosquitto.conf").read_text()
+    port = free_port()
+    moved = text.replace("/etc/mosquitto", str(out)).replace("/var/lib/mosquitto", str(tmp_path / "database"))
+    (tmp_path / "database").mkdir()
+    (tmp_path / "moved.conf").write_text(
+        moved.replace("listener 8883\n", f"listener {port}\n") + ("user root\n" if os.geteuid() == 0 else "")
+    )
+    made = broker_verb("certificate", "gate-7", cwd=tmp_path)
+    gate = Identity(*(tmp_path / line for line in made.stdout.split()))
+    program = find_mosquitto()
+    assert program is not None
+    with (tmp_path / "log").open("wb") as log:
+        running = subprocess.Popen([program, "-c", tmp_path / "moved.conf"], stdout=log, stderr=log)
+    try:
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            with contextlib.suppress(OSError), Client(port, "gate-7", identity=gate) as client:
+                assert client.connected == 0
+                assert client.publish(GATE.telemetry) in (0, 16)
+                break
+            assert running.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < give_up
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("broker", "--write-config", "etc"), "broker-nameless"),
+        (("broker", "--write-config", ".", "--name", "broker.example"), "broker-config-exists"),
+        (("certificate", "a/b"), "certificate-name"),
+        (("certificate", "role:collector"), "certificate-name"),
+        (("certificate", "gate-7", "--role", "root"), "certificate-role"),
+        (("certificate", "gate-7", "--role", "probe"), "certificate-role"),
+        (("certificate", "gate-7", "--host", "broker.example"), "certificate-name"),
+        (("revoke", "gate-7"), "authority-missing"),
+    ],
+)
+def test_what_the_verbs_cannot_do_is_told_and_leaves_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], code: str
+) -> None:
+    (tmp_path / "there").touch()
+    ended = broker_verb(*arguments, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"code: {code}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
