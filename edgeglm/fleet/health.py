@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # the worst first
 Kind: TypeAlias = Literal[
-    "silent", "wrong-model", "erroring", "throttled", "hot", "drifting", "slow", "busy", "gaps", "clock"
+    "silent", "wrong-model", "erroring", "throttled", "hot", "drifting", "slow", "busy", "gaps", "restored", "clock"
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -102,6 +102,7 @@ def problems(
         *_wrong_models(summary, usual or {}),
         *_board(summary, thresholds),
         *_gaps(summary, now_ms, thresholds),
+        *_restored(summary, now_ms, thresholds),
         *_clock(summary, thresholds),
     ]
     for slot in current_slots(summary):
@@ -223,6 +224,16 @@ def _gaps(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterator[H
     if summary.lost_rows and now_ms - summary.lost_at_ms < limits.gap_lately_h * 3_600_000:
         rows = "1 row is" if summary.lost_rows == 1 else f"{summary.lost_rows} rows are"
         yield HealthProblem("gaps", f"{rows} lost for good, ever; it last said so {_ago(summary.lost_at_ms, now_ms)}")
+
+
+def _restored(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterator[HealthProblem]:
+    if summary.taken_back and now_ms - summary.taken_back_at_ms < limits.gap_lately_h * 3_600_000:
+        rows = "1 row" if summary.taken_back == 1 else f"{summary.taken_back} rows"
+        yield HealthProblem(
+            "restored",
+            f"{rows} came under numbers that it had given before, the last {_ago(summary.taken_back_at_ms, now_ms)}: "
+            "was its card restored from an old image, or copied? They are kept apart",
+        )
 
 
 def _clock(summary: DeviceSummary, limits: Thresholds) -> Iterator[HealthProblem]:

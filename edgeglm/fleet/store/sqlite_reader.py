@@ -32,12 +32,14 @@ _PAGE = 500  # rows at a time, so that a long answer holds nothing up
 _Body = TypeVar("_Body")
 _DEVICES = """
 select d.id, d.fleet, d.name, d.shard, d.first_seen_ms, d.heard_ms, d.state, d.state_ms,
-    s.last_ms, s.rows, s.duplicates, s.taken_back, s.lost_rows, s.lost_at_ms, (
+    s.last_ms, s.rows, s.duplicates, s.taken_back, s.lost_rows, s.lost_at_ms,
+    s.taken_back_at_ms, (
         select clock_off_ms from streams where device = d.id and clock_off_ms is not null order by last_ms desc limit 1
     )
 from devices d left join (
     select device, max(last_ms) as last_ms, sum(rows) as rows, sum(duplicates) as duplicates,
-        sum(taken_back) as taken_back, sum(lost_rows) as lost_rows, max(lost_at_ms) as lost_at_ms
+        sum(taken_back) as taken_back, sum(lost_rows) as lost_rows, max(lost_at_ms) as lost_at_ms,
+        max(taken_back_at_ms) as taken_back_at_ms
     from streams {streams} group by device
 ) s on s.device = d.id {where} order by d.fleet, d.name
 """
@@ -192,7 +194,7 @@ def _row(row: tuple[Any, ...], kind: type[_Body]) -> tuple[tuple[Device, bytes, 
 
 def _summary(row: tuple[Any, ...], slots: dict[str, SlotSummary]) -> DeviceSummary:
     _, fleet, name, shard, first_seen_ms, heard_ms, state, state_ms = row[:8]
-    last_ms, rows, duplicates, taken_back, lost_rows, lost_at_ms, clock_off_ms = row[8:]
+    last_ms, rows, duplicates, taken_back, lost_rows, lost_at_ms, taken_back_at_ms, clock_off_ms = row[8:]
     return DeviceSummary(
         device=Device(fleet, name),
         shard=shard,
@@ -207,4 +209,5 @@ def _summary(row: tuple[Any, ...], slots: dict[str, SlotSummary]) -> DeviceSumma
         clock_off_ms=clock_off_ms,
         rows=rows or 0,
         taken_back=taken_back or 0,
+        taken_back_at_ms=taken_back_at_ms or 0,
     )

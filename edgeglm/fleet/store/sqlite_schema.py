@@ -34,6 +34,7 @@ MIGRATIONS = (
         through integer not null default 0, beyond blob not null default x'', lost blob not null default x'',
         last_ms integer not null default 0, rows integer not null default 0,
         duplicates integer not null default 0, taken_back integer not null default 0,
+        taken_back_at_ms integer not null default 0,
         lost_rows integer not null default 0, lost_at_ms integer not null default 0,
         clock_off_ms integer,
         unique (device, epoch)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgeglm.fleet.store.types import Device, Stream
 
+_HELD_UP = 8  # rows that it takes to believe that a clock has fallen behind
 _MOST_LOST = 256  # runs of numbers that were told to be lost, of which one may still come: the newest
 
 
@@ -24,7 +25,7 @@ class StreamState:
 
     __slots__ = (
         "boot", "clock_off_ms", "device", "duplicates", "id", "known", "last_ms", "lost", "lost_at_ms", "lost_rows",
-        "rare", "rows", "taken_back",
+        "rare", "rows", "taken_back", "taken_back_at_ms",
     )  # fmt: skip
 
     def __init__(self, found: tuple[Any, ...]) -> None:
@@ -35,9 +36,22 @@ class StreamState:
         self.lost = Ranges.unpacked(0, lost)
         self.last_ms, self.rows, self.duplicates, self.taken_back = (int(one) for one in found[5:9])
         self.lost_rows, self.lost_at_ms = int(found[9]), int(found[10])
-        self.clock_off_ms: int | None = found[11]
+        self.taken_back_at_ms = int(found[11])
+        self.clock_off_ms: int | None = found[12]
         self.boot = Boot()
         self.rare = False  # whether what seldom changes has
+
+    def tell_clock(self, off_ms: int) -> None:
+        """Take note of how far the board's clock is from ours, as its newest row tells.
+
+        The way from the board takes away from that: a clock that was behind before, and seems to be more so now, was
+        mostly held up.
+        """
+        before = self.clock_off_ms
+        if before is None or before > 0 or off_ms >= before:
+            self.clock_off_ms = off_ms
+        else:
+            self.clock_off_ms = before + (off_ms - before) // _HELD_UP
 
     def tell_lost(self, runs: list[tuple[int, int]], rows: int, received_ms: int) -> None:
         """Take note of what a gap says."""
@@ -115,8 +129,9 @@ class Boards:
         rare = [stream for stream in streams if stream.rare]
         if rare:
             self._db.executemany(
-                "update streams set lost = ?, taken_back = ?, lost_rows = ?, lost_at_ms = ? where id = ?",
-                [(s.lost.packed(), s.taken_back, s.lost_rows, s.lost_at_ms, s.id) for s in rare],
+                "update streams set lost = ?, taken_back = ?, taken_back_at_ms = ?, lost_rows = ?, lost_at_ms = ?"
+                " where id = ?",
+                [(s.lost.packed(), s.taken_back, s.taken_back_at_ms, s.lost_rows, s.lost_at_ms, s.id) for s in rare],
             )
         for stream in rare:
             stream.rare = False
@@ -124,5 +139,5 @@ class Boards:
 
 _STREAM = (
     "select id, device, through, beyond, lost, last_ms, rows, duplicates, taken_back, lost_rows, lost_at_ms,"
-    " clock_off_ms from streams where device = ? and epoch = ?"
+    " taken_back_at_ms, clock_off_ms from streams where device = ? and epoch = ?"
 )

@@ -198,7 +198,7 @@ class _Writing:
                 stream.tell_lost(read.lost, lost_rows(read.body), received_ms)
             moment = read.moment
             if number > known.highest and moment.uptime_ms is not None:
-                stream.clock_off_ms = moment.at_ms + moment.length_ms - received_ms
+                stream.tell_clock(moment.at_ms + moment.length_ms - received_ms)
             known.add(number, number)
             believed = believed and moment.own
             new.append(read)
@@ -261,6 +261,7 @@ class _Writing:
             copy = self._stream(Stream(batch.stream.device, epoch), received_ms, copy_of=stream.id)
         if copy is not stream:
             stream.taken_back += 1
+            stream.taken_back_at_ms = received_ms
             stream.rare = True
             self.done.taken_back += 1
             copy.known.add(number, number)

@@ -149,9 +149,10 @@ class DeviceSummary(msgspec.Struct, frozen=True):
     lost_rows: int  # rows that the board has told to be lost, ever
     lost_at_ms: int  # when it last told so; 0: never
     duplicates: int  # rows that came more than once
-    clock_off_ms: int | None  # the board's clock less the collector's, at the newest row's arrival; None: unknown
+    clock_off_ms: int | None  # the board's clock less the collector's, by its newest rows; None: unknown
     rows: int = 0  # that came and were kept, ever
     taken_back: int = 0  # rows under numbers that the board had used before: its card was restored from an old image
+    taken_back_at_ms: int = 0  # when the last of them came; 0: never
 
 
 class Span(NamedTuple):

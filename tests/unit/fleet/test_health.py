@@ -134,6 +134,12 @@ def test_lost_rows_are_a_problem_for_a_day() -> None:
     assert found(summary(lost_rows=7, lost_at_ms=NOW_MS - 90_000_000)) == {}
 
 
+def test_a_card_that_was_restored_is_told_for_a_day() -> None:
+    lately = summary(taken_back=7, taken_back_at_ms=NOW_MS - 60 * MINUTE_MS)
+    assert found(lately)["restored"].startswith("7 rows came under numbers that it had given before, the last 1 h ago")
+    assert found(summary(taken_back=7, taken_back_at_ms=NOW_MS - 25 * 60 * MINUTE_MS)) == {}
+
+
 @pytest.mark.parametrize(("off_ms", "side"), [(3_600_000, "1 h ahead of"), (-90_000, "1 min 30 s behind")])
 def test_a_clock_that_is_off_says_which_way(off_ms: int, side: str) -> None:
     assert found(summary(clock_off_ms=off_ms)) == {"clock": f"its clock is {side} the collector's"}

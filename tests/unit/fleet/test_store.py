@@ -154,7 +154,7 @@ def test_rows_under_numbers_that_were_used_before_are_kept_apart_and_counted(
     assert len({(one.epoch, one.sequence) for one in stored}) == 7
     summary = reader.device(BOARD)
     assert summary is not None
-    assert (summary.taken_back, summary.duplicates, summary.rows) == (3, 3, 7)
+    assert (summary.taken_back, summary.taken_back_at_ms, summary.duplicates, summary.rows) == (3, NOW, 3, 7)
 
 
 def test_another_body_at_the_same_time_is_another_row(store: SqliteWriter, reader: SqliteReader) -> None:
@@ -274,6 +274,17 @@ class TestTimes:
         assert summary is not None
         assert summary.clock_off_ms == 10**9 + 1000 - NOW
         assert store.commit(Arrivals([batch(*rows, at_ms=NOW + 10**12)])).duplicates == 2, "also when it has come"
+
+    def test_a_row_that_is_held_up_does_not_put_its_clock_back(self, store: SqliteWriter, reader: SqliteReader) -> None:
+        seen = []
+        for number, (off_ms, late_ms) in enumerate([(0, 0), (0, 300_000), (0, 0), (70_000, 0), (0, 0)], 1):
+            now = NOW + number * 10**6
+            row = row_of(number, window(number, at_ms=now - 1000 + off_ms - late_ms))
+            store.commit(Arrivals([batch(row, at_ms=now)]))
+            summary = reader.device(BOARD)
+            assert summary is not None
+            seen.append(summary.clock_off_ms)
+        assert seen == [0, -37_500, 0, 70_000, 0]
 
     def test_placed_rows_that_come_again_are_known(self, store: SqliteWriter) -> None:
         rows = batch(unset(1, 1000), unset(2, 2000), row_of(3, Gap("quota", pack_ranges([8]))))
