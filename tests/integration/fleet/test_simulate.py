@@ -22,6 +22,7 @@ from edgeglm_agent.wire.topics import Topics
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
 from edgeglm.fleet.store.types import DeviceSummary, Span
 from tests.support.agent.broker import Broker, free_port
+from tests.support.agent.certificates import Authority
 from tests.support.agent.relay import Relay, only_version_311
 from tests.support.fleet.client import Client
 from tests.support.fleet.collector import PATIENCE_S, RunningCollector, running_collector, until
@@ -56,8 +57,10 @@ def collector(broker: Broker, tmp_path: Path) -> Iterator[RunningCollector]:
 class Simulation:
     """A real `edgeglm fleet simulate`."""
 
-    def __init__(self, port: int, *arguments: str) -> None:
-        command = [sys.executable, "-m", "edgeglm", "fleet", "simulate", "--broker", f"mqtt://127.0.0.1:{port}"]
+    def __init__(self, broker: int | str, *arguments: str) -> None:
+        """Start it; ``broker``: its port, or its address."""
+        address = f"mqtt://127.0.0.1:{broker}" if isinstance(broker, int) else broker
+        command = [sys.executable, "-m", "edgeglm", "fleet", "simulate", "--broker", address]
         self.process = subprocess.Popen(
             [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
         )
@@ -249,3 +252,68 @@ def test_a_broker_that_is_not_there_is_said(tmp_path: Path, processes: str) -> N
     assert f"{address}: not one device could connect" in ended.stderr
     assert ended.stderr.strip().endswith("code: broker-unreachable")
     assert "Traceback" not in ended.stderr
+
+
+def test_a_profile_that_cannot_be_used_is_said_without_a_traceback(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "edgeglm",
+        "fleet",
+        "simulate",
+        "--profile",
+        profile(tmp_path, "fault: []\nslots: x"),
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "works.yaml:11: unknown key `fault`" in ended.stderr
+    assert "works.yaml:12 slots: expected a list, found the text `x`" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_more_devices_than_files_may_be_open_are_refused_with_a_way_out(tmp_path: Path) -> None:
+    run = f"{sys.executable} -m edgeglm fleet simulate --devices 300 --broker mqtt://127.0.0.1:{free_port()}"
+    command = ["bash", "-c", f"ulimit -n 200 && exec {run}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert ended.returncode == 4
+    assert "300 devices in one process need 364 open files; it may have 200" in ended.stderr
+    assert "hint: `--processes 3`" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may(
+    broker: Broker, collector: RunningCollector, tmp_path: Path
+) -> None:
+    run = f"{sys.executable} -m edgeglm fleet simulate --devices 100 --broker mqtt://127.0.0.1:{broker.port}"
+    options = f"--profile {profile(tmp_path)} --duration 6 --json"
+    command = ["bash", "-c", f"ulimit -Sn 64 && exec {run} {options}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["connected"] == 100
+
+
+IMPOSTOR = "faults: [{impostor: {share: 0.2, after_s: 2, every_s: 3}}]"
+
+
+def test_each_device_shows_its_own_certificate_and_no_impostor_gets_through(tmp_path: Path) -> None:
+    folder = tmp_path / "trust"
+    folder.mkdir()
+    authority = Authority(folder)
+    for name in ["collector", *(f"press-{number}" for number in range(5))]:
+        authority.issue(name)
+    certificate = authority.issue("broker", hosts=("127.0.0.1", "localhost"))
+    with Broker(tmp_path / "broker", certificate=certificate, clients=authority.pem) as broker:
+        address = f"mqtts://127.0.0.1:{broker.port}?ca={authority.pem}&certificate={folder}/%s.crt&key={folder}/%s.key"
+        with running_collector(tmp_path / "fleet.db", address.replace("%s", "collector")) as collector:
+            arguments = ("--profile", profile(tmp_path, IMPOSTOR), "--devices", "5", "--duration", "8", "--json")
+            told = Simulation(address.replace("%s", "{device}"), *arguments).ended()
+            reader = SqliteReader(collector.store)
+            found = numbers(reader)
+            assert {summary.device.name for summary in reader.devices()} == {f"press-{n}" for n in range(5)}
+            assert reader.poison_count() == 0
+            reader.close()
+    assert told["impostures"] > 0
+    assert len(found) == 5  # one epoch each: the impostor's is not among them
+    assert (
+        sum(sum(counts.values()) for counts in found.values()) == told["rows"]["sent"] == told["rows"]["acknowledged"]
+    )
