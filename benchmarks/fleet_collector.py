@@ -77,8 +77,12 @@ def measured(folder: Path, arguments: tuple[str, ...], seconds: float) -> dict[s
             process.wait(60)
         log.close()
     with sqlite3.connect(folder / "fleet.db") as store:
-        (rows,) = store.execute("select count(*) from windows").fetchone()
-        (distinct,) = store.execute("select count(*) from (select distinct stream, sequence from windows)").fetchone()
+        tables = ("windows", "events", "results", "gaps")
+        all_of_it = " union all ".join(f"select stream, sequence from {table}" for table in tables)
+        (rows,) = store.execute(f"select count(*) from ({all_of_it})").fetchone()
+        (distinct,) = store.execute(
+            f"select count(*) from (select distinct stream, sequence from ({all_of_it}))"
+        ).fetchone()
     store.close()
     size = (folder / "fleet.db").stat().st_size
     shutil.rmtree(folder)
