@@ -88,6 +88,8 @@ class Link:
             began = loop.time()
             try:
                 await self._connection()
+            except _OtherVersionError:
+                continue
             except (OSError, EdgeglmError, _BrokerError) as error:
                 self._tell(f"no connection to {self._address}: {_reason(error)}")
             if loop.time() - began > _STABLE_S:
@@ -183,9 +185,11 @@ class Link:
             )
         )
         if not await _first(connecting, ended, _CONNECT_S):
-            if ended.is_set():  # some brokers of 3.1.1 close at once, and so do those that are just starting
-                self._version = 4 if self._version == 5 else 5
-                self._guessed = self._version == 4
+            if ended.is_set() and self._version == 5:
+                self._version, self._guessed = 4, True
+                raise _OtherVersionError  # some brokers of 3.1.1 close at once, and so do those that are just starting
+            if ended.is_set():
+                self._version, self._guessed = 5, False
             raise _BrokerError("it closed the connection" if ended.is_set() else "it does not answer")
         try:
             connecting.result()
@@ -193,6 +197,7 @@ class Link:
             code = getattr(error, "_code", 0)
             if self._version == 5 and code in _OTHER_VERSION:
                 self._version = 4
+                raise _OtherVersionError from error
             raise _BrokerError(error.message.removeprefix("Connection Refused: ").lower()) from error
 
     async def _subscribe(
@@ -219,6 +224,10 @@ class Link:
 
 class _BrokerError(Exception):
     """The broker does not do what it should."""
+
+
+class _OtherVersionError(_BrokerError):
+    """The broker does not speak MQTT 5, as it seems."""
 
 
 async def _first(wanted: asyncio.Future[Any], ended: asyncio.Event, seconds: float) -> bool:

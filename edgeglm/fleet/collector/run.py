@@ -90,6 +90,8 @@ class Collector:
         self._intake = Intake(part)
         self._acknowledging = Acknowledging()
         self._link = Link(address, part.client_id, part.filters, self, log)
+        self._came, self._enough, self._owes = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._ending = asyncio.Event()
         self._stopping = False
         self._in_hand = 0  # bytes
         self.counts = Counts()
@@ -100,9 +102,6 @@ class Collector:
         Raises:
             StoreError: The store is damaged.
         """
-        self._came = asyncio.Event()
-        self._enough = asyncio.Event()
-        self._owes = asyncio.Event()
         asyncio.get_running_loop().set_exception_handler(self._left_over)
         link = asyncio.ensure_future(self._link.run())
         commits = asyncio.ensure_future(self._commits())
@@ -113,6 +112,7 @@ class Collector:
             self._link.pause(True)
             self._came.set()
             self._enough.set()
+            self._ending.set()
             await commits
             self._send_due(float("inf"))
         finally:
@@ -198,7 +198,8 @@ class Collector:
                     )
                 if self._stopping:
                     return None
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
+                with suppress(TimeoutError):  # unless told to stop meanwhile
+                    await asyncio.wait_for(self._ending.wait(), wait_s * random.uniform(0.5, 1.5))  # noqa: S311
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
             else:
                 if told:

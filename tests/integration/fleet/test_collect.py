@@ -266,6 +266,22 @@ def test_a_store_that_somebody_holds_is_waited_for_and_nothing_is_acknowledged(
     assert collector.log().count("nothing is acknowledged") == 1
 
 
+def test_it_can_be_stopped_while_the_store_takes_nothing(collector: RunningCollector, sender: Sender) -> None:
+    with sqlite3.connect(collector.store, isolation_level=None) as other:
+        other.execute("begin immediate")
+        sender.give("press-1", EPOCH, windows(1, 50))
+        sender.send()
+        collector.until_said("nothing is acknowledged")
+        assert collector.end() == 143
+        other.execute("rollback")
+    other.close()
+    assert (sender.left(), sender.acks) == (50, 0)
+    collector.start()
+    sender.until_acknowledged()
+    assert stored(collector.store) == [(EPOCH, n) for n in range(1, 51)]
+    assert "Traceback" not in collector.log()
+
+
 def test_what_is_in_hand_is_bounded_while_the_store_takes_nothing(collector: RunningCollector, sender: Sender) -> None:
     def resident_mb() -> float:
         assert collector.process is not None
@@ -301,6 +317,7 @@ def test_a_broker_that_knows_no_version_5_is_spoken_to_in_3_1_1(tmp_path: Path, 
         Sender(broker.port) as sender,
     ):
         assert "(MQTT 3.1.1)" in collector.log()
+        assert "warning" not in collector.log()
         sender.give("press-1", EPOCH, windows(1, 50))
         sender.until_acknowledged()
         assert len(stored(collector.store)) == 50
