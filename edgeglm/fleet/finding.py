@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeglm_agent.settings.types import Settings
 from edgeglm_agent.suggest import nearest
+from edgeglm_agent.wire import WireError
+from edgeglm_agent.wire.topics import NAME, Topics
 
 from edgeglm.errors import UserError
+from edgeglm.fleet.addresses import parse_store
 from edgeglm.fleet.plain import plain
 from edgeglm.fleet.store.types import Device
 
 if TYPE_CHECKING:
     from edgeglm.fleet.store.base import StoreReader
     from edgeglm.fleet.store.types import DeviceSummary
+
+DEFAULT_FLEET = Settings().fleet
 
 
 def find(reader: StoreReader, name: str, fleet: str | None = None) -> DeviceSummary:
@@ -28,13 +34,10 @@ def find(reader: StoreReader, name: str, fleet: str | None = None) -> DeviceSumm
     """
     within, slash, bare = name.partition("/")
     if slash and fleet not in (None, within):
-        raise UserError(
-            f"`{plain(name)}` names fleet {plain(within)}, and --fleet another",
-            hint="leave one of them out",
-            code="device-ambiguous",
-        )
+        raise _contradiction(name, within)
     fleet, device = (within, bare) if slash else (fleet, name)
-    if fleet is not None and (found := reader.device(Device(fleet, device))) is not None:
+    possible = NAME.match(device) and (fleet is None or NAME.match(fleet))
+    if possible and fleet is not None and (found := reader.device(Device(fleet, device))) is not None:
         return found
     known = reader.devices()
     same = [summary for summary in known if summary.device.name == device and fleet in (None, summary.device.fleet)]
@@ -49,6 +52,43 @@ def find(reader: StoreReader, name: str, fleet: str | None = None) -> DeviceSumm
             code="device-ambiguous",
         )
     raise _unknown(device, fleet, known)
+
+
+def addressed(name: str, fleet: str | None, store: str) -> Device:
+    """Return the board that a command is for: its fleet as given, else from the store, else the agents' default.
+
+    Raises:
+        UserError: No board can have that name, the store knows none, or several.
+    """
+    within, slash, bare = name.partition("/")
+    if slash or fleet is not None or not _is_there(store):
+        device = Device(within, bare) if slash else Device(fleet or DEFAULT_FLEET, name)
+        if slash and fleet not in (None, within):
+            raise _contradiction(name, within)
+        try:
+            Topics(*device)
+        except WireError as error:
+            raise UserError(plain(error), code="device-unknown") from error
+        return device
+    from edgeglm.fleet.store.opening import open_reader
+
+    reader = open_reader(store)
+    try:
+        return find(reader, name).device
+    finally:
+        reader.close()
+
+
+def _is_there(store: str) -> bool:
+    return not store.startswith("sqlite:") or parse_store(store).exists()
+
+
+def _contradiction(name: str, within: str) -> UserError:
+    return UserError(
+        f"`{plain(name)}` names fleet {plain(within)}, and --fleet another",
+        hint="leave one of them out",
+        code="device-ambiguous",
+    )
 
 
 def _unknown(device: str, fleet: str | None, known: list[DeviceSummary]) -> UserError:

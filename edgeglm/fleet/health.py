@@ -38,7 +38,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     cpu_share: float = 0.80  # of all cores
     temperature_c: float = 80.0  # the firmware of a Raspberry Pi begins to slow it down here
     drift_psi: float = 0.25  # edgeglm_agent.drift.LIMIT, which cannot be imported without numpy
-    clock_off_s: float = 60.0
+    clock_ahead_s: float = 60.0
+    clock_behind_s: float = 7200.0  # more, since the way is in it: a board over its byte budget lets windows wait
     gap_lately_h: float = 24.0
     least_majority: int = 3  # boards that run the same, before another is wrong
 
@@ -237,10 +238,11 @@ def _restored(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterat
 
 
 def _clock(summary: DeviceSummary, limits: Thresholds) -> Iterator[HealthProblem]:
-    off = summary.clock_off_ms
-    if off is not None and abs(off) > limits.clock_off_s * 1000:
-        side = "ahead of" if off > 0 else "behind"
-        yield HealthProblem("clock", f"its clock is {duration(abs(off) / 1000)} {side} the collector's")
+    off_s = (summary.clock_off_ms or 0) / 1000
+    if off_s > limits.clock_ahead_s:
+        yield HealthProblem("clock", f"its clock is {duration(off_s)} ahead of the collector's")
+    elif off_s < -limits.clock_behind_s:
+        yield HealthProblem("clock", f"its clock is {duration(-off_s)} behind the collector's")
 
 
 def _ago(at_ms: int, now_ms: int) -> str:

@@ -52,7 +52,8 @@ def read_row(row: Row, received_ms: int) -> Read:
         start_ms, uptime_ms, length_ms = body.start_ms, body.uptime_ms, body.duration_ms
         if not (0 <= length_ms < _BIG and 0 <= uptime_ms < _BIG and -_BIG < start_ms < _BIG):
             raise WireError(f"row {row.sequence}: a window at {start_ms} ms for {length_ms} ms, {uptime_ms} ms up")
-        if not 0 <= body.inferences < _BIG or not NAME.match(body.slot):
+        # a board without any slot tells of itself alone: its slot has no name
+        if not 0 <= body.inferences < _BIG or (body.slot and not NAME.match(body.slot)):
             raise WireError(f"row {row.sequence}: {body.inferences} inferences in slot `{body.slot[:64]}`")
         own = believed(start_ms, received_ms - length_ms, synchronised=body.clock_synchronised)
         return Read(row, body, Moment(start_ms, uptime_ms, own, length_ms), replaces)

@@ -88,7 +88,7 @@ def stored_window(device: Device, sequence: int, made: Window, epoch: bytes = b"
     return StoredWindow(device, epoch, sequence, made.start_ms, made.start_ms + 1000, made)
 
 
-def stored_event(device: Device, sequence: int, *, at_ms: int = NOW_MS, **values: Any) -> StoredEvent:
+def event(*, at_ms: int = NOW_MS, **values: Any) -> Event:
     made: dict[str, Any] = {
         "name": "drift-raised",
         "slot": "main",
@@ -99,7 +99,11 @@ def stored_event(device: Device, sequence: int, *, at_ms: int = NOW_MS, **values
         "severity": "warning",
         "detail": {"feature": "input.x", "psi": 0.412},
     }
-    return StoredEvent(device, b"12345678", sequence, at_ms, at_ms + 1000, Event(**(made | values)))
+    return Event(**(made | values))
+
+
+def stored_event(device: Device, sequence: int, *, at_ms: int = NOW_MS, **values: Any) -> StoredEvent:
+    return StoredEvent(device, b"12345678", sequence, at_ms, at_ms + 1000, event(at_ms=at_ms, **values))
 
 
 def stored_gap(device: Device, sequence: int, numbers: list[int], reason: str = "quota") -> StoredGap:

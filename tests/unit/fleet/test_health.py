@@ -140,10 +140,14 @@ def test_a_card_that_was_restored_is_told_for_a_day() -> None:
     assert found(summary(taken_back=7, taken_back_at_ms=NOW_MS - 25 * 60 * MINUTE_MS)) == {}
 
 
-@pytest.mark.parametrize(("off_ms", "side"), [(3_600_000, "1 h ahead of"), (-90_000, "1 min 30 s behind")])
+@pytest.mark.parametrize(("off_ms", "side"), [(90_000, "1 min 30 s ahead of"), (-10_800_000, "3 h behind")])
 def test_a_clock_that_is_off_says_which_way(off_ms: int, side: str) -> None:
     assert found(summary(clock_off_ms=off_ms)) == {"clock": f"its clock is {side} the collector's"}
-    assert found(summary(clock_off_ms=None)) == {}
+
+
+@pytest.mark.parametrize("off_ms", [None, 59_000, -3_600_000])
+def test_a_window_that_took_long_to_come_is_no_clock_that_is_off(off_ms: int | None) -> None:
+    assert found(summary(clock_off_ms=off_ms)) == {}
 
 
 def test_a_slot_that_was_taken_out_of_the_settings_is_no_problem_any_more() -> None:

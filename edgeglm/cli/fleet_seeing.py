@@ -1,0 +1,189 @@
+"""Verbs of the fleet that look at what came: ls, show, logs, export, and forget."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from edgeglm.cli.answer import Json
+from edgeglm.cli.console import printing
+from edgeglm.cli.fleet_options import DEFAULT_STORE, FleetName, StoreUrl
+
+if TYPE_CHECKING:
+    from edgeglm.fleet.store.base import StoreReader
+
+DeviceName = Annotated[str, typer.Argument(metavar="DEVICE", help="A board's name, or fleet/name.")]
+SomeDevice = Annotated[str | None, typer.Argument(metavar="[DEVICE]", help="A board's name, or fleet/name.")]
+Since = Annotated[str, typer.Option(metavar="TIME", help="How long ago (90s, 24h, 7d), or an ISO time.")]
+
+
+def list_boards(
+    store: StoreUrl = DEFAULT_STORE,
+    fleet: FleetName = None,
+    only_problems: Annotated[
+        bool, typer.Option("--problems", help="Only boards with problems, the worst first, with the reasons.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the boards, and what is wrong with them."""
+    from edgeglm.fleet.listing import NONE_YET, board_lines, counts, render, render_problems, worst_first
+    from edgeglm.fleet.plain import json_text
+
+    with _reading(store) as reader:
+        boards = board_lines(reader.devices(fleet), _now_ms())
+    shown = worst_first(boards) if only_problems else boards
+    with printing():
+        if json:
+            typer.echo(json_text(shown))
+        elif shown:
+            width = _terminal_width()
+            typer.echo(render_problems(shown, width=width) if only_problems else render(shown, _now_ms(), width=width))
+    typer.echo(counts(boards) if boards else NONE_YET.rstrip(), err=True)
+
+
+def show(
+    device: DeviceName,
+    store: StoreUrl = DEFAULT_STORE,
+    fleet: FleetName = None,
+    since: Since = "24h",
+    json: Json = False,
+) -> None:
+    """Show one board: what it is, what it runs, how it did, what happened."""
+    from edgeglm.fleet.card import card
+    from edgeglm.fleet.card_text import render
+    from edgeglm.fleet.finding import find
+    from edgeglm.fleet.plain import json_text
+    from edgeglm.fleet.store.types import Span
+    from edgeglm.fleet.times import OPEN_END_MS, parse_time
+
+    now_ms = _now_ms()
+    span = Span(parse_time(since, now_ms=now_ms, option="--since"), OPEN_END_MS)
+    with _reading(store) as reader:
+        found = card(reader, find(reader, device, fleet), span, now_ms)
+    with printing():
+        typer.echo(json_text(found) if json else render(found, now_ms, width=_terminal_width() or 80))
+
+
+def logs(
+    device: SomeDevice = None,
+    store: StoreUrl = DEFAULT_STORE,
+    fleet: FleetName = None,
+    since: Since = "24h",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes in, until stopped.")] = False,
+) -> int:
+    """Print what happened, an event a line."""
+    from edgeglm.cli.fleet_broker import stopped_by_signals
+    from edgeglm.fleet.events import event_line
+    from edgeglm.fleet.events import follow as follow_events
+    from edgeglm.fleet.finding import find
+    from edgeglm.fleet.store.types import Span
+    from edgeglm.fleet.times import OPEN_END_MS, parse_time
+
+    since_ms = parse_time(since, now_ms=_now_ms(), option="--since")
+    with _reading(store) as reader:
+        one = find(reader, device, fleet).device if device else None
+        if not follow:
+            with printing():
+                for event in reader.events(Span(since_ms, OPEN_END_MS), one, fleet):
+                    typer.echo(event_line(event, with_fleet=fleet is None and one is None))
+            return 0
+        with stopped_by_signals() as stopped, printing():
+            for event in follow_events(reader, since_ms, one, fleet, stop=stopped.event):
+                typer.echo(event_line(event, with_fleet=fleet is None and one is None))
+                sys.stdout.flush()  # whoever reads a pipe is to see it now
+    return stopped.code
+
+
+def export(
+    device: SomeDevice = None,
+    store: StoreUrl = DEFAULT_STORE,
+    fleet: FleetName = None,
+    what: Annotated[Literal["windows", "events", "gaps"], typer.Option(help="What to write.")] = "windows",
+    file_format: Annotated[
+        Literal["csv", "parquet"] | None,
+        typer.Option("--format", help="Default: as the file's name ends, else csv.", show_default=False),
+    ] = None,
+    since: Since = "24h",
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Likewise; default: all there is.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Default: stdout.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write windows, events or gaps as CSV or Parquet, a row each."""
+    from edgeglm.fleet.export import check_target, rows, write
+    from edgeglm.fleet.finding import find
+    from edgeglm.fleet.store.types import Span
+    from edgeglm.fleet.times import OPEN_END_MS, parse_time
+
+    now_ms = _now_ms()
+    since_ms = parse_time(since, now_ms=now_ms, option="--since")
+    until_ms = parse_time(until, now_ms=now_ms, option="--until") if until else OPEN_END_MS
+    kind = file_format or ("parquet" if output and output.suffix == ".parquet" else "csv")
+    check_target(output, kind, force=force)
+    with _reading(store) as reader, printing():
+        one = find(reader, device, fleet).device if device else None
+        count = write(rows(reader, what, Span(since_ms, until_ms), fleet, one), what, kind, output, force=force)
+    typer.echo(f"{count} {what}" + (f" in {output}" if output else ""), err=True)
+
+
+def forget(
+    device: DeviceName,
+    store: StoreUrl = DEFAULT_STORE,
+    fleet: FleetName = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove everything that is known of a board."""
+    from edgeglm.errors import UserError
+    from edgeglm.fleet.finding import find
+    from edgeglm.fleet.plain import plain
+    from edgeglm.fleet.store.opening import open_store
+
+    with _reading(store) as reader:
+        found = find(reader, device, fleet).device
+    name = plain("/".join(found), 130)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UserError(
+                f"what is known of {name} would be removed for good, and there is nobody to ask",
+                hint="--yes, if that is meant",
+                code="forget-unasked",
+            )
+        if not typer.confirm(f"remove everything that is known of {name}?", err=True):
+            typer.echo("nothing was removed", err=True)
+            return
+    writer = open_store(store)
+    try:
+        count = writer.forget(found)
+    finally:
+        writer.close()
+    typer.echo(f"{count} rows of {name} removed; should it send again, it comes as a new board", err=True)
+
+
+@contextmanager
+def _reading(store: str) -> Iterator[StoreReader]:
+    from edgeglm.fleet.store.opening import open_reader
+
+    reader = open_reader(store)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _terminal_width() -> int | None:
+    """Return how wide the terminal is; None: stdout leads to another program, for which nothing is cut."""
+    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
