@@ -137,7 +137,7 @@ class SlotSummary(msgspec.Struct, frozen=True):
 
 
 class DeviceSummary(msgspec.Struct, frozen=True):
-    """A board at a glance; reading it costs one row of the store, however long the board has been there."""
+    """A board at a glance; reading it costs a few rows, however long the board has been there."""
 
     device: Device
     shard: str
