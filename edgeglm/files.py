@@ -156,6 +156,14 @@ def write_bytes(path: Path, data: bytes, *, synced: bool = True, mode: int = 0o6
         temporary.write_bytes(data)
 
 
+def write_changed(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file as ``write_bytes`` does, unless it holds just that: a full disk then keeps nobody from starting."""
+    with suppress(OSError):
+        if path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
+            return
+    write_bytes(path, data, mode=mode)
+
+
 def private_folder(folder: Path) -> None:
     """Make a folder that its owner alone may enter, and that no repository takes in. One that is there stays as it is.
 

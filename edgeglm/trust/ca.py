@@ -53,7 +53,7 @@ class Authority:
         key_path = folder / "ca.key"
         with self._held():
             # a key without a certificate that has signed nothing is what a kill has left of the lines below
-            self.made = not (self.certificate_path.exists() or any((folder / "issued").glob("*.pem")))
+            self.made = not (self.certificate_path.exists() or self._copies())
             if self.made:
                 certificate, key = signing.new_authority(AUTHORITY_DAYS)
                 write_bytes(key_path, key, mode=0o600)
@@ -120,7 +120,7 @@ class Authority:
             UserError: A file is no certificate.
         """
         found = []
-        for path in (self.folder / "issued").glob("*.pem"):
+        for path in self._copies():
             try:
                 found.append(self._signing.read_certificate(path.read_bytes()))
             except ValueError as error:
@@ -190,6 +190,10 @@ class Authority:
         write_bytes(files.key, identity.key, mode=0o600)
         write_bytes(files.certificate, identity.certificate.pem)
         return files
+
+    def _copies(self) -> list[Path]:
+        # one that is being written has a dot in front
+        return [path for path in (self.folder / "issued").glob("*.pem") if not path.name.startswith(".")]
 
     def _opened(self, key_path: Path) -> Signer:
         for path in (self.certificate_path, key_path, self.revoked_path):

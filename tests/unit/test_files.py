@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from edgeglm.errors import BusyError, StorageError, UserError
-from edgeglm.files import as_system_error, copy_file, locked, replacing, sha256_file, storage_errors, write_bytes
+from edgeglm.files import (
+    as_system_error,
+    copy_file,
+    locked,
+    private_folder,
+    replacing,
+    sha256_file,
+    storage_errors,
+    write_bytes,
+    write_changed,
+)
 
 
 def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
@@ -150,3 +160,30 @@ def test_a_lock_that_another_process_holds_is_refused_and_goes_with_that_process
     holder.communicate()
     with locked(lock, wait=False, what="here"):
         assert lock.exists()
+
+
+def test_a_file_that_would_not_change_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "conf"
+    write_changed(path, b"one", mode=0o600)
+    before = path.stat()
+    write_changed(path, b"one", mode=0o600)
+    assert path.stat().st_ino == before.st_ino
+    write_changed(path, b"two", mode=0o600)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"two", 0o600)
+
+
+def test_a_private_folder_is_its_owners_and_in_no_repository(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        private_folder(tmp_path / "new" / "keys")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new" / "keys").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "new" / "keys" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_that_is_there_already_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    private_folder(tmp_path)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeglm.files import storage_errors, write_bytes
+from edgeglm.files import storage_errors, write_changed
 from edgeglm.fleet.broker.rights import access_list
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Mosquitto:
         if identities is not None:
             own = identities.files("broker")
             rights = settings.data / "mosquitto.acl"
-            write_bytes(rights, access_list(settings.fleet).encode(), mode=0o600)  # mosquitto wants it so
+            write_changed(rights, access_list(settings.fleet).encode(), mode=0o600)  # mosquitto wants it so
             files = Files(own.authority, own.certificate, own.key, identities.authority.revoked_path, rights)
         text = configuration(
             host=settings.host,
@@ -120,5 +120,5 @@ class Mosquitto:
             user=pwd.getpwuid(0).pw_name if os.geteuid() == 0 else None,
         )
         path = settings.data / "mosquitto.conf"
-        write_bytes(path, text.encode())
+        write_changed(path, text.encode())
         return [str(self._program), "-c", str(path)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.errors import EnvironmentFailedError
-from edgeglm.files import sha256_file, storage_errors, write_bytes
+from edgeglm.files import sha256_file, storage_errors, write_changed
 from edgeglm.fleet.broker.rights import COLLECTOR, DEVICE, OPERATOR, Rights
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Nats:
         with storage_errors(store):
             store.mkdir(mode=0o700, exist_ok=True)
         path = settings.data / "nats.conf"
-        write_bytes(path, json.dumps(configuration(settings, identities), indent=1).encode())
+        write_changed(path, json.dumps(configuration(settings, identities), indent=1).encode())
         return [str(self._program), "-c", str(path)]
 
 

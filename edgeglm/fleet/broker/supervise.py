@@ -14,7 +14,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from edgeglm.errors import BusyError, EnvironmentFailedError, WorkerError
+from edgeglm.errors import BusyError, EdgeglmError, EnvironmentFailedError, WorkerError
 from edgeglm.files import private_folder, storage_errors
 from edgeglm.fleet.broker.greeting import greet
 
@@ -119,7 +119,10 @@ class Supervisor:
                         if self._stop.wait(wait_s):
                             return
                         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-                    begun, process = time.monotonic(), self._start(lock)
+                    try:
+                        begun, process = time.monotonic(), self._start(lock)
+                    except (EdgeglmError, OSError) as error:  # a full disk, say: it may be mended while we try on
+                        self._log.warn(_in_short(error))
             finally:
                 _end(process)
 
@@ -190,17 +193,20 @@ class Supervisor:
 
         A revoked certificate's connection would go on otherwise: brokers look at it only when it is made.
         """
-        if time.monotonic() - self._renewed > _RENEW_S:
-            self._renewed = time.monotonic()
-            if identities.renew():
+        try:
+            if time.monotonic() - self._renewed > _RENEW_S:
+                self._renewed = time.monotonic()
+                if identities.renew():
+                    return True
+            issued, revoked = identities.stamps()
+            before, self._stamps = self._stamps, (issued, revoked)
+            if revoked != before[1]:
                 return True
-        issued, revoked = identities.stamps()
-        before, self._stamps = self._stamps, (issued, revoked)
-        if revoked != before[1]:
-            return True
-        if issued != before[0] and self._program.reload is not None:
-            self._program.prepare(self._settings, identities)
-            process.send_signal(self._program.reload)
+            if issued != before[0] and self._program.reload is not None:
+                self._program.prepare(self._settings, identities)
+                process.send_signal(self._program.reload)
+        except (EdgeglmError, OSError) as error:  # what runs goes on as it is
+            self._log.warn(_in_short(error))
         return False
 
 
@@ -288,3 +294,9 @@ def _how(code: int) -> str:
     if code >= 0:
         return f"ended with {code}"
     return f"was ended by {signal.Signals(-code).name}"
+
+
+def _in_short(error: EdgeglmError | OSError) -> str:
+    if isinstance(error, OSError):
+        return str(error)
+    return "; ".join(f"{problem.where}: {problem.message}" for problem in error.problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import ssl
 import subprocess
 import time
@@ -14,12 +15,15 @@ import pytest
 from edgeglm_agent.wire.topics import Topics
 
 from edgeglm.fleet.broker.mosquitto import find_mosquitto
+from edgeglm.fleet.store.sqlite_reader import SqliteReader
+from edgeglm.fleet.store.types import Device
 from tests.integration.fleet.test_broker import PROGRAMS
 from tests.support.agent.broker import free_port
 from tests.support.agent.certificates import Authority as OtherAuthority
 from tests.support.agent.running import running_agent
 from tests.support.fleet.broker import RunningBroker, broker_verb, running_broker
 from tests.support.fleet.client import Client, Identity
+from tests.support.fleet.collector import running_collector
 
 PATIENCE_S = 60.0
 GATE, DOOR = Topics("north", "gate-7"), Topics("north", "door-1")
@@ -46,6 +50,13 @@ def local(broker: RunningBroker, role: str) -> Identity:
     """Return what a broker makes by itself."""
     folder = broker.folder / "tls"
     return Identity(folder / "fleet-ca.pem", folder / f"{role}-local.pem", folder / f"{role}-local.key")
+
+
+def url(broker: RunningBroker, role: str) -> str:
+    """Return the address that the broker itself tells for who works beside it."""
+    found = re.search(rf"'(mqtts://[^']*/{role}-local\.key)'", broker.log())
+    assert found
+    return found[1]
 
 
 def let_in(broker: RunningBroker, identity: Identity) -> bool:
@@ -200,7 +211,7 @@ def test_rights_can_be_those_of_one_fleet(tmp_path: Path) -> None:
                     assert (may_write if allowed else may_not_write)(client, collector, topics.telemetry)
 
 
-def test_an_agent_connects_with_an_issued_certificate(broker: RunningBroker, tmp_path: Path) -> None:
+def test_an_agent_and_a_collector_meet_with_issued_certificates(broker: RunningBroker, tmp_path: Path) -> None:
     bench = issue(broker, "bench-1")
     home = tmp_path / "agent"
     home.mkdir()
@@ -208,12 +219,14 @@ def test_an_agent_connects_with_an_issued_certificate(broker: RunningBroker, tmp
         f'fleet = "north"\n[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
         f'tls = {{ca = "{bench.authority}", certificate = "{bench.certificate}", key = "{bench.key}"}}\n'
     )
-    with Client(broker.port, "c", identity=local(broker, "collector")) as collector:
-        assert collector.subscribe("edgeglm/v1/+/+/+/state") < 128
-        with running_agent(home, settings) as agent:
-            topic, _ = collector.until(1)[0]
-            assert topic == Topics("north", "bench-1").state
-            agent.until(lambda status: status.link.state == "connected", "the agent is connected")
+    with running_collector(tmp_path / "fleet.db", url(broker, "collector")), running_agent(home, settings) as agent:
+        agent.until(lambda status: status.link.acknowledged_s is not None, "the collector has what the agent sent")
+        reader = SqliteReader(tmp_path / "fleet.db")
+        found = reader.device(Device("north", "bench-1"))
+        reader.close()
+        assert found is not None
+        assert found.state is not None
+        assert found.state.online
 
 
 def test_the_configuration_for_another_machine_is_one_that_mosquitto_takes(tmp_path: Path) -> None:

@@ -212,3 +212,10 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as refused:
         Authority(tmp_path)
     assert refused.value.code == "authority-exposed"
+
+
+def test_a_certificate_that_is_being_written_is_none_yet(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue("device", "gate-7").certificate
+    (tmp_path / "issued" / ".device.gate-8.pem.x1.pem").write_bytes(issued.pem[:100])  # a kill leaves it, too
+    assert [each.name for each in Authority(tmp_path).issued()] == ["gate-7"]
