@@ -17,6 +17,7 @@ from edgeglm_agent.wire.telemetry import Row, Window, encode_batch, row_of
 from edgeglm_agent.wire.topics import Topics
 
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
+from edgeglm.fleet.store.sqlite_writer import SqliteWriter
 from edgeglm.fleet.store.types import Device, DeviceSummary, Span
 from tests.support.agent.broker import Broker
 from tests.support.agent.certificates import Authority
@@ -248,6 +249,42 @@ def test_a_second_collector_on_one_store_is_refused(broker: Broker, collector: R
     assert second.process is not None
     assert second.process.wait(60) == 4
     assert "code: store-busy" in second.log()
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [("pragma user_version = 99", "store-newer"), ("pragma application_id = 7", "store-foreign")],
+)
+def test_a_store_that_is_not_ours_to_write_is_refused_and_left_as_it_is(tmp_path: Path, change: str, code: str) -> None:
+    path = tmp_path / "fleet.db"
+    SqliteWriter(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(change)
+    db.close()
+    before = path.read_bytes()
+    collector = RunningCollector(path, "mqtt://127.0.0.1:9")
+    collector.start()
+    assert collector.process is not None
+    assert collector.process.wait(60) == (4 if code == "store-newer" else 2)
+    assert f"code: {code}" in collector.log()
+    assert path.read_bytes() == before
+
+
+def test_what_a_user_got_wrong_is_said_before_anything_begins(tmp_path: Path) -> None:
+    store = tmp_path / "fleet.db"
+    for broker, arguments, code in (
+        ("mqtt://ops:word@127.0.0.1", (), "broker-address"),
+        (f"mqtts://127.0.0.1?ca={tmp_path}/none.pem", (), "file-unreadable"),
+        ("mqtt://127.0.0.1", ("--shards", "7f-00"), "fleet-shards"),
+        ("mqtt://127.0.0.1", ("--fleet", "a/b"), "fleet-name"),
+    ):
+        collector = RunningCollector(store, broker, *arguments)
+        collector.start()
+        assert collector.process is not None
+        assert collector.process.wait(60) == 2
+        assert f"code: {code}" in collector.log()
+    assert "Traceback" not in collector.log()
+    assert not store.exists()
 
 
 def test_a_store_that_somebody_holds_is_waited_for_and_nothing_is_acknowledged(

@@ -174,6 +174,21 @@ def test_a_row_that_was_told_to_be_lost_is_kept_when_it_comes_after_all(
     assert [(one.epoch, one.sequence) for one in reader.windows(BOARD, EVER)] == [(STREAM.epoch, 2)]
 
 
+def test_rows_that_were_removed_are_still_known_and_those_of_a_restored_card_are_not(
+    store: SqliteWriter, reader: SqliteReader
+) -> None:
+    old = [*windows(1, 2), unset(3, 3000)]
+    store.commit(Arrivals([batch(*old)]))
+    store._db.execute("delete from windows")  # as retention does
+    store._db.execute("delete from placed")
+    store._db.execute("insert into counters values ('kept_since_ms', ?)", (NOW - 1_000_000,))
+    done = store.commit(Arrivals([batch(*old)]))
+    assert (done.new_rows, done.duplicates, done.taken_back) == (0, 3, 0)
+    done = store.commit(Arrivals([batch(*(row_of(n, window(n, at_ms=NOW - 1000 + n)) for n in (1, 2)))]))
+    assert (done.new_rows, done.duplicates, done.taken_back) == (2, 0, 2)
+    assert len(numbers_of(reader)) == 2
+
+
 def test_a_merged_window_accounts_for_those_that_it_replaces(store: SqliteWriter) -> None:
     merged = row_of(9, window(9), replaces=pack_ranges([4, 5, 6, 7, 8]))
     assert store.commit(Arrivals([batch(merged)])).known == {STREAM: Known(0, ((4, 9),))}
