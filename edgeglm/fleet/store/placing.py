@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 EARLIEST_MS = 1_577_836_800_000  # 2020: no board of ours is older, so its clock was never set
+_LATE_MS = 86_400_000  # a row that would be older than this, was it of the boot before, is of another
 AHEAD_MS = 300_000  # what a clock that is set may be ahead of ours
 
 
@@ -35,6 +36,12 @@ class Boot:
 def believed(at_ms: int, received_ms: int, *, synchronised: bool) -> bool:
     """Return whether a board's time is to be believed."""
     return synchronised and EARLIEST_MS <= at_ms <= received_ms + AHEAD_MS
+
+
+def note_boot(one: Moment, boot: Boot) -> None:
+    """Take note of a stream's newest row whose time is its own."""
+    if one.uptime_ms is not None:
+        boot.at_ms, boot.uptime_ms, boot.placed_ms = one.at_ms - one.uptime_ms, one.uptime_ms, one.at_ms
 
 
 def place(moments: list[Moment], received_ms: int, boot: Boot) -> list[int]:
@@ -76,6 +83,6 @@ def _boot_of_newest(moments: list[Moment], index: int, received_ms: int, boot: B
             return earlier.at_ms - earlier.uptime_ms
         uptime_ms = earlier.uptime_ms
     latest = received_ms - one.length_ms - one.uptime_ms
-    if boot.at_ms is not None and one.uptime_ms >= boot.uptime_ms:
+    if boot.at_ms is not None and one.uptime_ms >= boot.uptime_ms and latest - boot.at_ms < _LATE_MS:
         return min(boot.at_ms, latest)
     return latest

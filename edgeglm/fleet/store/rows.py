@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.wire.telemetry import Body, Row
 
 _BIG = 2**62
+_MOST_RUN_BYTES = 65_536  # packed: a board's batch is of 16 KB
 TABLE_OF = {Window: "windows", Event: "events", Result: "results", Gap: "gaps", type(None): "others"}
 _COLUMNS = {
     "windows": "received_ms, slot, duration_ms, inferences, errors, cpu_permille, temperature_decic, psi_milli",
@@ -79,6 +80,8 @@ def read_row(row: Row, received_ms: int) -> Read:
 
 def checked_runs(packed: bytes) -> list[tuple[int, int]]:
     """Return runs of sequence numbers. Raises: WireError: They are none, or beyond any board's."""
+    if len(packed) > _MOST_RUN_BYTES:
+        raise WireError(f"runs of {len(packed)} bytes; at most {_MOST_RUN_BYTES} are read")
     runs = unpack_ranges(packed)
     if runs and runs[-1][1] >= HIGHEST:
         raise WireError(f"sequence number {runs[-1][1]} is beyond any board's")

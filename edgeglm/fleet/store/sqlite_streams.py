@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgeglm.fleet.store.types import Device, Stream
 
 _HELD_UP = 8  # rows that it takes to believe that a clock has fallen behind
+_MOST_SLOTS = 64  # of a board, whose newest window is known at once
 _MOST_LOST = 256  # runs of numbers that were told to be lost, of which one may still come: the newest
 
 
@@ -71,11 +72,23 @@ class Boards:
         self._db = db
         self._devices: dict[Device, int] = {}
         self._streams: dict[Stream, StreamState] = {}
+        self._slots: dict[int, set[str]] = {}
 
     def forget(self) -> None:
         """Forget everything: what was written was not kept."""
         self._devices.clear()
         self._streams.clear()
+        self._slots.clear()
+
+    def has_slot(self, number: int, slot: str) -> bool:
+        """Return whether a slot is one of a board's, which is so for as many as any board has."""
+        slots = self._slots.get(number)
+        if slots is None:
+            found = self._db.execute("select slot from latest where device = ?", (number,))
+            slots = self._slots[number] = {name for (name,) in found}
+        if slot not in slots and len(slots) < _MOST_SLOTS:
+            slots.add(slot)
+        return slot in slots
 
     def device(self, device: Device, received_ms: int) -> int:
         """Return a board's number; a new one gets one."""

@@ -14,7 +14,7 @@ from edgeglm_agent.wire.topics import ROOT, shard_of
 from edgeglm.errors import BusyError
 from edgeglm.files import locked
 from edgeglm.fleet.store.known import HIGHEST
-from edgeglm.fleet.store.placing import place
+from edgeglm.fleet.store.placing import note_boot, place
 from edgeglm.fleet.store.rows import INSERT, TABLE_OF, Read, columns, lost_rows, read_row
 from edgeglm.fleet.store.sqlite_schema import ROW_TABLES, open_for_writing, told
 from edgeglm.fleet.store.sqlite_streams import Boards, StreamState
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 POISON_KEPT = 1000  # the newest
 POISON_BYTES = 4096  # of one
 _MOST_HOLES = 4096  # of a stream: beyond them rows that make one more are put off
+_MOST_RUNS = 16_384  # of a stream: beyond them rows that account for more than themselves are put off
 _POISON_TEXT = 500
 
 
@@ -154,7 +155,7 @@ class _Writing:
             "insert into latest (device, slot, at_ms, stream, sequence) values (?, ?, ?, ?, ?) on conflict do update"
             " set at_ms = excluded.at_ms, stream = excluded.stream, sequence = excluded.sequence"
             " where excluded.at_ms >= at_ms",
-            [(*key, *value) for key, value in self._latest.items()],
+            [(*key, *value) for key, value in self._latest.items() if self._boards.has_slot(*key)],
         )
         self._boards.save([*self._touched.values()])
         told_of = {batch.stream for batch in batches}
@@ -192,6 +193,9 @@ class _Writing:
                 known.add(number, number)
                 self._bad(batch, row, str(error))
                 continue
+            if len(known.beyond) + len(read.replaces) + len(read.lost) > _MOST_RUNS:
+                self.done.put_off += 1
+                continue
             for first, last in read.replaces:
                 known.add(first, last)
             if isinstance(read.body, Gap):
@@ -205,6 +209,8 @@ class _Writing:
         if believed:
             for read in new:
                 self._new(read, read.moment.at_ms, stream, received_ms)
+            if new:
+                note_boot(new[-1].moment, stream.boot)
         else:
             new.sort(key=_sequence)
             times = place([read.moment for read in new], received_ms, stream.boot)

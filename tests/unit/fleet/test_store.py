@@ -271,6 +271,15 @@ class TestTimes:
         began = NOW - 3_600_000 - 90_000
         assert [one.at_ms - began for one in reader.windows(BOARD, EVER)] == [10_000, 50_000, 90_000]
 
+    @pytest.mark.parametrize(("hours", "same"), [(2, True), (50, False)])
+    def test_a_row_without_a_clock_is_of_the_boot_before_where_that_can_be(
+        self, store: SqliteWriter, reader: SqliteReader, hours: int, same: bool
+    ) -> None:
+        store.commit(Arrivals([batch(row_of(1, window(1, at_ms=NOW - 1000, uptime_ms=60_000)))]))
+        later = NOW + hours * 3_600_000
+        store.commit(Arrivals([batch(unset(2, 120_000), at_ms=later)]))
+        assert [*reader.windows(BOARD, EVER)][1].at_ms == (NOW + 59_000 if same else later - 1000)
+
     def test_an_earlier_boot_is_put_before_the_later_one(self, store: SqliteWriter, reader: SqliteReader) -> None:
         store.commit(Arrivals([batch(unset(1, 500_000), unset(2, 501_000), unset(3, 2000))]))
         assert numbers_of(reader) == [1, 2, 3]
@@ -352,6 +361,29 @@ def test_many_holes_are_bounded_and_nothing_is_lost_for_it(store: SqliteWriter, 
     while done.known[STREAM].through < 12_002:  # as the board would: what is not acknowledged comes again
         done = store.commit(Arrivals([everything]))
     assert numbers_of(reader) == list(range(1, 12_003))
+
+
+def test_rows_that_tell_of_more_holes_than_any_board_has_are_put_off_or_aside(store: SqliteWriter) -> None:
+    many = [row_of(n, Gap("quota", pack_ranges(range(n * 100_000, n * 100_000 + 20_000, 2)))) for n in (1, 2, 3)]
+    done = store.commit(Arrivals([batch(*many)]))
+    assert (done.new_rows, done.put_off) == (1, 2)
+    more = row_of(1, Gap("quota", pack_ranges(range(100, 200_000, 2))))
+    done = store.commit(Arrivals([batch(more, stream=Stream(BOARD, b"epoch--2"))]))
+    assert (done.new_rows, done.poison) == (0, 1)
+
+
+def test_of_a_board_with_endless_slots_some_are_known_at_once(store: SqliteWriter, reader: SqliteReader) -> None:
+    for start in (1, 151):
+        rows = [row_of(n, window(n, slot=f"s{n}")) for n in range(start, start + 150)]
+        store.commit(Arrivals([batch(*rows)]))
+    summary = reader.device(BOARD)
+    assert summary is not None
+    assert (len(summary.slots), summary.rows) == (64, 300)
+    newer = window(400, slot="s3")
+    store.commit(Arrivals([batch(row_of(400, newer))]))
+    summary = reader.device(BOARD)
+    assert summary is not None
+    assert summary.slots["s3"].window == newer
 
 
 def test_two_writers_are_one_too_many(store: SqliteWriter, path: Path) -> None:
