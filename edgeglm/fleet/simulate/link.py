@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,7 @@ class Link:
     __slots__ = (
         "_client",
         "_gone",
+        "_queue",
         "away_until",
         "device",
         "failures",
@@ -102,6 +104,7 @@ class Link:
         self.failures, self.away_until, self.tick_at = 0, 0.0, 0.0
         self.is_opening = False
         self._client: Any = None
+        self._queue: deque[Message] = deque()  # for which the broker has no room yet
         self._gone: asyncio.Future[None] | None = None
 
     @property
@@ -147,6 +150,8 @@ class Link:
             _abort(client)
             return why
         self._client = client
+        self._queue.clear()
+        client._package_handler._remove_message_callback = self._answered  # called with each answer to a publish
         client.subscribe([gmqtt.Subscription(device.topics.ack, 0), gmqtt.Subscription(device.topics.commands, 1)])
         return ""
 
@@ -155,11 +160,21 @@ class Link:
 
         In one write, and past gmqtt's store of what is unanswered: a device keeps its rows itself.
         """
+        if self._client is not None:
+            self._queue.extend(messages)
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what the broker takes now: it says how many it wants to have unanswered at a time."""
         if self._client is None:
             return
         connection = self._client._connection
-        next_id, is_v5 = connection._protocol.id_generator.next_id, connection._protocol.proto_ver == MQTTv50
-        connection.send_package(b"".join(packet(message, next_id(), is_v5=is_v5) for message in messages))
+        ids, is_v5 = connection._protocol.id_generator, connection._protocol.proto_ver == MQTTv50
+        room = ids._max - 1 - len(ids._used_ids)
+        if packets := [
+            packet(self._queue.popleft(), ids.next_id(), is_v5=is_v5) for _ in range(min(room, len(self._queue)))
+        ]:
+            connection.send_package(b"".join(packets))
 
     def abort(self) -> None:
         """End the connection as a board does that is switched off: the broker tells its will."""
@@ -175,6 +190,10 @@ class Link:
             self._client, self._gone = None, None
             with contextlib.suppress(OSError, asyncio.TimeoutError):
                 await asyncio.wait_for(client.disconnect(), _GOODBYE_S)
+
+    def _answered(self, _: int) -> None:
+        if self._queue:
+            self._flush()
 
     def _came(self, _: Any, topic: str, payload: bytes, __: int, properties: dict[str, Any]) -> None:
         self.on_message(self, topic, payload, bool(properties.get("retain")))

@@ -201,6 +201,17 @@ def test_a_broker_that_knows_only_version_3_1_1_is_spoken_to(
     assert told["rows"]["acknowledged"] == told["rows"]["sent"] > 30
 
 
+def test_no_more_is_sent_at_once_than_the_broker_takes(tmp_path: Path) -> None:
+    with (
+        Broker(tmp_path / "broker", lines=("max_inflight_messages 3",)) as broker,
+        running_collector(tmp_path / "fleet.db", f"mqtt://127.0.0.1:{broker.port}"),
+    ):
+        loop = ("--acknowledged", "40", "--ack-within", "0", "--duration", "5", "--json")
+        told = Simulation(broker.port, "--profile", profile(tmp_path), "--devices", "3", *loop).ended()
+    assert told["connections"] == 3
+    assert told["rows"]["acknowledged"] == told["rows"]["sent"] > 3 * 40
+
+
 @pytest.mark.parametrize(
     ("number", "code", "processes"), [(signal.SIGINT, 130, "1"), (signal.SIGTERM, 143, "1"), (signal.SIGINT, 130, "2")]
 )
