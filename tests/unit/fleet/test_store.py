@@ -15,7 +15,8 @@ from edgeglm.errors import BusyError, EdgeglmError, StoreError, UserError
 from edgeglm.fleet.store.opening import open_reader, open_store
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
 from edgeglm.fleet.store.sqlite_schema import SCHEMA
-from edgeglm.fleet.store.sqlite_writer import POISON_KEPT, SqliteWriter
+from edgeglm.fleet.store.sqlite_writer import SqliteWriter
+from edgeglm.fleet.store.sqlite_writing import POISON_KEPT
 from edgeglm.fleet.store.types import (
     Arrivals,
     Committed,
