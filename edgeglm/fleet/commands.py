@@ -132,7 +132,7 @@ def ask(
                 raise EnvironmentFailedError(
                     request.refused or f"the broker ended the connection: {paho.error_string(code)}",
                     where=str(broker),
-                    hint="look at the broker's log, and at what its rights let this user read and write",
+                    hint="its log says why: does it want TLS (mqtts://), a certificate, another user, more rights?",
                     code="broker-refuses",
                 )
     finally:

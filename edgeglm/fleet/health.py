@@ -161,7 +161,8 @@ def _silent(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterator
 def _wrong_models(summary: DeviceSummary, usual: Mapping[tuple[str, str], Usual]) -> Iterator[HealthProblem]:
     for name, slot in (summary.state.slots if summary.state else {}).items():
         due = usual.get((summary.device.fleet, name))
-        others = due is not None and slot.manifest_sha256 not in ("", due.manifest_sha256)
+        runs_other = slot.manifest_sha256 or slot.model  # one that never came up may have no manifest to tell
+        others = due is not None and runs_other not in ("", due.manifest_sha256, due.model)
         right = f"; {due.boards} of {due.of} boards run {_model(due.model, due.manifest_sha256)}" if due else ""
         if slot.status in ("quarantined", "refused"):
             why = f": {plain(slot.why, 120)}" if slot.why else ""

@@ -19,7 +19,6 @@ from edgeglm_agent.wire.topics import Topics
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.agent.broker import Broker, free_port
-from tests.support.agent.collector import Collector
 from tests.support.agent.running import Agent, running_agent
 from tests.support.fleet.boards import HOSTILE
 from tests.support.model_folders import write_two
@@ -47,13 +46,20 @@ def agent(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[
     write_two(folder / "model")
     np.savez(folder / "samples.npz", x=tiny_images(4))
     settings = f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n{SLOT.format(folder=folder)}'
-    # a board whose clock is not set obeys once a collector's acknowledgement has told it the time
-    with Collector(broker.port, folder / "rows.db", lazy=0.0), running_agent(folder, settings) as started:
-        started.until(
-            lambda status: status.slots["main"].rss_kb is not None and status.link.acknowledged_s is not None,
-            "a whole window, and its acknowledgement",
-        )
-        yield started
+    line = [sys.executable, "-m", "edgeglm", "fleet", "collect", "--broker", f"mqtt://127.0.0.1:{broker.port}"]
+    with (folder / "collector.log").open("wb") as log:
+        collector = subprocess.Popen(line, stderr=log, cwd=folder)
+    try:
+        with running_agent(folder, settings) as started:
+            # a board whose clock is not set obeys once an acknowledgement has told it the time
+            started.until(
+                lambda status: status.slots["main"].rss_kb is not None and status.link.acknowledged_s is not None,
+                "a whole window, and its acknowledgement",
+            )
+            yield started
+    finally:
+        collector.terminate()
+        collector.wait(120)
 
 
 def cmd(broker: Broker, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -100,6 +106,27 @@ def test_restart_restarts_and_a_slot_that_is_not_there_is_refused(broker: Broker
     assert (wrong.returncode, wrong.stdout) == (4, "")
     assert wrong.stderr.startswith("bench-1 refuses restart: there is no slot `door`; there are main")
     assert wrong.stderr.endswith("code: command-refused\n")
+
+
+def test_the_store_knows_the_board_its_fleet_and_what_it_answered(broker: Broker, agent: Agent) -> None:
+    asked = cmd(broker, agent.folder, "bench-2", "ping")
+    assert asked.returncode == 2
+    assert "did you mean `bench-1`?" in asked.stderr
+    asked = cmd(broker, agent.folder, "bench-1", "ping", "--json")
+    request = json.loads(asked.stdout)["id"]
+    shown = ""
+    give_up = time.monotonic() + 120
+    while request not in shown:
+        assert time.monotonic() < give_up, shown
+        line = [sys.executable, "-m", "edgeglm", "fleet", "show", "bench-1", "--json"]
+        done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=300, cwd=agent.folder)
+        shown = done.stdout
+    document = json.loads(shown)
+    assert document["state"]["slots"]["main"]["model"] == "tiny 0123456789ab"
+    assert document["totals"][0]["inferences"] > 0
+    line = [sys.executable, "-m", "edgeglm", "fleet", "ls"]
+    listed = subprocess.run(line, capture_output=True, text=True, check=True, timeout=300, cwd=agent.folder).stdout
+    assert listed.splitlines()[1].split()[:4] == ["bench-1", "tiny", "0123456789ab", "serving"]
 
 
 def test_a_board_that_does_not_answer_is_exit_4_and_what_is_known_of_it_is_said(broker: Broker, tmp_path: Path) -> None:

@@ -126,6 +126,8 @@ def test_a_slot_that_gave_up_says_why_and_what_it_should_run_if_that_is_known() 
     others = tuple(summary(f"gate-{number}") for number in range(2, 5))
     refused = summary(said=state(slots={"main": slot("new 2", "cc" * 32, status="refused", why="no runtime")}))
     assert found(refused, others)["wrong-model"].endswith("no runtime; 3 of 4 boards run kws 1.2 (manifest aaaaaaaa)")
+    unread = summary(said=state(slots={"main": slot("kws 1.1", "", status="refused", why="not a manifest")}))
+    assert found(unread, others)["wrong-model"].endswith("3 of 3 boards run kws 1.2 (manifest aaaaaaaa)")
 
 
 def test_lost_rows_are_a_problem_for_a_day() -> None:
