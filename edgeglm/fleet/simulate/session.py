@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
@@ -67,11 +69,6 @@ def simulate(
     """
     stop = stop or threading.Event()
     parse_broker(broker)
-    run, began = secrets.token_hex(8), time.time()
-    jobs = [
-        Job(msgspec.Raw(to_json(profile)), broker, run, round(began * 1000), part, processes)
-        for part in range(processes)
-    ]
     told = [0.0]
 
     def on_second(tally: Tally, seconds: float) -> None:
@@ -80,21 +77,41 @@ def simulate(
             log.note(progress(tally, seconds))
 
     log.stage(f"{profile.devices:,} devices of the fleet `{profile.fleet}` speak to {parse_broker(broker)}")
-    tally = work(jobs[0], stop, on_second) if processes == 1 else _Processes(jobs).watch(stop, on_second)
+    # importing takes a process a second, and several on a busy machine: the run begins when all are ready
+    if processes == 1:
+        load_runtime()
+        began = time.time()
+        tally = work(_jobs(profile, broker, began, 1)[0], stop, on_second)
+    else:
+        children = _Processes(processes)
+        began = time.time()
+        tally = children.watch(_jobs(profile, broker, began, processes), stop, on_second)
     return summarize(tally, seconds=time.time() - began, processes=processes)
 
 
-def work(job: Job, stop: threading.Event, on_second: Callable[[Tally, float], None]) -> Tally:
-    """Do one process's part in this process. Raises: as ``simulate``."""
+def _jobs(profile: Profile, broker: str, began: float, parts: int) -> list[Job]:
+    run = secrets.token_hex(8)
+    return [Job(msgspec.Raw(to_json(profile)), broker, run, round(began * 1000), part, parts) for part in range(parts)]
+
+
+def load_runtime() -> None:
+    """Import what a run needs. Raises: MissingExtraError: It is not installed."""
     try:
-        from edgeglm.fleet.simulate.link import Target
-        from edgeglm.fleet.simulate.run import Run
+        import_module("edgeglm.fleet.simulate.run")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "gmqtt":
             raise
         raise MissingExtraError(
             "gmqtt is not installed", hint='pip install "edgeglm[fleet]"', code="missing-extra"
         ) from error
+
+
+def work(job: Job, stop: threading.Event, on_second: Callable[[Tally, float], None]) -> Tally:
+    """Do one process's part in this process. Raises: as ``simulate``."""
+    load_runtime()
+    from edgeglm.fleet.simulate.link import Target
+    from edgeglm.fleet.simulate.run import Run
+
     profile = from_json(bytes(job.profile))
     fleet = Fleet(profile, run=job.run, start_ms=job.start_ms)
     target = Target(parse_broker(job.broker), keepalive_s=min(65_535, max(60, round(2 * profile.window_s))))
@@ -104,21 +121,26 @@ def work(job: Job, stop: threading.Event, on_second: Callable[[Tally, float], No
 class _Processes:
     """The processes of a run; they end when this one does, since their input ends then."""
 
-    def __init__(self, jobs: list[Job]) -> None:
+    def __init__(self, count: int) -> None:
+        """Start them, and wait until they are ready."""
         command = [sys.executable, "-P", "-m", "edgeglm.fleet.simulate.process"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
-        self._children = [subprocess.Popen(command, **pipes) for _ in jobs]  # type: ignore[call-overload]
+        self._children = [subprocess.Popen(command, **pipes) for _ in range(count)]  # type: ignore[call-overload]
         self._reports: dict[int, Report] = {}
-        self._readers = []
-        for number, (child, job) in enumerate(zip(self._children, jobs, strict=True)):
-            child.stdin.write(msgspec.json.encode(job) + b"\n")
-            child.stdin.flush()
-            reader = threading.Thread(target=self._read, args=(number, child.stdout), daemon=True)
-            reader.start()
-            self._readers.append(reader)
+        self._readers = [
+            threading.Thread(target=self._read, args=(number, child.stdout), daemon=True)
+            for number, child in enumerate(self._children)
+        ]
+        for child in self._children:
+            child.stdout.readline()  # nothing, where it died: that is seen when it is to report
 
-    def watch(self, stop: threading.Event, on_second: Callable[[Tally, float], None]) -> Tally:
-        """Wait for all of them; return what they did together."""
+    def watch(self, jobs: list[Job], stop: threading.Event, on_second: Callable[[Tally, float], None]) -> Tally:
+        """Let them do their jobs; return what they did together."""
+        for child, job, reader in zip(self._children, jobs, self._readers, strict=True):
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(msgspec.json.encode(job) + b"\n")
+                child.stdin.flush()
+            reader.start()
         began = time.monotonic()
         try:
             while any(reader.is_alive() for reader in self._readers) and not self._failed():
@@ -139,7 +161,8 @@ class _Processes:
 
     def _end(self) -> None:
         for child in self._children:
-            child.stdin.close()  # tells it to end
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()  # tells it to end
         until = time.monotonic() + _LAST_S
         for child, reader in zip(self._children, self._readers, strict=True):
             reader.join(max(0.0, until - time.monotonic()))
@@ -163,7 +186,14 @@ def serve_as_process() -> None:
     from edgeglm.errors import EdgeglmError
 
     stop, requests, replies = threading.Event(), sys.stdin.buffer, cast("BinaryIO", sys.stdout.buffer)
-    job = msgspec.json.decode(requests.readline(), type=Job)
+    with contextlib.suppress(EdgeglmError):  # it is said when there is a job
+        load_runtime()
+    replies.write(b"ready\n")
+    replies.flush()
+    line = requests.readline()
+    if not line:  # whoever started it is gone
+        return
+    job = msgspec.json.decode(line, type=Job)
 
     def listen() -> None:
         while os.read(0, 4096):  # not by way of `requests`, whose lock this thread would hold when Python ends
