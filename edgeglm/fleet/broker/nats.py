@@ -60,7 +60,7 @@ def configuration(settings: BrokerSettings, identities: Identities | None) -> di
         "port": settings.port,
         "ack_wait": "1s",  # what was not acknowledged goes again; by default only after 30 s
         "max_ack_pending": 2000,  # a collector commits many at once; by default 1024
-        "consumer_inactive_threshold": "24h",  # what waits for a collector that never comes back fills no disk
+        # never consumer_inactive_threshold: a collector that comes back later than that gets nothing ever again
     }
     found: dict[str, Any] = {
         "server_name": "edgeglm",

@@ -55,6 +55,13 @@ def check_settings(settings: BrokerSettings) -> BrokerSettings:
                     hint="--host 127.0.0.1 for this machine alone, 0.0.0.0 for all of its networks (with --tls)",
                     code="broker-host",
                 )
+    if settings.names and not settings.tls:
+        raise UserError(
+            "a name goes into the broker's certificate, and there is none without TLS",
+            where="--name",
+            hint="add --tls",
+            code="broker-host",
+        )
     if not settings.tls and not is_loopback(settings.host):
         raise UserError(
             f"without TLS everybody who reaches {settings.host} could read and write as every board",

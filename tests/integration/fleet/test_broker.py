@@ -55,7 +55,7 @@ def test_what_waits_outlasts_an_orderly_restart(tmp_path: Path, program: str) ->
             assert {payload for _, payload in collector.until(3)} == {b"1", b"2", b"birth"}
         with Client(broker.port) as late:
             late.subscribe("edgeglm/v1/+/+/+/state")
-            assert [payload for _, payload in late.until(1)] == [b"birth"]
+            assert {payload for _, payload in late.until(1)} == {b"birth"}
 
 
 def test_a_broker_that_is_killed_is_started_again_and_has_what_it_saved(tmp_path: Path, program: str) -> None:
@@ -69,7 +69,7 @@ def test_a_broker_that_is_killed_is_started_again_and_has_what_it_saved(tmp_path
         os.kill(pid, signal.SIGKILL)
         until_gone(pid)
         with let_in_again(broker.port, "collector") as collector:
-            assert len(collector.until(100)) == 100
+            assert len(set(collector.until(100))) == 100
         assert "was ended by SIGKILL: it is started again" in broker.log()
         assert broker.broker_pids() != [pid]
 

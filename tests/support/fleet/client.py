@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 UNSUPPORTED_VERSION = 132
-PATIENCE_S = 60.0  # guards against a hang; it is no speed limit
+PATIENCE_S = 300.0  # guards against a hang; it is no speed limit
 
 
 class Identity(NamedTuple):
@@ -100,9 +100,9 @@ class Client:
         assert {self._codes[number] for number in numbers} <= {0, 16}
 
     def until(self, count: int) -> list[tuple[str, bytes]]:
-        """Wait until so many messages have come."""
+        """Wait until so many messages have come; one that comes again (not acknowledged in time) counts once."""
         with self._moved:
-            self._moved.wait_for(lambda: len(self.got) >= count, PATIENCE_S)
+            self._moved.wait_for(lambda: len(self.got) >= count and len(set(self.got)) >= count, PATIENCE_S)
         return self.got
 
     def _answer(self, number: int) -> int | None:

@@ -83,6 +83,7 @@ def test_nats_gives_each_certificate_its_holders_rights_and_no_more(tmp_path: Pa
     identities.authority.revoke("device", "gone")
     found = json.loads(json.dumps(nats.configuration(tls, identities)))
     assert found["mqtt"]["tls"]["verify_and_map"] is True
+    assert "consumer_inactive_threshold" not in found["mqtt"]  # who comes back after it would get nothing ever again
     users = {user["user"]: user for user in found["authorization"]["users"]}
     assert gone.uri not in users
     assert all(user["allowed_connection_types"] == ["MQTT"] for user in users.values())
@@ -129,6 +130,7 @@ def test_mosquitto_is_preferred_and_nats_the_fallback(monkeypatch: pytest.Monkey
         pytest.param({"host": "localhost.example"}, "broker-exposed", id="a-name-like-this-machine"),
         pytest.param({"host": "no host"}, "broker-host", id="no-host"),
         pytest.param({"tls": True, "names": ("a b",)}, "broker-host", id="no-name"),
+        pytest.param({"names": ("broker.example",)}, "broker-host", id="a-name-without-tls"),
         pytest.param({"tls": True, "fleet": "a/b"}, "broker-fleet", id="no-fleet"),
         pytest.param({"fleet": "north"}, "broker-fleet", id="fleet-without-tls"),
         pytest.param({"folder": Path("/a\nallow_anonymous true")}, "broker-folder", id="a-line-break"),
