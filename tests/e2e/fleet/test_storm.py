@@ -52,6 +52,8 @@ def test_everything_that_was_written_is_in_the_store_once(
                         continue
                     killed[party] += 1
                     if party == "collector":
+                        assert collector.process is not None
+                        assert collector.process.poll() is None, f"it ended by itself: {collector.log()[-3000:]}"
                         collector.end(signal.SIGKILL)
                         collector.start()
                     else:
