@@ -28,9 +28,9 @@ def command(
     from edgeglm.fleet.addresses import parse_broker
     from edgeglm.fleet.answers import answer_text
     from edgeglm.fleet.commands import ask, check_within, parse_arguments, refusal
-    from edgeglm.fleet.finding import addressed
     from edgeglm.fleet.plain import json_text
-    from edgeglm.fleet.times import parse_span_s
+    from edgeglm.fleet.seeing.finding import addressed
+    from edgeglm.fleet.seeing.times import parse_span_s
 
     arguments = parse_arguments(op, words or [])
     within_s = check_within(parse_span_s(within, option="--within"))

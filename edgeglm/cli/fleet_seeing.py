@@ -33,8 +33,8 @@ def list_boards(
     json: Json = False,
 ) -> None:
     """List the boards, and what is wrong with them."""
-    from edgeglm.fleet.listing import NONE_YET, board_lines, counts, render, render_problems, worst_first
     from edgeglm.fleet.plain import json_text
+    from edgeglm.fleet.seeing.listing import NONE_YET, board_lines, counts, render, render_problems, worst_first
 
     with _reading(store) as reader:
         boards = board_lines(reader.devices(fleet), _now_ms())
@@ -56,12 +56,12 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one board: what it is, what it runs, how it did, what happened."""
-    from edgeglm.fleet.card import card
-    from edgeglm.fleet.card_text import render
-    from edgeglm.fleet.finding import find
     from edgeglm.fleet.plain import json_text
+    from edgeglm.fleet.seeing.card import card
+    from edgeglm.fleet.seeing.card_text import render
+    from edgeglm.fleet.seeing.finding import find
+    from edgeglm.fleet.seeing.times import OPEN_END_MS, parse_time
     from edgeglm.fleet.store.types import Span
-    from edgeglm.fleet.times import OPEN_END_MS, parse_time
 
     now_ms = _now_ms()
     span = Span(parse_time(since, now_ms=now_ms, option="--since"), OPEN_END_MS)
@@ -80,11 +80,11 @@ def logs(
 ) -> int:
     """Print what happened, an event a line."""
     from edgeglm.cli.fleet_broker import stopped_by_signals
-    from edgeglm.fleet.events import event_line
-    from edgeglm.fleet.events import follow as follow_events
-    from edgeglm.fleet.finding import find
+    from edgeglm.fleet.seeing.events import event_line
+    from edgeglm.fleet.seeing.events import follow as follow_events
+    from edgeglm.fleet.seeing.finding import find
+    from edgeglm.fleet.seeing.times import OPEN_END_MS, parse_time
     from edgeglm.fleet.store.types import Span
-    from edgeglm.fleet.times import OPEN_END_MS, parse_time
 
     since_ms = parse_time(since, now_ms=_now_ms(), option="--since")
     with _reading(store) as reader:
@@ -120,10 +120,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write windows, events or gaps as CSV or Parquet, a row each."""
-    from edgeglm.fleet.export import check_target, rows, write
-    from edgeglm.fleet.finding import find
+    from edgeglm.fleet.seeing.export import check_target, rows, write
+    from edgeglm.fleet.seeing.finding import find
+    from edgeglm.fleet.seeing.times import OPEN_END_MS, parse_time
     from edgeglm.fleet.store.types import Span
-    from edgeglm.fleet.times import OPEN_END_MS, parse_time
 
     now_ms = _now_ms()
     since_ms = parse_time(since, now_ms=now_ms, option="--since")
@@ -144,8 +144,8 @@ def forget(
 ) -> None:
     """Remove everything that is known of a board."""
     from edgeglm.errors import UserError
-    from edgeglm.fleet.finding import find
     from edgeglm.fleet.plain import plain
+    from edgeglm.fleet.seeing.finding import find
     from edgeglm.fleet.store.opening import open_store
 
     with _reading(store) as reader:

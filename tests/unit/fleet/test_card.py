@@ -9,11 +9,11 @@ import pytest
 from edgeglm_agent.wire.commands import Reply
 
 from edgeglm.errors import UserError
-from edgeglm.fleet.card import Card, card
-from edgeglm.fleet.card_text import render
-from edgeglm.fleet.events import event_line, follow
-from edgeglm.fleet.finding import find
 from edgeglm.fleet.plain import json_text
+from edgeglm.fleet.seeing.card import Card, card
+from edgeglm.fleet.seeing.card_text import render
+from edgeglm.fleet.seeing.events import event_line, follow
+from edgeglm.fleet.seeing.finding import find
 from edgeglm.fleet.store.types import Device, IncomingReply, Span
 from tests.support.fleet.boards import (
     HOSTILE,

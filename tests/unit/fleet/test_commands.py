@@ -9,7 +9,7 @@ from edgeglm_agent.wire.commands import Reply
 from edgeglm.errors import UserError
 from edgeglm.fleet.answers import answer_text
 from edgeglm.fleet.commands import LONGEST_S, check_within, parse_arguments, refusal
-from edgeglm.fleet.finding import DEFAULT_FLEET, addressed
+from edgeglm.fleet.seeing.finding import DEFAULT_FLEET, addressed
 from edgeglm.fleet.store.types import Device
 from tests.support.fleet.boards import HOSTILE
 

@@ -13,8 +13,8 @@ import pytest
 from edgeglm_agent.wire.telemetry import BoardReading, Burst, Drift, Power
 
 from edgeglm.errors import UserError
-from edgeglm.fleet.export import WHAT, columns, rows, write, write_csv
-from edgeglm.fleet.flat import flat_event, flat_gap, flat_window
+from edgeglm.fleet.seeing.export import WHAT, columns, rows, write, write_csv
+from edgeglm.fleet.seeing.flat import flat_event, flat_gap, flat_window
 from edgeglm.fleet.store.types import Device, Span
 from tests.support.fleet.boards import (
     HOSTILE,

@@ -7,8 +7,8 @@ import json
 import msgspec
 from edgeglm_agent.wire.telemetry import BoardReading
 
-from edgeglm.fleet.listing import board_lines, counts, render, render_problems, worst_first
 from edgeglm.fleet.plain import json_text
+from edgeglm.fleet.seeing.listing import board_lines, counts, render, render_problems, worst_first
 from tests.support.fleet.boards import HOSTILE, NOW_MS, sketch, slot, state, summary, window
 
 HOT = window(board=BoardReading(temperature_decic=871), errors={"run": 300})

@@ -9,7 +9,7 @@ import pytest
 
 from edgeglm.errors import UserError
 from edgeglm.fleet.plain import json_text, pairs, plain, plain_values
-from edgeglm.fleet.times import age, local_iso, parse_span_s, parse_time, utc_iso
+from edgeglm.fleet.seeing.times import age, local_iso, parse_span_s, parse_time, utc_iso
 from tests.support.fleet.boards import HOSTILE, NOW_MS
 
 

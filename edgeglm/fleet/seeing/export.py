@@ -14,7 +14,7 @@ import msgspec
 
 from edgeglm.errors import MissingExtraError, UserError
 from edgeglm.files import replacing
-from edgeglm.fleet.flat import FlatEvent, FlatGap, FlatRow, FlatWindow, flat_event, flat_gap, flat_window
+from edgeglm.fleet.seeing.flat import FlatEvent, FlatGap, FlatRow, FlatWindow, flat_event, flat_gap, flat_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -22,7 +22,7 @@ from edgeglm.fleet.health import (
     usual_models,
 )
 from edgeglm.fleet.plain import plain
-from edgeglm.fleet.times import age
+from edgeglm.fleet.seeing.times import age
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

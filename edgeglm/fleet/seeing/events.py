@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from edgeglm.fleet.plain import pairs, plain
+from edgeglm.fleet.seeing.times import OPEN_END_MS, local_iso
 from edgeglm.fleet.store.types import Span
-from edgeglm.fleet.times import OPEN_END_MS, local_iso
 
 if TYPE_CHECKING:
     import threading

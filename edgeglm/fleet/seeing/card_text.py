@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from edgeglm_agent.board.pi import in_words
 from edgeglm_agent.status_text import amount, duration, table
 
-from edgeglm.fleet.listing import figure
 from edgeglm.fleet.plain import pairs, plain
-from edgeglm.fleet.times import age, local_iso
+from edgeglm.fleet.seeing.listing import figure
+from edgeglm.fleet.seeing.times import age, local_iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edgeglm_agent.wire.commands import SlotState
 
-    from edgeglm.fleet.card import Card, SlotTotal
-    from edgeglm.fleet.flat import FlatWindow
+    from edgeglm.fleet.seeing.card import Card, SlotTotal
+    from edgeglm.fleet.seeing.flat import FlatWindow
 
 _MOST_SLOTS = 64
 

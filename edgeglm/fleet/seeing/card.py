@@ -11,8 +11,8 @@ from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.commands import State
 from edgeglm_agent.wire.sketch import Sketch
 
-from edgeglm.fleet.flat import FlatEvent, FlatWindow, flat_event, flat_window, lost_rows
 from edgeglm.fleet.health import HealthProblem, problems, usual_models
+from edgeglm.fleet.seeing.flat import FlatEvent, FlatWindow, flat_event, flat_window, lost_rows
 
 if TYPE_CHECKING:
     from edgeglm_agent.wire.telemetry import Window

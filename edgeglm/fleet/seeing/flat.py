@@ -14,7 +14,7 @@ from edgeglm_agent.wire.sketch import Sketch, unpack_numbers
 from edgeglm_agent.wire.telemetry import unpack_ranges
 
 from edgeglm.fleet.plain import plain, plain_values
-from edgeglm.fleet.times import utc_iso
+from edgeglm.fleet.seeing.times import utc_iso
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

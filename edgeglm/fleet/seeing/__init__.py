@@ -1,0 +1,1 @@
+"""What a store knows of the boards, as tables, cards, lines and files."""
