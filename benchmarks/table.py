@@ -62,7 +62,7 @@ def asked(results: dict[str, dict[str, Any]]) -> str:
     lines = ["### What is asked, and what came out", "", *head("benchmark", "must (strive for)", "measured", "")]
     for name, (asks, _) in MAKERS.items():
         lines += [row(*line) for line in asks(results[name])] if name in results else []
-    lines += [row(*line) for line in peers.asked_peers(results)]
+    lines += [row(*line) for line in [*overhead.asked_supervisor(results), *peers.asked_peers(results)]]
     return "\n".join(lines)
 
 

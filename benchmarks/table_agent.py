@@ -122,7 +122,7 @@ def agent_memory(result: dict[str, Any]) -> str:
         f"{result['windows']:,} windows of each, as short as they could be; drift, files of answers and samples to the broker on. "
         f"Growth is that of a line through what came after the first {since['inferences']:,} inferences and {since['windows']:,} "
         "windows, with its 95 % interval. Own memory is anonymous: heaps and stacks, no pages of files. "
-        f"{place(result)}."
+        f"{_other_pages(result)}{place(result)}."
     )
     lines = [
         *section("Memory over a life", about),
@@ -133,6 +133,17 @@ def agent_memory(result: dict[str, Any]) -> str:
         grown = (f"{found[kind]['kb']:+.0f} ± {found[kind]['off_by_kb']:.0f}" for kind in kinds)
         lines.append(row(_process(who), *(f"{found['end'][kind]:,}" for kind in kinds), *grown))
     return "\n".join(lines)
+
+
+def _other_pages(result: dict[str, Any]) -> str:
+    """Return what tells PSS from RSS, where the run shows it: that as many pages of files were there all along."""
+    came = [abs(found["rss_kb"]["kb"] - found["own_kb"]["kb"]) for found in result["processes"].values()]
+    if max(came) >= 1:
+        return ""
+    return (
+        "RSS grew by just as much as own memory, so no pages of files were added. PSS divides each of those among the processes "
+        "that have it mapped, so it grows when another program with the same libraries ends: that is the rest of its growth here. "
+    )
 
 
 def _process(who: str) -> str:

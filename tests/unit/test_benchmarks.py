@@ -92,3 +92,34 @@ def test_a_peer_is_beside_a_run_of_ours_for_one_file(monkeypatch: pytest.MonkeyP
     ((_, _, said, _),) = table_peers.asked_peers(results)
     assert said.endswith("in minutes for one file, 1 best")
     assert "| 0.30 | 0.20 | 0.70 | level |" in table_peers.peers(results)
+
+
+def test_the_supervisor_is_judged_by_the_memory_that_it_has_with_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import table_overhead
+
+    results = {
+        "agent_overhead": {"networks": {"a": {"supervisor_rss_kb": [25_000, 25_200]}}},
+        "agent_memory": {"processes": {"supervisor": {"end": {"rss_kb": 32_000}}}},
+    }
+    ((_, _, said, stands),) = table_overhead.asked_supervisor(results)
+    assert said == "32.8 MB (25.8 without a broker)"
+    assert stands == "met; the aim is not"
+
+
+@pytest.mark.parametrize(("rss_kb", "told"), [(188.0, True), (5900.0, False)])
+def test_pss_that_grew_is_laid_to_others_only_where_no_pages_were_added(
+    monkeypatch: pytest.MonkeyPatch, rss_kb: float, told: bool
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import table_agent
+
+    kinds = {"rss_kb": rss_kb, "pss_kb": 5900.0, "own_kb": 188.0}
+    grown = {kind: {"kb": kb, "off_by_kb": 9.0} for kind, kb in kinds.items()}
+    result = {
+        "seconds": 60, "inferences": 9, "windows": 9, "counted_from": {"inferences": 1, "windows": 1},
+        "processes": {"main": {"end": {"rss_kb": 3, "pss_kb": 2, "own_kb": 1}, **grown}},
+    }  # fmt: skip
+    result["processes"]["asked"] = result["processes"]["main"] | {"inferences": 1}
+    result |= {"host": {"machine": "m", "cpu": "c", "features": []}, "date": "d", "commit": "c"}
+    assert ("no pages of files were added" in table_agent.agent_memory(result)) == told
