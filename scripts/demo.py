@@ -1,4 +1,8 @@
-"""The end of `make demo`: an agent serves what was just compressed, and is asked about digits it has not seen."""
+"""The end of `make demo`: an agent serves what was just compressed, and is asked about digits it has not seen.
+
+python scripts/demo.py [FOLDER]: FOLDER holds the compressed recipe digits-cnn (default: build/digits-cnn). The exit code is 1
+where too few answers are right. On a terminal the agent goes on serving until Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build"
-ASKED = 5
+ASKED, RIGHT = 5, 4  # images, and how many answers must be right
 PATIENCE_S = 60.0
 
 
 def main() -> None:
-    """Write settings, start the agent, ask it, show its status, stop it."""
-    folder = BUILD / "demo-agent"
+    """Write settings, start the agent, ask it, count what is right, show its status, stop it."""
+    model = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build" / "digits-cnn").resolve()
+    folder = model.parent / "demo-agent"
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -30,14 +34,14 @@ def main() -> None:
     settings.write_text(
         'device = "demo"\nstate_dir = "state"\nruntime_dir = "run"\nlog = {format = "text"}\n'
         "[telemetry]\nwindow_s = 2\n"
-        '[slots.main]\nmodel = "../digits-cnn"\n'
+        f'[slots.main]\nmodel = "../{model.name}"\n'
         f'input = {{kind = "http", port = {port}}}\n'
         'results = [{kind = "jsonl"}]\n',
         encoding="utf-8",
     )
     settings.chmod(0o600)
     command = str(Path(sys.executable).with_name("edgeglm-agent"))
-    print(f"\n$ edgeglm-agent run {settings.relative_to(ROOT)}", flush=True)
+    print(f"\n$ edgeglm-agent run {shown(settings)}", flush=True)
     agent = subprocess.Popen([command, "run", str(settings)])
     try:
         wait_until_it_serves(agent, port)
@@ -45,16 +49,43 @@ def main() -> None:
         from data import load  # the recipe's own
 
         images, digits = load("eval")
+        np.save(folder / "digit.npy", images[0])
+        right = 0
         for image, digit in zip(images[:ASKED], digits[:ASKED], strict=True):
             best = ask(port, image)[0]
+            right += best["label"] == str(digit)
             print(f"a {digit}: answered {best['label']} with {best['score']:.3f}", flush=True)
+        if right < RIGHT:
+            raise SystemExit(f"error: the agent answered {right} of {ASKED} digits right; at least {RIGHT} must be")
         time.sleep(2.5)  # a window ends, so that the status has figures
-        print(f"\n$ edgeglm-agent status {settings.relative_to(ROOT)}", flush=True)
+        print(f"\n$ edgeglm-agent status {shown(settings)}", flush=True)
         subprocess.run([command, "status", str(settings)], check=True)
+        if sys.stdout.isatty():
+            serve_on(agent, port, folder / "digit.npy")
     finally:
         agent.terminate()
         agent.wait(PATIENCE_S)
-    print(f"\nThe agent was stopped. To start it again: .venv/bin/edgeglm-agent run {settings.relative_to(ROOT)}")
+    print(f"\nThe agent was stopped. To start it again: .venv/bin/edgeglm-agent run {shown(settings)}")
+
+
+def serve_on(agent: subprocess.Popen[bytes], port: int, image: Path) -> None:
+    """Say how to ask the agent, and leave it serving until Ctrl-C."""
+    print(f"\nThe agent serves at http://127.0.0.1:{port} until Ctrl-C. In another terminal, ask it about a digit:")
+    print(
+        f"curl -H 'Content-Type: application/x-npy' --data-binary @{shown(image)} http://127.0.0.1:{port}/v1/infer",
+        flush=True,
+    )
+    try:
+        code = agent.wait()
+    except KeyboardInterrupt:
+        return
+    if code:
+        raise SystemExit(f"error: the agent ended with {code}")
+
+
+def shown(path: Path) -> Path:
+    """Return a path as one types it in the clone."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def wait_until_it_serves(agent: subprocess.Popen[bytes], port: int) -> None:
