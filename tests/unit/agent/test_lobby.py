@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import selectors
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +60,19 @@ def loop(tmp_path: Path) -> Iterator[Loop]:
     yield loop
     loop.lobby.close()
     assert not Path(loop.path).exists()
+    loop.selector.close()
+
+
+def test_the_socket_is_this_users_alone_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        loop = Loop(tmp_path)
+        assert os.umask(0) == 0, "what comes after is made as ever"
+    finally:
+        os.umask(before)
+    found = Path(loop.path).stat()
+    assert (stat.S_ISSOCK(found.st_mode), stat.S_IMODE(found.st_mode)) == (True, 0o600)
+    loop.lobby.close()
     loop.selector.close()
 
 
