@@ -1,7 +1,8 @@
 """Lines on stderr, which journald or a container keeps: one event each, as JSON or as text.
 
 What must not be read there is taken out: values whose name says that they are secret, secrets that ``hide`` was told
-of, and passwords within addresses. A line that repeats without end is written ten times a minute, then counted.
+of, and passwords within addresses and pipelines. A line that repeats without end is written ten times a minute, then
+counted.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
+from edgeglm_agent.passwords import HIDDEN, hidden
+
 if TYPE_CHECKING:
     from edgeglm_agent.settings.types import Log
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 _LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 _JOURNAL = {"debug": "<7>", "info": "<6>", "warning": "<4>", "error": "<3>"}  # sd-daemon(3)
-_HIDDEN = "***"
 _SECRET_NAME = re.compile(
     r"password|passwd|passphrase|(^|[_-])pass$|secret|token|credential|authori[sz]ation|cookie|api[_-]?key|private",
     re.IGNORECASE,
 )
-_IN_ADDRESS = re.compile(r"(?<=://)([^\s/:@]*):[^\s/@]+(?=@)")  # rtsp://user:password@camera
 _SHORTEST_SECRET = 4  # shorter ones would take pieces out of common words
 _BURST, _PERIOD_S = 10, 60.0  # of one message
 _MOST_MESSAGES = 256  # whose repetitions are watched at a time
@@ -150,7 +151,7 @@ class Logger:
         if value is None or isinstance(value, float) or (isinstance(value, int) and -_INT64 <= value < _INT64):
             return value  # a count of tokens is no token
         if name and _SECRET_NAME.search(name):
-            return _HIDDEN
+            return HIDDEN
         if isinstance(value, dict):
             return {str(key): self._plain(item, str(key)) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
@@ -159,8 +160,8 @@ class Logger:
             return f"{len(value)} bytes"
         text = str(value) if not isinstance(value, BaseException) else f"{type(value).__name__}: {value}"
         for secret in self._secrets:
-            text = text.replace(secret, _HIDDEN)
-        text = _IN_ADDRESS.sub(rf"\1:{_HIDDEN}", text).encode("utf-8", "replace").decode()
+            text = text.replace(secret, HIDDEN)
+        text = hidden(text).encode("utf-8", "replace").decode()
         return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}... ({len(text)} characters)"
 
 

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from edgeglm_agent.inputs._base import EndOfInput, Input, InputContext, InputLostError
 from edgeglm_agent.inputs.frames import Frames, Layout
+from edgeglm_agent.passwords import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,6 @@ _PIPE_BYTES = 1 << 20  # fewer turns for large frames; the kernel's own default 
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of <fcntl.h>
 _END_S = 2.0  # that a program has to end when it is asked to
 _LINES, _LINE = 5, 300  # of stderr that an error shows
-_SECRET = re.compile(r"(//[^/@\s:]*:)[^@\s]*@")
 
 
 class FrameInput(Input, frozen=True, kw_only=True):
@@ -147,9 +147,9 @@ class Program:
         with contextlib.suppress(OSError, ValueError):
             while data := stream.read(4096):
                 *lines, rest = re.split(rb"[\r\n]+", (rest + data)[-_LINE * _LINES * 2 :])
-                self._said.extend(line.decode("utf-8", "replace")[:_LINE] for line in lines if line.strip())
+                self._said.extend(_told(line) for line in lines if line.strip())
         if rest.strip():
-            self._said.append(rest.decode("utf-8", "replace")[:_LINE])
+            self._said.append(_told(rest))
 
     def _reason(self) -> Exception:
         try:
@@ -164,9 +164,9 @@ class Program:
         else:
             how = f"was ended by signal {-status}" if status < 0 else f"has ended with status {status}"
         said = "; ".join(self._said)
-        return InputLostError(f"{self._called} {how}" + (f": {hidden(said)}" if said else ""))
+        return InputLostError(f"{self._called} {how}" + (f": {said}" if said else ""))
 
 
-def hidden(text: str) -> str:
-    """Return a text without the passwords of the addresses in it."""
-    return _SECRET.sub(r"\1***@", text)
+def _told(line: bytes) -> str:
+    """Return a line as it may be shown: what is cut first may lack the `@` by which a password is found."""
+    return hidden(line.decode("utf-8", "replace"))[:_LINE]

@@ -13,9 +13,10 @@ from msgspec import Meta
 from edgeglm_agent.inputs._base import InputContext, InputError, Source
 from edgeglm_agent.inputs.command import Pixels
 from edgeglm_agent.inputs.frames import Layout
-from edgeglm_agent.inputs.pipe import FrameInput, hidden
+from edgeglm_agent.inputs.pipe import FrameInput
 from edgeglm_agent.logs import hide
 from edgeglm_agent.needs import PILLOW, RTSP, Need
+from edgeglm_agent.passwords import hidden
 from edgeglm_agent.settings.types import SecretPath
 
 _ROW = 4  # bytes: GStreamer begins each row of RGB at a multiple of it

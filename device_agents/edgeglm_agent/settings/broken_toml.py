@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 
 from edgeglm_agent.errors import Problem
+from edgeglm_agent.passwords import hidden
 from edgeglm_agent.settings.toml_lines import TomlLines, shown
 
 _PLACE = re.compile(r"\s*\(at (?:line (\d+), column \d+|end of document)\)$")
@@ -65,7 +66,7 @@ def _hint(message: str, line: str) -> str:
         if value.lower() in ("null", "none", "nil", "~"):
             return "TOML has no null: remove the line"
         if re.match(r"[A-Za-z./~]", value):
-            return f'text needs quotes: {key} = "{value}"'
+            return f'text needs quotes: {key} = "{hidden(value)}"'
         return "numbers are written as 0.5, 300 or 1e-3; everything else needs quotes"
     if "\\" in line and re.search("escape", message, re.IGNORECASE):
         return "a backslash in \"...\" begins an escape: write the text in '...', or each backslash twice"

@@ -17,6 +17,7 @@ from msgspec import inspect as types
 from edgeglm_agent.errors import Problem
 from edgeglm_agent.inputs import input_type, input_types
 from edgeglm_agent.kinds import KindError
+from edgeglm_agent.passwords import hidden
 from edgeglm_agent.results import result_type, result_types
 from edgeglm_agent.settings.toml_lines import KeyPath, TomlLines, shown
 from edgeglm_agent.settings.types import InputConfig, ResultConfig
@@ -130,7 +131,7 @@ class Walker:
 
     def _text(self, value: str, kind: types.StrType, key: KeyPath, role: str) -> Any:
         if kind.pattern is not None and (re.search(kind.pattern, value) is None or value.endswith("\n")):
-            message = f"`{value}` has not the form wanted here" if value else "must not be empty"
+            message = f"`{hidden(value)}` has not the form wanted here" if value else "must not be empty"
             self.report(key, message, pattern_hint(kind.pattern), code="settings-out-of-range")
             return INVALID
         if not (kind.min_length or 0) <= len(value) <= (kind.max_length or math.inf):

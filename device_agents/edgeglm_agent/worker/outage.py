@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from edgeglm_agent import ipc
+from edgeglm_agent.passwords import hidden
 
 if TYPE_CHECKING:
     from edgeglm_agent.worker.line import Line
@@ -44,7 +45,7 @@ class Outage:
             why: As a person reads it.
             gave: It gave a sample since it was opened: the next wait is the shortest again.
         """
-        self.why = why
+        self.why = why = hidden(why)  # whatever input says so, a package's too: the fleet reads it
         with self._lock:
             self._cancel()
             self._tries = 1 if gave else self._tries + 1

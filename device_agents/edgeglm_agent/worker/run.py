@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm_agent import ipc, logs
 from edgeglm_agent.offline import go_offline
+from edgeglm_agent.passwords import hidden
 from edgeglm_agent.worker.line import Line, NoSlotError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def main(socket_path: str, slot: str, *, soon: bool = False) -> int:
     except Exception as error:  # of ours, or of a package's input or sink: the supervisor starts another
         said = traceback.format_exc()
         logs.log("error", "worker-failed", slot=slot, why=error, traceback=said)
-        line.send(ipc.Failed(f"{type(error).__name__}: {error} ({_place(error)})"))
+        line.send(ipc.Failed(hidden(f"{type(error).__name__}: {error} ({_place(error)})")))
         return 1
     finally:
         logs.flush()

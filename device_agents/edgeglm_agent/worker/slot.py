@@ -11,6 +11,7 @@ from edgeglm_agent import ipc
 from edgeglm_agent.board import clock
 from edgeglm_agent.drift import DriftMeter
 from edgeglm_agent.inputs._base import EndOfInput, Input, InputContext, InputError, InputLostError, Source
+from edgeglm_agent.passwords import hidden
 from edgeglm_agent.processing.images import image_mode
 from edgeglm_agent.results._base import Outcome, ResultContext, SinkConfig, SinkError
 from edgeglm_agent.results.crops import crop_of
@@ -52,7 +53,7 @@ def serve_slot(line: Line, start: ipc.Start) -> int:
         return 0
     except InputError as error:
         where = f"input.{error.key}" if error.key else "input"
-        line.send(ipc.Refused(f"{where}: {error}" + (f" ({error.hint})" if error.hint else "")))
+        line.send(ipc.Refused(hidden(f"{where}: {error}" + (f" ({error.hint})" if error.hint else ""))))
         return 0
     return worker.run()
 
@@ -124,7 +125,7 @@ class Worker(Handler):
         try:
             self._serve(loop)
         except EndOfInput as end:
-            why = str(end) or "the input has ended"
+            why = hidden(str(end)) or "the input has ended"
         except ModelBrokenError as error:
             why, code = str(error), MODEL_BROKEN
         finally:

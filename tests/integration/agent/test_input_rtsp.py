@@ -130,11 +130,20 @@ def test_a_camera_with_a_password_is_read_and_the_password_is_not_told(tmp_path:
     source.close()
 
 
-def test_a_camera_that_is_not_there_is_lost(tmp_path: Path) -> None:
-    source = RtspInput(url="rtsp://admin:secret@127.0.0.1:1/live").open(context(tmp_path))
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://admin:hunter22@127.0.0.1:1/live",
+        "rtsp://admin:p@hunter22@127.0.0.1:1/live",
+        "rtsp://127.0.0.1:1/live?user=admin&password=hunter22",
+        "rtsp://127.0.0.1:1/live?pwd=hunter22&channel=1",
+    ],
+)
+def test_a_camera_that_is_not_there_is_lost_and_no_password_is_told(tmp_path: Path, address: str) -> None:
+    source = RtspInput(url=address).open(context(tmp_path))
     with pytest.raises(InputLostError, match=r"(?i)connection refused") as raised:
         until(lambda: source.read(1.0) and None)
-    assert "secret" not in str(raised.value)
+    assert "hunter22" not in str(raised.value)
     source.close()
 
 

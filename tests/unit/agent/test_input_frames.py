@@ -9,7 +9,6 @@ import pytest
 from edgeglm_agent.inputs._base import InputError
 from edgeglm_agent.inputs.decode import DamagedError
 from edgeglm_agent.inputs.frames import ImageCutter, Layout
-from edgeglm_agent.inputs.pipe import hidden
 from edgeglm_agent.processing.images import read_image
 from PIL import Image
 
@@ -152,7 +151,3 @@ def test_frames_that_cannot_be_are_refused(settings: Any, key: str) -> None:
     with pytest.raises(InputError) as raised:
         Layout(**settings).check()
     assert raised.value.key == key
-
-
-def test_passwords_are_not_shown() -> None:
-    assert hidden("rtsp://admin:s3cret@camera:554/1 failed") == "rtsp://admin:***@camera:554/1 failed"

@@ -114,6 +114,20 @@ def test_a_password_in_an_address_is_not_written(written: Written) -> None:
     assert written.lines()[0]["to"] == "a:b@c"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "rtsp://cam/live?user=admin&password=hunter22: Connection refused",
+        "rtsp://kim:p@hunter22@cam/live",
+        "rtspsrc location=rtsp://cam user-id=kim user-pw='hunter22 hunter22' ! decodebin",
+    ],
+)
+def test_a_password_in_a_query_or_a_pipeline_is_not_written(written: Written, said: str) -> None:
+    written.log("warning", "input-lost", why=said, more=[said], error=OSError(said))
+    assert "hunter22" not in written.text()
+    assert "cam" in written.lines()[0]["why"]
+
+
 def test_what_json_cannot_hold_is_written_all_the_same(written: Written) -> None:
     written.log("info", "odd", raw=b"\xff\x00", path=Path("/a/b"), many={1}, lone="\udcff", nan=float("nan"), big=2**70)
     (line,) = written.lines()
