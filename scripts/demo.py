@@ -1,7 +1,7 @@
 """The end of `make demo`: an agent serves what was just compressed, and is asked about digits it has not seen.
 
-python scripts/demo.py [FOLDER]: FOLDER holds the compressed recipe digits-cnn (default: build/digits-cnn). The exit code is 1
-where too few answers are right. On a terminal the agent goes on serving until Ctrl-C.
+python scripts/demo.py [FOLDER]: FOLDER holds the compressed recipe digits-cnn (default: build/digits-cnn). The exit
+code is 1 where too few answers are right. On a terminal the agent goes on serving until Ctrl-C.
 """
 
 from __future__ import annotations
