@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from edgeglm_agent.settings.types import Slot
     from edgeglm_agent.supervisor.state import StateFile
 
-_BACK_OFF_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+# a second process that was killed serves again soon, and what goes on has time to pass before the fifth
+_BACK_OFF_S = (0.0, 0.1, 0.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Failures:

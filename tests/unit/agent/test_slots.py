@@ -15,6 +15,7 @@ import pytest
 from edgeglm_agent import ipc
 from edgeglm_agent.inputs.replay import ReplayInput
 from edgeglm_agent.settings.types import Log, Settings, Slot
+from edgeglm_agent.supervisor.failures import Failures
 from edgeglm_agent.supervisor.slots import SlotKeeper
 from edgeglm_agent.supervisor.state import StateFile
 from edgeglm_agent.worker.progress import Progress
@@ -88,13 +89,25 @@ def test_one_that_failed_is_held_back_and_then_let_go(keeper: SlotKeeper) -> Non
         worker = Worker(keeper, now)
         assert worker.told() == ["Start"]
         worker.go(keeper, now)
-    again = Worker(keeper, 200.1)  # systemd waits for nothing
+    again = Worker(keeper, 200.05)  # systemd waits for nothing
     assert again.told() == ["Hold"]
-    keeper.release(200.2)
+    keeper.release(200.06)
     assert again.told() == []
     keeper.release(205.0)
     assert again.told() == ["Start"]
     assert (keeper.state.status, keeper.state.failures) == ("starting", 2)
+
+
+def test_a_second_failure_waits_less_than_a_start_takes_and_the_fifth_is_the_last(tmp_path: Path) -> None:
+    slot = Slot(model=str(tmp_path / "model"), input=ReplayInput(path="x.npz"))
+    failures = Failures("main", slot, StateFile(tmp_path / "state.json"))
+    first, second, third, fourth, fifth = (failures.add("signal 11") for _ in range(5))
+    assert first == 0
+    assert second == pytest.approx(0.1, rel=0.25)
+    assert third == pytest.approx(0.5, rel=0.25)
+    assert fourth == pytest.approx(5, rel=0.25)
+    assert fifth is None
+    assert failures.quarantined == "5 failures in a row, the last: signal 11"
 
 
 def test_quarantine_holds_it_until_somebody_says_restart(keeper: SlotKeeper) -> None:
@@ -187,7 +200,7 @@ def test_a_worker_that_does_not_read_keeps_nobody_waiting_and_is_told_what_it_mi
 def test_a_worker_is_told_with_its_start_how_to_write_its_log_and_what_to_sample(keeper: SlotKeeper) -> None:
     for now in (100.0, 200.0):
         Worker(keeper, now).go(keeper, now)
-    held = Worker(keeper, 200.1)
+    held = Worker(keeper, 200.05)
     assert held.told() == ["Hold"]
     keeper.adjust(0.5)
     assert held.told() == []
