@@ -54,6 +54,7 @@ class Telemetry(Table, frozen=True):
     daily_bytes: Annotated[int, Meta(ge=10_000)] = 200_000  # on the wire; over it windows are merged, then dropped
     drift: bool = True  # against the manifest's reference
     sample_share: Annotated[float, Meta(ge=0, le=1)] = 0.0  # of answers sent with their input, for looking at: opt-in
+    remote_samples: bool = False  # true: a command may ask for answers with their input, and for a larger share of them
 
 
 class Outbox(Table, frozen=True):

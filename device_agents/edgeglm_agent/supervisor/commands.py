@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.supervisor.slots import SlotKeeper
 
 _Answer = tuple[bool, str, dict[str, Any]]
+_ALLOWING = ", unless its settings file says `remote_samples = true` under [telemetry]"
 
 
 def obey(supervisor: Supervisor, op: str, arguments: Arguments) -> _Answer:
@@ -48,6 +49,8 @@ def _status(supervisor: Supervisor) -> _Answer:
 
 
 def _sample(supervisor: Supervisor, wanted: SampleArguments) -> _Answer:
+    if not supervisor.settings.telemetry.remote_samples:
+        return False, f"no command makes this board send its inputs{_ALLOWING}", {}
     keepers = _keepers(supervisor, wanted.slot)
     if not keepers:
         return False, _no_slot(supervisor, wanted.slot), {}
@@ -57,7 +60,9 @@ def _sample(supervisor: Supervisor, wanted: SampleArguments) -> _Answer:
 
 
 def _set(supervisor: Supervisor, wanted: SetArguments) -> _Answer:
-    memory = supervisor.state_file.memory
+    memory, own = supervisor.state_file.memory, supervisor.settings.telemetry
+    if wanted.sample_share is not None and wanted.sample_share > own.sample_share and not own.remote_samples:
+        return False, f"`sample_share` is at most {own.sample_share:g} here{_ALLOWING}", {}
     if wanted.window_s is not None:
         memory.window_s = supervisor.window_s = wanted.window_s
         supervisor.windows.window_changed()

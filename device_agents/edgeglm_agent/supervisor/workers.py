@@ -60,9 +60,11 @@ class Workers:
             )
             for name, slot in supervisor.settings.slots.items()
         }
-        if state.memory.sample_share is not None:
+        share, own = state.memory.sample_share, supervisor.settings.telemetry
+        if share is not None:
             for keeper in self.keepers.values():
-                keeper.adjust(state.memory.sample_share)
+                # what was set while the file allowed it
+                keeper.adjust(share if own.remote_samples else min(share, own.sample_share))
         self._lobby = Lobby(socket_path, selector, worker=self.greet, answer=answer)
 
     def spawn(self, now: float, head_start: HeadStart | None = None) -> None:

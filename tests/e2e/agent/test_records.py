@@ -121,7 +121,7 @@ def test_a_pi_tells_every_figure_and_each_event_at_once(tmp_path: Path, model: P
     with Pump(broker.port) as pump, Collector(broker.port, store, lazy=0.0):
         settings = (
             f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n'
-            "[telemetry]\nwindow_s = 2\ndaily_bytes = 1_000_000_000\n"
+            "[telemetry]\nremote_samples = true\nwindow_s = 2\ndaily_bytes = 1_000_000_000\n"
             + folder_slot(model, tmp_path / "inbox", name="names")
             + f'[slots.pump]\nmodel = "{score}"\ninput = {{kind = "mqtt", topic = "{INPUT}"}}\n'
             "anomaly = {before = 2, after = 1, gap_s = 1}\n"

@@ -128,6 +128,9 @@ def test_windows_events_results_and_commands_reach_who_asks(tmp_path: Path, mode
         assert asked["slots"]["main"]["answered"] == 5  # type: ignore[index]
         assert listener.ask("set", window_s=30).ok
         assert not listener.ask("set", window_s=0).ok
+        for refused in (listener.ask("sample", slot="main"), listener.ask("set", sample_share=0.5)):
+            assert not refused.ok
+            assert "unless its settings file says `remote_samples = true`" in refused.said
         assert any("model-loaded" in line for line in listener.ask("logs", lines=20).values["lines"])  # type: ignore[union-attr]
         assert listener.ask("restart", slot="main").ok
         agent.until_slot(lambda slot: slot.state.load == 2 and slot.state.status == "serving", "the slot serves anew")

@@ -27,6 +27,7 @@ from tests.support.tiny_models import tiny_images
 SLOT = """
 [telemetry]
 window_s = 1
+remote_samples = true
 [slots.main]
 model = "{folder}/model"
 input = {{kind = "replay", path = "{folder}/samples.npz", rate = 20, loop = true}}

@@ -14,8 +14,10 @@ import pytest
 from edgeglm_agent import ipc
 from edgeglm_agent.cli import main
 from edgeglm_agent.inputs.replay import ReplayInput
-from edgeglm_agent.settings.types import Settings, Slot
+from edgeglm_agent.settings.types import Settings, Slot, Telemetry
+from edgeglm_agent.supervisor.commands import obey
 from edgeglm_agent.supervisor.run import Supervisor
+from edgeglm_agent.wire.commands import SampleArguments, SetArguments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,3 +101,38 @@ def test_no_process_gets_a_head_start_that_nobody_would_take(
     monkeypatch.setattr(os, "posix_spawn", note)
     assert main(["run", str(tmp_path / "agent.toml")]) == 2
     assert bool(started) == wanted
+
+
+def samples(supervisor: Supervisor) -> float:
+    """Return the share that the slot's next worker will sample, and end the supervisor."""
+    share = supervisor.slots["main"].sample_share
+    supervisor._close()
+    return share
+
+
+def supervisor_of(folder: Path, telemetry: Telemetry) -> Supervisor:
+    slot = Slot(model=str(folder / "none"), input=ReplayInput(path="x.npz"))
+    folders = {"state_dir": str(folder / "state"), "runtime_dir": str(folder / "run")}
+    return Supervisor(Settings(workers="external", telemetry=telemetry, slots={"main": slot}, **folders))  # type: ignore[arg-type]
+
+
+def test_no_command_makes_a_board_send_inputs_whose_file_does_not_say_so(tmp_path: Path) -> None:
+    supervisor = supervisor_of(tmp_path, Telemetry(sample_share=0.25))
+    done, said, _ = obey(supervisor, "sample", SampleArguments())
+    assert not done
+    assert said.endswith("unless its settings file says `remote_samples = true` under [telemetry]")
+    done, said, _ = obey(supervisor, "set", SetArguments(window_s=7, sample_share=0.5))
+    assert not done
+    assert said.startswith("`sample_share` is at most 0.25 here, unless its settings file says `remote_samples = true`")
+    assert supervisor.window_s == 300, "what is refused is not obeyed by half"
+    assert obey(supervisor, "set", SetArguments(sample_share=0.125))[0], "less than the file's is no harm"
+    assert samples(supervisor) == 0.125
+
+
+def test_a_share_that_was_set_by_a_command_does_not_outlast_the_leave_for_it(tmp_path: Path) -> None:
+    supervisor = supervisor_of(tmp_path, Telemetry(remote_samples=True))
+    assert obey(supervisor, "sample", SampleArguments())[0]
+    assert obey(supervisor, "set", SetArguments(sample_share=0.5))[0]
+    assert samples(supervisor) == 0.5
+    assert samples(supervisor_of(tmp_path, Telemetry(remote_samples=True))) == 0.5
+    assert samples(supervisor_of(tmp_path, Telemetry())) == 0.0
