@@ -2,7 +2,7 @@
 # The agent's own tests on the Pythons of the boards, each in an environment of its own: test_agent.sh python3.10 ...
 # One that is not installed is named, and is no failure: what this machine cannot try is in docs/test-full.md.
 set -eu
-tried=""
+tried="" status=0
 for python in "$@"; do
     if ! "$python" -c "" 2>/dev/null; then
         echo "agent: $python is not installed here: not tried"
@@ -13,8 +13,10 @@ for python in "$@"; do
     "$python" -m venv "$env"
     PIP_DISABLE_PIP_VERSION_CHECK=1 "$env/bin/pip" install -q -e "device_agents[onnx,litert,openvino,image,text,http]" \
         pytest pytest-timeout hypothesis onnx
-    "$env/bin/python" -m pytest -q tests/unit/agent
-    tried="$tried $("$python" -c 'import platform; print(platform.python_version())')"
+    ended="" # a failure keeps no other Python from its turn
+    "$env/bin/python" -m pytest -q tests/unit/agent || { status=$?; ended="(failed)"; }
+    tried="$tried $("$python" -c 'import platform; print(platform.python_version())')$ended"
 done
 mkdir -p build
 echo "$tried" >build/agent-tried
+exit "$status"

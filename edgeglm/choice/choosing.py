@@ -81,7 +81,7 @@ def settle(
         before = list((entry.result or {}).get("order", [])) if entry is not None else []
         order = preferred_order(marked, trial, metric_judged=metric_judged, same_machine=same_machine, before=before)
         if entry is not None and not (before and same_machine):
-            order = _dominating_first(order, artifacts, marked)
+            order = _better_first(order, artifacts, marked, against)
         if entry is not None and not before:
             entry.finish(order=[marked[index].path for index in order])
     good = {index for index, found in enumerate(against) if not found.refused}
@@ -104,21 +104,36 @@ def settle(
     return Settled(kept, ordered, budget, order_kept=bool(before) and same_machine)
 
 
-def _dominating_first(
-    order: Sequence[int], artifacts: Sequence[MadeArtifact], sides: Sequence[ArtifactSide]
+def _better_first(
+    order: Sequence[int], artifacts: Sequence[MadeArtifact], sides: Sequence[ArtifactSide], against: Sequence[Faults]
 ) -> list[int]:
-    """Return the order with each candidate behind one of the same `auto` that dominates it."""
+    """Return the order with each candidate behind those of the same `auto` that dominate or outpaced it.
+
+    What outpaced it was timed further, and may have met other noise in the rounds that it has alone.
+    """
     at = {side.path: index for index, side in enumerate(sides)}
     moved: list[int] = []
+    begun: set[int] = set()  # noise may make each of two stand behind the other
+
+    def outpaced_by(index: int) -> list[int]:
+        mine, where = artifacts[index].config.format, artifacts[index].candidate.where
+        return [
+            other
+            for other in order
+            if sides[index].outpaced
+            and not sides[other].outpaced
+            and (artifacts[other].config.format, artifacts[other].candidate.where) == (mine, where)
+            and against[other].order <= against[index].order
+        ]
 
     def place(index: int) -> None:
-        if index in moved:
+        if index in begun:
             return
-        other = at.get(sides[index].dominated_by)
-        candidate = artifacts[index].candidate
+        begun.add(index)
+        other, candidate = at.get(sides[index].dominated_by), artifacts[index].candidate
         rivals = other is not None and candidate.is_auto and artifacts[other].candidate.where == candidate.where
-        if other is not None and rivals:
-            place(other)
+        for better in [*([other] if other is not None and rivals else []), *outpaced_by(index)]:
+            place(better)
         moved.append(index)
 
     for index in order:

@@ -142,7 +142,7 @@ def test_more_numbers_than_the_model_takes_are_refused_before_one_is_made() -> N
     tracemalloc.start()
     with pytest.raises(DamagedError, match="holds 100001 numbers, and the model takes 192"):
         decode.json_sample(said, ("x",), most_values=192)
-    assert tracemalloc.get_traced_memory()[1] < 10_000
+    assert tracemalloc.get_traced_memory()[1] < 100_000  # so many numbers take 2.4 MB
     tracemalloc.stop()
     assert len(decode.json_sample(b"[" + b"1," * 191 + b"2]", ("x",), most_values=192)) == 192
 

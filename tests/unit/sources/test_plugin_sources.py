@@ -53,7 +53,7 @@ class FaultyData(DataSource, tag="faulty", frozen=True, kw_only=True):
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("raises", "raised KeyError: 'scale' (test_plugin_sources.py:"),
+        ("raises", "raised KeyError: 'scale' (tests/unit/sources/test_plugin_sources.py:"),
         ("returns another thing", "returned a Linear, not a Model"),
         ("fingerprint", "raised OSError: no key"),
     ],
@@ -70,7 +70,7 @@ def test_what_a_packages_source_of_models_does_wrong_is_that_packages(fault: Fau
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("raises", "raised KeyError: 'scale' (test_plugin_sources.py:"),
+        ("raises", "raised KeyError: 'scale' (tests/unit/sources/test_plugin_sources.py:"),
         ("returns another thing", "returned a dict, not a Data"),
     ],
 )

@@ -71,7 +71,7 @@ def test_the_packages_own_line_is_named() -> None:
     with pytest.raises(StepError) as caught:
         apply_step(Faulty(fault="raises"), model, make_context(model), SAMPLE)
     line = Faulty.apply.__code__.co_firstlineno + 2
-    assert f"KeyError: 'scale' (test_applied.py:{line})" in caught.value.problems[0].message
+    assert f"KeyError: 'scale' (tests/unit/steps/test_applied.py:{line})" in caught.value.problems[0].message
 
 
 def test_a_step_that_passes_its_trial_is_blamed_when_it_runs() -> None:

@@ -75,7 +75,7 @@ def judge_all(task: TaskConfig) -> SplitResult:
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("raises", "raised ZeroDivisionError: division by zero (test_plugin_task.py:"),
+        ("raises", "raised ZeroDivisionError: division by zero (tests/unit/tasks/test_plugin_task.py:"),
         ("returns", "returned a float from `evaluate`, not a SplitResult"),
         ("value", "returned a SplitResult that is none: Expected `float`, got `str` - at `$.metric.value`"),
         ("prepared raises", "raised ValueError: no such axis"),
