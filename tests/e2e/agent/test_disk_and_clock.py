@@ -107,6 +107,42 @@ def test_a_worker_that_dies_while_the_disk_is_full_serves_again(tmp_path: Path, 
         assert agent.stop() == 0
 
 
+def test_it_stops_in_order_while_the_disk_is_full_and_sends_later_what_it_kept(tmp_path: Path, model: Path) -> None:
+    broker, store = Broker(tmp_path / "broker"), tmp_path / "rows.db"
+    head, slot = settings(broker, tmp_path, model, 500)
+    with (
+        SmallDisk(tmp_path / "state", megabytes=6) as disk,
+        running_agent(tmp_path, head + slot, command=(*disk.enter, *COMMAND)) as agent,
+    ):
+        agent.until_slot(lambda slot: slot.answered > 100, "it serves")
+        disk.fill()
+        agent.until(lambda status: status.queue.lost > 50 and sinks_fail(status), "outbox and results find no room")
+        assert disk.is_full()
+        assert agent.stop() == 0
+        assert agent.event("shutdown")
+        assert "Traceback" not in agent.log()
+        assert not (tmp_path / "run" / "supervisor.sock").exists()
+        agent.restart()  # on a disk that is full from the start
+        agent.until_slot(lambda slot: slot.state.status == "serving" and slot.inferences > 0, "it serves again")
+        assert agent.stop() == 0
+        disk.free()
+        agent.set(head)  # no slot: what is left is sent
+        with broker, Collector(broker.port, store, lazy=0.0):
+            agent.restart()
+            wait(
+                lambda: [event.name for event in arrived(store, Event)].count("agent-started") >= 2,
+                "events of the first run and of the last",
+            )
+            agent.until(lambda status: status.queue.rows <= 1, "an outbox that empties")
+            assert agent.stop() == 0
+        lines = (disk.path / "slots" / "main" / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 100
+    assert all(json.loads(line)["answer"] for line in lines), "a line that was torn"
+    assert len(arrived(store, Result)) > 100
+    names = {event.name for event in arrived(store, Event)}
+    assert not {"outbox-rebuilt", "state-rebuilt", "worker-crashed"} & names
+
+
 CLOCK = """
 import os, time
 _at, _time, _time_ns = os.path.join(os.path.dirname(__file__), "offset"), time.time, time.time_ns
