@@ -148,6 +148,8 @@ def _supervise(path: Path, head_start: HeadStart | None) -> int:
     except OSError as error:
         raise _refused(error, settings.state_dir, settings.runtime_dir) from error
     code = supervisor.run()
+    for number in _STOPPED:  # Python gives them their default back at its end: one more would look like a crash
+        signal.signal(number, signal.SIG_IGN)
     logs.flush()
     return code
 

@@ -86,6 +86,24 @@ def test_it_stops_while_a_model_hangs_and_the_broker_does_not_answer(tmp_path: P
             assert agent.event("shutdown")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_signals_again_and_again_sees_the_same_orderly_end(
+    tmp_path: Path, plugins: Path, number: signal.Signals
+) -> None:
+    inbox = tmp_path / "inbox"
+    settings = folder_slot(broken_model(tmp_path / "a", "exit"), inbox)
+    with running_agent(tmp_path, settings, python_path=plugins) as agent:
+        drop(inbox, "poison.npy", np.full(4, BREAKS, np.float32))
+        agent.until_slot(lambda slot: slot.state.failures > 0, "a slot fails, and is started again after a while")
+        while agent.process.poll() is None:
+            agent.process.send_signal(number)
+            time.sleep(0.002)
+        assert agent.process.returncode == 0
+        assert agent.event("shutdown")
+        assert not (tmp_path / "run" / "supervisor.sock").exists()
+        until_none(tmp_path)
+
+
 def test_it_stops_while_a_slot_waits_and_another_is_in_quarantine(tmp_path: Path, plugins: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     settings = folder_slot(broken_model(tmp_path / "a", "exit"), first, "failures = 1", name="held") + folder_slot(
