@@ -156,7 +156,8 @@ class Collector:
             while True:
                 await self._came.wait()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._enough.wait(), began + _PACE_S - loop.time())
+                    async with asyncio.timeout(began + _PACE_S - loop.time()):
+                        await self._enough.wait()
                 began = loop.time()
                 self._came.clear()
                 if not self._stopping:
@@ -199,7 +200,8 @@ class Collector:
                 if self._stopping:
                     return None
                 with suppress(TimeoutError):  # unless told to stop meanwhile
-                    await asyncio.wait_for(self._ending.wait(), wait_s * random.uniform(0.5, 1.5))  # noqa: S311
+                    async with asyncio.timeout(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311
+                        await self._ending.wait()
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
             else:
                 if told:
@@ -245,7 +247,9 @@ class Collector:
             if not self._link.connected and due_at is not None:
                 wait_s = max(wait_s or 0.0, 1.0)  # it keeps
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._owes.wait(), wait_s)
+                # wait_for of Python 3.11 swallows a cancellation that comes as the event is set: the end would never be
+                async with asyncio.timeout(wait_s):
+                    await self._owes.wait()
             self._owes.clear()
             self._send_due(loop.time())
 

@@ -73,3 +73,27 @@ def test_a_store_that_is_damaged_while_it_is_written_ends_the_collector(tmp_path
         commit(store, arrivals("press-1"))
     assert caught.value.code == "store-damaged"
     store.close()
+
+
+def test_the_end_comes_even_as_something_is_owed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is cancelled while its event is being set must not go on and wait for ever."""
+
+    async def ended(steps: int, store: SqliteWriter) -> bool:
+        collector = Collector(BrokerAddress("127.0.0.1", 1), store, Part(), SilentLog())
+        monkeypatch.setattr(collector._acknowledging, "due_at", lambda: asyncio.get_running_loop().time() + 3600)
+        task = asyncio.ensure_future(collector._acknowledge())
+        await asyncio.sleep(0.01)  # it waits
+        collector._owes.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=10.0)
+        if not done:
+            task.cancel()
+        return bool(done)
+
+    store = SqliteWriter(tmp_path / "fleet.db")
+    try:
+        assert [steps for steps in range(5) if not asyncio.run(ended(steps, store))] == []
+    finally:
+        store.close()
