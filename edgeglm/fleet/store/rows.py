@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from edgeglm_agent.wire.telemetry import Body, Row
 
 _BIG = 2**62
+_LONGEST_MS = 100 * 365 * 86_400_000  # that a board is up, or a window lasts
+_MOST_LOST_ROWS = 2**32  # of one gap: no outbox holds more
 _MOST_RUN_BYTES = 65_536  # packed: a board's batch is of 16 KB
 TABLE_OF = {Window: "windows", Event: "events", Result: "results", Gap: "gaps", type(None): "others"}
 _COLUMNS = {
@@ -51,7 +53,7 @@ def read_row(row: Row, received_ms: int) -> Read:
     replaces = checked_runs(row.replaces) if row.replaces else []
     if isinstance(body, Window):
         start_ms, uptime_ms, length_ms = body.start_ms, body.uptime_ms, body.duration_ms
-        if not (0 <= length_ms < _BIG and 0 <= uptime_ms < _BIG and -_BIG < start_ms < _BIG):
+        if not (0 <= length_ms <= _LONGEST_MS and 0 <= uptime_ms <= _LONGEST_MS and -_BIG < start_ms < _BIG):
             raise WireError(f"row {row.sequence}: a window at {start_ms} ms for {length_ms} ms, {uptime_ms} ms up")
         # a board without any slot tells of itself alone: its slot has no name
         if not 0 <= body.inferences < _BIG or (body.slot and not NAME.match(body.slot)):
@@ -59,7 +61,7 @@ def read_row(row: Row, received_ms: int) -> Read:
         own = believed(start_ms, received_ms - length_ms, synchronised=body.clock_synchronised)
         return Read(row, body, Moment(start_ms, uptime_ms, own, length_ms), replaces)
     if isinstance(body, Event):
-        if not (0 <= body.uptime_ms < _BIG and -_BIG < body.at_ms < _BIG):
+        if not (0 <= body.uptime_ms <= _LONGEST_MS and -_BIG < body.at_ms < _BIG):
             raise WireError(f"row {row.sequence}: an event at {body.at_ms} ms, {body.uptime_ms} ms up")
         if not NAME.match(body.name) or (body.slot and not NAME.match(body.slot)):
             raise WireError(f"row {row.sequence}: event `{body.name[:64]}` in slot `{body.slot[:64]}`")
@@ -115,9 +117,9 @@ def columns(read: Read, at_ms: int, device: int, stream: int, received_ms: int) 
 
 
 def lost_rows(gap: Gap) -> int:
-    """Return how many rows a gap tells of."""
+    """Return how many rows a gap tells of, within what a board can have lost."""
     counted = sum(count for count in gap.counts.values() if count > 0)
-    return _whole(counted or sum(last - first + 1 for first, last in checked_runs(gap.ranges))) or 0
+    return min(counted or sum(last - first + 1 for first, last in checked_runs(gap.ranges)), _MOST_LOST_ROWS)
 
 
 def _whole(number: int | None) -> int | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _HELD_UP = 8  # rows that it takes to believe that a clock has fallen behind
 _MOST_SLOTS = 64  # of a board, whose newest window is known at once
 _MOST_LOST = 256  # runs of numbers that were told to be lost, of which one may still come: the newest
+_MOST_LOST_ROWS = 2**40  # that a stream counts: the sum of all of them must stay an integer of SQLite's
 
 
 class StreamState:
@@ -60,7 +61,7 @@ class StreamState:
             self.known.add(first, last)
             self.lost.add(first, last)
         self.lost.keep_highest(_MOST_LOST)
-        self.lost_rows += rows
+        self.lost_rows = min(self.lost_rows + rows, _MOST_LOST_ROWS)
         self.lost_at_ms = received_ms
         self.rare = True
 

@@ -230,6 +230,42 @@ def test_figures_beyond_what_the_store_can_hold_are_kept_in_the_body(store: Sqli
     assert [one.window for one in reader.windows(BOARD, EVER)] == [huge]
 
 
+def test_gaps_that_tell_of_more_rows_than_there_can_be_leave_every_board_readable(
+    store: SqliteWriter, reader: SqliteReader
+) -> None:
+    huge = [row_of(number, Gap("quota", b"", {"x": 2**62})) for number in (1, 2)]
+    for epoch in (b"epoch--1", b"epoch--2", b"epoch--3"):
+        store.commit(Arrivals([batch(*huge, stream=Stream(BOARD, epoch))]))
+    (summary,) = reader.devices()
+    assert summary.lost_rows == 6 * 2**32
+    assert [one.gap.counts for one in reader.gaps(EVER)] == [{"x": 2**62}] * 6, "what the board said stays"
+
+
+def test_what_a_stream_has_lost_is_counted_up_to_what_can_be_summed(store: SqliteWriter, reader: SqliteReader) -> None:
+    rows = [row_of(number, Gap("quota", b"", {"x": 2**62})) for number in range(1, 300)]
+    store.commit(Arrivals([batch(*rows)]))
+    assert reader.devices()[0].lost_rows == 2**40
+
+
+@pytest.mark.parametrize("field", ["uptime_ms", "duration_ms"])
+def test_a_window_that_is_longer_than_any_board_lives_is_put_aside(
+    store: SqliteWriter, reader: SqliteReader, field: str
+) -> None:
+    most = 100 * 365 * 86_400_000
+
+    def rows(value: int, first: int) -> list[Row]:
+        bodies = [
+            msgspec.structs.replace(window(n, at_ms=5000), clock_synchronised=False, **{field: value - n})
+            for n in range(200)
+        ]
+        return [row_of(first + n, body) for n, body in enumerate(bodies)]
+
+    done = store.commit(Arrivals([batch(*rows(most, 1)), batch(*rows(2**62 - 1, 1001))]))
+    assert (done.new_rows, done.poison) == (200, 200)
+    assert done.known == {STREAM: Known(200, ((1001, 1200),))}
+    assert sorted(numbers_of(reader)) == list(range(1, 201))
+
+
 def test_a_row_of_a_later_version_is_kept_and_later_fields_of_known_ones_survive(
     store: SqliteWriter, path: Path
 ) -> None:
