@@ -119,8 +119,9 @@ class Supervisor:
                         if self._stop.wait(wait_s):
                             return
                         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+                    begun = time.monotonic()  # also of a start that fails: the waits grow
                     try:
-                        begun, process = time.monotonic(), self._start(lock)
+                        process = self._start(lock)
                     except (EdgeglmError, OSError) as error:  # a full disk, say: it may be mended while we try on
                         self._log.warn(_in_short(error))
             finally:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from edgeglm.fleet.broker import supervise
+from edgeglm.fleet.broker.programs import find_program
+from edgeglm.fleet.broker.settings import BrokerSettings
+from edgeglm.log import SilentLog
+from tests.support.agent.broker import free_port
 from tests.support.fleet.broker import broker_verb, is_running, running_broker, until_gone
 from tests.support.fleet.client import Client, let_in_again
 
@@ -72,6 +78,46 @@ def test_a_broker_that_is_killed_is_started_again_and_has_what_it_saved(tmp_path
             assert len(set(collector.until(100))) == 100
         assert "was ended by SIGKILL: it is started again" in broker.log()
         assert broker.broker_pids() != [pid]
+
+
+class _Warnings(SilentLog):
+    def __init__(self, enough: int) -> None:
+        self.said: list[str] = []
+        self.enough = threading.Event()
+        self._most = enough
+
+    def warn(self, text: str) -> None:
+        if "is started again in" in text:
+            self.said.append(text.rpartition(" in ")[2])
+            if len(self.said) == self._most:
+                self.enough.set()
+
+
+def test_one_that_cannot_be_started_again_is_tried_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "_STEADY_S", 2.0)
+    monkeypatch.setattr(supervise, "_FIRST_WAIT_S", 0.125)
+    monkeypatch.setattr(supervise, "_LONGEST_WAIT_S", 0.5)
+    settings = BrokerSettings(data=tmp_path / "data", port=free_port())
+    log, stop, ready = _Warnings(5), threading.Event(), threading.Event()
+    supervisor = supervise.Supervisor(find_program("mosquitto"), settings, log, stop=stop)
+    thread = threading.Thread(target=supervisor.run, args=(lambda _: ready.set(),))
+    thread.start()
+    try:
+        assert ready.wait(120)
+        time.sleep(2.1)  # it was steady
+        configuration = settings.data / "mosquitto.conf"
+        configuration.unlink()
+        configuration.mkdir()  # it cannot be written, so it cannot be started
+        children = Path(f"/proc/self/task/{thread.native_id}/children").read_text(encoding="ascii")
+        (pid,) = [int(each) for each in children.split()]
+        os.kill(pid, signal.SIGKILL)
+        assert log.enough.wait(120)
+    finally:
+        stop.set()
+        thread.join(120)
+    assert log.said == ["0.125 s", "0.25 s", "0.5 s", "0.5 s", "0.5 s"]
 
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
