@@ -12,7 +12,8 @@ from edgeglm_agent.wire.commands import State
 from edgeglm_agent.wire.sketch import Sketch
 
 from edgeglm.fleet.health import HealthProblem, problems, usual_models
-from edgeglm.fleet.seeing.flat import FlatEvent, FlatWindow, flat_event, flat_window, lost_rows
+from edgeglm.fleet.seeing.flat import FlatEvent, FlatWindow, flat_event, flat_window
+from edgeglm.fleet.store.rows import lost_rows
 
 if TYPE_CHECKING:
     from edgeglm_agent.wire.telemetry import Window
@@ -118,7 +119,7 @@ def card(reader: StoreReader, summary: DeviceSummary, span: Span, now_ms: int) -
         events.append(flat_event(event))
     reasons: Counter[str] = Counter()
     for gap in reader.gaps(span, device):
-        reasons[gap.gap.reason] += lost_rows(gap)
+        reasons[gap.gap.reason] += lost_rows(gap.gap)
     replies = deque(reader.replies(device, span), maxlen=NEWEST_REPLIES)
     return Card(
         fleet=device.fleet,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.sketch import Sketch, unpack_numbers
-from edgeglm_agent.wire.telemetry import unpack_ranges
 
 from edgeglm.fleet.plain import plain, plain_values
 from edgeglm.fleet.seeing.times import utc_iso
+from edgeglm.fleet.store.rows import lost_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,18 +167,9 @@ def flat_gap(stored: StoredGap) -> FlatGap:
     return FlatGap(
         **_head(stored),
         reason=plain(stored.gap.reason),
-        rows=_int(lost_rows(stored)),
+        rows=_int(lost_rows(stored.gap)),
         rows_by_kind=_table(stored.gap.counts),
     )
-
-
-def lost_rows(stored: StoredGap) -> int:
-    """Return how many rows a gap tells of: rows that never had a number are counted by their kind alone."""
-    try:
-        numbered = sum(last - first + 1 for first, last in unpack_ranges(stored.gap.ranges))
-    except WireError:
-        numbered = 0
-    return max(numbered, sum(stored.gap.counts.values()))
 
 
 def percentiles_ms(packed: bytes) -> tuple[float | None, float | None, float | None]:

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from edgeglm_agent.wire.commands import Reply
+from edgeglm_agent.wire.telemetry import Gap, pack_ranges
 
 from edgeglm.errors import UserError
 from edgeglm.fleet.plain import json_text
@@ -14,7 +15,9 @@ from edgeglm.fleet.seeing.card import Card, card
 from edgeglm.fleet.seeing.card_text import render
 from edgeglm.fleet.seeing.events import event_line, follow
 from edgeglm.fleet.seeing.finding import find
-from edgeglm.fleet.store.types import Device, IncomingReply, Span
+from edgeglm.fleet.seeing.flat import flat_gap
+from edgeglm.fleet.store.rows import lost_rows
+from edgeglm.fleet.store.types import Device, IncomingReply, Span, StoredGap
 from tests.support.fleet.boards import (
     HOSTILE,
     MINUTE_MS,
@@ -89,6 +92,13 @@ def test_a_card_says_what_it_is_what_it_runs_what_happened_and_what_it_answered(
         assert expected in flat, expected
     assert len(found.windows) == 12, "the newest of them, and no more"
     assert text.count("\n20") >= 12
+
+
+def test_what_is_lost_is_counted_as_the_store_counts_it() -> None:
+    gap = Gap("quota", pack_ranges(range(10)), {"window": 3})
+    stored = StoredGap(GATE, b"12345678", 50, NOW_MS, NOW_MS, gap)
+    found, _ = made(ListReader([summary(lost_rows=lost_rows(gap), lost_at_ms=NOW_MS)], stored_gaps=[stored]))
+    assert found.lost.rows == found.lost_rows_ever == flat_gap(stored).rows
 
 
 def test_a_board_of_which_nothing_but_a_will_came_has_a_card() -> None:
