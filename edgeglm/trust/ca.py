@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from glob import escape
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import MissingExtraError, UserError
@@ -113,18 +114,25 @@ class Authority:
             write_bytes(self.folder / "issued" / f"{role}.{name}.{certificate.serial:x}.pem", certificate.pem)
         return Identity(certificate, key)
 
-    def issued(self) -> list[Certificate]:
+    def issued(self, role: Role | None = None, name: str | None = None) -> list[Certificate]:
         """Return every certificate, revoked ones too; the one that ends last is last.
+
+        Args:
+            role: None: of all.
+            name: Likewise. Where both are said, copies of other holders' certificates are not even read.
 
         Raises:
             UserError: A file is no certificate.
         """
         found = []
-        for path in self._copies():
+        # a name may have dots, so that a file's name alone does not tell whose it is
+        for path in self._copies(f"{role}.{escape(name)}.*.pem" if role and name else "*.pem"):
             try:
-                found.append(self._signing.read_certificate(path.read_bytes()))
+                certificate = self._signing.read_certificate(path.read_bytes())
             except ValueError as error:
                 raise _unreadable(path, error) from error
+            if role in (None, certificate.role) and name in (None, certificate.name):
+                found.append(certificate)
         return sorted(found, key=lambda certificate: (certificate.ends, certificate.serial))
 
     def valid(self, role: Role | None = None, name: str | None = None) -> list[Certificate]:
@@ -132,11 +140,8 @@ class Authority:
         revoked, now = self.revoked(), datetime.now(UTC)
         return [
             certificate
-            for certificate in self.issued()
-            if certificate.serial not in revoked
-            and certificate.ends > now
-            and role in (None, certificate.role)
-            and name in (None, certificate.name)
+            for certificate in self.issued(role, name)
+            if certificate.serial not in revoked and certificate.ends > now
         ]
 
     def expiring(self, *, within_days: int = WARN_DAYS) -> list[Certificate]:
@@ -191,9 +196,9 @@ class Authority:
         write_bytes(files.certificate, identity.certificate.pem)
         return files
 
-    def _copies(self) -> list[Path]:
+    def _copies(self, pattern: str = "*.pem") -> list[Path]:
         # one that is being written has a dot in front
-        return [path for path in (self.folder / "issued").glob("*.pem") if not path.name.startswith(".")]
+        return [path for path in (self.folder / "issued").glob(pattern) if not path.name.startswith(".")]
 
     def _opened(self, key_path: Path) -> Signer:
         for path in (self.certificate_path, key_path, self.revoked_path):

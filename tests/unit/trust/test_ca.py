@@ -219,3 +219,19 @@ def test_a_certificate_that_is_being_written_is_none_yet(tmp_path: Path) -> None
     issued = authority.issue("device", "gate-7").certificate
     (tmp_path / "issued" / ".device.gate-8.pem.x1.pem").write_bytes(issued.pem[:100])  # a kill leaves it, too
     assert [each.name for each in Authority(tmp_path).issued()] == ["gate-7"]
+
+
+def test_issuing_and_revoking_read_the_copies_of_that_holder_alone(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("device", "gate-7")
+    other = authority.issue("device", "gate-7.south").certificate  # its file's name begins alike
+    (tmp_path / "issued" / "device.gate-8.1.pem").write_bytes(b"damaged")
+    with pytest.raises(UserError) as refused:
+        authority.issue("device", "gate-7")
+    assert refused.value.code == "certificate-exists"
+    assert [each.name for each in authority.revoke("device", "gate-7")] == ["gate-7"]
+    assert [each.serial for each in authority.valid("device", "gate-7.south")] == [other.serial]
+    assert authority.issue("device", "gate-7").certificate.name == "gate-7"
+    with pytest.raises(UserError) as refused:
+        authority.issued()
+    assert refused.value.code == "authority-damaged"
