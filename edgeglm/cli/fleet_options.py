@@ -15,7 +15,7 @@ StoreUrl = Annotated[
         "--store",
         metavar="URL",
         envvar="EDGEGLM_STORE",
-        help="Where what came is kept: sqlite:///FILE, postgresql://...",
+        help="Where what came is kept: sqlite:///FILE.",
     ),
 ]
 
