@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from edgeglm_agent.wire.topics import Topics
 
 from edgeglm.errors import EnvironmentFailedError
 from edgeglm.fleet.collector.acknowledging import Acknowledging
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from edgeglm.fleet.addresses import BrokerAddress
     from edgeglm.fleet.collector.shards import Part
     from edgeglm.fleet.store.base import StoreWriter
-    from edgeglm.fleet.store.types import IncomingBatch, IncomingReply, IncomingState
+    from edgeglm.fleet.store.types import IncomingBatch
     from edgeglm.log import Log
 
 _MOST_BYTES = 64 << 20  # in hand: above it nothing more is read from the broker
@@ -218,26 +219,60 @@ class Collector:
             return self._store.write(self._without_what_fails(arrivals))
 
     def _without_what_fails(self, arrivals: Arrivals) -> Arrivals:
-        sound = Arrivals(poison=arrivals.poison)
-        alone: list[tuple[IncomingBatch | IncomingState | IncomingReply, Arrivals]] = [
-            *((one, Arrivals(batches=[one])) for one in arrivals.batches),
-            *((one, Arrivals(states=[one])) for one in arrivals.states),
-            *((one, Arrivals(replies=[one])) for one in arrivals.replies),
-        ]
-        for one, item in alone:
-            try:
-                self._store.write(item)
-                self._store.discard()
-            except EnvironmentFailedError:
-                raise
-            except Exception as error:  # as above
-                self._log.warn(f"a bug of edgeglm: {error!r} from {one!r:.200}")
-                sound.poison.append(Poison("", f"a bug of edgeglm: {error!r}", b"", one.received_ms))
+        """Return what can be written: of a batch, the rows that cannot are put aside, and the others are kept."""
+        sound = Arrivals(poison=[*arrivals.poison])
+        for batch in arrivals.batches:
+            mended = self._without_rows_that_fail(batch) if self._fault(Arrivals(batches=[batch])) else batch
+            if mended is not batch and (error := self._fault(Arrivals(batches=[mended]))):  # whatever rows are in it
+                topic = Topics(*batch.stream.device).prefix
+                payload = b"".join(bytes(row.body) for row in batch.rows)
+                sound.poison.append(Poison(topic, self._bug(error, topic), payload, batch.received_ms))
             else:
-                sound.batches += item.batches
-                sound.states += item.states
-                sound.replies += item.replies
+                sound.batches.append(mended)
+        for state in arrivals.states:
+            if error := self._fault(Arrivals(states=[state])):
+                topic = Topics(*state.device).state
+                sound.poison.append(Poison(topic, self._bug(error, topic), state.raw, state.received_ms))
+            else:
+                sound.states.append(state)
+        for reply in arrivals.replies:
+            if error := self._fault(Arrivals(replies=[reply])):
+                topic = Topics(*reply.device).reply(reply.reply.id)
+                sound.poison.append(Poison(topic, self._bug(error, topic), reply.raw, reply.received_ms))
+            else:
+                sound.replies.append(reply)
         return sound
+
+    def _without_rows_that_fail(self, batch: IncomingBatch) -> IncomingBatch:
+        refused: dict[int, str] = {}
+        parts = [range(len(batch.rows))]
+        while parts:
+            part = parts.pop()
+            error = self._fault(
+                Arrivals(batches=[msgspec.structs.replace(batch, rows=batch.rows[part.start : part.stop])])
+            )
+            if error and len(part) > 1:
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+            elif error and part:
+                where = f"row {batch.rows[part.start].sequence} of {'/'.join(batch.stream.device)}"
+                refused[part.start] = self._bug(error, where)
+        return msgspec.structs.replace(batch, refused=refused)
+
+    def _fault(self, arrivals: Arrivals) -> Exception | None:
+        """Return what the store raises at this alone; nothing of it is kept."""
+        try:
+            self._store.write(arrivals)
+            self._store.discard()
+        except EnvironmentFailedError:
+            raise
+        except Exception as error:  # as above
+            return error
+        return None
+
+    def _bug(self, error: Exception, where: str) -> str:
+        self._log.warn(f"{where}: a bug of edgeglm: {error!r:.200}; it is put aside")
+        return f"a bug of edgeglm: {error!r}"
 
     async def _acknowledge(self) -> None:
         loop = asyncio.get_running_loop()

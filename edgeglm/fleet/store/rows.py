@@ -31,7 +31,7 @@ _COLUMNS = {
 def _insert(table: str) -> str:
     names = f"at_ms, device, stream, sequence, {_COLUMNS[table]}, body"
     marks = ", ".join("?" * len(names.split(",")))
-    return f"insert or ignore into {table} ({names}) values ({marks})"  # noqa: S608 - names of our own
+    return f"insert into {table} ({names}) values ({marks})"  # noqa: S608 - names of our own
 
 
 INSERT = {table: _insert(table) for table in _COLUMNS}

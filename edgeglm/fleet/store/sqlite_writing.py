@@ -29,6 +29,7 @@ POISON_KEPT = 1000  # the newest
 POISON_BYTES = 4096  # of one
 _MOST_HOLES = 4096  # of a stream: beyond them rows that make one more are put off
 _MOST_RUNS = 16_384  # of a stream: beyond them rows that account for more than themselves are put off
+_MOST_COPIES = 16  # of a stream: how often a card may be restored to before the same number
 _POISON_TEXT = 500
 
 
@@ -78,10 +79,14 @@ class Writing:
         known = stream.known
         new: list[Read] = []
         believed = True
-        for row in batch.rows:
+        for index, row in enumerate(batch.rows):
             number = row.sequence
             if not 0 < number < HIGHEST:
                 self._bad(batch, row, f"sequence number {number} is none that a board gives")
+                continue
+            if index in batch.refused:
+                known.add(number, number)
+                self._bad(batch, row, batch.refused[index])
                 continue
             if number in known:
                 self._again.append((batch, stream, row))
@@ -157,14 +162,17 @@ class Writing:
         copy = stream
         generation = 0
         while True:
-            kept = self._kept(read, copy)
-            if kept == body or (kept is None and number in copy.known and self._is_gone(read)):
+            kept = self._kept(read, copy) if number in copy.known else None
+            if kept == body:
                 stream.duplicates += 1
                 self.done.duplicates += 1
                 return
             if kept is None and (number not in copy.known or number in copy.lost):
                 break  # its place under a derived epoch is free; or it was told to be lost, and came after all
             generation += 1
+            if generation > _MOST_COPIES:
+                self._bad(batch, row, f"number {number} has come with {_MOST_COPIES + 1} other bodies")
+                return
             epoch = hashlib.sha256(batch.stream.epoch + generation.to_bytes(4, "big")).digest()[:8]
             copy = self._stream(Stream(batch.stream.device, epoch), received_ms, copy_of=stream.id)
         if copy is not stream:
@@ -196,11 +204,6 @@ class Writing:
             (at_ms, stream.device, stream.id, sequence),
         ).fetchone()
         return None if found is None else bytes(found[0])
-
-    def _is_gone(self, read: Read) -> bool:
-        """Return whether a row of this time would not be in the store any more, had it come before."""
-        found = self._db.execute("select value from counters where name = 'kept_since_ms'").fetchone()
-        return bool(found and found[0] and (not read.moment.own or read.moment.at_ms < found[0]))
 
     def states(self, states: list[IncomingState]) -> None:
         """Write births and wills."""

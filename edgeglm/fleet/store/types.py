@@ -32,6 +32,7 @@ class IncomingBatch(msgspec.Struct, frozen=True):
     stream: Stream
     rows: tuple[Row, ...]
     received_ms: int
+    refused: dict[int, str] = {}  # rows, by their place, that no store can take, and why: put aside, and accounted for
 
 
 class IncomingState(msgspec.Struct, frozen=True):

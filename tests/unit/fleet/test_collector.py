@@ -59,6 +59,31 @@ def test_a_bug_of_ours_puts_one_message_aside_and_keeps_the_others(tmp_path: Pat
     reader.close()
 
 
+def test_of_a_batch_that_the_store_stumbles_over_the_row_alone_is_put_aside(tmp_path: Path) -> None:
+    """Such as one whose key the store has, though it does not know of it: nothing is dropped unsaid."""
+    store = SqliteWriter(tmp_path / "fleet.db")
+    store.commit(arrivals("press-1"))
+    store._db.execute("update streams set through = 0")
+    store._boards.forget()
+    (one,) = arrivals("press-1").batches
+    rows = tuple(row_of(n, Event(f"e{n}", "main", "00" * 8, NOW, 0, True, "info")) for n in range(1, 8))
+    came = Arrivals([IncomingBatch(one.stream, rows, NOW)])
+    done = commit(store, came)
+    assert done is not None
+    assert (done.new_rows, done.poison, done.known[one.stream].through) == (6, 1, 7)
+    assert (again := commit(store, came)) is not None
+    assert (again.poison, again.taken_back) == (0, 1), "it is not put aside for ever"
+    store.close()
+    reader = SqliteReader(tmp_path / "fleet.db")
+    found = [stored.event.name for stored in reader.events(Span(0, 2**60))]
+    assert {f"e{n}" for n in range(2, 8)} <= set(found)
+    (poison,) = reader.poison(9)
+    assert "IntegrityError" in poison.reason
+    assert poison.topic.endswith("/press-1")
+    assert poison.payload == bytes(rows[0].body)
+    reader.close()
+
+
 def test_a_store_that_is_damaged_while_it_is_written_ends_the_collector(tmp_path: Path) -> None:
     path = tmp_path / "fleet.db"
     store = SqliteWriter(path)

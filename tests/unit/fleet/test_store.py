@@ -175,19 +175,26 @@ def test_a_row_that_was_told_to_be_lost_is_kept_when_it_comes_after_all(
     assert [(one.epoch, one.sequence) for one in reader.windows(BOARD, EVER)] == [(STREAM.epoch, 2)]
 
 
-def test_rows_that_were_removed_are_still_known_and_those_of_a_restored_card_are_not(
+def test_new_rows_of_a_restored_card_without_a_clock_are_kept(store: SqliteWriter, reader: SqliteReader) -> None:
+    store.commit(Arrivals([batch(*windows(1, 2))]))
+    store._db.execute("insert into counters values ('kept_since_ms', ?)", (NOW - 1_000_000,))
+    done = store.commit(Arrivals([batch(unset(1, 50_000), unset(2, 51_000))]))
+    assert (done.new_rows, done.duplicates, done.taken_back) == (2, 0, 2)
+    assert len(numbers_of(reader)) == 4
+
+
+def test_a_number_that_comes_with_ever_other_bodies_is_put_aside_in_the_end(
     store: SqliteWriter, reader: SqliteReader
 ) -> None:
-    old = [*windows(1, 2), unset(3, 3000)]
-    store.commit(Arrivals([batch(*old)]))
-    store._db.execute("delete from windows")  # as retention does
-    store._db.execute("delete from placed")
-    store._db.execute("insert into counters values ('kept_since_ms', ?)", (NOW - 1_000_000,))
-    done = store.commit(Arrivals([batch(*old)]))
-    assert (done.new_rows, done.duplicates, done.taken_back) == (0, 3, 0)
-    done = store.commit(Arrivals([batch(*(row_of(n, window(n, at_ms=NOW - 1000 + n)) for n in (1, 2)))]))
-    assert (done.new_rows, done.duplicates, done.taken_back) == (2, 0, 2)
-    assert len(numbers_of(reader)) == 2
+    bodies = [msgspec.structs.replace(window(1), inferences=n) for n in range(200)]
+    for again in (False, True):
+        done = store.commit(Arrivals([batch(*(row_of(1, body) for body in bodies))]))
+        assert (done.new_rows, done.duplicates, done.poison) == ((0, 17, 183) if again else (17, 0, 183))
+        assert done.known == {STREAM: Known(1)}, "it is accounted for, and need not come again"
+    assert [one.window.inferences for one in reader.windows(BOARD, EVER)] == list(range(17))
+    (streams,) = store._db.execute("select count(*) from streams").fetchone()
+    assert streams == 17
+    assert msgspec.msgpack.decode(reader.poison(1)[0].payload, type=Window) == bodies[-1]
 
 
 def test_a_merged_window_accounts_for_those_that_it_replaces(store: SqliteWriter) -> None:
