@@ -34,18 +34,29 @@ def list_boards(
 ) -> None:
     """List the boards, and what is wrong with them."""
     from edgeglm.fleet.plain import json_text
-    from edgeglm.fleet.seeing.listing import NONE_YET, board_lines, counts, render, render_problems, worst_first
+    from edgeglm.fleet.seeing.listing import (
+        NONE_YET,
+        Listing,
+        board_lines,
+        counts,
+        render,
+        render_problems,
+        worst_first,
+    )
 
     with _reading(store) as reader:
         boards = board_lines(reader.devices(fleet), _now_ms())
+        unreadable = reader.poison_count()
     shown = worst_first(boards) if only_problems else boards
     with printing():
         if json:
-            typer.echo(json_text(shown))
+            typer.echo(json_text(Listing(boards=shown, unreadable=unreadable)))
         elif shown:
             width = _terminal_width()
             typer.echo(render_problems(shown, width=width) if only_problems else render(shown, _now_ms(), width=width))
     typer.echo(counts(boards) if boards else NONE_YET.rstrip(), err=True)
+    if unreadable:
+        typer.echo(f"{unreadable} messages or rows could not be read, ever, and were put aside", err=True)
 
 
 def show(

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 What: TypeAlias = Literal["windows", "events", "gaps"]
 Format: TypeAlias = Literal["csv", "parquet"]
 WHAT: tuple[What, ...] = get_args(What)
-FORMATS: tuple[Format, ...] = get_args(Format)
 _ROWS: dict[What, type[FlatRow]] = {"windows": FlatWindow, "events": FlatEvent, "gaps": FlatGap}
 _SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell for that begins so

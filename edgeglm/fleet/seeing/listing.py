@@ -66,6 +66,13 @@ class BoardLine(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[HealthProblem]
 
 
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``fleet ls --json`` prints."""
+
+    boards: list[BoardLine]
+    unreadable: int  # messages and rows of the whole store that could not be read, ever
+
+
 def board_lines(summaries: Sequence[DeviceSummary], now_ms: int) -> list[BoardLine]:
     """Return the boards in their order; which model is wrong is told from all that are given."""
     usual = usual_models(summaries)

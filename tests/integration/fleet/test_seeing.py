@@ -104,12 +104,22 @@ def test_ls_problems_names_the_worst_first_with_the_reason(store: Filled) -> Non
 
 def test_ls_as_json_has_boards_slots_and_problems(store: Filled) -> None:
     done = fleet(store, "ls", "--json")
-    boards = {(board["fleet"], board["device"]): board for board in json.loads(done.stdout)}
+    boards = {(board["fleet"], board["device"]): board for board in json.loads(done.stdout)["boards"]}
     assert len(boards) == 5
     assert [problem["kind"] for problem in boards["north", "gate-3"]["problems"]] == ["erroring", "hot", "gaps"]
     assert boards["north", "gate-1"]["slots"][0]["p95_ms"] == pytest.approx(20, rel=0.01)
     assert boards["south", "gate-1"]["slots"][0]["model"] == HOSTILE
     assert printable(done.stdout)
+
+
+def test_ls_says_how_much_could_not_be_read(tmp_path: Path) -> None:
+    filled = Filled(tmp_path)
+    filled.poison(3)
+    filled.say(GATES[0], state("gate-1"), now_ms())
+    done = fleet(filled.path, "ls", "--json")
+    filled.close()
+    assert json.loads(done.stdout)["unreadable"] == 3
+    assert done.stderr.splitlines()[-1] == "3 messages or rows could not be read, ever, and were put aside"
 
 
 def test_a_table_on_a_terminal_fits_it(store: Filled) -> None:
@@ -140,7 +150,7 @@ def test_an_empty_store_says_how_boards_get_there_and_a_missing_one_who_makes_it
     assert (empty.returncode, empty.stdout) == (0, "")
     assert "edgeglm fleet collect" in empty.stderr
     assert "no board has said anything yet" in empty.stderr
-    assert json.loads(fleet(tmp_path / "fleet.db", "ls", "--json").stdout) == []
+    assert json.loads(fleet(tmp_path / "fleet.db", "ls", "--json").stdout) == {"boards": [], "unreadable": 0}
     missing = fleet(tmp_path / "nowhere.db", "ls")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert missing.stderr.endswith("code: store-missing\n")
@@ -236,6 +246,7 @@ def test_export_writes_what_programs_read(store: Filled, tmp_path: Path) -> None
     assert done.stderr == "6 windows\n"
     made = fleet(store, "export", "--since", "2h", "-o", str(tmp_path / "w.parquet"))
     assert (made.returncode, made.stdout) == (0, "")
+    assert made.stderr == f"6 windows in {tmp_path}/w.parquet\n"
     with duckdb.connect() as database:
         figures = database.sql(f"select device, board_temperature_c from '{tmp_path}/w.parquet'").fetchall()
     assert figures[3] == ("gate-3", 85.1)

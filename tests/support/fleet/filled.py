@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgeglm_agent.wire.telemetry import row_of
 
 from edgeglm.fleet.store.opening import open_reader, open_store
-from edgeglm.fleet.store.types import Arrivals, Device, IncomingBatch, IncomingReply, IncomingState, Stream
+from edgeglm.fleet.store.types import Arrivals, Device, IncomingBatch, IncomingReply, IncomingState, Poison, Stream
 from tests.support.fleet.boards import NOW_MS
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class Filled:
     def answer(self, device: Device, reply: Reply, received_ms: int = NOW_MS) -> Filled:
         """An answer to a command."""
         self._writer.commit(Arrivals(replies=[IncomingReply(device, reply, received_ms)]))
+        return self
+
+    def poison(self, count: int, received_ms: int = NOW_MS) -> Filled:
+        """Messages that nobody can read."""
+        self._writer.commit(Arrivals(poison=[Poison("a/topic", "no batch", b"?", received_ms)] * count))
         return self
 
     def close(self) -> None:
