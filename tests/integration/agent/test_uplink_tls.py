@@ -34,7 +34,8 @@ def broker(tmp_path: Path, authority: Authority) -> Iterator[Broker]:
 
 
 def test_the_access_list_of_the_documentation_is_the_one_that_is_tested() -> None:
-    assert f"```text\n{ACL}```" in (Path(__file__).parents[3] / "docs" / "agent" / "telemetry.md").read_text()
+    boards = ACL[ACL.index("pattern") :]
+    assert f"```text\n{boards}```" in (Path(__file__).parents[3] / "docs" / "agent" / "telemetry.md").read_text()
 
 
 def trusting(authority: Authority, certificate: tuple[Path, Path] | None, **more: str) -> Tls:
