@@ -217,8 +217,7 @@ def agent_killed(result: dict[str, Any]) -> str:
     """Return how long starts take, and what follows a kill."""
     about = (
         f"`kill -9` of the worker, and the time to the next answer; {result['rounds']} agents, one after the other, each started "
-        "anew. The second kill comes within five minutes of the first, so there is a back-off: "
-        "about a second up to commit 05d965d, a tenth of one since. "
+        "anew. The second kill comes within five minutes of the first, so there is a back-off of a tenth of a second. "
         f"{place(result)}."
     )
     lines = [
