@@ -13,13 +13,14 @@ from edgeglm_agent.offline import SILENT
 
 from tests.support.projects import Project
 
+CALLS = "trace=connect,sendto,sendmsg,sendmmsg"
 CONNECTION = re.compile(r"(connect|sendto|sendmsg|sendmmsg)\(.*AF_INET6?")
 
 
 def connections(command: list[str], cwd: Path, record: Path, environment: dict[str, str]) -> list[str]:
     """Run a command; return every system call, of it and all its children, that addresses another host."""
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-o", str(record), "-e", "trace=connect,sendto,sendmsg,sendmmsg", *command],
+        ["strace", "-f", "--seccomp-bpf", "-qq", "-o", str(record), "-e", CALLS, *command],
         cwd=cwd,
         env=environment,
         capture_output=True,

@@ -54,7 +54,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]
 
 
 @pytest.mark.parametrize(
-    "stage", ["preflight", "steps[0].finetune", "steps[2].distill", "artifacts[0]", "measure", "write"]
+    "stage",
+    [
+        *("steps[2].distill", "artifacts[0]", "write"),
+        *(pytest.param(stage, marks=pytest.mark.full) for stage in ("preflight", "steps[0].finetune", "measure")),
+    ],
 )
 def test_a_run_killed_in_this_stage_ends_as_if_it_had_not_been(
     tmp_path: Path, uninterrupted: dict[str, object], stage: str

@@ -66,8 +66,9 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Pat
     return run
 
 
-# minilm has nothing to be made short, and minilm-small goes the same way
-BRIEF = [pytest.param(name, marks=pytest.mark.full) if name == "minilm" else name for name in FOLDERS]
+# images, series and tables, the quickest of each; the others are among the long tests
+QUICK = {"digits-cnn", "tabular-mlp", "vibration-lstm"}
+BRIEF = [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in FOLDERS]
 
 
 @pytest.mark.parametrize("name", BRIEF)

@@ -83,6 +83,7 @@ def test_a_recurrent_network_for_a_pi_comes_first_in_its_one_operator(tmp_path: 
     assert result.report.artifacts[0].path in good
 
 
+@pytest.mark.full
 def test_a_gru_for_a_pi_comes_first_in_the_one_format_that_computes_it_in_integers(tmp_path: Path) -> None:
     model = export_nets.gru()
     result = searched(tmp_path, splits(model), target="rpi5", model=model.module)
