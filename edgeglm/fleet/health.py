@@ -45,6 +45,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 THRESHOLDS = Thresholds()
+_MOST_PSI = 999.0  # that is shown: a board may tell any number
 WINDOW_S = 300  # of a board that has not said: the agent's own default
 
 
@@ -92,6 +93,8 @@ def problems(
 ) -> list[HealthProblem]:
     """Return what is wrong with a board, the worst first; of what its windows say, the newest of each slot counts.
 
+    Drift is what the board has raised and not cleared, each after two windows in a row.
+
     Args:
         summary: What the store knows of it.
         now_ms: By the clock that ``received_ms`` is of.
@@ -108,6 +111,7 @@ def problems(
     ]
     for slot in current_slots(summary):
         found += _slot(slot.window, thresholds)
+        found += _drifting(slot, now_ms, thresholds)
     return sorted(found, key=lambda problem: KINDS.index(problem.kind))
 
 
@@ -207,19 +211,27 @@ def _slot(window: Window, limits: Thresholds) -> Iterator[HealthProblem]:
             f"{limits.error_share:.0%}): {kinds}",
             window.slot,
         )
-    drifted = [drift for drift in window.drift if drift.psi_milli >= limits.drift_psi * 1000]
-    if drifted:
-        worst_drift = max(drifted, key=lambda drift: drift.psi_milli)
-        others = f", and {len(drifted) - 1} more" if len(drifted) > 1 else ""
-        yield HealthProblem(
-            "drifting",
-            f"{plain(worst_drift.feature, 60)} has moved from what the model was proved on: stability index "
-            f"{worst_drift.psi_milli / 1000:.2f}; the limit is {limits.drift_psi:g}{others}",
-            window.slot,
-        )
     p95 = quantile_ms(window.total_ms or window.latency_ms, 0.95)
     if p95 is not None and p95 > limits.p95_ms:
         yield HealthProblem("slow", f"p95 is {p95:.3g} ms; the limit is {limits.p95_ms:g} ms", window.slot)
+
+
+def _drifting(slot: SlotSummary, now_ms: int, limits: Thresholds) -> Iterator[HealthProblem]:
+    now = {drift.feature: drift.psi_milli / 1000 for drift in slot.window.drift}
+    stand = [alarm for alarm in slot.alarms if alarm.psi is None or alarm.psi >= limits.drift_psi]
+    if not stand:
+        return
+    worst = max(stand, key=lambda alarm: max(now.get(alarm.feature, 0.0), alarm.psi or 0.0))
+    raised = f"raised {_ago(worst.since_ms, now_ms)}"
+    at = raised if worst.psi is None else f"stability index {min(_MOST_PSI, worst.psi):.2f}, {raised}"
+    newest_psi = f", {min(_MOST_PSI, now[worst.feature]):.2f} in the newest window" if worst.feature in now else ""
+    others = f", and {len(stand) - 1} more" if len(stand) > 1 else ""
+    yield HealthProblem(
+        "drifting",
+        f"{plain(worst.feature, 60)} has moved from what the model was proved on: {at}{newest_psi}; "
+        f"the limit is {worst.limit or limits.drift_psi:g}{others}",
+        slot.slot,
+    )
 
 
 def _gaps(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterator[HealthProblem]:

@@ -108,7 +108,7 @@ def card(reader: StoreReader, summary: DeviceSummary, span: Span, now_ms: int) -
     """Read what is known of a board; whatever its number of windows, few are held at a time."""
     device = summary.device
     sums: dict[str, _Sum] = {}
-    for stored in reader.windows(device, span):
+    for stored in reader.windows(span, device):
         one = sums.setdefault(stored.window.slot, _Sum(stored.window.slot))
         one.add(stored.window)
         one.newest.append(stored)

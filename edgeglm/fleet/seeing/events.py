@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from edgeglm.fleet.store.types import Device, StoredEvent
 
 _POLL_S = 1.0
+_AGAIN_MS = 60_000  # of what came in last: a commit may take that long, and several collectors do not take turns
+_ENOUGH = 10_000  # kept in mind, before what is older is forgotten within one reading
 _SHARE = 4  # of the time that a reading takes: waited before the next, so that following costs little of a large store
 
 
@@ -44,19 +46,32 @@ def follow(
 ) -> Iterator[StoredEvent]:
     """Return events since then, and until ``stop`` those that come in later, also where they happened before others.
 
-    Each reading looks at the whole stretch again: a board that was away tells of what happened hours ago.
+    A board that was away tells of what happened hours ago, so what follows goes by when it came in. A row is committed
+    after it came in, so the newest minute is looked at again, and only its events are kept in mind.
     """
-    seen: set[tuple[Device, bytes, int]] = set()
+    newest_ms, enough = 0, _ENOUGH
+    shown: dict[tuple[Device, bytes, int], int] = {}  # when each came in
+    found = reader.events(Span(since_ms, OPEN_END_MS), device, fleet)
     while not stop.is_set():
         began = time.monotonic()
-        for stored in reader.events(Span(since_ms, OPEN_END_MS), device, fleet):
+        for stored in found:
+            newest_ms = max(newest_ms, stored.received_ms)
             key = (stored.device, stored.epoch, stored.sequence)
-            if key not in seen:
-                seen.add(key)
+            if key not in shown and stored.at_ms >= since_ms:
                 yield stored
+            shown[key] = stored.received_ms
             if stop.is_set():
                 return
+            if len(shown) >= enough:
+                shown = _since(newest_ms - _AGAIN_MS, shown)
+                enough = max(_ENOUGH, 2 * len(shown))
+        shown = _since(newest_ms - _AGAIN_MS, shown)
         stop.wait(max(_POLL_S, _SHARE * (time.monotonic() - began)))
+        found = reader.events_received(newest_ms - _AGAIN_MS, device, fleet)
+
+
+def _since(moment_ms: int, shown: dict[tuple[Device, bytes, int], int]) -> dict[tuple[Device, bytes, int], int]:
+    return {key: received_ms for key, received_ms in shown.items() if received_ms >= moment_ms}
 
 
 def _word(text: str) -> str:

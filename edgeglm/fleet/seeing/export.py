@@ -31,11 +31,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell f
 
 
 def rows(reader: StoreReader, what: What, span: Span, fleet: str | None, device: Device | None) -> Iterator[FlatRow]:
-    """Return flat rows: windows by board and time, events and gaps by time."""
+    """Return flat rows, the oldest first."""
     if what == "windows":
-        devices = [device] if device else [summary.device for summary in reader.devices(fleet)]
-        for one in devices:
-            yield from (flat_window(stored) for stored in reader.windows(one, span))
+        yield from (flat_window(stored) for stored in reader.windows(span, device, fleet))
     elif what == "events":
         yield from (flat_event(stored) for stored in reader.events(span, device, fleet))
     else:

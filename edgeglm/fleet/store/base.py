@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 class StoreReader(Protocol):
-    """What is known of the boards. Never blocks the writer; sees only what is committed."""
+    """What is known of the boards. Never blocks the writer; sees only what is committed.
+
+    Every verb raises StoreError or StorageError where the store is damaged, locked, gone, or of another version by now;
+    open another reader then. Not for several threads at once.
+    """
 
     def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
         """Return every board, by fleet and name."""
@@ -31,13 +35,18 @@ class StoreReader(Protocol):
     def device(self, device: Device) -> DeviceSummary | None:
         """Return one board; None: nothing of it ever came."""
 
-    def windows(self, device: Device, span: Span, slot: str | None = None) -> Iterator[StoredWindow]:
-        """Return a board's windows that began within the span, the oldest first."""
+    def windows(self, span: Span, device: Device | None = None, fleet: str | None = None) -> Iterator[StoredWindow]:
+        """Return windows that began within the span, the oldest first: one pass, of however many boards."""
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
     ) -> Iterator[StoredEvent]:
         """Return events within the span, the oldest first; ``newest``: at most so many, the newest ones."""
+
+    def events_received(
+        self, since_ms: int, device: Device | None = None, fleet: str | None = None
+    ) -> Iterator[StoredEvent]:
+        """Return events that came in at that moment or later, in the order in which they came in."""
 
     def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:
         """Return answers of the model within the span, the oldest first."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
 from edgeglm_agent.wire.commands import Reply, State
 from edgeglm_agent.wire.telemetry import Event, Gap, Result, Window
 
-from edgeglm.fleet.store.sqlite_schema import open_for_reading, told
+from edgeglm.fleet.store import alarms
+from edgeglm.fleet.store.sqlite_schema import ALARM_EVENTS, check_is_there, file_of, open_for_reading, told
 from edgeglm.fleet.store.types import (
     Device,
     DeviceSummary,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _PAGE = 500  # rows at a time, so that a long answer holds nothing up
 _Body = TypeVar("_Body")
+_Head: TypeAlias = tuple[Device, bytes, int, int, int]
 _DEVICES = """
 select d.id, d.fleet, d.name, d.shard, d.first_seen_ms, d.heard_ms, d.state, d.state_ms,
     s.last_ms, s.rows, s.duplicates, s.taken_back, s.lost_rows, s.lost_at_ms,
@@ -43,6 +45,14 @@ from devices d left join (
     from streams {streams} group by device
 ) s on s.device = d.id {where} order by d.fleet, d.name
 """
+_ALARMS = f"""
+select l.device, l.slot, e.at_ms, e.body from latest l cross join events e
+    on e.device = l.device and e.slot = l.slot and e.name in {ALARM_EVENTS} and e.at_ms >= coalesce((
+        select at_ms from events where device = l.device and slot = l.slot and name in {ALARM_EVENTS}
+        order by at_ms desc limit 1 offset {alarms.NEWEST - 1}
+    ), {-(2**62)})
+{{where}} order by l.device, l.slot, e.at_ms, e.stream, e.sequence
+"""  # noqa: S608 - names of our own
 _LATEST = """
 select l.device, l.slot, w.at_ms, w.received_ms, w.body from latest l join windows w
     on w.at_ms = l.at_ms and w.device = l.device and w.stream = l.stream and w.sequence = l.sequence
@@ -57,11 +67,12 @@ class SqliteReader:
         """Open it. Raises: UserError, StoreError, StorageError: See ``open_for_reading``."""
         self._path = path
         self._db = open_for_reading(path)
+        self._file = file_of(path)
 
     def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
         """Return every board, by fleet and name."""
         where, given = ("where d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
-        return self._summaries(_DEVICES.format(streams="", where=where), given, _LATEST.format(where=""), ())
+        return self._summaries(_DEVICES.format(streams="", where=where), given, "", ())
 
     def device(self, device: Device) -> DeviceSummary | None:
         """Return one board; None: nothing of it ever came."""
@@ -72,14 +83,14 @@ class SqliteReader:
         found = self._summaries(
             _DEVICES.format(streams="where device = ?", where="where d.id = ?"),
             one * 2,
-            _LATEST.format(where="where l.device = ?"),
+            "where l.device = ?",
             one,
         )
         return found[0] if found else None
 
-    def windows(self, device: Device, span: Span, slot: str | None = None) -> Iterator[StoredWindow]:
-        """Return a board's windows that began within the span, the oldest first."""
-        where, given = ("and t.slot = ?", (slot,)) if slot is not None else ("", ())
+    def windows(self, span: Span, device: Device | None = None, fleet: str | None = None) -> Iterator[StoredWindow]:
+        """Return windows that began within the span, the oldest first."""
+        where, given = ("and d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
         for head, body in self._rows("windows", Window, span, device=device, where=where, given=given):
             yield StoredWindow(*head, body)
 
@@ -89,6 +100,16 @@ class SqliteReader:
         """Return events within the span, the oldest first; ``newest``: at most so many, the newest ones."""
         where, given = ("and d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
         for head, body in self._rows("events", Event, span, device=device, where=where, given=given, newest=newest):
+            yield StoredEvent(*head, body)
+
+    def events_received(
+        self, since_ms: int, device: Device | None = None, fleet: str | None = None
+    ) -> Iterator[StoredEvent]:
+        """Return events that came in at that moment or later, in the order in which they came in."""
+        where, given = ("and d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
+        order = ("received_ms", "at_ms", "device", "stream", "sequence")
+        after = (since_ms - 1, 2**62, 0, 0, 0)
+        for head, body in self._paged("events", Event, order, after, device=device, where=where, given=given):
             yield StoredEvent(*head, body)
 
     def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:
@@ -128,6 +149,7 @@ class SqliteReader:
 
     def _all(self, statement: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with told(self._path):
+            check_is_there(self._db, self._path, self._file)
             return self._db.execute(statement, given).fetchall()
 
     def _number(self, device: Device) -> int | None:
@@ -135,14 +157,26 @@ class SqliteReader:
         return int(found[0][0]) if found else None
 
     def _summaries(
-        self, statement: str, given: tuple[Any, ...], latest: str, given_latest: tuple[Any, ...]
+        self, statement: str, given: tuple[Any, ...], where: str, given_where: tuple[Any, ...]
     ) -> list[DeviceSummary]:
+        told_of = self._all(_ALARMS.format(where=where), given_where)
+        stand = {
+            key: alarms.standing((at_ms, msgspec.msgpack.decode(body, type=Event)) for _, _, at_ms, body in rows)
+            for key, rows in groupby(told_of, key=lambda row: (int(row[0]), str(row[1])))
+        }
+        latest = self._all(_LATEST.format(where=where), given_where)
         slots = {
             number: {
-                slot: SlotSummary(slot, at_ms, received_ms, msgspec.msgpack.decode(body, type=Window))
+                slot: SlotSummary(
+                    slot,
+                    at_ms,
+                    received_ms,
+                    msgspec.msgpack.decode(body, type=Window),
+                    stand.get((number, slot), ()),
+                )
                 for _, slot, at_ms, received_ms, body in rows
             }
-            for number, rows in groupby(self._all(latest, given_latest), key=lambda row: int(row[0]))
+            for number, rows in groupby(latest, key=lambda row: int(row[0]))
         }
         return [_summary(row, slots.get(row[0], {})) for row in self._all(statement, given)]
 
@@ -156,39 +190,53 @@ class SqliteReader:
         where: str = "",
         given: tuple[Any, ...] = (),
         newest: int | None = None,
-    ) -> Iterator[tuple[tuple[Device, bytes, int, int, int], _Body]]:
+    ) -> Iterator[tuple[_Head, _Body]]:
         """Return rows within the span: where each came from, and what it says; the oldest first."""
+        where, given = f"and t.at_ms < ? {where}", (span.until_ms, *given)
+        after = (span.since_ms - 1, 2**62, 0, 0)
+        order = ("at_ms", "device", "stream", "sequence")
+        return self._paged(table, kind, order, after, device=device, where=where, given=given, newest=newest)
+
+    def _paged(
+        self,
+        table: str,
+        kind: type[_Body],
+        order: tuple[str, ...],
+        after: tuple[int, ...],
+        *,
+        device: Device | None,
+        where: str,
+        given: tuple[Any, ...],
+        newest: int | None = None,
+    ) -> Iterator[tuple[_Head, _Body]]:
+        """Return rows beyond a place in an order; a page is one statement, so that nothing is held up meanwhile."""
         if device is not None:
             number = self._number(device)
             if number is None:
                 return
             where, given = f"and t.device = ? {where}", (number, *given)
+        key = ", ".join(f"t.{name}" for name in order)
         statement = (
-            f"select t.at_ms, t.device, t.stream, t.sequence, t.received_ms, t.body, s.epoch, d.fleet, d.name"  # noqa: S608
+            f"select {key}, t.at_ms, t.sequence, t.received_ms, t.body, s.epoch, d.fleet, d.name"  # noqa: S608
             f" from {table} t cross join streams s on s.id = t.stream cross join devices d on d.id = t.device"
-            f" where (t.at_ms, t.device, t.stream, t.sequence) > (?, ?, ?, ?) and t.at_ms < ? {where}"
-            f" order by t.at_ms, t.device, t.stream, t.sequence limit ?"
+            f" where ({key}) > ({', '.join('?' * len(order))}) {where} order by "
         )
-        after = (span.since_ms - 1, 2**62, 0, 0)
         if newest is not None:
-            backwards = statement.replace(" limit", " desc limit").replace(
-                "t.at_ms, t.device, t.stream, t.sequence desc",
-                "t.at_ms desc, t.device desc, t.stream desc, t.sequence desc",
-            )
-            for row in reversed(self._all(backwards, (*after, span.until_ms, *given, newest))):
-                yield _row(row, kind)
+            backwards = statement + ", ".join(f"t.{name} desc" for name in order) + " limit ?"
+            for row in reversed(self._all(backwards, (*after, *given, newest))):
+                yield _row(row[len(order) :], kind)
             return
         while True:
-            found = self._all(statement, (*after, span.until_ms, *given, _PAGE))
+            found = self._all(f"{statement}{key} limit ?", (*after, *given, _PAGE))
             for row in found:
-                yield _row(row, kind)
+                yield _row(row[len(order) :], kind)
             if len(found) < _PAGE:
                 return
-            after = tuple(found[-1][:4])
+            after = found[-1][: len(order)]
 
 
-def _row(row: tuple[Any, ...], kind: type[_Body]) -> tuple[tuple[Device, bytes, int, int, int], _Body]:
-    at_ms, _, _, sequence, received_ms, body, epoch, fleet, name = row
+def _row(row: tuple[Any, ...], kind: type[_Body]) -> tuple[_Head, _Body]:
+    at_ms, sequence, received_ms, body, epoch, fleet, name = row
     return (Device(fleet, name), epoch, sequence, at_ms, received_ms), msgspec.msgpack.decode(body, type=kind)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeglm.errors import StorageError, StoreError, UserError
 from edgeglm.files import storage_errors
+from edgeglm.fleet.store import alarms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x45474C4D  # "EGLM": a file of ours, and nobody else's
 _ROW = "at_ms integer not null, device integer not null, stream integer not null, sequence integer not null"
+ALARM_EVENTS = repr(alarms.EVENTS)  # as SQL has it too
 _KEY = "body blob not null, primary key (at_ms, device, stream, sequence)"
 
 # one script a version, only ever added to. The keys of rows begin with the time: rows come in its order, so that
@@ -68,6 +70,11 @@ MIGRATIONS = (
         received_ms integer not null
     );
     create table counters (name text primary key, value integer not null) without rowid;
+    """,
+    # events as they came in, for who follows them; and those that tell whether a slot's drift stands
+    f"""
+    create index events_received on events (received_ms);
+    create index events_alarms on events (device, slot, at_ms) where name in {ALARM_EVENTS}
     """,
 )
 SCHEMA = len(MIGRATIONS)
@@ -128,6 +135,30 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             code="store-older",
         )
     return db
+
+
+def file_of(path: Path) -> tuple[int, int] | None:
+    """Return which file lies there; None: none does."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def check_is_there(db: sqlite3.Connection, path: Path, opened: tuple[int, int] | None) -> None:
+    """Refuse a store that was removed, exchanged or taken over by another version meanwhile. Raises: StoreError."""
+    found = file_of(path)
+    if found != opened:
+        raise StoreError(
+            "the store is gone" if found is None else "another store lies in its place",
+            where=str(path),
+            hint="put it back" if found is None else "open it again",
+            code="store-gone",
+        )
+    (version,) = db.execute("pragma user_version").fetchone()
+    if version != SCHEMA:
+        _check(db, path)
 
 
 def _missing(path: Path) -> UserError:

@@ -8,6 +8,8 @@ import msgspec
 from edgeglm_agent.wire.commands import Reply, State
 from edgeglm_agent.wire.telemetry import Event, Gap, Result, Row, Window
 
+from edgeglm.fleet.store.alarms import Alarm
+
 
 class Device(NamedTuple):
     """A board's name: unique within its fleet."""
@@ -135,6 +137,7 @@ class SlotSummary(msgspec.Struct, frozen=True):
     at_ms: int  # of the newest window
     received_ms: int
     window: Window  # the newest
+    alarms: tuple[Alarm, ...] = ()  # of drift, that stand
 
 
 class DeviceSummary(msgspec.Struct, frozen=True):

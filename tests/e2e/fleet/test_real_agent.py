@@ -28,7 +28,7 @@ class Seen:
 
     def __init__(self, path: Path) -> None:
         reader = SqliteReader(path)
-        self.windows: list[StoredWindow] = [*reader.windows(BOARD, EVER)]
+        self.windows: list[StoredWindow] = [*reader.windows(EVER, BOARD)]
         self.results: list[StoredResult] = [*reader.results(BOARD, EVER)]
         self.events: list[StoredEvent] = [*reader.events(EVER, BOARD)]
         self.summary: DeviceSummary | None = reader.device(BOARD)

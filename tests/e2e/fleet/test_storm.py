@@ -68,7 +68,7 @@ def test_everything_that_was_written_is_in_the_store_once(
                 collector.end(signal.SIGKILL)
     reader = SqliteReader(store)
     (board,) = reader.devices()
-    windows = [*reader.windows(board.device, EVER)]
+    windows = [*reader.windows(EVER, board.device)]
     others = [*reader.results(board.device, EVER), *reader.events(EVER)]
     reader.close()
     with sqlite3.connect(store) as db:

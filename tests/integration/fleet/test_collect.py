@@ -58,7 +58,7 @@ def sender(broker: Broker) -> Iterator[Sender]:
 
 def stored(path: Path, device: str = "press-1") -> list[tuple[bytes, int]]:
     reader = SqliteReader(path)
-    found = [(one.epoch, one.sequence) for one in reader.windows(Device("works", device), EVER)]
+    found = [(one.epoch, one.sequence) for one in reader.windows(EVER, Device("works", device))]
     reader.close()
     return found
 
@@ -206,7 +206,7 @@ def test_a_board_whose_clock_is_at_1970_is_put_in_order(collector: RunningCollec
     assert stored(collector.store) == [(EPOCH, n) for n in range(1, 31)]
     reader = SqliteReader(collector.store)
     now = time.time() * 1000
-    assert all(abs(one.at_ms - now) < 600_000 for one in reader.windows(Device("works", "press-1"), EVER))
+    assert all(abs(one.at_ms - now) < 600_000 for one in reader.windows(EVER, Device("works", "press-1")))
     reader.close()
 
 

@@ -240,8 +240,8 @@ def test_export_writes_what_programs_read(store: Filled, tmp_path: Path) -> None
     done = fleet(store, "export", "--since", "2h")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [(row["fleet"], row["device"]) for row in rows] == [
-        ("north", "gate-1"), ("north", "gate-1"), ("north", "gate-2"), ("north", "gate-3"), ("north", "gate-4"),
-        ("south", "gate-1"),
+        ("north", "gate-4"), ("north", "gate-1"), ("north", "gate-2"), ("north", "gate-3"), ("south", "gate-1"),
+        ("north", "gate-1"),
     ]  # fmt: skip
     assert done.stderr == "6 windows\n"
     made = fleet(store, "export", "--since", "2h", "-o", str(tmp_path / "w.parquet"))

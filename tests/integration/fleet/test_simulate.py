@@ -85,7 +85,7 @@ def numbers(reader: SqliteReader) -> dict[tuple[str, bytes], Counter[int]]:
     found: dict[tuple[str, bytes], Counter[int]] = {}
     for summary in reader.devices():
         device = summary.device
-        rows = [*reader.windows(device, EVER), *reader.events(EVER, device), *reader.results(device, EVER)]
+        rows = [*reader.windows(EVER, device), *reader.events(EVER, device), *reader.results(device, EVER)]
         gaps = list(reader.gaps(EVER, device))
         for row in [*rows, *gaps]:
             found.setdefault((device.name, row.epoch), Counter())[row.sequence] += 1

@@ -10,6 +10,7 @@ from edgeglm_agent.wire.sketch import Sketch
 from edgeglm_agent.wire.telemetry import BoardReading, Event, Gap, Window, pack_ranges
 from edgeglm_agent.wire.topics import shard_of
 
+from edgeglm.fleet.store.alarms import Alarm
 from edgeglm.fleet.store.types import Device, DeviceSummary, SlotSummary, StoredEvent, StoredGap, StoredWindow
 
 NOW_MS = 1_800_000_000_000
@@ -65,6 +66,7 @@ def summary(
     fleet: str = "north",
     said: State | str | None = "",
     received_ms: int = NOW_MS - MINUTE_MS,
+    alarms: tuple[Alarm, ...] = (),
     **values: Any,
 ) -> DeviceSummary:
     """Return a board that is well, but for what is said otherwise; ``said``: its state, None: none ever came."""
@@ -75,7 +77,9 @@ def summary(
         last_seen_ms=received_ms,
         state=state(name) if isinstance(said, str) else said,
         state_ms=NOW_MS - 3_600_000,
-        slots={one.slot: SlotSummary(one.slot, one.start_ms, received_ms, one) for one in windows or (window(),)},
+        slots={
+            one.slot: SlotSummary(one.slot, one.start_ms, received_ms, one, alarms) for one in windows or (window(),)
+        },
         lost_rows=0,
         lost_at_ms=0,
         duplicates=0,

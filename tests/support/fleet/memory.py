@@ -34,9 +34,10 @@ class ListReader(msgspec.Struct):
     def device(self, device: Device) -> DeviceSummary | None:
         return next((board for board in self.boards if board.device == device), None)
 
-    def windows(self, device: Device, span: Span, slot: str | None = None) -> Iterator[StoredWindow]:
-        for one in self.stored_windows:
-            if one.device == device and span.since_ms <= one.at_ms < span.until_ms and slot in (None, one.window.slot):
+    def windows(self, span: Span, device: Device | None = None, fleet: str | None = None) -> Iterator[StoredWindow]:
+        for one in sorted(self.stored_windows, key=lambda one: one.at_ms):
+            of_those = device in (None, one.device) and fleet in (None, one.device.fleet)
+            if of_those and span.since_ms <= one.at_ms < span.until_ms:
                 yield one
 
     def events(
@@ -50,6 +51,13 @@ class ListReader(msgspec.Struct):
             and fleet in (None, one.device.fleet)
         ]
         yield from found if newest is None else found[-newest:]
+
+    def events_received(
+        self, since_ms: int, device: Device | None = None, fleet: str | None = None
+    ) -> Iterator[StoredEvent]:
+        for one in sorted(self.stored_events, key=lambda one: one.received_ms):
+            if device in (None, one.device) and fleet in (None, one.device.fleet) and one.received_ms >= since_ms:
+                yield one
 
     def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:  # noqa: ARG002
         yield from ()

@@ -9,8 +9,9 @@ from edgeglm_agent.drift import LIMIT
 from edgeglm_agent.wire.telemetry import BoardReading, Drift
 
 from edgeglm.fleet.health import KINDS, THRESHOLDS, problems, usual_models
+from edgeglm.fleet.store.alarms import Alarm, standing
 from edgeglm.fleet.store.types import DeviceSummary
-from tests.support.fleet.boards import HOSTILE, MINUTE_MS, NOW_MS, sketch, slot, state, summary, window
+from tests.support.fleet.boards import HOSTILE, MINUTE_MS, NOW_MS, event, sketch, slot, state, summary, window
 
 
 def found(board: DeviceSummary, others: tuple[DeviceSummary, ...] = ()) -> dict[str, str]:
@@ -89,13 +90,36 @@ def test_heat_slowing_and_load_are_told_from_the_boards_reading() -> None:
     assert found(reading(cpu_permille=801)) == {"busy": "its processors are busy for 80 %; the limit is 80%"}
 
 
+def test_drift_is_what_the_board_has_raised_and_not_what_one_window_says() -> None:
+    alone = window(drift=(Drift("input.x", 900, 100, 500),))
+    assert found(summary("gate-1", alone)) == {}, "a window alone may be chance"
+    back = window(drift=(Drift("input.x", 240, 100, 500),))
+    raised = Alarm("input.x", 0.41, 0.25, NOW_MS - 12 * MINUTE_MS)
+    assert found(summary("gate-1", back, alarms=(raised,)))["drifting"] == (
+        "input.x has moved from what the model was proved on: stability index 0.41, raised 12 min ago, "
+        "0.24 in the newest window; the limit is 0.25"
+    )
+
+
 def test_drift_names_the_worst_feature_its_index_and_the_limit() -> None:
-    below = window(drift=(Drift("input.x", 249, 100, 500),))
-    beyond = window(drift=(Drift("input.x", 250, 100, 500), Drift("predicted", 900, 400, 500)))
-    assert found(summary("gate-1", below)) == {}
-    reason = found(summary("gate-1", beyond))["drifting"]
+    alarms = (Alarm("input.x", 0.41, 0.25, NOW_MS), Alarm("predicted", 0.9, 0.31, NOW_MS))
+    reason = found(summary("gate-1", window(), alarms=alarms))["drifting"]
     assert "predicted has moved" in reason
-    assert "0.90; the limit is 0.25, and 1 more" in reason
+    assert "index 0.90, raised" in reason
+    assert reason.endswith("the limit is 0.31, and 1 more")
+
+
+def test_an_alarm_stands_until_it_is_cleared_or_the_model_is_loaded_again() -> None:
+    def of(*names: tuple[str, str]) -> list[str]:
+        events = [(at, event(name=name, detail={"feature": feature})) for at, (name, feature) in enumerate(names)]
+        return [alarm.feature for alarm in standing(events)]
+
+    raised, cleared, loaded = "drift-raised", "drift-cleared", "model-loaded"
+    assert of((raised, "a"), (raised, "b"), (cleared, "a")) == ["b"]
+    assert of((raised, "a"), (loaded, ""), (raised, "b")) == ["b"]
+    assert of((cleared, "a"), (raised, "a")) == ["a"]
+    (alarm,) = standing([(7, event(detail={"feature": HOSTILE, "psi": True, "limit": float("inf")}))])
+    assert (alarm.psi, alarm.limit, alarm.since_ms) == (None, None, 7)
 
 
 def test_slow_is_told_from_input_to_result() -> None:
@@ -171,13 +195,18 @@ def test_the_worst_comes_first() -> None:
 def test_nothing_that_a_board_writes_gets_into_a_reason_raw() -> None:
     bad = window(
         errors={HOSTILE: 3000, "x" * 5000: 1},
-        drift=(Drift(HOSTILE * 100, 2**60, 0, 1),),
         board=BoardReading(temperature_decic=2**62, throttled=2**40 + 1, cpu_permille=2**50),
         inferences=2**62,
     )
     wrong = slot(HOSTILE, HOSTILE, status="refused", why=HOSTILE * 50)
     board = summary(
-        "gate-1", bad, said=state(slots={"main": wrong}), clock_off_ms=2**62, lost_rows=1, lost_at_ms=NOW_MS
+        "gate-1",
+        bad,
+        said=state(slots={"main": wrong}),
+        clock_off_ms=2**62,
+        lost_rows=1,
+        lost_at_ms=NOW_MS,
+        alarms=(Alarm(HOSTILE * 100, 1e300, 1e300, -(2**60)),),
     )
     said = problems(board, NOW_MS, usual_models([board]))
     assert len(said) >= 5

@@ -14,7 +14,7 @@ from edgeglm_agent.wire.telemetry import Body, Event, Gap, Result, Row, Window, 
 from edgeglm.errors import BusyError, EdgeglmError, StoreError, UserError
 from edgeglm.fleet.store.opening import open_reader, open_store
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
-from edgeglm.fleet.store.sqlite_schema import SCHEMA
+from edgeglm.fleet.store.sqlite_schema import APPLICATION_ID, MIGRATIONS, SCHEMA
 from edgeglm.fleet.store.sqlite_writer import SqliteWriter
 from edgeglm.fleet.store.sqlite_writing import POISON_KEPT
 from edgeglm.fleet.store.types import (
@@ -84,7 +84,7 @@ def reader(store: SqliteWriter, path: Path) -> Iterator[SqliteReader]:
 
 
 def numbers_of(reader: SqliteReader, device: Device = BOARD) -> list[int]:
-    return [stored.sequence for stored in reader.windows(device, EVER)]
+    return [stored.sequence for stored in reader.windows(EVER, device)]
 
 
 def test_every_kind_of_row_comes_out_as_it_went_in(store: SqliteWriter, reader: SqliteReader) -> None:
@@ -97,7 +97,7 @@ def test_every_kind_of_row_comes_out_as_it_went_in(store: SqliteWriter, reader: 
     done = store.commit(Arrivals([batch(*(row_of(n, body) for n, body in enumerate(bodies, 1)))]))
     assert (done.new_rows, done.duplicates, done.poison) == (4, 0, 0)
     assert done.known == {STREAM: Known(4, ((6, 7),))}
-    (got,) = reader.windows(BOARD, EVER)
+    (got,) = reader.windows(EVER, BOARD)
     assert (got.device, got.epoch, got.sequence, got.received_ms) == (BOARD, STREAM.epoch, 1, NOW)
     assert got.at_ms == window(1).start_ms
     assert [got.window] == bodies[:1]
@@ -150,7 +150,7 @@ def test_rows_under_numbers_that_were_used_before_are_kept_apart_and_counted(
         assert done.known == {STREAM: Known(4)}, "all of it is acknowledged"
     again = [row_of(2, window(2, at_ms=NOW + 50))]  # restored a second time
     assert store.commit(Arrivals([batch(*again)])).taken_back == 1
-    stored = list(reader.windows(BOARD, EVER))
+    stored = list(reader.windows(EVER, BOARD))
     assert [one.sequence for one in stored] == [1, 2, 3, 2, 3, 4, 2]
     assert len({(one.epoch, one.sequence) for one in stored}) == 7
     summary = reader.device(BOARD)
@@ -162,7 +162,7 @@ def test_another_body_at_the_same_time_is_another_row(store: SqliteWriter, reade
     store.commit(Arrivals([batch(*windows(1))]))
     other = msgspec.structs.replace(window(1), inferences=77)
     assert store.commit(Arrivals([batch(row_of(1, other))])).taken_back == 1
-    assert sorted(one.window.inferences for one in reader.windows(BOARD, EVER)) == [1, 77]
+    assert sorted(one.window.inferences for one in reader.windows(EVER, BOARD)) == [1, 77]
 
 
 def test_a_row_that_was_told_to_be_lost_is_kept_when_it_comes_after_all(
@@ -172,7 +172,7 @@ def test_a_row_that_was_told_to_be_lost_is_kept_when_it_comes_after_all(
     done = store.commit(Arrivals([batch(*windows(2))]))
     assert (done.new_rows, done.duplicates, done.taken_back) == (1, 0, 0)
     assert store.commit(Arrivals([batch(*windows(2))])).duplicates == 1
-    assert [(one.epoch, one.sequence) for one in reader.windows(BOARD, EVER)] == [(STREAM.epoch, 2)]
+    assert [(one.epoch, one.sequence) for one in reader.windows(EVER, BOARD)] == [(STREAM.epoch, 2)]
 
 
 def test_new_rows_of_a_restored_card_without_a_clock_are_kept(store: SqliteWriter, reader: SqliteReader) -> None:
@@ -191,7 +191,7 @@ def test_a_number_that_comes_with_ever_other_bodies_is_put_aside_in_the_end(
         done = store.commit(Arrivals([batch(*(row_of(1, body) for body in bodies))]))
         assert (done.new_rows, done.duplicates, done.poison) == ((0, 17, 183) if again else (17, 0, 183))
         assert done.known == {STREAM: Known(1)}, "it is accounted for, and need not come again"
-    assert [one.window.inferences for one in reader.windows(BOARD, EVER)] == list(range(17))
+    assert [one.window.inferences for one in reader.windows(EVER, BOARD)] == list(range(17))
     (streams,) = store._db.execute("select count(*) from streams").fetchone()
     assert streams == 17
     assert msgspec.msgpack.decode(reader.poison(1)[0].payload, type=Window) == bodies[-1]
@@ -234,7 +234,7 @@ def test_a_number_that_no_board_gives_is_put_aside_and_not_accounted_for(store: 
 def test_figures_beyond_what_the_store_can_hold_are_kept_in_the_body(store: SqliteWriter, reader: SqliteReader) -> None:
     huge = msgspec.structs.replace(window(1), errors={"run": 2**63, "input": 2**63}, cpu_permille=2**63)
     assert store.commit(Arrivals([batch(row_of(1, huge))])).new_rows == 1
-    assert [one.window for one in reader.windows(BOARD, EVER)] == [huge]
+    assert [one.window for one in reader.windows(EVER, BOARD)] == [huge]
 
 
 def test_gaps_that_tell_of_more_rows_than_there_can_be_leave_every_board_readable(
@@ -302,7 +302,7 @@ class TestTimes:
 
     def test_rows_of_one_boot_keep_their_order_and_distance(self, store: SqliteWriter, reader: SqliteReader) -> None:
         store.commit(Arrivals([batch(*(unset(n, n * 10_000) for n in (1, 2, 3)))]))
-        stored = list(reader.windows(BOARD, EVER))
+        stored = list(reader.windows(EVER, BOARD))
         assert [one.sequence for one in stored] == [1, 2, 3]
         assert [one.at_ms for one in stored] == [NOW - 21_000, NOW - 11_000, NOW - 1000]
         assert {one.window.start_ms for one in stored} == {5000}, "what the board said stays"
@@ -313,7 +313,7 @@ class TestTimes:
         known = row_of(3, window(3, at_ms=NOW - 3_600_000, uptime_ms=90_000))
         store.commit(Arrivals([batch(unset(1, 10_000), unset(2, 50_000), known)]))
         began = NOW - 3_600_000 - 90_000
-        assert [one.at_ms - began for one in reader.windows(BOARD, EVER)] == [10_000, 50_000, 90_000]
+        assert [one.at_ms - began for one in reader.windows(EVER, BOARD)] == [10_000, 50_000, 90_000]
 
     @pytest.mark.parametrize(("hours", "same"), [(2, True), (50, False)])
     def test_a_row_without_a_clock_is_of_the_boot_before_where_that_can_be(
@@ -322,7 +322,7 @@ class TestTimes:
         store.commit(Arrivals([batch(row_of(1, window(1, at_ms=NOW - 1000, uptime_ms=60_000)))]))
         later = NOW + hours * 3_600_000
         store.commit(Arrivals([batch(unset(2, 120_000), at_ms=later)]))
-        assert [*reader.windows(BOARD, EVER)][1].at_ms == (NOW + 59_000 if same else later - 1000)
+        assert [*reader.windows(EVER, BOARD)][1].at_ms == (NOW + 59_000 if same else later - 1000)
 
     def test_an_earlier_boot_is_put_before_the_later_one(self, store: SqliteWriter, reader: SqliteReader) -> None:
         store.commit(Arrivals([batch(unset(1, 500_000), unset(2, 501_000), unset(3, 2000))]))
@@ -337,7 +337,7 @@ class TestTimes:
     def test_a_time_years_ahead_or_before_is_not_believed(self, store: SqliteWriter, reader: SqliteReader) -> None:
         rows = [row_of(1, window(1, at_ms=NOW + 10**11)), row_of(2, window(2, at_ms=10**9))]
         store.commit(Arrivals([batch(*rows)]))
-        assert all(abs(one.at_ms - NOW) < 10_000 for one in reader.windows(BOARD, EVER))
+        assert all(abs(one.at_ms - NOW) < 10_000 for one in reader.windows(EVER, BOARD))
         summary = reader.device(BOARD)
         assert summary is not None
         assert summary.clock_off_ms == 10**9 + 1000 - NOW
@@ -446,6 +446,92 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> 
             opened(f"sqlite:///{path}")
         assert (caught.value.code, caught.value.exit_code) == ("store-newer", 4)
     assert path.read_bytes() == before
+
+
+def test_a_store_of_an_older_version_is_brought_up_to_date_with_what_is_in_it(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        for statement in MIGRATIONS[0].split(";"):
+            db.execute(statement)
+        db.execute(f"pragma application_id = {APPLICATION_ID}")
+        db.execute("pragma user_version = 1")
+        db.execute("insert into devices values (1, 'works', 'press-1', '00', 1, 1, null, 0)")
+        db.execute("insert into streams (id, device, epoch) values (1, 1, ?)", (STREAM.epoch,))
+        body = msgspec.msgpack.encode(event())
+        row = (NOW, 1, 1, 7, NOW, "main", "throttled", "info", body)
+        db.execute("insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    db.close()
+    with pytest.raises(StoreError) as caught:
+        open_reader(f"sqlite:///{path}")
+    assert caught.value.code == "store-older"
+    SqliteWriter(path).close()
+    reader = SqliteReader(path)
+    assert [one.event for one in reader.events_received(0)] == [event()]
+    reader.close()
+
+
+def test_windows_of_all_boards_come_in_one_pass_by_time(store: SqliteWriter, reader: SqliteReader) -> None:
+    others = [Stream(Device(fleet, f"b-{number}"), b"epoch--1") for fleet in ("works", "yard") for number in range(2)]
+    for place, stream in enumerate(others):
+        rows = [row_of(at + 1, window(0, at_ms=NOW - 9000 + at * 10 + place)) for at in range(400)]
+        store.commit(Arrivals([batch(*rows, stream=stream)]))
+    found = [*reader.windows(EVER)]
+    assert [one.at_ms for one in found] == sorted(one.at_ms for one in found)
+    assert len({(one.device, one.sequence) for one in found}) == 1600, "more than one page"
+    assert {one.device for one in reader.windows(EVER, fleet="yard")} == {others[2].device, others[3].device}
+    assert sum(1 for _ in reader.windows(EVER, others[0].device)) == 400
+
+
+def test_events_come_in_the_order_in_which_they_came_in(store: SqliteWriter, reader: SqliteReader) -> None:
+    for first in range(1, 1002, 2):
+        rows = [row_of(number, event(at_ms=NOW - number)) for number in (first, first + 1)]
+        store.commit(Arrivals([batch(*rows, at_ms=NOW + first)]))
+    found = [*reader.events_received(NOW + 5)]
+    assert sorted(one.sequence for one in found) == [*range(5, 1003)], "more than one page"
+    assert [one.received_ms for one in found] == sorted(one.received_ms for one in found)
+    assert [*reader.events_received(NOW, fleet="other")] == []
+
+
+def test_an_alarm_of_drift_stands_in_the_summary_until_it_is_cleared(store: SqliteWriter, reader: SqliteReader) -> None:
+    def told(number: int, name: str, feature: str = "input.x") -> Row:
+        return row_of(number, Event(name, "main", "00" * 8, NOW + number, 1, True, "info", {"feature": feature}))
+
+    def stands() -> list[str]:
+        (summary,) = reader.devices()
+        assert reader.device(BOARD) == summary
+        return [alarm.feature for alarm in summary.slots["main"].alarms]
+
+    store.commit(Arrivals([batch(row_of(1, window(1)), told(2, "drift-raised"), told(3, "drift-raised", "predicted"))]))
+    assert stands() == ["input.x", "predicted"]
+    store.commit(Arrivals([batch(row_of(4, window(4)), told(5, "throttled"), told(6, "drift-cleared"))]))
+    assert stands() == ["predicted"]
+    flapping = [told(10 + at, ("drift-raised", "drift-cleared")[at % 2]) for at in range(40)]
+    store.commit(Arrivals([batch(*flapping, told(60, "drift-raised", "output.y"))]))
+    assert stands() == ["output.y"], "a bounded number of events is looked at"
+
+
+def test_a_store_that_is_taken_away_or_exchanged_is_told(store: SqliteWriter, reader: SqliteReader, path: Path) -> None:
+    store.commit(Arrivals([batch(row_of(1, window(1)))]))
+    aside = path.rename(path.with_name("aside.db"))
+    with pytest.raises(StoreError, match="gone") as caught:
+        reader.devices()
+    assert caught.value.code == "store-gone"
+    path.touch()
+    with pytest.raises(StoreError, match="another store"):
+        reader.devices()
+    aside.replace(path)
+    assert len(reader.devices()) == 1
+
+
+def test_a_store_that_a_newer_version_took_over_is_not_read_on(
+    store: SqliteWriter, reader: SqliteReader, path: Path
+) -> None:
+    assert reader.devices() == []
+    with sqlite3.connect(path) as db:
+        db.execute(f"pragma user_version = {SCHEMA + 1}")
+    db.close()
+    with pytest.raises(StoreError) as caught:
+        reader.devices()
+    assert caught.value.code == "store-newer"
 
 
 def test_a_damaged_store_is_refused_and_left_as_it_is(path: Path) -> None:
