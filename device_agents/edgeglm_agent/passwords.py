@@ -10,20 +10,23 @@ import re
 HIDDEN = "***"
 # rtsp://user:password@camera; a number with nothing but a path behind it is a port
 _ADDRESS = re.compile(r"(?<=//)([^\s/?#:\[]*):(?!\d{1,5}(?:[/?#]|$|\s))(\S+)")
+# rtsp://token@camera: who is let in by a name alone, for what is known here
+_AUTHORITY = re.compile(r"(?<=//)[^\s/?#]+")
 _NAME = r"(?:password|passwd|passphrase|pass|pwd|pw|secret|token|key|authorization)"
 _TYPE = r"(?:\(\w{1,20}\))?"  # of a property in GStreamer: user-pw=(string)...
-# password=... up to white space or the query's next value; user-pw="..." and "user-pw=..." up to the closing quote, or,
-# where there is none, to the end
+# password=... up to white space or the query's next value (an & with no name behind it is the password's own);
+# user-pw="..." and "user-pw=..." up to the closing quote, or, where there is none, to the end
 _VALUE = re.compile(
     rf"""(?P<quote>["'])(?P<word>[\w-]{{0,40}}?{_NAME}={_TYPE})(?:(?!(?P=quote)).)*"""
-    rf"""|(?P<name>{_NAME}={_TYPE})(?:"(?:\\.|[^"\\])*"?|'[^']*'?|(?:\\.|[^\s&\\])+)""",
+    rf"""|(?P<name>{_NAME}={_TYPE})(?:"(?:\\.|[^"\\])*"?|'[^']*'?|(?:\\.|[^\s&\\]|&(?![\w.%\[\]-]{{1,60}}=))+)""",
     re.IGNORECASE | re.DOTALL,
 )
 
 
 def hidden(text: str) -> str:
     """Return a text without its passwords."""
-    return _VALUE.sub(_without_value, _ADDRESS.sub(_without_password, text))
+    text = _AUTHORITY.sub(_without_name, _ADDRESS.sub(_without_password, text))
+    return _VALUE.sub(_without_value, text)
 
 
 def _without_password(found: re.Match[str]) -> str:
@@ -32,6 +35,11 @@ def _without_password(found: re.Match[str]) -> str:
     authority = re.split(r"[?#]", rest, maxsplit=1)[0]
     ends = authority.rfind("@") if "@" in authority else rest.rfind("@")
     return f"{user}:{HIDDEN}{rest[ends:]}" if ends > 0 else found[0]
+
+
+def _without_name(found: re.Match[str]) -> str:
+    user, _, host = found[0].rpartition("@")
+    return f"{HIDDEN}@{host}" if user and ":" not in user else found[0]
 
 
 def _without_value(found: re.Match[str]) -> str:

@@ -19,6 +19,12 @@ from edgeglm_agent.worker.outage import Outage
         ("rtsp://kim:p?s#s@cam/1", "rtsp://kim:***@cam/1"),
         ("rtsp://kim@home:p:w@cam/1", "rtsp://kim@home:***@cam/1"),
         ("rtsp://:s3cret@[::1]:554/1", "rtsp://:***@[::1]:554/1"),
+        ("rtsp://s3cret@cam:554/1 failed", "rtsp://***@cam:554/1 failed"),
+        ("rtsp://s3@cret@cam/1?a=b@c", "rtsp://***@cam/1?a=b@c"),
+        ("http://s3cret@[::1]:80/1", "http://***@[::1]:80/1"),
+        ("rtsp://cam/1?password=s3&cret", "rtsp://cam/1?password=***"),
+        ("rtsp://cam/1?password=s3&cr&et&channel=1 404", "rtsp://cam/1?password=***&channel=1 404"),
+        ("rtsp://cam/1?token=s3cret&&channel[0]=1", "rtsp://cam/1?token=***&channel[0]=1"),
         ("rtsp://cam/1?user=kim&password=s3cret", "rtsp://cam/1?user=kim&password=***"),
         ("rtsp://cam/1?PassWd=s3cret&channel=1", "rtsp://cam/1?PassWd=***&channel=1"),
         ("http://cam/1?access_token=s3c=ret&x=1 404", "http://cam/1?access_token=***&x=1 404"),
@@ -45,6 +51,8 @@ def test_a_password_is_hidden_and_the_rest_is_not(text: str, shown: str) -> None
         "http://[fe80::1]:80/live",
         "http://cam:8080: Connection refused by kim@cam",
         "kim:a@cam",
+        "rtsp://cam/kim@home",
+        "// said kim@cam",
         "password_file: /etc/edgeglm-agent/cam is not there",
         "passed=3 tokens=5 keys=7",
         "the key is not known",
@@ -54,9 +62,12 @@ def test_what_only_looks_alike_stays(text: str) -> None:
     assert hidden(text) == text
 
 
-@pytest.mark.parametrize("piece", ["//a:", "//a:b@", "x", "password=", "'key=", '"', "key=\\", "//", "(pw=("])
+@pytest.mark.parametrize(
+    "piece", ["//a:", "//a:b@", "x", "password=", "'key=", '"', "key=\\", "//", "//a@", "a@", "pw=&", "&", "(pw=("]
+)
 def test_a_long_text_takes_no_longer_than_its_length_asks_for(piece: str) -> None:
     hidden(piece * 50_000)  # would go on for hours, if each place were tried with each
+    hidden(f"//{piece * 50_000}:x@")
 
 
 class Heard:
