@@ -259,7 +259,10 @@ def _clock(summary: DeviceSummary, limits: Thresholds) -> Iterator[HealthProblem
 
 
 def _ago(at_ms: int, now_ms: int) -> str:
-    return f"{duration(max(0, now_ms - at_ms) / 1000)} ago"
+    """Return how long ago that was, in words that do not change each second: pages are told of every change."""
+    seconds = max(0, now_ms - at_ms) // 1000
+    size = next(size for least, size in ((172_800, 3600), (120, 60), (0, 1)) if seconds >= least)
+    return f"{duration(seconds // size * size)} ago"
 
 
 def slot_state(summary: DeviceSummary, slot: str) -> SlotState | None:

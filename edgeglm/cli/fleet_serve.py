@@ -1,0 +1,44 @@
+"""`edgeglm fleet serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeglm.cli.console import ConsoleLog, printing
+from edgeglm.cli.fleet_broker import stopped_by_signals
+from edgeglm.cli.fleet_options import DEFAULT_STORE, FleetName, StoreUrl
+
+
+def serve(
+    store: StoreUrl = DEFAULT_STORE,
+    fleet: FleetName = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Where it listens; other than this machine alone, with a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8480,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="What else browsers know this machine by; repeatable.", show_default=False),
+    ] = None,
+    token_file: Annotated[
+        Path, typer.Option(metavar="FILE", help="The token that a browser shows; made where there is none.")
+    ] = Path("fleet-page.token"),
+) -> int:
+    """Show the fleet as a web page, live, until it is stopped; print its address."""
+    from edgeglm.fleet.page.serve import serve_until
+    from edgeglm.fleet.page.settings import PageSettings
+
+    settings = PageSettings(
+        store=store, fleet=fleet, host=host, port=port, names=tuple(name or ()), token_file=token_file
+    )
+
+    def ready(address: str) -> None:
+        with printing():
+            typer.echo(address)
+
+    with stopped_by_signals() as stopped:
+        serve_until(stopped.event, settings, ready, ConsoleLog())
+    return stopped.code

@@ -1,0 +1,288 @@
+"""One board over a stretch of time: its windows as curves, and what happened meanwhile. Pure but for the reader."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+from edgeglm_agent.board.pi import in_words
+from edgeglm_agent.status_text import duration
+from edgeglm_agent.wire import WireError
+from edgeglm_agent.wire.sketch import Sketch
+
+from edgeglm.fleet.health import WINDOW_S, HealthProblem, offline, problems
+from edgeglm.fleet.page.glance import shown_problems
+from edgeglm.fleet.page.groups import board_kind, percentiles
+from edgeglm.fleet.plain import pairs, plain
+from edgeglm.fleet.store.types import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgeglm_agent.wire.telemetry import Window
+
+    from edgeglm.fleet.health import Usual
+    from edgeglm.fleet.store.base import StoreReader
+    from edgeglm.fleet.store.types import DeviceSummary, StoredEvent
+
+SPANS = {"1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000}
+_POINTS = 240  # of a curve
+_MOST_WINDOWS = 10_000  # that are read for one answer
+_MOST_EVENTS = 200
+_MOST_FEATURES = 4  # whose drift is drawn
+_MOST_SLOTS = 64
+_BREAK = 3  # windows of a curve's own length without one: the curve is broken
+_AHEAD_MS = 300_000  # boards' clocks may be
+
+
+class SlotFacts(msgspec.Struct, frozen=True):
+    """What a slot runs."""
+
+    slot: str
+    facts: list[tuple[str, str]]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """Something that happened."""
+
+    at_ms: int
+    severity: str
+    slot: str
+    name: str
+    detail: str
+
+
+class Curves(msgspec.Struct, kw_only=True):
+    """Columns of one length; None where nothing was told, and where windows are missing."""
+
+    at_s: list[float] = []
+    p50_ms: list[float | None] = []  # from input to result
+    p95_ms: list[float | None] = []
+    p99_ms: list[float | None] = []
+    model_p95_ms: list[float | None] = []  # the model alone
+    per_second: list[float | None] = []
+    error_percent: list[float | None] = []
+    temperature_c: list[float | None] = []
+    cpu_percent: list[float | None] = []  # of the board
+    psi: dict[str, list[float | None]] = {}  # by feature
+
+
+class Total(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole stretch; percentiles are those of all its samples together."""
+
+    windows: int
+    inferences: int
+    errors: int
+    errors_by_kind: str
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    unreadable: int  # windows whose histogram is damaged
+
+
+class Life(msgspec.Struct, frozen=True, kw_only=True):
+    """What the page of a board shows."""
+
+    fleet: str
+    device: str
+    kind: str
+    online: bool | None
+    last_seen_ms: int
+    now_ms: int
+    since_ms: int  # of what is shown
+    asked_since_ms: int  # earlier, where that was too much
+    facts: list[tuple[str, str]]
+    slots: list[SlotFacts]
+    slot: str  # whose curves these are
+    problems: list[HealthProblem]
+    total: Total
+    curves: Curves
+    events: list[Told]
+    earlier_events: bool  # there are more than are shown
+
+
+class _Bucket:
+    __slots__ = ("board", "cpu", "errors", "hottest", "inferences", "length_ms", "model", "psi", "whole")
+
+    def __init__(self) -> None:
+        self.whole, self.model = Sketch(), Sketch()
+        self.inferences = self.errors = self.length_ms = 0
+        self.hottest: float | None = None
+        self.cpu: tuple[float, int] = (0.0, 0)  # weighted by time
+        self.psi: dict[str, float] = {}
+
+    def add(self, window: Window) -> bool:
+        """Add one; False: its histogram is damaged, and left out."""
+        self.inferences += window.inferences
+        self.errors += sum(window.errors.values())
+        self.length_ms += max(0, window.duration_ms)
+        board = window.board
+        if board is not None and board.temperature_decic is not None:
+            degrees = board.temperature_decic / 10
+            self.hottest = degrees if self.hottest is None else max(self.hottest, degrees)
+        if board is not None and board.cpu_permille is not None:
+            total, weight = self.cpu
+            length = max(1, window.duration_ms)
+            self.cpu = (total + board.cpu_permille / 10 * length, weight + length)
+        for drift in window.drift:
+            self.psi[drift.feature] = max(self.psi.get(drift.feature, 0.0), drift.psi_milli / 1000)
+        try:
+            model = Sketch.unpack(window.latency_ms)
+            whole = Sketch.unpack(window.total_ms) if window.total_ms else model
+        except WireError:
+            return False
+        self.model.merge(model)
+        self.whole.merge(whole)
+        return True
+
+
+def life(
+    reader: StoreReader,
+    summary: DeviceSummary,
+    span: str,
+    slot: str | None,
+    now_ms: int,
+    usual: Mapping[tuple[str, str], Usual],
+) -> Life:
+    """Read a board's life; however long the span, a bounded number of windows is read and of points returned.
+
+    Args:
+        reader: Of the store.
+        summary: The board.
+        span: One of ``SPANS``.
+        slot: Whose curves; None, or one that there is not: the first.
+        now_ms: Where the span ends.
+        usual: See ``health.usual_models``.
+    """
+    names = list(dict.fromkeys([*(summary.state.slots if summary.state else ()), *summary.slots]))[:_MOST_SLOTS]
+    chosen = slot if slot in names else next(iter(names), "")
+    asked_ms = now_ms - SPANS[span]
+    window_s = (summary.state.window_s if summary.state else 0) or WINDOW_S
+    since_ms = max(asked_ms, now_ms - _MOST_WINDOWS * window_s * 1000 // max(1, len(names)))
+    bucket_ms = max(1000, (now_ms - since_ms) // _POINTS)
+    buckets: dict[int, _Bucket] = {}
+    whole = Sketch()
+    kinds: Counter[str] = Counter()
+    windows = unreadable = lengths_ms = 0
+    for count, stored in enumerate(reader.windows(Span(since_ms, now_ms + _AHEAD_MS), summary.device)):
+        if count >= 2 * _MOST_WINDOWS:
+            break  # it says more than its own settings allow
+        window = stored.window
+        if window.slot != chosen:
+            continue
+        windows += max(1, window.merged)
+        lengths_ms += max(0, window.duration_ms)
+        kinds.update(window.errors)
+        unreadable += not buckets.setdefault(stored.at_ms // bucket_ms, _Bucket()).add(window)
+    for bucket in buckets.values():
+        whole.merge(bucket.whole)
+    events = [*reader.events(Span(since_ms, now_ms + _AHEAD_MS), summary.device, newest=_MOST_EVENTS + 1)]
+    p50, p95, p99 = percentiles(whole)
+    usually_ms = lengths_ms // max(1, windows)
+    return Life(
+        fleet=summary.device.fleet,
+        device=summary.device.name,
+        kind=board_kind(summary),
+        online=None if summary.state is None else not offline(summary),
+        last_seen_ms=summary.last_seen_ms,
+        now_ms=now_ms,
+        since_ms=since_ms,
+        asked_since_ms=asked_ms,
+        facts=_facts(summary),
+        slots=[_slot(summary, name) for name in names],
+        slot=plain(chosen, 63),
+        problems=shown_problems(problems(summary, now_ms, usual)),
+        total=Total(
+            windows=windows,
+            inferences=sum(bucket.inferences for bucket in buckets.values()),
+            errors=kinds.total(),
+            errors_by_kind=pairs(kinds),
+            p50_ms=p50,
+            p95_ms=p95,
+            p99_ms=p99,
+            unreadable=unreadable,
+        ),
+        curves=_curves(buckets, bucket_ms, _BREAK * max(usually_ms, bucket_ms)),
+        events=[_told(event) for event in reversed(events[-_MOST_EVENTS:])],
+        earlier_events=len(events) > _MOST_EVENTS,
+    )
+
+
+def _curves(buckets: dict[int, _Bucket], bucket_ms: int, break_ms: int) -> Curves:
+    curves = Curves()
+    worst: Counter[str] = Counter()
+    for bucket in buckets.values():
+        for feature, psi in bucket.psi.items():
+            worst[feature] = max(worst[feature], round(psi * 1000))
+    curves.psi = {plain(feature, 60): [] for feature, _ in worst.most_common(_MOST_FEATURES)}
+    shown = [(feature, curves.psi[plain(feature, 60)]) for feature, _ in worst.most_common(_MOST_FEATURES)]
+    before: int | None = None
+    for number in sorted(buckets):
+        at_ms = number * bucket_ms
+        if before is not None and at_ms - before > break_ms:
+            _point(curves, (before + at_ms) / 2000, _Bucket(), shown)
+        _point(curves, at_ms / 1000, buckets[number], shown)
+        before = at_ms
+    return curves
+
+
+def _point(curves: Curves, at_s: float, bucket: _Bucket, shown: list[tuple[str, list[float | None]]]) -> None:
+    curves.at_s.append(at_s)
+    p50, p95, p99 = percentiles(bucket.whole)
+    curves.p50_ms.append(p50)
+    curves.p95_ms.append(p95)
+    curves.p99_ms.append(p99)
+    curves.model_p95_ms.append(bucket.model.quantile(0.95))
+    seconds, samples = bucket.length_ms / 1000, bucket.inferences + bucket.errors
+    curves.per_second.append(bucket.inferences / seconds if seconds else None)
+    curves.error_percent.append(100 * bucket.errors / samples if samples > 0 else None)
+    curves.temperature_c.append(bucket.hottest)
+    total, weight = bucket.cpu
+    curves.cpu_percent.append(total / weight if weight else None)
+    for feature, values in shown:
+        values.append(bucket.psi.get(feature))
+
+
+def _facts(summary: DeviceSummary) -> list[tuple[str, str]]:
+    state = summary.state
+    facts = [("fleet", summary.device.fleet), ("shard", summary.shard)]
+    if state is not None:
+        facts += [("agent", plain(state.agent, 40))] if state.agent else []
+        facts += [("window", duration(state.window_s))] if state.window_s else []
+        facts.append(("clock", "synchronised" if state.clock_synchronised else "not synchronised"))
+        facts += [(plain(key, 40), plain(value, 120)) for key, value in [*state.board.items()][:24]]
+    facts.append(("rows", f"{summary.rows}"))
+    facts += [("lost for good", f"{summary.lost_rows} rows")] if summary.lost_rows else []
+    facts += [("came twice", f"{summary.duplicates} rows")] if summary.duplicates else []
+    newest = max(summary.slots.values(), key=lambda slot: slot.received_ms, default=None)
+    board = newest.window.board if newest else None
+    if board is not None and board.throttled and (words := in_words(board.throttled)):
+        facts.append(("firmware", words))
+    return facts
+
+
+def _slot(summary: DeviceSummary, name: str) -> SlotFacts:
+    state = summary.state.slots.get(name) if summary.state else None
+    if state is None:
+        return SlotFacts(plain(name, 63), [])
+    facts = {
+        "status": state.status,
+        "model": state.model,
+        "manifest": state.manifest_sha256[:12],
+        "artifact": state.artifact,
+        "scheme": state.scheme,
+        "runtime": state.runtime,
+        "runs on": state.provider,
+        "why": state.why,
+        "failures in a row": str(state.failures) if state.failures else "",
+    }
+    return SlotFacts(plain(name, 63), [(key, plain(value, 500)) for key, value in facts.items() if value])
+
+
+def _told(stored: StoredEvent) -> Told:
+    event = stored.event
+    detail = pairs(event.detail, 500) if event.detail else ""
+    if event.burst is not None:
+        detail = f"{detail} burst of {len(event.burst.data)} bytes".strip()
+    return Told(stored.at_ms, event.severity, plain(event.slot, 63), plain(event.name, 60), detail)

@@ -1,0 +1,91 @@
+"""Where the page listens, and what it is called."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgeglm.errors import EnvironmentFailedError, UserError
+from edgeglm.trust.names import address_of, is_host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PORT = 8480
+_BACKLOG = 256
+
+
+class PageSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``fleet serve`` is started with."""
+
+    store: str
+    fleet: str | None = None  # None: every one
+    host: str = "127.0.0.1"
+    port: int = PORT  # 0: any that is free
+    names: tuple[str, ...] = ()  # what else people call this machine in their browsers
+    token_file: Path = Path("fleet-page.token")
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether other machines reach it, so that whoever asks has to show a token."""
+        return not is_loopback(self.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches it."""
+    address = address_of(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def check_settings(settings: PageSettings) -> PageSettings:
+    """Return the settings. Raises: UserError: A name or address is none."""
+    for option, hosts in (("--host", (settings.host,)), ("--name", settings.names)):
+        for host in hosts:
+            if not is_host(host):
+                raise UserError(
+                    f"`{host}` is neither an address nor a host's name",
+                    where=option,
+                    hint="--host 127.0.0.1 for this machine alone, 0.0.0.0 for all of its networks",
+                    code="page-host",
+                )
+    return settings
+
+
+def listening_socket(settings: PageSettings) -> socket.socket:
+    """Return a socket that listens. Raises: EnvironmentFailedError: The address is not ours, or the port is taken."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+            listening.setblocking(False)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
+        raise EnvironmentFailedError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}",
+            where="--port" if settings.port else "--host",
+            hint="another program may have it: choose another with --port",
+            code="page-port",
+        ) from error
+    return listening
+
+
+def address(settings: PageSettings, port: int) -> str:
+    """Return what people on this machine type into a browser."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+
+
+def own_names(settings: PageSettings) -> Iterator[str]:
+    """Yield the names that a browser may know this machine by, in lower case."""
+    yield "localhost"
+    yield socket.gethostname().lower()
+    yield from (name.lower() for name in (settings.host, *settings.names))

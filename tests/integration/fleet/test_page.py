@@ -1,0 +1,213 @@
+"""The fleet's page as people see it: a real server, a real store, a real browser."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from edgeglm_agent.wire.telemetry import BoardReading, row_of
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+from edgeglm.fleet.store.sqlite_schema import SCHEMA
+from edgeglm.fleet.store.types import Arrivals, Device, IncomingBatch, IncomingState, Stream
+from tests.integration.test_report_in_chromium import _LOW_CONTRAST as LOW_CONTRAST
+from tests.support.browser import browser, set_size
+from tests.support.fleet.boards import event, slot, state, window
+from tests.support.fleet.page import PATIENCE_S, RunningPage, running_page
+from tests.support.fleet.simulated import Simulated
+
+PHONE, DESKTOP = (360, 800), (1280, 900)
+MARKUP = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>'\"&lt;"
+EVIL = Device("north", "evil-1")
+WIDTHS = "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulated]:
+    """Boards that simulate their last half hour, and one that writes markup wherever it may write a text."""
+    path = tmp_path_factory.mktemp("page") / "fleet.db"
+    made = Simulated(path, devices=40, window_s=60, lasts_s=1800, end_ms=now_ms())
+    said = state(EVIL.name, slots={"main": slot(MARKUP, MARKUP, why=MARKUP, runtime=MARKUP)}, board={MARKUP: MARKUP})
+    told = [
+        window(at_ms=now_ms() - 90_000, errors={MARKUP: 5000}),
+        event(at_ms=now_ms() - 60_000, name="anomaly", detail={"said": MARKUP, MARKUP: 1}),
+    ]
+    batch = IncomingBatch(
+        Stream(EVIL, b"12345678"), tuple(row_of(at, body) for at, body in enumerate(told, 1)), now_ms()
+    )
+    made.commit(Arrivals([batch], [IncomingState(EVIL, said, now_ms())]))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def page(fleet: Simulated) -> Iterator[RunningPage]:
+    with running_page(fleet.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Chrome]:
+    with browser() as driver:
+        yield driver
+
+
+def until(chrome: Chrome, script: str) -> Any:
+    """Wait until a script returns something."""
+    return WebDriverWait(chrome, PATIENCE_S, 0.1).until(lambda driver: driver.execute_script(f"return {script}"))
+
+
+def opened(chrome: Chrome, url: str, *, size: tuple[int, int] = DESKTOP, dark: bool = False) -> None:
+    chrome.get_log("browser"), chrome.get_log("performance")
+    set_size(chrome, width=size[0], height=size[1], dark=dark)
+    chrome.get(url)
+    until(chrome, "document.getElementById('link')?.textContent === 'Live'")
+
+
+def asked_elsewhere(chrome: Chrome, url: str) -> list[str]:
+    events = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
+    asked = [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+    return [one for one in asked if not one.startswith((url, "data:", "about:", "chrome:"))]
+
+
+@pytest.mark.parametrize(
+    ("path", "ready"),
+    [
+        ("", "document.querySelectorAll('#boards tbody tr').length === 41"),
+        ("models", "document.querySelectorAll('#models tbody tr').length >= 4"),
+        ("board/north/gate-07", "document.querySelectorAll('#charts canvas').length >= 5"),
+        ("board/north/evil-1", "document.querySelectorAll('#events tbody tr').length === 1"),
+    ],
+)
+def test_every_page_fits_is_readable_and_asks_nobody_else(
+    chrome: Chrome, page: RunningPage, path: str, ready: str
+) -> None:
+    for size, dark in ((DESKTOP, False), (PHONE, True)):
+        opened(chrome, page.url + path, size=size, dark=dark)
+        until(chrome, ready)
+        scroll, client = chrome.execute_script(WIDTHS)
+        assert scroll <= client
+        assert chrome.execute_script(LOW_CONTRAST) == []
+        assert asked_elsewhere(chrome, page.url) == []
+        assert chrome.get_log("browser") == [], "nothing was refused or failed"
+
+
+def test_what_boards_write_is_text_and_never_markup(chrome: Chrome, page: RunningPage) -> None:
+    for path in ("?problem=erroring", "models", "board/north/evil-1"):
+        opened(chrome, page.url + path)
+        until(chrome, "document.body.innerText.includes('<img src=x')")
+        assert chrome.execute_script("return document.querySelectorAll('main img, main script').length") == 0
+        assert chrome.title != "taken"
+        assert chrome.get_log("browser") == []
+
+
+def test_a_board_that_falls_ill_is_seen_without_a_reload(chrome: Chrome, page: RunningPage, fleet: Simulated) -> None:
+    opened(chrome, page.url)
+    row = "[...document.querySelectorAll('#boards tbody tr')].find(row => row.textContent.includes('evil-1'))"
+    until(chrome, row)
+    chrome.execute_script("window.kept = true")
+    hot = window(at_ms=now_ms() - 5000, board=BoardReading(temperature_decic=991))
+    rows = (row_of(3, hot),)
+    fleet.commit(Arrivals([IncomingBatch(Stream(EVIL, b"12345678"), rows, now_ms())]))
+    until(chrome, f"{row}.textContent.includes('99.1 C; the limit is 80 C')")
+    assert chrome.execute_script("return window.kept")
+
+
+def test_the_table_is_found_sorted_and_walked_with_the_keyboard_alone(chrome: Chrome, page: RunningPage) -> None:
+    opened(chrome, page.url)
+    until(chrome, "document.querySelectorAll('#boards tbody tr').length === 41")
+    body = chrome.find_element(By.TAG_NAME, "body")
+    body.send_keys(Keys.TAB)
+    assert chrome.switch_to.active_element.text == "Skip to the content"
+    find = chrome.find_element(By.ID, "words")
+    find.send_keys("jetson 1.4")
+    until(chrome, "document.getElementById('shown').textContent.includes('(of 41 in all)')")
+    assert all("Jetson" in row.text for row in chrome.find_elements(By.CSS_SELECTOR, "#boards tbody tr"))
+    find.send_keys(Keys.CONTROL, "a", Keys.DELETE)
+    head = chrome.find_element(By.XPATH, "//table[@id='boards']//button[text()='Board']")
+    head.send_keys(Keys.ENTER)
+    first = until(chrome, "document.querySelector('#boards th[aria-sort]')?.textContent === 'Board'"
+                  " && document.querySelector('#boards tbody a').textContent")  # fmt: skip
+    assert first == "evil-1"
+    head.send_keys(Keys.ENTER)
+    until(chrome, "document.querySelector('#boards tbody a').textContent === 'gate-39'")
+    link = chrome.find_element(By.CSS_SELECTOR, "#boards tbody a")
+    chrome.execute_script("arguments[0].focus()", link)
+    time.sleep(2.5)  # two looks of the server go by
+    assert chrome.switch_to.active_element == link, "news take the focus from nobody"
+    link.send_keys(Keys.ENTER)
+    until(chrome, "document.getElementById('title')?.textContent === 'gate-39'")
+
+
+def test_a_chart_has_a_table_of_its_numbers(chrome: Chrome, page: RunningPage) -> None:
+    opened(chrome, f"{page.url}board/north/gate-07?span=6h")
+    until(chrome, "document.querySelectorAll('#charts canvas').length >= 5")
+    assert "p95 " in until(chrome, "document.querySelector('#charts [role=img]').getAttribute('aria-label')")
+    chrome.find_element(By.CSS_SELECTOR, "#charts summary").send_keys(Keys.ENTER)
+    until(chrome, "document.querySelectorAll('#charts table tbody tr').length > 10")
+    assert chrome.execute_script(
+        "return document.querySelector('#spans [aria-pressed=true]').textContent") == "6 hours"  # fmt: skip
+
+
+def test_a_store_that_is_not_there_or_newer_is_said_and_gone_on_with(chrome: Chrome, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+    with running_page(f"sqlite:///{path}") as page:
+        opened(chrome, page.url)
+        until(chrome, "document.getElementById('trouble').innerText.includes('there is no store')")
+        made = Simulated(path, devices=2, window_s=60, lasts_s=120, end_ms=now_ms())
+        until(chrome, "document.querySelectorAll('#boards tbody tr').length === 2")
+        assert chrome.execute_script("return document.getElementById('trouble').hidden")
+        made.close()
+        with sqlite3.connect(path) as db:
+            db.execute(f"pragma user_version = {SCHEMA + 1}")
+        db.close()
+        until(chrome, f"document.getElementById('trouble').innerText.includes('schema {SCHEMA + 1}')")
+        code, said = page.end(signal.SIGINT)
+        assert code == 130
+        assert "Traceback" not in said
+        until(chrome, "document.getElementById('link').textContent.startsWith('Connection lost')")
+
+
+def test_it_ends_with_streams_open_and_readers_that_take_nothing(fleet: Simulated) -> None:
+    with running_page(fleet.url) as page:
+        port = int(page.url.rsplit(":", 1)[1].strip("/"))
+        streams = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+        for stream in streams:
+            stream.sendall(b"GET /live?view=fleet HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert streams[0].recv(12) == b"HTTP/1.1 200"
+        code, said = page.end()
+        assert (code, said) == (143, "")
+        for stream in streams:
+            stream.close()
+
+
+def test_for_other_machines_it_asks_for_the_token_that_it_made(fleet: Simulated, tmp_path: Path) -> None:
+    token_file = tmp_path / "page.token"
+    with running_page(fleet.url, "--host", "0.0.0.0", "--token-file", str(token_file)) as page:
+        token = token_file.read_text().strip()
+        with httpx.Client(base_url=page.url, follow_redirects=True) as client:
+            assert client.get("life/north/gate-07").status_code == 401
+            assert "A token, please" in client.get("", headers={"accept": "text/html"}).text
+            assert "That was not" in client.post("login", data={"token": "x"}).text
+            assert client.post("login", data={"token": token}).status_code == 200
+            assert client.get("life/north/gate-07").json()["device"] == "gate-07"
+            assert client.get("life/north/gate-07", headers={"host": "evil.example.com"}).status_code == 421
+            assert client.get("life/north/nobody").status_code == 404
+            assert client.get("life/north/gate-07?span=9y").status_code == 404
+        _, said = page.end()
+        assert said.count(token) == 1, "once, for the person who started it"
