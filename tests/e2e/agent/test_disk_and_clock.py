@@ -134,11 +134,14 @@ def test_it_stops_in_order_while_the_disk_is_full_and_sends_later_what_it_kept(t
                 "events of the first run and of the last",
             )
             agent.until(lambda status: status.queue.rows <= 1, "an outbox that empties")
+            lost = agent.status().queue.lost
             assert agent.stop() == 0
         lines = (disk.path / "slots" / "main" / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) > 100
     assert all(json.loads(line)["answer"] for line in lines), "a line that was torn"
     assert len(arrived(store, Result)) > 100
+    gaps = [gap for gap in arrived(store, Gap) if gap.reason == "disk"]
+    assert sum(sum(gap.counts.values()) for gap in gaps) == lost > 50, "of both runs on the full disk"
     names = {event.name for event in arrived(store, Event)}
     assert not {"outbox-rebuilt", "state-rebuilt", "worker-crashed"} & names
 

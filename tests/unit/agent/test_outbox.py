@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from edgeglm_agent.outbox import EVENTS, METRICS, PRIORITIES, SAMPLES, Outbox, OutboxBusyError
-from edgeglm_agent.outbox_file import DamagedError, open_file, set_aside
+from edgeglm_agent.outbox.file import DamagedError, open_file, set_aside
+from edgeglm_agent.outbox.losses import Losses
 from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.sketch import Sketch
 from edgeglm_agent.wire.telemetry import Ack, Event, Gap, Result, Row, Window, body_of, pack_ranges, unpack_ranges
@@ -447,6 +448,53 @@ def test_a_folder_that_takes_no_file_never_raises_and_is_told_when_it_does(tmp_p
     folder.mkdir()
     assert outbox.put(METRICS, window()) > 0
     assert gaps(outbox) == [Gap("disk", b"", {"Window": 1})]
+
+
+@pytest.fixture
+def losses(path: Path) -> Losses:
+    """Return counts of which two were written: the newer one takes in the older."""
+    losses = Losses(path.with_suffix(".losses"))
+    losses.count("disk", {"Window": 3})
+    losses.count("disk", {"Window": 4, "Result": 1})
+    return losses
+
+
+def test_what_the_disk_did_not_take_is_told_once_by_the_agent_that_starts_next(path: Path, losses: Losses) -> None:
+    assert losses.untold == {"disk": {"Window": 7, "Result": 1}}
+    kept = path.with_suffix(".losses").read_bytes()
+    outbox = Outbox(path, quota_bytes=MANY)
+    assert gaps(outbox) == [Gap("disk", b"", {"Window": 7, "Result": 1})]
+    assert outbox.lost_total == 8
+    outbox.close()
+    path.with_suffix(".losses").write_bytes(kept)  # as if power had failed when the gap was on the disk
+    outbox = Outbox(path, quota_bytes=MANY)
+    assert len(gaps(outbox)) == 1
+    assert outbox.lost_total == 8
+    outbox.close()
+    path.with_suffix(".losses").unlink()
+    outbox = Outbox(path, quota_bytes=MANY)
+    outbox._losses.count("disk", {"Window": 2})  # under a number of its own, though the file began anew
+    outbox.close()
+    again = Outbox(path, quota_bytes=MANY)
+    assert gaps(again) == [Gap("disk", b"", {"Window": 9, "Result": 1})]
+    assert again.lost_total == 10
+
+
+@pytest.mark.parametrize("torn", [*range(0, 40, 3), 4096])
+def test_a_count_that_was_torn_as_it_was_written_leaves_the_one_before(path: Path, losses: Losses, torn: int) -> None:
+    file = path.with_suffix(".losses")
+    whole = file.read_bytes()
+    assert len(whole) == 2 * 4096
+    newer = losses.number % 2 * 4096
+    file.write_bytes(whole[: newer + torn] + b"\xa5" * (4096 - torn) + whole[newer + 4096 :])
+    length = 10 + len(msgspec.msgpack.encode((losses.number, losses.untold)))  # behind it nothing counts
+    expected = {"Window": 7, "Result": 1} if torn >= length else {"Window": 3}
+    assert Losses(file).untold == {"disk": expected}
+
+
+def test_kinds_without_end_are_kept_as_their_sum(path: Path, losses: Losses) -> None:
+    losses.count("corrupt", {f"kind-{number}": 2 for number in range(1_000)})
+    assert Losses(path.with_suffix(".losses")).untold == {"corrupt": {"rows": 2_000}, "disk": {"rows": 8}}
 
 
 def test_a_command_is_known_again_until_its_deadline_and_after_a_restart(path: Path, outbox: Outbox) -> None:

@@ -1,4 +1,4 @@
-"""What waits on disk until the collector has it: rows with a sequence number each, in one SQLite file.
+"""Rows with a sequence number each, in one SQLite file, until the collector has them.
 
 A row is written, its number taken and the numbers' high-water mark moved in one transaction that is on the disk before
 ``put`` returns, so neither ``kill -9`` nor a power cut loses a row or gives a number twice. What is lost for want of
@@ -7,52 +7,26 @@ room is counted, and told to the collector as a ``Gap``. The disk's faults never
 
 from __future__ import annotations
 
-import sqlite3
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeglm_agent.outbox_file import DamagedError, OutboxBusyError, is_damage, open_file, set_aside
-from edgeglm_agent.outbox_rescue import Wreck
-from edgeglm_agent.outbox_rows import (
-    AT_ONCE,
-    EVENTS,
-    GAP,
-    METRICS,
-    PRIORITIES,
-    SAMPLES,
-    WINDOW,
-    Rows,
-    count_in,
-    name_of,
-)
+from edgeglm_agent.outbox.changes import Changes
+from edgeglm_agent.outbox.losses import Losses
+from edgeglm_agent.outbox.rows import AT_ONCE, GAP, METRICS, WINDOW, Rows, count_in
 from edgeglm_agent.wire import WireError
-from edgeglm_agent.wire.telemetry import (
-    KINDS,
-    Ack,
-    Body,
-    Gap,
-    Row,
-    Window,
-    unpack_ranges,
-)
+from edgeglm_agent.wire.telemetry import KINDS, Ack, Body, Gap, Row, Window, unpack_ranges
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["EVENTS", "METRICS", "PRIORITIES", "SAMPLES", "Outbox", "OutboxBusyError"]
-
 _LOOKED_AT = 2000  # rows that one call of ``merge_unsent_windows`` looks at
-_T = TypeVar("_T")
 
 
 class Outbox:
-    """One open outbox, used by one thread.
-
-    Attributes:
-        epoch: Eight bytes, random, made with the file; empty while there is no file.
-    """
+    """One open outbox, used by one thread."""
 
     def __init__(
         self, path: Path, *, quota_bytes: int, on_event: Callable[[str, dict[str, Any]], None] | None = None
@@ -68,15 +42,17 @@ class Outbox:
             OutboxBusyError: Another agent has it open.
         """
         self.path = path
-        self.epoch = b""
         self._rows = Rows(quota_bytes)
-        self._on_event = on_event
-        self._untold: dict[str, dict[str, int]] = {}  # reason -> kind -> rows, not yet in a Gap
-        self._news: list[tuple[str, dict[str, Any]]] = []
-        self._aside: tuple[Path, dict[str, int], str] | None = None  # a damaged file, what waited in it, its damage
-        self._why = ""
-        self._db: sqlite3.Connection | None = None
+        self._losses = Losses(path.with_suffix(".losses"))
+        self._changes = Changes(path, self._rows, self._losses, on_event)
+        self._run = self._changes.run
         self._run(lambda _: None)
+        self._losses.prepare()
+
+    @property
+    def epoch(self) -> bytes:
+        """Eight bytes, random, made with the file; empty while there is no file."""
+        return self._changes.epoch
 
     @property
     def high_water(self) -> int:
@@ -106,12 +82,12 @@ class Outbox:
     @property
     def lost_total(self) -> int:
         """How many rows were lost since the outbox was made."""
-        return (self._rows.lost_before or 0) + sum(self.lost.values())
+        return self._changes.lost_total
 
     @property
     def trouble(self) -> str:
         """Why the disk took the last change not; empty where it did."""
-        return self._why
+        return self._changes.trouble
 
     def highest(self, priority: int) -> int:
         """Return a number at or above that of the priority's newest row: nothing new waits above it."""
@@ -132,18 +108,20 @@ class Outbox:
 
         numbers = self._run(change)
         if numbers is None:
-            untold = self._untold.setdefault("disk", {})
+            lost: dict[str, int] = {}
             for _, body in rows:
-                count_in(untold, type(body).__name__)
+                count_in(lost, type(body).__name__)
+            self._losses.count("disk", lost)
             count_in(self.lost, "disk", len(rows))
             return [0] * len(rows)
         return numbers
 
     def settle(self) -> bool:
         """Write the gap of rows that the disk did not take, if it does now. Return whether nothing is untold."""
-        if self._untold:
+        if self._losses.untold:
             self._run(lambda _: None)
-        return not self._untold
+        self._losses.prepare()  # the disk may have been full when the outbox was made
+        return not self._losses.untold
 
     def pending(
         self, priority: int, *, after: int = 0, through: int | None = None, limit_bytes: int = 16_384
@@ -291,91 +269,9 @@ class Outbox:
         return self._run(change)
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-    # one change, whatever the disk does
-
-    def _run(self, change: Callable[[sqlite3.Connection], _T], *, writes: bool = True) -> _T | None:
-        """Return what one transaction gives; None: the disk does not take it, or has nothing to read."""
-        for _ in range(2):  # a damaged file is replaced, then it is done in the new one
-            lost = dict(self.lost)
-            try:
-                if self._db is None:
-                    self._db = open_file(self.path)
-                    self.epoch = self._rows.load(self._db)
-                    if self._aside is not None:
-                        self._rebuild(self._db, *self._aside)
-                        self._aside = None
-                        lost = dict(self.lost)  # what was lost with the damaged file is lost, whatever follows
-                result = self._transaction(self._db, change) if writes else change(self._db)
-            except (sqlite3.Error, DamagedError, WireError, msgspec.MsgspecError) as error:
-                self._why, self._rows.lost = str(error), lost
-                self._undo()
-                if isinstance(error, sqlite3.Error) and not is_damage(error):
-                    return None
-                if not self._set_aside():
-                    return None
-            else:
-                self._why = ""
-                while self._news and self._on_event is not None:
-                    self._on_event(*self._news.pop(0))
-                return result
-        return None
-
-    def _transaction(self, db: sqlite3.Connection, change: Callable[[sqlite3.Connection], _T]) -> _T:
-        db.execute("begin immediate")
-        for reason, counts in self._untold.items():
-            self._rows.add_gap(db, reason, [], counts, counted=True)
-        result = change(db)
-        db.execute("insert or replace into meta values ('next', ?), ('lost', ?)", (self._rows.next, self.lost_total))
-        db.execute("commit")
-        self._untold = {}
-        return result
-
-    def _undo(self) -> None:
-        """Go back to what is on the disk; where that cannot be read, the file is opened anew next time."""
-        try:
-            if self._db is not None:
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
-                self.epoch = self._rows.load(self._db)
-        except (sqlite3.Error, DamagedError):
-            self.close()
-
-    def _set_aside(self) -> bool:
-        """Keep the damaged file; the next one begins a new epoch. Return whether that could be done."""
-        why, waited = self._why, dict(self.waiting)
-        self.close()
-        aside = set_aside(self.path)
-        if aside is None:
-            self._why = f"damaged ({why}), and it cannot be renamed"
-            return False
-        self._rows.waiting = {}
-        self._aside = aside, waited, why
-        return True
-
-    def _rebuild(self, db: sqlite3.Connection, aside: Path, waited: dict[str, int], why: str) -> None:
-        """Take over what can be read of the damaged file, with new numbers; the rest is a gap."""
-        saved: dict[str, int] = {}
-        try:
-            for kind in Wreck(aside).pour(
-                lambda change: self._transaction(db, change), lambda db, row: self._rows.insert(db, *row)
-            ):
-                count_in(saved, name_of(kind))
-        except sqlite3.Error:  # no room for more: what is left stays in the file that is kept
-            if db.in_transaction:
-                db.execute("rollback")
-            self._rows.load(db)
-        untold = self._untold.setdefault("corrupt", {})
-        for name, count in waited.items():
-            lost = max(0, count - saved.get(name, 0))
-            count_in(untold, name, lost)
-            count_in(self.lost, "corrupt", lost)
-        detail = {"why": why, "kept": aside.name, "saved": sum(saved.values()), "rows": sum(untold.values())}
-        self._news.append(("outbox-rebuilt", detail))
+        """Let go of the files."""
+        self._changes.close()
+        self._losses.close()
 
 
 def _place(body: Body) -> tuple[str, int]:

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from edgeglm_agent.outbox_rescue import log_frames, lost_commits
+from edgeglm_agent.outbox.rescue import log_frames, lost_commits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeglm_agent.outbox_file import DamagedError
+from edgeglm_agent.outbox.file import DamagedError
 from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.merging import merge_windows
 from edgeglm_agent.wire.telemetry import KINDS, Gap, Window, pack_runs, unpack_ranges
@@ -33,6 +33,7 @@ class Rows:
         stored_bytes: What they take.
         lost: Rows lost since the start, by reason.
         lost_before: Rows lost in earlier runs; None before the file was read.
+        told: Up to which number of ``Losses`` gaps tell of them.
     """
 
     def __init__(self, quota_bytes: int) -> None:
@@ -43,6 +44,7 @@ class Rows:
         self.stored_bytes = 0
         self.lost: dict[str, int] = {}
         self.lost_before: int | None = None
+        self.told = 0
 
     def load(self, db: sqlite3.Connection) -> bytes:
         """Take what the file says, and return its epoch. Raises: DamagedError."""
@@ -53,6 +55,8 @@ class Rows:
         if self.lost_before is None:
             lost = found.get("lost")
             self.lost_before = lost if isinstance(lost, int) else 0
+        told = found.get("told")
+        self.told = told if isinstance(told, int) else 0
         if found["next"] <= (last or 0):
             raise DamagedError("rows above the highest number that was given")
         self.next, self.stored_bytes = found["next"], int(size)
