@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.errors import UnavailableError
     from edgeglm_agent.supervisor.head_start import HeadStart
+    from edgeglm_agent.supervisor.stop_signals import StopSignals
 
 DEFAULT_SETTINGS = Path("/etc/edgeglm-agent/agent.toml")
 DEFAULT_RUNTIME_DIR = Path("/run/edgeglm-agent")
@@ -107,13 +108,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(given: argparse.Namespace) -> int:
-    from contextlib import nullcontext
+    from edgeglm_agent.supervisor.stop_signals import StopSignals
 
-    from edgeglm_agent.supervisor.head_start import HeadStart
+    with StopSignals() as stop:
+        from contextlib import nullcontext
 
-    # first of all: what takes longest until a model answers is a worker's imports
-    with nullcontext() if _external(given.settings) else HeadStart() as head_start:
-        return _supervise(given.settings, head_start)
+        from edgeglm_agent.supervisor.head_start import HeadStart
+
+        # first of all: what takes longest until a model answers is a worker's imports
+        with nullcontext() if _external(given.settings) else HeadStart() as head_start:
+            return _supervise(given.settings, head_start, stop)
 
 
 def _external(path: Path) -> bool:
@@ -124,7 +128,7 @@ def _external(path: Path) -> bool:
         return False
 
 
-def _supervise(path: Path, head_start: HeadStart | None) -> int:
+def _supervise(path: Path, head_start: HeadStart | None, stop: StopSignals) -> int:
     from edgeglm_agent import logs
     from edgeglm_agent.errors import Problem, SettingsError, UnavailableError
     from edgeglm_agent.settings.load import load_settings
@@ -140,7 +144,7 @@ def _supervise(path: Path, head_start: HeadStart | None) -> int:
     from edgeglm_agent.supervisor.run import Supervisor
 
     try:
-        supervisor = Supervisor(settings, head_start=head_start)
+        supervisor = Supervisor(settings, head_start=head_start, stop=stop)
     except AgentRunningError as error:
         hint = f"stop the other one (`edgeglm-agent status` shows its pid), or give each a {error.setting} of its own"
         problem = Problem(message=str(error), hint=hint, where=str(error.folder), code="agent-running")
@@ -148,8 +152,6 @@ def _supervise(path: Path, head_start: HeadStart | None) -> int:
     except OSError as error:
         raise _refused(error, settings.state_dir, settings.runtime_dir) from error
     code = supervisor.run()
-    for number in _STOPPED:  # Python gives them their default back at its end: one more would look like a crash
-        signal.signal(number, signal.SIG_IGN)
     logs.flush()
     return code
 

@@ -20,6 +20,7 @@ from edgeglm_agent.supervisor.commands import obey
 from edgeglm_agent.supervisor.locks import lock_folders
 from edgeglm_agent.supervisor.records import Records
 from edgeglm_agent.supervisor.state import StateFile
+from edgeglm_agent.supervisor.stop_signals import StopSignals
 from edgeglm_agent.supervisor.windows import WindowClerk
 from edgeglm_agent.supervisor.workers import Workers
 from edgeglm_agent.wire.commands import STATE_SCHEMA, RestartArguments, State
@@ -43,13 +44,21 @@ _ANNOUNCE_S = 2.0  # from a change to its announcement
 class Supervisor:
     """Everything the board's agent holds."""
 
-    def __init__(self, settings: Settings, *, sysroot: Path = Path("/"), head_start: HeadStart | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sysroot: Path = Path("/"),
+        head_start: HeadStart | None = None,
+        stop: StopSignals | None = None,
+    ) -> None:
         """Open state, outbox and socket, and start the workers: they are ready last, whatever comes first.
 
         Args:
             settings: Checked.
             sysroot: Of the board, where readers look.
             head_start: A process for the first worker that is to start.
+            stop: The signals to end, where they are heard already; else ``run`` begins with that.
 
         Raises:
             AgentRunningError: Another agent holds one of the folders.
@@ -76,7 +85,7 @@ class Supervisor:
         self._selector.register(self._wake_out, selectors.EVENT_READ, self._woken)
         self._service = Service()
         self._handled = 0  # samples, by all slots, when the board was looked at last
-        self._signalled = False
+        self._stop = stop
         self._announce_at = 0.0  # time.monotonic(); 0: nothing has changed
         self._stopping = 0.0  # time.monotonic() of the order to stop
         self.workers.spawn(time.monotonic(), head_start)
@@ -93,9 +102,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit code."""
+        stop = self._stop or StopSignals()
         signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._told_to_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a worker's end: its byte in the pipe ends the wait
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.records.tell("agent-started", "", "info", {"agent": __version__, "device": self.device})
@@ -105,7 +113,7 @@ class Supervisor:
             self.uplink.start()
         self._service.ready(self._in_words())
         try:
-            self._until_stopped()
+            self._until_stopped(stop)
         finally:
             self._close()
         return 0
@@ -141,10 +149,10 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_in, b"\0")
 
-    def _until_stopped(self) -> None:
+    def _until_stopped(self, stop: StopSignals) -> None:
         next_tick = next_board = time.monotonic()
         while True:
-            if self._signalled and not self._stopping:
+            if stop.came and not self._stopping:
                 self._order_to_stop()
             now = time.monotonic()
             if now >= next_tick:
@@ -222,10 +230,6 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._wake_out, 4096):
                 pass
-
-    def _told_to_stop(self, *_: object) -> None:
-        """Note a signal; it may come in the middle of a message, or of a commit: the loop does what it asks for."""
-        self._signalled = True
 
     def _order_to_stop(self) -> None:
         self._stopping = time.monotonic()

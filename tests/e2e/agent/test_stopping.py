@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import signal
 import time
@@ -19,7 +20,7 @@ from tests.support.agent.relay import Relay
 from tests.support.agent.running import running_agent
 
 __all__ = ["model", "plugins"]  # fixtures
-SIGNALLED = (0, -signal.SIGTERM)  # the latter before it was ready
+SIGNALLED = (0, -signal.SIGTERM)  # the latter before Python has come to the agent's first line
 
 
 def workers_of(folder: Path) -> list[str]:
@@ -84,6 +85,25 @@ def test_it_stops_while_a_model_hangs_and_the_broker_does_not_answer(tmp_path: P
             assert agent.stop() == 0
             until_none(tmp_path)
             assert agent.event("shutdown")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_signals_before_the_settings_are_read_sees_an_orderly_end(
+    tmp_path: Path, model: Path, number: signal.Signals
+) -> None:
+    with running_agent(tmp_path, folder_slot(model, tmp_path / "inbox")) as agent:
+        agent.until_slot(lambda slot: slot.state.status == "serving", "it serves")
+        assert agent.stop() == 0
+        whole = agent.settings.rename(tmp_path / "whole.toml")
+        os.mkfifo(agent.settings)
+        agent.log_path.write_text("")
+        agent.restart()
+        with agent.settings.open("wb"):  # opens as the agent does, which waits for what is in it
+            agent.process.send_signal(number)
+            whole.rename(agent.settings)  # for who reads it next
+        assert agent.process.wait(60) == 0, agent.log()
+        assert [line["message"] for line in agent.events()][-1] == "shutdown"
+        until_none(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
