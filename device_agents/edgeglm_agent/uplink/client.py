@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.wire.telemetry import Severity
 
 _SETTLE_S = 5.0
+_TELL_CONFLICT_S = 3600.0
 _REFUSED = 128  # this reason of the broker's, and those above it
 _OWN_TAG = 0  # births and replies: their answer is not waited for
 
@@ -96,15 +98,17 @@ class Uplink:
         self._daily_bytes = settings.telemetry.daily_bytes
         clock = Clock(synchronised=synchronised, wall=wall)
         self._incoming = Incoming(self._topics, outbox, self._sender, clock, device=state.device, answer=self._answer)
-        self._incoming.sessions.add(state.session)
         self.counts = self._incoming.counts
         self.refused: dict[str, int] = {}
-        self._attempts = Attempts(settings.mqtt, timing)
+        self._session = state.session
+        self._attempts = Attempts(settings.mqtt, timing, state.session)
         self._generation = 0
         self._opened: Opened | None = None
         self._why = "not started"
         self._announced = b""
         self._born = False  # the broker has taken a birth of this session: the retained state is no earlier one's
+        self._state_heard = False  # on this connection: what follows may be this agent's own birth
+        self._conflict_told = -math.inf  # when, seconds, monotonic
         self._spent = self._spent_before = 0  # bytes on the wire; at the beginning of the newest attempt
         self._settle_at = 0.0
 
@@ -147,7 +151,6 @@ class Uplink:
         if self._opened is None:
             return
         state = self._birth()
-        self._incoming.sessions.add(state.session)
         data = encode(state)
         if data != self._announced:
             self._announced = data
@@ -227,7 +230,7 @@ class Uplink:
             "link": "open" if self._opened is not None else "closed",
             "mqtt": self._opened.version if self._opened is not None else "",
             "why": "" if self._opened is not None else self._why,
-            "device_id_taken": self._attempts.conflicts > 0,
+            "device_id_taken": self._attempts.disputed(time.monotonic()),
             "bytes_total": self._link.wire,
             "bytes_today": self._budget.today if self._budget.day == self._today() else 0,
             "budget_left": round(self._budget.level),
@@ -252,7 +255,6 @@ class Uplink:
         self._spent_before = self._link.wire
         self._generation += 1
         state = self._birth()
-        self._incoming.sessions.add(state.session)
         topics = self._topics
         subscriptions = [(topics.ack, 0), (topics.commands, 1), *((topic, 1) for topic in self._incoming.inputs)]
         if self._attempts.suspects:
@@ -263,7 +265,7 @@ class Uplink:
         )
 
     def _is_open(self, opened: Opened, now: float) -> None:
-        self._opened, self._since, self._why = opened, now, ""
+        self._opened, self._since, self._why, self._state_heard = opened, now, "", False
         self._attempts.opened(now)
         self._incoming.count("connections")
         self._sender.opened(opened, now)
@@ -288,9 +290,15 @@ class Uplink:
         from edgeglm_agent.uplink.tls import explain
 
         self._why = explain(closed.why, clock_synchronised=self._synchronised())
-        self._sender.closed(closed.code, now)
-        if self._attempts.closed(closed, now):
-            self._conflict(now)
+        disputed = self._attempts.closed(closed, now)
+        # no row is to blame where another agent took the connection
+        self._sender.closed(TAKEN_OVER if self._attempts.rival else closed.code, now)
+        if disputed:
+            self._tell_conflict(now)
+        if disputed and self._attempts.yields:
+            self._attempts.give_way(now)
+            self._why = f"another agent connects as `{self.device}`: give each board a name of its own"
+            self._away(now)
         else:
             self._end(now, refused=not closed.accepted)
 
@@ -308,13 +316,12 @@ class Uplink:
         self._attempts.again(now, at_least_s=at_least_s)
         self._away(now)
 
-    def _conflict(self, now: float) -> None:
-        """Another agent bears this name."""
-        if not self._attempts.conflicts:
-            self._tell("device-id-taken", "error", {"device": self.device, "takeovers": self._attempts.takeovers})
-        self._attempts.give_way(now)
-        self._why = f"another agent connects as `{self.device}`: give each board a name of its own"
-        self._away(now)
+    def _tell_conflict(self, now: float) -> None:
+        """Tell, once an hour, that another agent bears this name."""
+        if now - self._conflict_told > _TELL_CONFLICT_S:
+            self._conflict_told = now
+            takeovers = self._attempts.takeovers(now)
+            self._tell("device-id-taken", "error", {"device": self.device, "takeovers": takeovers})
 
     def _away(self, now: float) -> None:
         if self._opened is not None or self._since is None:
@@ -331,10 +338,13 @@ class Uplink:
 
     def _heard(self, message: Message, now: float, orders: list[Order]) -> None:
         if message.topic == self._topics.state:
-            if self._incoming.is_of_another(message) and self._born and self._opened is not None:
-                self._conflict(now)
-                self._sender.closed(TAKEN_OVER, now)
-                self._let_go()
+            session = self._incoming.session_of(message)
+            if session is not None and self._born and self._opened is not None:
+                if session != self._session:
+                    self._attempts.rival = session
+                elif not self._state_heard:
+                    self._attempts.rival = ""  # nobody came after this agent
+                self._state_heard = True
         elif (order := self._incoming.take(message, now)) is not None:
             orders.append(order)
 

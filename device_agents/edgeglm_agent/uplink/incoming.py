@@ -33,7 +33,6 @@ class Incoming:
         inputs: Topics that inputs hear.
         messages: What came for them, in order.
         acknowledged: When the collector acknowledged last, seconds, monotonic.
-        sessions: Those of this agent: any other session of this board's name is another agent's.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Incoming:
         self.inputs: tuple[str, ...] = ()
         self.messages: deque[Arrived] = deque(maxlen=MOST_REPORTS)  # the supervisor takes them after each poll
         self.acknowledged: float | None = None
-        self.sessions: set[str] = set()
         self._topics = topics
         self._outbox = outbox
         self._sender = sender
@@ -90,14 +88,14 @@ class Incoming:
             self.count("unexpected")
         return None
 
-    def is_of_another(self, message: Message) -> bool:
-        """Return whether a message on this board's own state is the birth of another agent of its name."""
+    def session_of(self, message: Message) -> str | None:
+        """Return whose birth or will a message on this board's own state is: its session; None: it is neither."""
         try:
             state = decode_state(message.payload)
         except WireError:
             self.count("unexpected")
-            return False
-        return state.session not in self.sessions and state.device == self._device
+            return None
+        return state.session if state.device == self._device else None
 
     def _is_known(self, message: Message) -> bool:
         """Return whether a retained message came before: each new connection brings it again."""

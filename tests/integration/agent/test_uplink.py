@@ -22,7 +22,7 @@ from tests.support.agent.relay import Relay, only_version_311
 from tests.support.agent.uplinks import QUICK, Board, event, result, window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TOPICS = Topics("default", "board-1")
@@ -282,25 +282,37 @@ def test_a_lossy_and_slow_way_loses_nothing(tmp_path: Path, broker: Broker, coll
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-def test_two_agents_of_one_name_are_told_and_stop_fighting(tmp_path: Path, broker: Broker, version: str) -> None:
+def test_of_two_agents_of_one_name_one_gives_way_and_one_goes_on(
+    tmp_path: Path, broker: Broker, collector: Collector, version: str
+) -> None:
+    """mosquitto ends the connection that another takes without a word, over either version."""
     timing = msgspec.structs.replace(QUICK, conflict_s=3600.0)
-    boards = [Board(tmp_path / f"board-{n}", broker.port, version=version, timing=timing) for n in range(2)]
-    give_up = time.monotonic() + 60
-    while not any(board.told for board in boards):
-        assert time.monotonic() < give_up, [board.uplink.status() for board in boards]
-        for board in boards:
-            board.turn(0.01)
-    for _ in range(50):
-        for board in boards:
-            board.turn(0.01)
-    told = [board for board in boards if board.told]
-    assert told[0].told[0][:2] == ("device-id-taken", "error")
-    assert told[0].uplink.status()["device_id_taken"]
-    assert "name of its own" in told[0].uplink.status()["why"]
+    boards = [
+        Board(tmp_path / session, broker.port, version=version, timing=timing, session=session)
+        for session in ("stays" * 2, "leaves" * 2)
+    ]
+    stays, leaves = boards
+
+    def until(holds: Callable[[], bool]) -> None:
+        give_up = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < give_up, [board.uplink.status() for board in boards]
+            for board in boards:
+                board.turn(0.01)
+
+    until(lambda: leaves.uplink.link_status().state == "waiting" and "another agent" in leaves.uplink.status()["why"])
+    for name, severity, detail in leaves.told:
+        assert (name, severity, detail["device"]) == ("device-id-taken", "error", "board-1")
+        assert detail["takeovers"] >= 3
+    assert len(leaves.told) == 1
+    assert leaves.uplink.status()["device_id_taken"]
+    assert "name of its own" in leaves.uplink.status()["why"]
+    until(lambda: stays.connected)
     attempts = [board.uplink.counts["connections"] for board in boards]
-    for _ in range(50):
-        for board in boards:
-            board.turn(0.01)
+    for number in range(100):
+        stays.outbox.put(METRICS, window(number))
+        until(stays.delivered)
+    assert [body.inferences for body in rows_of(collector, Window)] == list(range(100))
     assert [board.uplink.counts["connections"] for board in boards] == attempts, "they fight on"
     for board in boards:
         board.close()

@@ -375,7 +375,7 @@ def test_the_wait_for_another_attempt_doubles_to_five_minutes_and_differs_from_b
     for failures, longest in ((0, 2.0), (1, 4.0), (3, 16.0), (20, 300.0)):
         waits = []
         for _ in range(200):
-            attempts = Attempts(Mqtt(host="broker"), Timing())
+            attempts = Attempts(Mqtt(host="broker"), Timing(), "5" * 8)
             attempts.failures = failures
             attempts.again(1000.0)
             assert attempts.at is not None
@@ -499,7 +499,7 @@ class TestAttempts:
     timing = Timing(first_retry_s=1.0, longest_retry_s=60.0, stable_s=30.0, conflict_s=100.0, longest_conflict_s=300.0)
 
     def attempts(self, version: Literal["auto", "5", "3.1.1"] = "auto") -> Attempts:
-        return Attempts(Mqtt(host="b", version=version), self.timing)
+        return Attempts(Mqtt(host="b", version=version), self.timing, "5" * 8)
 
     def wait(self, attempts: Attempts, now: float) -> float:
         assert attempts.at is not None
@@ -537,9 +537,54 @@ class TestAttempts:
         attempts = self.attempts()
         taken = Closed(1, "session taken over", TAKEN_OVER, accepted=True)
         assert [attempts.closed(taken, now) for now in (0.0, 1000.0, 4000.0, 4100.0)] == [False, False, False, True]
+        assert attempts.takeovers(4100.0) == 3
+        assert attempts.yields, "nobody knows the other"
         attempts.give_way(4100.0)
-        assert (attempts.conflicts, attempts.takeovers) == (1, 0)
+        assert (attempts.conflicts, attempts.takeovers(4100.0)) == (1, 0)
         assert 50 <= self.wait(attempts, 4100.0) <= 150
+        attempts.opened(4300.0)
+        assert attempts.closed(taken, 4302.0), "the other has stayed: once is enough"
+
+    def test_of_two_agents_the_one_with_the_lesser_session_gives_way(self) -> None:
+        """The broker says nothing: it ends connections, and the other's birth tells why."""
+        for rival, yields in (("4" * 8, False), ("6" * 8, True)):
+            attempts = self.attempts("3.1.1")
+            ended = []
+            for now in (0.0, 10.0, 20.0, 30.0):
+                attempts.opened(now)
+                if attempts.suspects:
+                    attempts.rival = rival
+                ended.append(attempts.closed(Closed(1, "ended", 0, accepted=True), now + 5))
+                attempts.again(now + 5)
+            assert ended == [False, False, False, True]
+            assert attempts.takeovers(35.0) == 4
+            assert attempts.disputed(35.0)
+            assert attempts.yields == yields
+
+    def test_who_goes_on_does_so_whenever_the_other_comes_back(self) -> None:
+        attempts = self.attempts()
+        attempts.rival = "4" * 8
+        for now in range(0, 100_000, 600):
+            attempts.opened(now + 2.0)
+            attempts.closed(Closed(1, "ended", TAKEN_OVER, accepted=True), now + 600.0)
+            assert not attempts.yields
+            attempts.again(now + 600.0)
+            assert self.wait(attempts, now + 600.0) <= 1.5
+
+    def test_an_agent_that_has_gone_is_not_given_way(self) -> None:
+        attempts = self.attempts()
+        attempts.rival = "6" * 8
+        attempts.give_way(0.0)
+        attempts.opened(100.0)
+        assert attempts.suspects
+        attempts.rival = ""  # as its own birth is still the newest
+        assert not attempts.closed(Closed(1, "ended", 0, accepted=True), 105.0)
+        attempts.again(105.0)
+        attempts.opened(106.0)
+        attempts.closed(Closed(1, "ended", 0, accepted=True), 200.0)
+        attempts.again(200.0)
+        assert not attempts.disputed(200.0)
+        assert not attempts.suspects
 
     def test_connections_that_end_soon_are_suspect_until_one_holds(self) -> None:
         attempts = self.attempts("3.1.1")
