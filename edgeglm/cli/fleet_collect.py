@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,10 +25,14 @@ def collect(
     store: StoreUrl = DEFAULT_STORE,
     shards: Annotated[str, typer.Option(metavar="RANGE", help="Its share of the boards, such as 00-7f.")] = "00-ff",
     fleet: FleetName = None,
+    alive: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Touched every 10 s while it works, for probes.", show_default=False),
+    ] = None,
 ) -> int:
     """Keep what boards send, and tell them so once it is on the disk; until it is stopped."""
     from edgeglm.fleet.collector.service import collect_until
 
     with stopped_by_signals() as stopped:
-        collect_until(stopped.event, broker, store, shards=shards, fleet=fleet, log=ConsoleLog())
+        collect_until(stopped.event, broker, store, shards=shards, fleet=fleet, log=ConsoleLog(), alive=alive)
     return stopped.code

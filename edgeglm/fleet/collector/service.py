@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib.util
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import MissingExtraError
+from edgeglm.files import storage_errors
 from edgeglm.fleet.addresses import parse_broker
 from edgeglm.fleet.collector.run import Collector
 from edgeglm.fleet.collector.shards import parse_part
@@ -15,18 +17,39 @@ from edgeglm.fleet.store.opening import open_store
 
 if TYPE_CHECKING:
     import threading
+    from pathlib import Path
 
     from edgeglm.log import Log
 
+_BEAT_S = 10.0
 
-def collect_until(stop: threading.Event, broker: str, store: str, *, shards: str, fleet: str | None, log: Log) -> None:
+
+def collect_until(
+    stop: threading.Event,
+    broker: str,
+    store: str,
+    *,
+    shards: str,
+    fleet: str | None,
+    log: Log,
+    alive: Path | None = None,
+) -> None:
     """Collect until ``stop`` is set.
+
+    Args:
+        stop: Ends it, in order.
+        broker: Its address.
+        store: Its address.
+        shards: The part of the boards, such as ``00-7f``.
+        fleet: The one fleet to take; None: all.
+        log: Is told what happens.
+        alive: A file that is touched as long as it works, for who looks whether it hangs.
 
     Raises:
         UserError: An address, the shards or a certificate are none.
         MissingExtraError: gmqtt is not installed.
         BusyError: Another collector writes into the store.
-        StoreError, StorageError: The store cannot be opened, or is damaged.
+        StoreError, StorageError: The store cannot be opened, or is damaged; or ``alive`` cannot be written.
     """
     address = parse_broker(broker)
     part = parse_part(shards, fleet)
@@ -41,6 +64,29 @@ def collect_until(stop: threading.Event, broker: str, store: str, *, shards: str
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)  # thousands of messages are in hand at any time, and none is a cycle
         log.stage(f"collecting from {address} into {store}")
-        asyncio.run(Collector(address, writer, part, log).run(stop))
+        asyncio.run(_collect(Collector(address, writer, part, log), stop, alive))
     finally:
         writer.close()
+
+
+async def _collect(collector: Collector, stop: threading.Event, alive: Path | None) -> None:
+    if alive is None:
+        await collector.run(stop)
+        return
+    with storage_errors(alive):
+        alive.touch(mode=0o644)
+    beats = asyncio.ensure_future(_beat(alive))
+    try:
+        await collector.run(stop)
+    finally:
+        beats.cancel()
+        with suppress(OSError):
+            alive.unlink()
+
+
+async def _beat(alive: Path) -> None:
+    """Show that the loop turns: a broker or a store that is away is no reason to be started again."""
+    while True:
+        await asyncio.sleep(_BEAT_S)
+        with suppress(OSError):  # who looks sees that it gets old
+            alive.touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -268,6 +269,18 @@ def test_a_store_that_is_not_ours_to_write_is_refused_and_left_as_it_is(tmp_path
     assert collector.process.wait(60) == (4 if code == "store-newer" else 2)
     assert f"code: {code}" in collector.log()
     assert path.read_bytes() == before
+
+
+def test_it_shows_that_it_works_while_the_broker_is_away_and_no_longer(tmp_path: Path, broker: Broker) -> None:
+    alive = tmp_path / "alive"
+    with running_collector(
+        tmp_path / "fleet.db", f"mqtt://127.0.0.1:{broker.port}", "--alive", str(alive)
+    ) as collector:
+        broker.kill()
+        os.utime(alive, (1, 1))
+        until(lambda: alive.stat().st_mtime > 1, "it is touched again", collector)
+        assert collector.end() == 143
+        assert not alive.exists()
 
 
 def test_what_a_user_got_wrong_is_said_before_anything_begins(tmp_path: Path) -> None:
