@@ -22,7 +22,8 @@ class Rights(NamedTuple):
 _OF_BOARDS = ("state", "events", "telemetry", "results", "res/+")
 # a board reads its own `state`, which tells it of another of its name
 DEVICE = Rights(writes=_OF_BOARDS, reads=("state", "ack", "desired", "cmd/+"))
-COLLECTOR = Rights(writes=("ack",), reads=_OF_BOARDS)
+# a collector tries on `probe` whether the broker keeps what waits
+COLLECTOR = Rights(writes=("ack", "probe"), reads=(*_OF_BOARDS, "probe"))
 OPERATOR = Rights(writes=("cmd/+", "desired"), reads=("state", "res/+"))
 
 

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 from edgeglm.errors import MissingExtraError
 from edgeglm.files import storage_errors
 from edgeglm.fleet.addresses import parse_broker
+from edgeglm.fleet.collector.broker_trial import tell_what_it_drops
 from edgeglm.fleet.collector.run import Collector
 from edgeglm.fleet.collector.shards import parse_part
 from edgeglm.fleet.store.opening import open_store
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Coroutine
     from pathlib import Path
+    from typing import Any
 
     from edgeglm.log import Log
 
@@ -64,24 +67,30 @@ def collect_until(
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)  # thousands of messages are in hand at any time, and none is a cycle
         log.stage(f"collecting from {address} into {store}")
-        asyncio.run(_collect(Collector(address, writer, part, log), stop, alive))
+        trial = tell_what_it_drops(address, part, log)
+        asyncio.run(_collect(Collector(address, writer, part, log), stop, alive, trial))
     finally:
         writer.close()
 
 
-async def _collect(collector: Collector, stop: threading.Event, alive: Path | None) -> None:
-    if alive is None:
-        await collector.run(stop)
-        return
-    with storage_errors(alive):
-        alive.touch(mode=0o644)
-    beats = asyncio.ensure_future(_beat(alive))
+async def _collect(
+    collector: Collector, stop: threading.Event, alive: Path | None, trial: Coroutine[Any, Any, None]
+) -> None:
+    beside = [asyncio.ensure_future(trial)]
+    beside[0].add_done_callback(lambda task: None if task.cancelled() else task.result())  # a bug of ours is told
+    if alive is not None:
+        with storage_errors(alive):
+            alive.touch(mode=0o644)
+        beside.append(asyncio.ensure_future(_beat(alive)))
     try:
         await collector.run(stop)
     finally:
-        beats.cancel()
-        with suppress(OSError):
-            alive.unlink()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        if alive is not None:
+            with suppress(OSError):
+                alive.unlink()
 
 
 async def _beat(alive: Path) -> None:

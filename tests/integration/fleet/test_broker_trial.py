@@ -1,0 +1,56 @@
+"""What a broker drops for a collector that is away is found by trying it: real brokers, lossy and not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from edgeglm.fleet.addresses import parse_broker
+from edgeglm.fleet.collector.broker_trial import MESSAGES, Kept, try_broker
+from edgeglm.fleet.collector.shards import parse_part
+from tests.support.agent.broker import Broker
+from tests.support.fleet.broker import running_broker
+from tests.support.fleet.collector import running_collector
+
+DEFAULTS = ("max_queued_messages 1000", "max_inflight_messages 20")  # mosquitto's own
+
+
+def tried(url: str) -> Kept:
+    return asyncio.run(try_broker(parse_broker(url), parse_part("00-ff", None)))
+
+
+def test_a_collector_warns_of_a_broker_with_default_settings(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker", lines=DEFAULTS) as broker:
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        with running_collector(tmp_path / "fleet.db", url) as collector:
+            collector.until_said("drops what waits")
+            collector.until_said("lets only 20 messages be under way")
+            said = " ".join(collector.log().split())
+            assert f"of {MESSAGES} messages that it had taken, it gave 1000 to one that came back" in said
+            assert "max_queued_messages 0" in said
+        assert tried(url) == Kept(1000, 20)  # again, with what the last one has left
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--tls",), ("--broker-program", "nats"), ("--broker-program", "nats", "--tls")]
+)
+def test_our_own_brokers_keep_everything(tmp_path: Path, options: tuple[str, ...]) -> None:
+    data = tmp_path / "broker"
+    with running_broker(data, *options) as broker:
+        files = data / "tls"
+        shown = f"?ca={files}/fleet-ca.pem&certificate={files}/collector-local.pem&key={files}/collector-local.key"
+        kept = tried(broker.address + (shown if "--tls" in options else ""))
+        assert kept.arrived == MESSAGES
+        assert kept.under_way >= 1000
+
+
+def test_where_rights_do_not_let_it_be_tried_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "acl").write_text("topic readwrite edgeglm/v1/#\ntopic deny edgeglm/v1/+/+/+/probe\n")
+    (tmp_path / "acl").chmod(0o600)
+    with Broker(tmp_path / "broker", lines=(f"acl_file {tmp_path / 'acl'}",)) as broker:
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        with running_collector(tmp_path / "fleet.db", url) as collector:
+            collector.until_said("could not be tried: nothing comes of what is sent to edgeglm/v1/edgeglm-probe/")
+            assert "warning" not in collector.log()
