@@ -26,13 +26,30 @@ def serve(
     token_file: Annotated[
         Path, typer.Option(metavar="FILE", help="The token that a browser shows; made where there is none.")
     ] = Path("fleet-page.token"),
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of what is an alarm.", show_default="those that come with edgeglm"),
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", envvar="EDGEGLM_WEBHOOK", help="Who is told of alarms, by POST.", show_default=False
+        ),
+    ] = None,
 ) -> int:
     """Show the fleet as a web page, live, until it is stopped; print its address."""
     from edgeglm.fleet.page.serve import serve_until
     from edgeglm.fleet.page.settings import PageSettings
 
     settings = PageSettings(
-        store=store, fleet=fleet, host=host, port=port, names=tuple(name or ()), token_file=token_file
+        store=store,
+        fleet=fleet,
+        host=host,
+        port=port,
+        names=tuple(name or ()),
+        token_file=token_file,
+        rules=rules,
+        webhook=webhook,
     )
 
     def ready(address: str) -> None:

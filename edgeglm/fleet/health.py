@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
@@ -132,6 +133,7 @@ def offline(summary: DeviceSummary) -> bool:
     return summary.state is not None and not summary.state.online and summary.state_ms >= heard
 
 
+@lru_cache(maxsize=16_384)  # newest windows are asked again and again, by lists and by rules
 def quantile_ms(packed: bytes, share: float) -> float | None:
     """Return a percentile of a packed sketch; None: it is empty or damaged."""
     try:

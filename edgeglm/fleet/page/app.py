@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -75,8 +76,8 @@ class Page:
         self._streams = 0
         self._encoded: tuple[int, dict[tuple[str, int], bytes]] = (0, {})
 
-    def app(self, names: Iterable[str], more: Iterable[Route] = ()) -> ASGIApp:
-        """Return the whole, guarded; ``more``: routes of others, guarded likewise."""
+    def app(self, names: Iterable[str]) -> ASGIApp:
+        """Return the whole, guarded."""
         routes = [
             *(Route(f"/static/{name}", _file(name)) for name in _FILES),
             Route("/", _file("fleet.html")),
@@ -87,7 +88,7 @@ class Page:
             Route("/alive", _alive),
             Route("/live", self._live),
             Route("/life/{fleet}/{device}", self._life),
-            *more,
+            Route("/metrics", self._metrics),
         ]
         return Guard(Starlette(routes=routes), names=names, token=self._token)
 
@@ -104,6 +105,11 @@ class Page:
         except EdgeglmError as error:
             return PlainTextResponse(f"{error}\n", 503)
         return Response(found, media_type="application/json", headers={"cache-control": "no-store"})
+
+    async def _metrics(self, _: Request) -> Response:
+        from edgeglm.fleet.page.metrics import CONTENT_TYPE, exposition
+
+        return Response(exposition(self._watch), headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 
     async def _live(self, request: Request) -> Response:
         view, board = request.query_params.get("view", "fleet"), request.query_params.get("board", "")
@@ -146,13 +152,13 @@ class Page:
     def _made(self, view: str, board: str, since: int) -> FleetNews | ModelNews | BoardNews:
         glance = self._watch.glance
         if view == "board":
-            return BoardNews(glance.version, glance.at_ms, glance.head, glance.line_version(board))
+            return BoardNews(glance.version, _now_ms(), glance.head, glance.line_version(board))
         if view == "models":
-            return ModelNews(glance.version, glance.at_ms, glance.head, glance.groups)
+            return ModelNews(glance.version, _now_ms(), glance.head, glance.groups)
         boards, gone = glance.lines_since(since)
         return FleetNews(
             glance.version,
-            glance.at_ms,
+            _now_ms(),
             glance.head,
             since == 0,
             gone if since else [],
@@ -160,6 +166,10 @@ class Page:
             [msgspec.structs.replace(group, distribution=[]) for group in glance.groups],
             glance.trend if since == 0 else glance.trend[-1:],
         )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _alive(_: Request) -> Response:

@@ -17,7 +17,7 @@ from edgeglm.fleet.seeing.listing import SlotLine, board_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgeglm.fleet.store.types import DeviceSummary
+    from edgeglm.fleet.store.types import Device, DeviceSummary
 
 _MOST_SLOTS = 16  # of a board, in a line
 _POINT_MS = 10_000  # from one point of the trend to the next
@@ -77,8 +77,9 @@ class Glance:
 
     Attributes:
         version: Rises with every look at the store.
-        at_ms: Of that look.
+        at_ms: Of the last look that succeeded.
         head, groups, trend, lines: What is shown; lines as JSON, by board.
+        problems: Of each board.
     """
 
     def __init__(self) -> None:
@@ -88,6 +89,7 @@ class Glance:
         self.groups: list[Group] = []
         self.trend: list[Point] = []
         self.lines: dict[str, bytes] = {}
+        self.problems: dict[Device, list[HealthProblem]] = {}
         self._changed: dict[str, int] = {}  # board -> version of its line
         self._gone: dict[str, int] = {}
         self._sketches = Sketches()
@@ -100,16 +102,18 @@ class Glance:
         new._take(self, summaries, unreadable, now_ms)
         return new
 
-    def failed(self, trouble: Trouble, now_ms: int) -> Glance:
+    def failed(self, trouble: Trouble) -> Glance:
         """Return what is known once the store cannot be read: what was, said to be old."""
         new = copy.copy(self)
-        new.version, new.at_ms = self.version + 1, now_ms
+        new.version = self.version + 1
         new.head = msgspec.structs.replace(self.head, trouble=trouble)
         return new
 
     def _take(self, before: Glance, summaries: Sequence[DeviceSummary], unreadable: int, now_ms: int) -> None:
         found = board_lines(summaries, now_ms)
-        problems = {summary.device: line.problems for summary, line in zip(summaries, found, strict=True)}
+        self.problems = problems = {
+            summary.device: line.problems for summary, line in zip(summaries, found, strict=True)
+        }
         kinds = [board_kind(summary) for summary in summaries]
         self._take_lines(
             before.lines,

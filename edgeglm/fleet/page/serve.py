@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import MissingExtraError
 from edgeglm.fleet.addresses import parse_store
+from edgeglm.fleet.alerts.judging import Alarms
+from edgeglm.fleet.alerts.reading import load_rules
+from edgeglm.fleet.alerts.webhook import Webhook
 from edgeglm.fleet.page.settings import address, check_settings, listening_socket, own_names
+from edgeglm.fleet.page.watch import Watch
 
 if TYPE_CHECKING:
     import socket
@@ -33,13 +38,14 @@ def serve_until(stop: threading.Event, settings: PageSettings, ready: Callable[[
         log: Where is said what happens.
 
     Raises:
-        UserError: An address, a name or the token's file is none.
-        MissingExtraError: Starlette or uvicorn is not installed.
+        UserError: An address, a name, the token's file or the rules are none.
+        MissingExtraError: Starlette, uvicorn or prometheus_client is not installed.
         EnvironmentFailedError: The port is taken.
     """
     check_settings(settings)
     parse_store(settings.store)
-    for package in ("starlette", "uvicorn"):
+    alarms = Alarms(load_rules(settings.rules))
+    for package in ("starlette", "uvicorn", "prometheus_client"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(
                 f"{package} is not installed", hint="pip install 'edgeglm[fleet]'", where="edgeglm fleet serve"
@@ -47,6 +53,8 @@ def serve_until(stop: threading.Event, settings: PageSettings, ready: Callable[[
     from edgeglm.fleet.page.access import token_of
 
     token, new = token_of(settings.token_file) if settings.needs_token else (None, False)
+    webhook = Webhook(settings.webhook, log) if settings.webhook else None
+    watch = partial(Watch, settings.store, settings.fleet, alarms, webhook, log)
     listening = listening_socket(settings)
     try:
         shown = address(settings, listening.getsockname()[1])
@@ -55,8 +63,10 @@ def serve_until(stop: threading.Event, settings: PageSettings, ready: Callable[[
             log.note(f"{shown}login#{token}")
         elif token is not None:
             log.note(f"the token that it asks for is in {settings.token_file}")
-        asyncio.run(_serve(stop, settings, token, listening, lambda: ready(shown), log))
+        asyncio.run(_serve(stop, settings, token, listening, lambda: ready(shown), watch))
     finally:
+        if webhook is not None:
+            webhook.close()
         listening.close()
 
 
@@ -66,19 +76,18 @@ async def _serve(
     token: str | None,
     listening: socket.socket,
     ready: Callable[[], None],
-    log: Log,
+    make_watch: Callable[[], Watch],
 ) -> None:
     import uvicorn
 
     from edgeglm.fleet.page.app import Page
-    from edgeglm.fleet.page.watch import Watch
 
     class Server(uvicorn.Server):
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield  # they are ours
 
-    watch = Watch(settings.store, settings.fleet, log)
+    watch = make_watch()
     app = Page(watch, token).app(own_names(settings))
     server = Server(
         uvicorn.Config(

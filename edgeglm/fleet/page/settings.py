@@ -27,6 +27,8 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = PORT  # 0: any that is free
     names: tuple[str, ...] = ()  # what else people call this machine in their browsers
     token_file: Path = Path("fleet-page.token")
+    rules: Path | None = None  # of alarms; None: those that come with edgeglm
+    webhook: str | None = None  # who is told of alarms
 
     @property
     def needs_token(self) -> bool:

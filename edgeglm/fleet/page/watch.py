@@ -21,6 +21,8 @@ from edgeglm.fleet.store.opening import open_reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from edgeglm.fleet.alerts.judging import Alarms, Change
+    from edgeglm.fleet.alerts.webhook import Webhook
     from edgeglm.fleet.store.base import StoreReader
     from edgeglm.fleet.store.types import Device, DeviceSummary
     from edgeglm.log import Log
@@ -68,7 +70,7 @@ class _Looking:
 class Watch:
     """What is known now; and who waits for what comes next."""
 
-    def __init__(self, store: str, fleet: str | None, log: Log) -> None:
+    def __init__(self, store: str, fleet: str | None, alarms: Alarms, webhook: Webhook | None, log: Log) -> None:
         self.glance = Glance()
         self.summaries: Sequence[DeviceSummary] = ()
         self.look_s = 0.0  # how long the last look took
@@ -82,8 +84,8 @@ class Watch:
         self._lives: OrderedDict[tuple[Device, str, str | None], tuple[float, int, asyncio.Future[bytes]]] = (
             OrderedDict()
         )
-        # called after each look that succeeded; must not wait
-        self.looked: list[Callable[[Sequence[DeviceSummary], int], None]] = []
+        self.alarms = alarms
+        self._webhook = webhook
 
     async def run(self) -> None:
         """Look again and again, until it is cancelled."""
@@ -102,24 +104,25 @@ class Watch:
         """Look once, and tell who waits."""
         glance, now_ms, before = self.glance, _now_ms(), self.glance.head.trouble
 
-        def ask(reader: StoreReader) -> tuple[list[DeviceSummary], Glance]:
+        def ask(reader: StoreReader) -> tuple[list[DeviceSummary], Glance, list[Change]]:
             summaries = reader.devices(self._fleet)
-            return summaries, glance.after(summaries, reader.poison_count(), now_ms)
+            new = glance.after(summaries, reader.poison_count(), now_ms)
+            return summaries, new, self.alarms.judge(summaries, new.problems, usual_models(summaries), now_ms)
 
         try:
-            self.summaries, self.glance = await self._fleet_store(ask)
+            self.summaries, self.glance, changes = await self._fleet_store(ask)
         except EdgeglmError as error:
             problem = error.problems[0]
             where = f"{problem.where}: " if problem.where else ""
             trouble = Trouble(plain(f"{where}{problem.message}", 500), plain(problem.hint, 500), problem.code)
             if trouble != before:
-                self.glance = glance.failed(trouble, now_ms)
+                self.glance = glance.failed(trouble)
                 self._log.warn(f"the store cannot be read: {problem.message}")
         else:
             if before is not None:
                 self._log.note("the store can be read again")
-            for tell in self.looked:
-                tell(self.summaries, now_ms)
+            if self._webhook is not None:
+                self._webhook.tell(changes)
         async with self._news:
             self._news.notify_all()
 

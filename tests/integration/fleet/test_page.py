@@ -25,6 +25,7 @@ from tests.integration.test_report_in_chromium import _LOW_CONTRAST as LOW_CONTR
 from tests.support.browser import browser, set_size
 from tests.support.fleet.boards import event, slot, state, window
 from tests.support.fleet.page import PATIENCE_S, RunningPage, running_page
+from tests.support.fleet.receiver import receiving
 from tests.support.fleet.simulated import Simulated
 
 PHONE, DESKTOP = (360, 800), (1280, 900)
@@ -196,6 +197,26 @@ def test_it_ends_with_streams_open_and_readers_that_take_nothing(fleet: Simulate
             stream.close()
 
 
+def test_alarms_are_told_to_a_webhook_when_they_are_raised_and_when_they_are_over(tmp_path: Path) -> None:
+    made = Simulated(tmp_path / "fleet.db", devices=2, window_s=60, lasts_s=120, end_ms=now_ms())
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("version: 1\nrules: [hot: {temperature_c: 95}]\n")
+
+    def told(sequence: int, decic: int) -> None:
+        rows = (row_of(sequence, window(at_ms=now_ms() - 1000, board=BoardReading(temperature_decic=decic))),)
+        made.commit(Arrivals([IncomingBatch(Stream(EVIL, b"12345678"), rows, now_ms())]))
+
+    with receiving() as receiver, running_page(made.url, "--rules", str(rules), "--webhook", receiver.url) as page:
+        told(1, 990)
+        (raised,) = receiver.until(1)[0]["alerts"]
+        told(2, 500)
+        (cleared,) = receiver.until(2)[1]["alerts"]
+        assert page.end() == (143, "")
+    assert (raised["device"], raised["reason"]) == ("evil-1", "99.0 C; the limit is 95 C")
+    assert (cleared["id"], cleared["state"]) == (raised["id"], "cleared")
+    made.close()
+
+
 def test_for_other_machines_it_asks_for_the_token_that_it_made(fleet: Simulated, tmp_path: Path) -> None:
     token_file = tmp_path / "page.token"
     with running_page(fleet.url, "--host", "0.0.0.0", "--token-file", str(token_file)) as page:
@@ -208,6 +229,10 @@ def test_for_other_machines_it_asks_for_the_token_that_it_made(fleet: Simulated,
             assert client.get("life/north/gate-07").json()["device"] == "gate-07"
             assert client.get("life/north/gate-07", headers={"host": "evil.example.com"}).status_code == 421
             assert client.get("life/north/nobody").status_code == 404
+            shown = {"authorization": f"Bearer {token}"}
+            scrape = httpx.get(page.url + "metrics", headers=shown)
+            assert "edgeglm_fleet_boards 41.0" in scrape.text
+            assert httpx.get(page.url + "metrics").status_code == 401
             assert client.get("life/north/gate-07?span=9y").status_code == 404
         _, said = page.end()
         assert said.count(token) == 1, "once, for the person who started it"

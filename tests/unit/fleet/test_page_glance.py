@@ -70,7 +70,7 @@ def test_only_what_has_changed_is_told_and_who_is_gone() -> None:
 
 
 def test_a_store_that_cannot_be_read_leaves_what_was_known_and_says_so() -> None:
-    failed = seen(summary()).failed(Trouble("gone", "put it back"), NOW_MS)
+    failed = seen(summary()).failed(Trouble("gone", "put it back"))
     assert (failed.head.boards, len(failed.lines), failed.head.trouble) == (1, 1, Trouble("gone", "put it back"))
     assert seen(summary(), before=failed).head.trouble is None
 

@@ -1,0 +1,158 @@
+"""Telling somebody else of alarms: JSON by HTTP, tried again until it is taken, in a thread that nobody waits for."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import http.client
+import os
+import random
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from edgeglm.errors import UserError
+from edgeglm.fleet.alerts.judging import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeglm.log import Log
+
+SECRET_VARIABLE = "EDGEGLM_WEBHOOK_SECRET"  # noqa: S105 - its name
+SIGNATURE = "X-Edgeglm-Signature"
+_SCHEMA = 1
+_MOST_WAITING = 10_000  # changes; beyond that the oldest are left out
+_AT_ONCE = 500  # changes of one message
+_TIMEOUT_S = 10.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 300.0
+_AGAIN = (408, 425, 429)  # besides 500 and more: it may take it later
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What is posted."""
+
+    schema: int
+    sent_ms: int
+    alerts: list[Change]  # in the order in which they came about
+    left_out: int = 0  # older ones, since nobody took them for so long
+
+
+class Webhook:
+    """One address that is told."""
+
+    def __init__(self, url: str, log: Log) -> None:
+        """Begin. Raises: UserError: It is no address of a webhook."""
+        self._url = url
+        self._shown = _checked(url)
+        self._log = log
+        self._secret = os.environ.get(SECRET_VARIABLE)
+        self._waiting: deque[Change] = deque()
+        self._left_out = 0
+        self._lock = threading.Lock()
+        self._news, self._ending = threading.Event(), threading.Event()
+        self._opener = urllib.request.build_opener(_NoRedirects)
+        self._failing = False
+        self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
+        self._thread.start()
+
+    def tell(self, changes: Sequence[Change]) -> None:
+        """Take note; never waits."""
+        if not changes:
+            return
+        with self._lock:
+            self._waiting.extend(changes)
+            while len(self._waiting) > _MOST_WAITING:
+                self._waiting.popleft()
+                self._left_out += 1
+        self._news.set()
+
+    def close(self) -> None:
+        """Let it go; what was not taken is not told any more."""
+        self._ending.set()
+        self._news.set()
+
+    def _run(self) -> None:
+        wait_s = _FIRST_WAIT_S
+        while not self._ending.is_set():
+            self._news.wait()
+            self._news.clear()
+            while not self._ending.is_set() and (message := self._next()):
+                if self._post(message):
+                    self._done(message)
+                    wait_s = _FIRST_WAIT_S
+                else:
+                    self._ending.wait(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+                    wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    def _next(self) -> Message | None:
+        with self._lock:
+            first = [self._waiting[at] for at in range(min(_AT_ONCE, len(self._waiting)))]
+            return Message(_SCHEMA, time.time_ns() // 1_000_000, first, self._left_out) if first else None
+
+    def _done(self, message: Message) -> None:
+        with self._lock:
+            for change in message.alerts:
+                if self._waiting and self._waiting[0] is change:  # else it was left out meanwhile
+                    self._waiting.popleft()
+            self._left_out -= message.left_out
+
+    def _post(self, message: Message) -> bool:
+        """Return whether it was taken, or never will be."""
+        body = msgspec.json.encode(message)
+        headers = {"Content-Type": "application/json", "User-Agent": "edgeglm"}
+        if self._secret:
+            digest = hmac.new(self._secret.encode(), body, hashlib.sha256).hexdigest()
+            headers[SIGNATURE] = f"sha256={digest}"
+        request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")  # noqa: S310 - checked
+        try:
+            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+                answer.read(1024)
+        except urllib.error.HTTPError as error:
+            error.close()
+            again = error.code >= 500 or error.code in _AGAIN
+            self._failed(f"answered {error.code}" + ("" if again else f"; {len(message.alerts)} alarms are not told"))
+            return not again
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
+            self._failed(f"cannot be reached: {reason}")
+            return False
+        if self._failing:
+            self._log.note(f"the webhook {self._shown} takes alarms again")
+        self._failing = False
+        return True
+
+    def _failed(self, what: str) -> None:
+        if not self._failing:
+            self._log.warn(f"the webhook {self._shown} {what}")
+        self._failing = True
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """What is told is told to the address that was given, and to no other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _checked(url: str) -> str:
+    """Return what may be shown of a URL: whoever knows the rest may often post to it. Raises: UserError."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
+        raise UserError(
+            "this is no address of a webhook",
+            where="--webhook",
+            hint="write https://HOST/PATH, best in the variable EDGEGLM_WEBHOOK, which no other user sees",
+            code="webhook-address",
+        )
+    return f"{parts.scheme}://{host}"
