@@ -21,16 +21,21 @@ from edgeglm.fleet.store.types import (
     Poison,
     Stream,
 )
+from edgeglm.log import SilentLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edgeglm.fleet.collector.shards import Part
+    from edgeglm.log import Log
 
 MOST_BYTES = 4 << 20  # of a message: a board's batches are of 16 KB, and a long one holds one row
 _MOST_JSON = 1 << 16
-_MOST_ROWS = 65_536  # of a batch
+_MOST_ROWS = 4096  # of a batch: a board's 16 KB hold a few hundred
 _POISON_BYTES = 4096
+_POISON_TEXT = 500  # of a topic and a reason: topics may be of 64 KB
+_MESSAGE_BYTES = 512  # of memory, beside topic and payload
+_ROW_BYTES = 150  # of memory, beside its part of the payload
 _MOST_TOPICS = 200_000  # that are remembered
 _MOST_WAIT_S = 3600.0
 
@@ -53,8 +58,15 @@ class _Known(NamedTuple):
 class Intake:
     """What came since it was last taken away."""
 
-    def __init__(self, part: Part, *, clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(
+        self,
+        part: Part,
+        log: Log | None = None,
+        *,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self._part = part
+        self._log = log or SilentLog()
         self._clock_ms = clock_ms
         self._topics: dict[str, _Known] = {}
         self.clear()
@@ -64,12 +76,13 @@ class Intake:
         self.arrivals = Arrivals()
         self.owed: dict[Stream, Owed] = {}
         self.messages = 0
-        self.bytes = 0
+        self.bytes = 0  # of memory, about
+        self.rows = 0
 
-    def take(self, topic: str | bytes, payload: bytes, *, retained: bool = False) -> None:
-        """Take one message."""
+    def take(self, topic: str | bytes, payload: bytes, *, retained: bool = False) -> int:
+        """Take one message; return about how many bytes of memory it takes."""
         self.messages += 1
-        self.bytes += len(payload)
+        rows_before = self.rows
         received_ms = self._clock_ms()
         try:
             known = self._topics.get(topic) or self._place(topic)  # type: ignore[arg-type]
@@ -82,8 +95,17 @@ class Intake:
             else:
                 self._batch(known, payload, received_ms)
         except WireError as error:
-            named = topic if isinstance(topic, str) else repr(topic)
-            self.arrivals.poison.append(Poison(named, str(error), payload[:_POISON_BYTES], received_ms))
+            self._put_aside(topic, payload, str(error), received_ms)
+        except Exception as error:  # a fault of ours: the message must not come again for ever, nor hold its place
+            self._log.warn(f"{topic!r:.200}: a bug of edgeglm: {error!r:.200}; it is put aside")
+            self._put_aside(topic, payload, f"a bug of edgeglm: {error!r}", received_ms)
+        taken = len(topic) + len(payload) + _MESSAGE_BYTES + (self.rows - rows_before) * _ROW_BYTES
+        self.bytes += taken
+        return taken
+
+    def _put_aside(self, topic: str | bytes, payload: bytes, reason: str, received_ms: int) -> None:
+        named = topic[:_POISON_TEXT] if isinstance(topic, str) else repr(topic[:_POISON_TEXT])
+        self.arrivals.poison.append(Poison(named, reason[:_POISON_TEXT], payload[:_POISON_BYTES], received_ms))
 
     def _place(self, topic: str | bytes) -> _Known:
         if not isinstance(topic, str):
@@ -111,6 +133,7 @@ class Intake:
         if len(batch.rows) > _MOST_ROWS:
             raise WireError(f"a batch of {len(batch.rows)} rows; at most {_MOST_ROWS} are read")
         stream = Stream(known.device, batch.epoch)
+        self.rows += len(batch.rows)
         self.arrivals.batches.append(IncomingBatch(stream, batch.rows, received_ms))
         within_s = min(max(float(batch.ack_within_s), 0.0), _MOST_WAIT_S)
         owed = self.owed.get(stream)

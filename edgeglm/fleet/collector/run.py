@@ -1,8 +1,8 @@
-"""The collector: one loop that takes in, and one thread that waits for the disk.
+"""The collector: one loop that takes in, and one thread that writes to the store.
 
-All that came in while the last transaction was committed is the next one, and a tenth of a second's worth where that is
-little. A message is acknowledged to the broker when
-it is committed, and the board hears when it wants to.
+All that came in while the last transaction was committed is the next one, or the next few where that is much, and a
+tenth of a second's worth where it is little. A message is acknowledged to the broker when it is committed, and the
+board hears when it wants to.
 """
 
 from __future__ import annotations
@@ -10,29 +10,32 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from edgeglm_agent.wire.topics import Topics
 
 from edgeglm.errors import EnvironmentFailedError
 from edgeglm.fleet.collector.acknowledging import Acknowledging
 from edgeglm.fleet.collector.intake import Intake
 from edgeglm.fleet.collector.link import Link
-from edgeglm.fleet.store.types import Arrivals, Committed, Poison
+from edgeglm.fleet.collector.writing import write
 
 if TYPE_CHECKING:
     import threading
 
     from edgeglm.fleet.addresses import BrokerAddress
+    from edgeglm.fleet.collector.intake import Owed
+    from edgeglm.fleet.collector.link import Unacknowledged
     from edgeglm.fleet.collector.shards import Part
     from edgeglm.fleet.store.base import StoreWriter
-    from edgeglm.fleet.store.types import IncomingBatch
+    from edgeglm.fleet.store.types import Arrivals, Committed, Stream
     from edgeglm.log import Log
 
 _MOST_BYTES = 64 << 20  # in hand: above it nothing more is read from the broker
+_MOST_ROWS = 4096  # of a transaction, and the message that goes beyond it
 _PACE_S = 0.1  # from one commit to the next, while little waits: each costs a sync of the disk
 _ENOUGH = 500  # messages that are no longer waited with
 _FIRST_WAIT_S = 0.5
@@ -82,13 +85,24 @@ class Counts(msgspec.Struct):
         return ", ".join(f"{count} {name}" for name, count in named.items() if count or name == "rows")
 
 
+class _Portion(NamedTuple):
+    """What one transaction takes."""
+
+    arrivals: Arrivals
+    owed: dict[Stream, Owed]
+    messages: int
+    bytes: int
+    taken: Unacknowledged
+
+
 class Collector:
     """One process' part of a fleet."""
 
     def __init__(self, address: BrokerAddress, store: StoreWriter, part: Part, log: Log) -> None:
         self._store = store
         self._log = log
-        self._intake = Intake(part)
+        self._intake = Intake(part, log)
+        self._portions: deque[_Portion] = deque()
         self._acknowledging = Acknowledging()
         self._link = Link(address, part.client_id, part.filters, self, log)
         self._came, self._enough, self._owes = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -126,8 +140,9 @@ class Collector:
         """Take one message; False: we are stopping."""
         if self._stopping:
             return False
-        self._intake.take(topic, payload, retained=retained)
-        self._in_hand += len(payload)
+        if self._intake.rows >= _MOST_ROWS:
+            self._divide()
+        self._in_hand += self._intake.take(topic, payload, retained=retained)
         if self._in_hand > _MOST_BYTES:
             self._link.pause(True)
         self._came.set()
@@ -149,46 +164,56 @@ class Collector:
             for task in done:
                 task.result()
 
+    def _divide(self) -> None:
+        """Let what came so far be a transaction of its own."""
+        intake = self._intake
+        if intake.messages:
+            self._portions.append(
+                _Portion(intake.arrivals, intake.owed, intake.messages, intake.bytes, self._link.taken())
+            )
+            intake.clear()
+
     async def _commits(self) -> None:
         """Commit what has come, again and again; end when stopping and nothing is left."""
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, "commit") as disk:
+        with ThreadPoolExecutor(1, "commit") as thread:
             began = -_PACE_S
             while True:
-                await self._came.wait()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(began + _PACE_S - loop.time()):
-                        await self._enough.wait()
-                began = loop.time()
-                self._came.clear()
-                if not self._stopping:
-                    self._enough.clear()
-                intake = self._intake
-                if intake.messages:
-                    arrivals, owed, messages, size = intake.arrivals, intake.owed, intake.messages, intake.bytes
-                    taken = self._link.taken()
-                    intake.clear()
-                    done = await self._commit(arrivals, disk)
+                if not self._portions:
+                    await self._came.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(began + _PACE_S - loop.time()):
+                            await self._enough.wait()
+                    began = loop.time()
+                    self._came.clear()
+                    if not self._stopping:
+                        self._enough.clear()
+                    self._divide()
+                if self._portions:
+                    portion = self._portions.popleft()
+                    done = await self._commit(portion.arrivals, thread)
                     if done is None:
                         return
-                    self.counts.add(messages, done)
-                    self._acknowledging.committed(owed, done.known, loop.time())
-                    self._owes.set()
-                    self._link.acknowledge(taken)
-                    self._in_hand -= size
-                    if self._in_hand <= _MOST_BYTES and not self._stopping:
-                        self._link.pause(False)
-                if self._stopping and not intake.messages:
+                    self._committed(portion, done)
+                if self._stopping and not self._portions and not self._intake.messages:
                     return
 
-    async def _commit(self, arrivals: Arrivals, disk: ThreadPoolExecutor) -> Committed | None:
+    def _committed(self, portion: _Portion, done: Committed) -> None:
+        self.counts.add(portion.messages, done)
+        self._acknowledging.committed(portion.owed, done.known, asyncio.get_running_loop().time())
+        self._owes.set()
+        self._link.acknowledge(portion.taken)
+        self._in_hand -= portion.bytes
+        if self._in_hand <= _MOST_BYTES and not self._stopping:
+            self._link.pause(False)
+
+    async def _commit(self, arrivals: Arrivals, thread: ThreadPoolExecutor) -> Committed | None:
         """Commit, however often it takes; None: told to stop before the store could take it."""
         loop = asyncio.get_running_loop()
         wait_s, told = _FIRST_WAIT_S, ""
         while True:
             try:
-                done = self._written(arrivals)
-                await loop.run_in_executor(disk, self._store.flush)
+                done = await loop.run_in_executor(thread, self._kept, arrivals)
             except EnvironmentFailedError as error:
                 if error.code in _HOPELESS:
                     raise
@@ -209,70 +234,11 @@ class Collector:
                     self._log.stage("the store takes what comes again")
                 return done
 
-    def _written(self, arrivals: Arrivals) -> Committed:
-        """Write it; what makes the store fail by what it is, is put aside, so that it does not come again for ever."""
-        try:
-            return self._store.write(arrivals)
-        except EnvironmentFailedError:
-            raise
-        except Exception:  # a fault of ours in what a stranger wrote must not end the collector
-            return self._store.write(self._without_what_fails(arrivals))
-
-    def _without_what_fails(self, arrivals: Arrivals) -> Arrivals:
-        """Return what can be written: of a batch, the rows that cannot are put aside, and the others are kept."""
-        sound = Arrivals(poison=[*arrivals.poison])
-        for batch in arrivals.batches:
-            mended = self._without_rows_that_fail(batch) if self._fault(Arrivals(batches=[batch])) else batch
-            if mended is not batch and (error := self._fault(Arrivals(batches=[mended]))):  # whatever rows are in it
-                topic = Topics(*batch.stream.device).prefix
-                payload = b"".join(bytes(row.body) for row in batch.rows)
-                sound.poison.append(Poison(topic, self._bug(error, topic), payload, batch.received_ms))
-            else:
-                sound.batches.append(mended)
-        for state in arrivals.states:
-            if error := self._fault(Arrivals(states=[state])):
-                topic = Topics(*state.device).state
-                sound.poison.append(Poison(topic, self._bug(error, topic), state.raw, state.received_ms))
-            else:
-                sound.states.append(state)
-        for reply in arrivals.replies:
-            if error := self._fault(Arrivals(replies=[reply])):
-                topic = Topics(*reply.device).reply(reply.reply.id)
-                sound.poison.append(Poison(topic, self._bug(error, topic), reply.raw, reply.received_ms))
-            else:
-                sound.replies.append(reply)
-        return sound
-
-    def _without_rows_that_fail(self, batch: IncomingBatch) -> IncomingBatch:
-        refused: dict[int, str] = {}
-        parts = [range(len(batch.rows))]
-        while parts:
-            part = parts.pop()
-            error = self._fault(
-                Arrivals(batches=[msgspec.structs.replace(batch, rows=batch.rows[part.start : part.stop])])
-            )
-            if error and len(part) > 1:
-                middle = len(part) // 2
-                parts += [part[middle:], part[:middle]]
-            elif error and part:
-                where = f"row {batch.rows[part.start].sequence} of {'/'.join(batch.stream.device)}"
-                refused[part.start] = self._bug(error, where)
-        return msgspec.structs.replace(batch, refused=refused)
-
-    def _fault(self, arrivals: Arrivals) -> Exception | None:
-        """Return what the store raises at this alone; nothing of it is kept."""
-        try:
-            self._store.write(arrivals)
-            self._store.discard()
-        except EnvironmentFailedError:
-            raise
-        except Exception as error:  # as above
-            return error
-        return None
-
-    def _bug(self, error: Exception, where: str) -> str:
-        self._log.warn(f"{where}: a bug of edgeglm: {error!r:.200}; it is put aside")
-        return f"a bug of edgeglm: {error!r}"
+    def _kept(self, arrivals: Arrivals) -> Committed:
+        """Write it and commit: in the thread that does nothing else."""
+        done = write(self._store, arrivals, self._log)
+        self._store.flush()
+        return done
 
     async def _acknowledge(self) -> None:
         loop = asyncio.get_running_loop()

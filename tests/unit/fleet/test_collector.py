@@ -91,8 +91,8 @@ def test_a_store_that_is_damaged_while_it_is_written_ends_the_collector(tmp_path
         store.commit(arrivals(*(f"press-{number}-{one}" for one in range(20))))
     store.close()
     with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (path.stat().st_size - 4096))
+        file.seek(32 * 4096)  # behind what is read to open it
+        file.write(b"\xff" * (path.stat().st_size - 32 * 4096))
     store = SqliteWriter(path)
     with pytest.raises(StoreError) as caught:
         commit(store, arrivals("press-1"))

@@ -40,7 +40,8 @@ def test_batches_states_and_replies_are_taken_as_what_they_are(intake: Intake) -
     assert [one.reply.id for one in came.replies] == ["ops-1"]
     assert came.poison == []
     assert intake.owed == {Stream(BOARD, EPOCH): Owed(TOPICS.ack, 7.0)}
-    assert (intake.messages, intake.bytes) == (5, 3 * len(BATCH) + len(BIRTH) + len(ANSWER))
+    assert intake.messages == 5
+    assert intake.bytes > 3 * len(BATCH) + len(BIRTH) + len(ANSWER)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,31 @@ def test_what_cannot_be_read_is_poison_with_its_reason(
     assert poison.payload == payload[:4096]
     assert intake.arrivals == Arrivals(poison=[poison])
     assert intake.owed == {}
+
+
+def test_a_bug_of_ours_puts_a_message_aside_and_the_next_one_is_taken(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbling(_: bytes) -> None:
+        raise ValueError("what nobody thought of")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("edgeglm.fleet.collector.intake.decode_batch", stumbling)
+        intake.take(TOPICS.telemetry, BATCH)
+    intake.take(TOPICS.telemetry, BATCH)
+    (poison,) = intake.arrivals.poison
+    assert "what nobody thought of" in poison.reason
+    assert (poison.topic, poison.payload) == (TOPICS.telemetry, BATCH)
+    assert len(intake.arrivals.batches) == 1
+
+
+def test_what_is_in_hand_is_counted_with_what_it_takes_in_memory(intake: Intake) -> None:
+    rows = encode_batch(EPOCH, [row_of(n, Event("a", "", "", 0, 0, True, "")) for n in range(1000)])
+    assert intake.take(TOPICS.telemetry, rows) > len(rows) + 100_000
+    topic = "x" * 60_000
+    assert all(intake.take(topic, b"") > len(topic) + 500 for _ in range(3))
+    assert sum(len(one.topic) + len(one.reason) for one in intake.arrivals.poison) < 5000
+    assert intake.bytes > len(rows) + 100_000 + 3 * 60_000
 
 
 def test_a_state_that_was_taken_away_from_the_broker_is_nothing(intake: Intake) -> None:
