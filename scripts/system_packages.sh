@@ -8,6 +8,7 @@ need() { # program, package
 need chromium chromium # a report is looked at in a real browser
 need chromedriver chromium-driver
 need mosquitto mosquitto # a real broker
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need initdb postgresql # Debian has its programs out of PATH
 need iptables iptables # a network that loses packets
 need ip iproute2
 need unshare util-linux # namespaces: a network, and a small disk

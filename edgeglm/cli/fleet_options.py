@@ -15,7 +15,8 @@ StoreUrl = Annotated[
         "--store",
         metavar="URL",
         envvar="EDGEGLM_STORE",
-        help="Where what came is kept: sqlite:///FILE.",
+        help="Where what came is kept: sqlite:///FILE, or postgresql://USER@HOST/DATABASE with its password in "
+        "PGPASSWORD or ~/.pgpass.",
     ),
 ]
 

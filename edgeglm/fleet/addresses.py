@@ -112,24 +112,54 @@ def _files(parts: SplitResult, shown: str) -> dict[str, Path]:
     return found
 
 
-def parse_store(url: str) -> Path:
-    """Return the file of a SQLite store: ``sqlite:///fleet.db``, with four slashes from the root. Raises: UserError."""
+class PostgresAddress(msgspec.Struct, frozen=True):
+    """A PostgreSQL database. The password is in PGPASSWORD or ~/.pgpass, never in here."""
+
+    conninfo: str  # as libpq takes it
+    shown: str
+
+    def __str__(self) -> str:
+        """Return it as people name it, for logs."""
+        return self.shown
+
+
+def parse_store(url: str) -> Path | PostgresAddress:
+    """Return what a store's address names: a file of SQLite's, or a PostgreSQL database. Raises: UserError.
+
+    ``sqlite:///fleet.db`` is in the current folder, with four slashes from the root; what follows ``postgresql://`` is
+    libpq's: ``USER@HOST:PORT/DATABASE?sslmode=verify-full``, several hosts too.
+    """
     scheme, colon, rest = url.partition(":")
     if scheme in ("postgresql", "postgres") and colon:
-        raise UserError(
-            "this version keeps a fleet in SQLite only",
-            where=_shown(url),
-            hint="use sqlite:///FILE",
-            code="store-address",
-        )
+        return _postgres(url)
     if scheme != "sqlite" or not rest.startswith("///") or not rest[3:]:
         raise UserError(
             "is no address of a store",
             where=_shown(url),
-            hint="sqlite:///fleet.db is a file in this folder, sqlite:////var/lib/fleet.db one from the root",
+            hint="sqlite:///fleet.db is a file in this folder, sqlite:////var/lib/fleet.db one from the root; "
+            "postgresql://USER@HOST/DATABASE is a database",
             code="store-address",
         )
     return Path(unquote(rest[3:])).expanduser()
+
+
+def _postgres(url: str) -> PostgresAddress:
+    shown = _shown(url).partition("?")[0]
+    rest = url.partition("://")[2]
+    user, at, _ = rest.partition("?")[0].rpartition("@")
+    keys = {key.lower() for key, _ in parse_qsl(rest.partition("?")[2], keep_blank_values=True)}
+    if (at and ":" in user) or keys & {"password", "sslpassword"}:
+        raise UserError(
+            "this has a password in it, which every user of this machine can read",
+            where=shown,
+            hint="set PGPASSWORD, or write it into ~/.pgpass, readable by you alone; ?passfile=FILE names another",
+            code="store-address",
+        )
+    if not rest.strip("/"):
+        raise UserError(
+            "this names no database", where=shown, hint="write postgresql://USER@HOST/DATABASE", code="store-address"
+        )
+    return PostgresAddress(url, shown)
 
 
 def _no_passphrase() -> bytes:

@@ -67,7 +67,8 @@ def _head(card: Card, now_ms: int, width: int) -> Iterator[str]:
     yield from row(
         "board",
         f"{plain(card.device)} of fleet {plain(card.fleet)}, shard {plain(card.shard)}; first heard "
-        f"{local_iso(card.first_seen_ms)}, last {age(card.last_seen_ms, now_ms)} ago",
+        f"{local_iso(card.first_seen_ms)}, "
+        + (f"last {age(card.last_seen_ms, now_ms)} ago" if card.last_seen_ms else "not since"),
     )
     state = card.state
     if state is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeglm_agent.settings.types import Settings
@@ -80,7 +81,8 @@ def addressed(name: str, fleet: str | None, store: str) -> Device:
 
 
 def _is_there(store: str) -> bool:
-    return not store.startswith("sqlite:") or parse_store(store).exists()
+    path = parse_store(store)
+    return not isinstance(path, Path) or path.exists()
 
 
 def _contradiction(name: str, within: str) -> UserError:

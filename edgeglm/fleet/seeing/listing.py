@@ -111,7 +111,7 @@ def render(boards: Sequence[BoardLine], now_ms: int, *, width: int | None) -> st
                     _name(board, several) + (f":{plain(slot.slot, 63)}" if slot.slot not in ("", "main") else ""),
                     plain(slot.model, 80) or "-",
                     "offline" if board.online is False else slot.status,
-                    age(board.last_seen_ms, now_ms),
+                    age(board.last_seen_ms, now_ms) if board.last_seen_ms else "-",
                     figure(slot.p95_ms),
                     figure(slot.per_second),
                     figure(None if share is None else share * 100),

@@ -68,17 +68,17 @@ class StoreReader(Protocol):
 
 
 class StoreWriter(Protocol):
-    """What the collector needs. ``commit`` in two halves: more may come in while the disk works."""
+    """What the collector needs."""
 
     def write(self, arrivals: Arrivals) -> Committed:
-        """Do the first half of ``commit``, in the thread that everything else is done in: nothing is kept yet.
+        """Do the first half of ``commit``, in any one thread at a time: nothing is kept yet.
 
         Raises:
             StoreError, StorageError: As ``commit``.
         """
 
     def flush(self) -> None:
-        """Do the second half, in any thread: when this returns, it survives a power cut.
+        """Do the second half, likewise: when this returns, it survives a power cut.
 
         Raises:
             StoreError, StorageError: As ``commit``: what was written is to be written again.

@@ -62,6 +62,10 @@ class Ranges:
         """Return the runs beyond ``through`` as the wire has them."""
         return pack_runs(self.beyond) if self.beyond else b""
 
+    def packed_whole(self) -> bytes:
+        """Return all runs, those up to ``through`` too, as the wire has them."""
+        return pack_runs([*([(1, self.through)] if self.through else []), *self.beyond])
+
     @classmethod
     def unpacked(cls, through: int, beyond: bytes) -> Ranges:
         """Return what ``through`` and ``packed`` tell. Raises: WireError."""

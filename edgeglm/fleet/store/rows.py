@@ -19,22 +19,14 @@ _LONGEST_MS = 100 * 365 * 86_400_000  # that a board is up, or a window lasts
 _MOST_LOST_ROWS = 2**32  # of one gap: no outbox holds more
 _MOST_RUN_BYTES = 65_536  # packed: a board's batch is of 16 KB
 TABLE_OF = {Window: "windows", Event: "events", Result: "results", Gap: "gaps", type(None): "others"}
-_COLUMNS = {
-    "windows": "received_ms, slot, duration_ms, inferences, errors, cpu_permille, temperature_decic, psi_milli",
-    "events": "received_ms, slot, name, severity",
-    "results": "received_ms, slot",
-    "gaps": "received_ms, reason, rows",
-    "others": "received_ms, kind",
+_KEY = "at_ms, device, stream, sequence, received_ms"
+COLUMNS = {  # in the order of ``columns``
+    "windows": f"{_KEY}, slot, duration_ms, inferences, errors, cpu_permille, temperature_decic, psi_milli, body",
+    "events": f"{_KEY}, slot, name, severity, body",
+    "results": f"{_KEY}, slot, body",
+    "gaps": f"{_KEY}, reason, rows, body",
+    "others": f"{_KEY}, kind, body",
 }
-
-
-def _insert(table: str) -> str:
-    names = f"at_ms, device, stream, sequence, {_COLUMNS[table]}, body"
-    marks = ", ".join("?" * len(names.split(",")))
-    return f"insert into {table} ({names}) values ({marks})"  # noqa: S608 - names of our own
-
-
-INSERT = {table: _insert(table) for table in _COLUMNS}
 
 
 class Read(NamedTuple):
@@ -91,7 +83,7 @@ def checked_runs(packed: bytes) -> list[tuple[int, int]]:
 
 
 def columns(read: Read, at_ms: int, device: int, stream: int, received_ms: int) -> tuple[Any, ...]:
-    """Return a row of the table that ``TABLE_OF`` names for this body."""
+    """Return a row of the table that ``TABLE_OF`` names for this body, in the order of ``COLUMNS``."""
     row, body = read.row, read.body
     key = (at_ms, device, stream, row.sequence, received_ms)
     if isinstance(body, Window):
@@ -123,5 +115,5 @@ def lost_rows(gap: Gap) -> int:
 
 
 def _whole(number: int | None) -> int | None:
-    """Return what SQLite's integers can hold of a number that a stranger may have sent."""
+    """Return what a store's integers can hold of a number that a stranger may have sent."""
     return None if number is None else max(-_BIG, min(_BIG, number))

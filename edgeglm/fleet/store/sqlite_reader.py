@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from edgeglm.fleet.store.types import Span
 
-_PAGE = 500  # rows at a time, so that a long answer holds nothing up
 _Body = TypeVar("_Body")
 _Head: TypeAlias = tuple[Device, bytes, int, int, int]
 _DEVICES = """
@@ -53,15 +52,13 @@ select l.device, l.slot, e.at_ms, e.body from latest l cross join events e
     ), {-(2**62)})
 {{where}} order by l.device, l.slot, e.at_ms, e.stream, e.sequence
 """  # noqa: S608 - names of our own
-_LATEST = """
-select l.device, l.slot, w.at_ms, w.received_ms, w.body from latest l join windows w
-    on w.at_ms = l.at_ms and w.device = l.device and w.stream = l.stream and w.sequence = l.sequence
-{where} order by l.device, l.slot
-"""
+_LATEST = "select device, slot, at_ms, received_ms, body from latest l {where} order by device, slot"
 
 
 class SqliteReader:
     """What is known of the boards; see ``StoreReader``. Not for several threads at once."""
+
+    page = 500  # rows at a time, so that a long answer holds nothing up
 
     def __init__(self, path: Path) -> None:
         """Open it. Raises: UserError, StoreError, StorageError: See ``open_for_reading``."""
@@ -219,18 +216,18 @@ class SqliteReader:
         statement = (
             f"select {key}, t.at_ms, t.sequence, t.received_ms, t.body, s.epoch, d.fleet, d.name"  # noqa: S608
             f" from {table} t cross join streams s on s.id = t.stream cross join devices d on d.id = t.device"
-            f" where ({key}) > ({', '.join('?' * len(order))}) {where} order by "
+            f" where t.{order[0]} >= ? and ({key}) > ({', '.join('?' * len(order))}) {where} order by "
         )
         if newest is not None:
             backwards = statement + ", ".join(f"t.{name} desc" for name in order) + " limit ?"
-            for row in reversed(self._all(backwards, (*after, *given, newest))):
+            for row in reversed(self._all(backwards, (after[0], *after, *given, newest))):
                 yield _row(row[len(order) :], kind)
             return
         while True:
-            found = self._all(f"{statement}{key} limit ?", (*after, *given, _PAGE))
+            found = self._all(f"{statement}{key} limit ?", (after[0], *after, *given, self.page))
             for row in found:
                 yield _row(row[len(order) :], kind)
-            if len(found) < _PAGE:
+            if len(found) < self.page:
                 return
             after = found[-1][: len(order)]
 
@@ -251,11 +248,11 @@ def _summary(row: tuple[Any, ...], slots: dict[str, SlotSummary]) -> DeviceSumma
         state=None if state is None else msgspec.json.decode(state, type=State),
         state_ms=state_ms,
         slots=slots,
-        lost_rows=lost_rows or 0,
+        lost_rows=int(lost_rows or 0),  # a sum is no integer in PostgreSQL
         lost_at_ms=lost_at_ms or 0,
-        duplicates=duplicates or 0,
+        duplicates=int(duplicates or 0),
         clock_off_ms=clock_off_ms,
-        rows=rows or 0,
-        taken_back=taken_back or 0,
+        rows=int(rows or 0),
+        taken_back=int(taken_back or 0),
         taken_back_at_ms=taken_back_at_ms or 0,
     )

@@ -76,9 +76,22 @@ MIGRATIONS = (
     create index events_received on events (received_ms);
     create index events_alarms on events (device, slot, at_ms) where name in {ALARM_EVENTS}
     """,
+    # what slots did last outlives the rows themselves; boards that are to stay forgotten
+    """
+    create table newest (
+        device integer not null, slot text not null, at_ms integer not null, received_ms integer not null,
+        body blob not null, primary key (device, slot)
+    );
+    insert into newest select l.device, l.slot, w.at_ms, w.received_ms, w.body from latest l join windows w
+        on w.at_ms = l.at_ms and w.device = l.device and w.stream = l.stream and w.sequence = l.sequence;
+    drop table latest;
+    alter table newest rename to latest;
+    create table forgotten (
+        fleet text not null, name text not null, at_ms integer not null, primary key (fleet, name)
+    ) without rowid;
+    """,
 )
 SCHEMA = len(MIGRATIONS)
-ROW_TABLES = ("windows", "events", "results", "gaps", "others")
 _FULL = sqlite3.SQLITE_FULL
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -96,8 +109,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # it says what boards do, to its owner alone
     with told(path):
-        # one thread at a time: rows are written by the loop's, committed by another
-        db = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=64, check_same_thread=False)
+        # one thread at a time: what opens it and what writes into it are two
+        db = sqlite3.connect(path, isolation_level=None, timeout=1.0, cached_statements=200, check_same_thread=False)
         try:
             _check(db, path)
             db.execute("pragma journal_mode = wal")

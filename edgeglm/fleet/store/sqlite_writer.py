@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from edgeglm_agent.wire.topics import ROOT, shard_of
+
 from edgeglm.errors import BusyError
 from edgeglm.files import locked
-from edgeglm.fleet.store.sqlite_schema import ROW_TABLES, open_for_writing, told
-from edgeglm.fleet.store.sqlite_streams import Boards
-from edgeglm.fleet.store.sqlite_writing import Writing
+from edgeglm.fleet.store.boards import Boards
+from edgeglm.fleet.store.sqlite_schema import open_for_writing, told
+from edgeglm.fleet.store.sqlite_tables import SqliteTables
+from edgeglm.fleet.store.writing import Writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +47,8 @@ class SqliteWriter:
         except BaseException:
             self._held.close()
             raise
-        self._boards = Boards(self._db)
+        self._tables = SqliteTables(self._db)
+        self._boards = Boards(self._tables)
 
     def commit(self, arrivals: Arrivals) -> Committed:
         """Keep it all, or nothing; see ``StoreWriter``."""
@@ -56,11 +61,8 @@ class SqliteWriter:
         with told(self._path):
             try:
                 self._db.execute("begin immediate")
-                writing = Writing(self._db, self._boards)
-                writing.states(arrivals.states)
-                writing.replies(arrivals.replies)
-                writing.batches(arrivals.batches)
-                writing.poison(arrivals.poison)
+                writing = Writing(self._tables, self._boards)
+                writing.write(arrivals)
             except BaseException:
                 self._undo()
                 raise
@@ -83,18 +85,10 @@ class SqliteWriter:
     def forget(self, device: Device) -> int:
         """Remove everything known of a board; return how many rows that were."""
         with told(self._path):
-            found = self._db.execute("select id from devices where fleet = ? and name = ?", device).fetchone()
-            if found is None:
-                return 0
             try:
                 self._db.execute("begin immediate")
-                rows = 0
-                for table in ROW_TABLES:
-                    rows += self._db.execute(f"delete from {table} where device = ?", found).rowcount  # noqa: S608
-                self._db.execute("delete from placed where stream in (select id from streams where device = ?)", found)
-                for table in ("streams", "latest", "replies"):
-                    self._db.execute(f"delete from {table} where device = ?", found)  # noqa: S608
-                self._db.execute("delete from devices where id = ?", found)
+                topic = f"{ROOT}/{device.fleet}/{shard_of(device.name)}/{device.name}"
+                rows = self._tables.forget(device, topic, time.time_ns() // 1_000_000)
                 self._db.execute("commit")
             except BaseException:
                 self._undo()

@@ -1,0 +1,107 @@
+"""A real PostgreSQL of the tests' own: in a folder of its own, on a free port, with nobody else's settings."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+from tests.support.agent.broker import free_port
+
+PATIENCE_S = 120.0  # guards against a hang; it is no speed limit
+_SUPERUSER = "tests"
+
+
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs: Debian has them out of PATH, by version."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    assert versions, "PostgreSQL is not installed: make system"
+    return versions[-1].parent
+
+
+class Postgres:
+    """A server; ``end`` and ``start`` it as often as you like."""
+
+    def __init__(self, *settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # a path that any user may enter
+        self.port = free_port()
+        self._settings = [f"-c{one}" for one in settings]
+        self._user: tuple[str, ...] = ()
+        if os.geteuid() == 0:  # it refuses to run as root
+            self._user = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
+            shutil.chown(self.folder, "nobody", "nogroup")
+        self._numbers = itertools.count(1)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run("initdb", "-D", self.folder / "data", "-U", _SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync")
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it lets somebody in."""
+        place = [f"-cport={self.port}", "-clisten_addresses=127.0.0.1", f"-cunix_socket_directories={self.folder}"]
+        command = [*self._user, programs() / "postgres", "-D", self.folder / "data", *place, *self._settings]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/")
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, self.log()
+                assert time.monotonic() < give_up, self.log()
+                time.sleep(0.05)
+            else:
+                return
+
+    def end(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: at once, clients or not, and in order."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(how)
+            self._process.wait(PATIENCE_S)
+
+    def remove(self) -> None:
+        """End it, and leave nothing of it."""
+        self.end(signal.SIGQUIT)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str, user: str = _SUPERUSER) -> str:
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """Make an empty database; return its address."""
+        name = f"fleet{next(self._numbers)}"
+        with self.connection("postgres") as db:
+            db.execute(f"create database {name}")
+        return self.url(name)
+
+    def emptied(self, url: str) -> str:
+        """Remove the store of a database; return its address."""
+        with self.connection(url) as db:
+            db.execute("drop schema if exists edgeglm cascade")
+        return url
+
+    def connection(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
+        """Return a connection of a superuser's, without a transaction; given a name or an address."""
+        return psycopg.connect(database if "://" in database else self.url(database), autocommit=True)
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")[-3000:]
+
+    def program(self, name: str, *arguments: str | Path) -> bytes:
+        """Run one of PostgreSQL's programs; return what it says."""
+        return self._run(name, *arguments)
+
+    def _run(self, name: str, *arguments: str | Path) -> bytes:
+        command = [*self._user, programs() / name, *arguments]
+        done = subprocess.run(command, capture_output=True, cwd="/", timeout=PATIENCE_S)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
