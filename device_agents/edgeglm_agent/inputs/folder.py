@@ -11,11 +11,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgeglm_agent.inputs import decode
 from edgeglm_agent.inputs._base import Arrival, EndOfInput, InputContext, InputError, InputLostError
 from edgeglm_agent.inputs.answered_files import Answered, Identity, InHand
+from edgeglm_agent.inputs.file_samples import ARRAYS, IMAGES, TEXTS, decoded, divided, ending
+from edgeglm_agent.inputs.put_away import PutAway, identity_of
 from edgeglm_agent.inputs.watch import Watch
 
 if TYPE_CHECKING:
@@ -24,14 +24,10 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.inputs.directory import DirectoryInput
 
-_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
-_ARRAYS = frozenset({".npy", ".npz", ".csv"})
-_TEXTS = frozenset({".txt"})
 _SETTLED_S = 2.0  # a file that was found by looking, not by an event, is whole when it has not changed for so long
 _LOOK_S = 2.0  # between looks where the kernel cannot tell
 _MOST_TRIES = 3  # workers that may end with the same file in hand
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Folder:
@@ -43,7 +39,7 @@ class Folder:
         self._path = folder
         self._context = context
         self._mode: Any = context.image_mode if config.mode == "auto" else config.mode
-        self._suffixes = _TEXTS if context.takes_texts else _IMAGES | _ARRAYS
+        self._suffixes = TEXTS if context.takes_texts else IMAGES | ARRAYS
         self._stopped = False
         self._pending: deque[tuple[str, int]] = deque()  # name, when it came
         self._waiting: set[str] = set()  # the names in it
@@ -57,8 +53,7 @@ class Folder:
         except OSError as error:
             raise InputLostError(f"{folder} cannot be opened: {error.strerror}") from error
         try:
-            self._failed = self._subfolder(config.failed)
-            self._done = self._subfolder(config.done) if config.after == "move" else -1
+            self._away = PutAway(config, self._fd)
             self._answered = Answered(context.state_dir / "answered-files")
             self._hand = InHand(context.state_dir / "file-in-hand")
         except OSError as error:
@@ -101,9 +96,8 @@ class Folder:
             self._watch.close()
         self._answered.close()
         self._hand.close()
-        for number in (self._fd, self._failed, self._done):
-            if number >= 0:
-                os.close(number)
+        self._away.close()
+        os.close(self._fd)
 
     def _next(self) -> Arrival | None:
         self._finish_answered()
@@ -151,7 +145,7 @@ class Folder:
                     about = self._about(entry)
                     if about is None:
                         continue
-                    if self._config.after == "keep" and _identity(entry.name, about) in self._answered:
+                    if self._config.after == "keep" and identity_of(entry.name, about) in self._answered:
                         continue
                     size, mtime, since = self._unsettled.get(entry.name, (-1, -1, now))
                     if (about.st_size, about.st_mtime_ns) != (size, mtime):
@@ -178,7 +172,7 @@ class Folder:
             self._pending.append((name, at_ns))
 
     def _is_wanted(self, name: str) -> bool:
-        return not name.startswith(".") and os.path.splitext(name)[1].lower() in self._suffixes  # noqa: PTH122 - a name
+        return not name.startswith(".") and ending(name) in self._suffixes
 
     def _about(self, entry: os.DirEntry[str]) -> os.stat_result | None:
         try:
@@ -200,10 +194,10 @@ class Folder:
                 about = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
             except FileNotFoundError:  # meanwhile
                 return None
-            return self._one(_identity(name, about), at_ns, None, reason)
+            return self._one(identity_of(name, about), at_ns, None, reason)
         try:
             about = os.fstat(file)
-            identity = _identity(name, about)
+            identity = identity_of(name, about)
             if not stat.S_ISREG(about.st_mode):
                 return None
             if identity in self._answered:
@@ -217,7 +211,7 @@ class Folder:
                 return self._one(identity, at_ns, None, f"{_MOST_TRIES} workers have ended while they had it in hand")
             with open(file, "rb", closefd=False) as reader:
                 data = reader.read(about.st_size + 1)
-            if _identity(name, os.fstat(file)) != identity or len(data) != about.st_size:
+            if identity_of(name, os.fstat(file)) != identity or len(data) != about.st_size:
                 self._later(name)
                 return None
         except OSError as error:
@@ -225,8 +219,15 @@ class Folder:
         finally:
             os.close(file)
         try:
-            sample = self._decoded(name, data)
-            samples = self._samples(sample) if self._config.split else None
+            sample = decoded(
+                name,
+                data,
+                mode=self._mode,
+                delimiter=self._config.delimiter,
+                input_names=self._context.input_names,
+                most_mb=self._config.most_mb,
+            )
+            samples = divided(sample) if self._config.split else None
         except decode.DamagedError as error:
             if 0 <= time.time_ns() - identity.mtime_ns < _SETTLED_S * 1e9:
                 self._later(name)  # someone may be writing it anew
@@ -243,37 +244,6 @@ class Folder:
         self._hand.end()
         self._unsettled[name] = (-1, -1, time.monotonic())
         self._next_look = min(self._next_look, time.monotonic() + _SETTLED_S)
-
-    def _decoded(self, name: str, data: bytes) -> Any:
-        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a name
-        if suffix == ".txt":
-            return decode.text(data)
-        if suffix == ".csv":
-            return decode.table(decode.text(data), self._config.delimiter)
-        if suffix == ".npy":
-            return decode.npy(data)
-        if suffix == ".npz":
-            most = int(self._config.most_mb * 4e6)
-            return decode.sample_of(decode.npz(data, most_bytes=most), self._context.input_names)
-        return decode.picture(data, self._mode)
-
-    def _samples(self, sample: Any) -> list[Any]:
-        """Return the samples that a file holds. Raises: DamagedError."""
-        if isinstance(sample, str):
-            lines = [line for line in sample.splitlines() if line.strip()]
-            if not lines:
-                raise decode.DamagedError("it holds no text")
-            return lines
-        if isinstance(sample, dict):
-            counts = {len(values) if values.ndim else 0 for values in sample.values()}
-            if len(counts) != 1 or 0 in counts:
-                raise decode.DamagedError("its arrays have different numbers of samples, or none")
-            return [{name: values[row] for name, values in sample.items()} for row in range(counts.pop())]
-        if sample.dtype == np.uint8 and sample.ndim == 3:
-            return [sample]  # an image
-        if not sample.ndim or not len(sample):
-            raise decode.DamagedError("it holds no sample")
-        return list(sample)
 
     def _one(self, identity: Identity, at_ns: int, sample: Any, fault: str) -> Arrival:
         self._current = identity
@@ -314,6 +284,10 @@ class Folder:
 
     # what becomes of it
 
+    def _put_away(self, identity: Identity, failure: str) -> None:
+        if self._away.put_away(identity, failure):  # else it stays in the list of those that were answered
+            self._answered.forget(identity)
+
     def _finish_answered(self) -> None:
         """Put away the file that was answered; by now its result is written."""
         if not self._settle or self._current is None:
@@ -324,64 +298,7 @@ class Folder:
         self._hand.end()
         self._put_away(identity, failure)
 
-    def _put_away(self, identity: Identity, failure: str) -> None:
-        if failure:  # whatever `after` says: nothing that failed is deleted
-            self._move(identity, self._failed, failure)
-        elif self._config.after == "move":
-            self._move(identity, self._done)
-        elif self._config.after == "delete":
-            with contextlib.suppress(OSError):  # it stays in the list of those that were answered
-                if self._is_still(identity):
-                    os.unlink(identity.name, dir_fd=self._fd)
-                self._answered.forget(identity)
-
-    def _move(self, identity: Identity, folder: int, reason: str = "") -> None:
-        """Move a file to one of our folders, under a name that is free there."""
-        base, suffix = os.path.splitext(identity.name)  # noqa: PTH122 - a name
-        name, number = identity.name, 0
-        with contextlib.suppress(OSError):  # disk full or no rights: it stays in the list of those that were answered
-            if not self._is_still(identity):
-                self._answered.forget(identity)
-                return
-            while _exists(name, folder):
-                number += 1
-                name = f"{base}-{number}{suffix}"
-            os.rename(identity.name, name, src_dir_fd=self._fd, dst_dir_fd=folder)
-            self._answered.forget(identity)
-            if reason:
-                how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-                file = os.open(f"{name}.reason.txt", how, 0o640, dir_fd=folder)
-                try:
-                    os.write(file, (reason + "\n").encode("utf-8", "replace"))
-                finally:
-                    os.close(file)
-
-    def _is_still(self, identity: Identity) -> bool:
-        """Tell whether the file under this name is the one that was answered, and no newer one."""
-        try:
-            return _identity(identity.name, os.stat(identity.name, dir_fd=self._fd, follow_symlinks=False)) == identity
-        except FileNotFoundError:
-            return False
-
-    def _subfolder(self, name: str) -> int:
-        """Return one of our folders, open; it is made where it is missing, and never a link. Raises: OSError."""
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o750, dir_fd=self._fd)
-        return os.open(name, _FOLDER, dir_fd=self._fd)
-
-
-def _identity(name: str, about: os.stat_result) -> Identity:
-    return Identity(name, about.st_ino, about.st_size, about.st_mtime_ns)
-
 
 def _trace_id(identity: Identity, row: int) -> str:
     """Return the same id for the same sample, so that one that a power cut made answer twice is known."""
     return hashlib.blake2b(repr((identity, row)).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-
-
-def _exists(name: str, folder: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edgeglm_agent import ipc
-from edgeglm_agent.settings.packed import pack_slot
 from edgeglm_agent.supervisor.failures import Failures
+from edgeglm_agent.supervisor.limits import Limits
 from edgeglm_agent.supervisor.line import WorkerLine
 from edgeglm_agent.supervisor.process import WorkerProcess, meaning
+from edgeglm_agent.supervisor.terms import start_of, terms_of
 from edgeglm_agent.wire.commands import SlotState
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ Status = Literal["starting", "serving", "waiting", "quarantined", "refused", "st
 _SOUND_AFTER_S = 300.0  # so long served: failures before it count no more
 _REFUSED_S = 60.0  # a refused model is looked at again: its folder may have come, or its runtime
 _NO_PROCESS_S = 10.0  # before another try to start a process, where the board had no room for one
-_QUIET_S = 30.0  # a worker that owes a part for so long, and computes nothing, hangs elsewhere
 
 
 class SlotKeeper:
@@ -70,7 +69,7 @@ class SlotKeeper:
         self._memory = state.slot(name)
         self._failures = Failures(name, slot, state)
         self._tell = tell
-        self._limit = slot.memory_mb * 1_000_000 if slot.memory_mb else memory_limit_bytes
+        self._limits = Limits(slot, memory_limit_bytes)
         self._started = 0.0
         self._killed_for = ""
         self._confessed = ""  # what the worker said of its own end
@@ -171,7 +170,7 @@ class SlotKeeper:
         self._memory.load = max(self._memory.load, rejoins.load)
         self._state.save()
         self.process.count_from_now()
-        if rejoins.terms == self._terms():
+        if rejoins.terms == terms_of(self.slot, self._settings):
             self.line.send(ipc.Adjust(self.sample_share))
         else:
             self._go(now)
@@ -223,16 +222,14 @@ class SlotKeeper:
         """Look, once a second, whether the worker computes too long or takes too much memory."""
         if not self.pid or self._killed_for:
             return
-        if self.status == "starting" and now - self._started > self.slot.start_timeout_s:
-            self._kill("worker-hung", f"did not serve {self.slot.start_timeout_s:g} s after its start")
-        elif self._again and now - self._again > self.slot.start_timeout_s:  # it hears nobody while it loads
-            self._kill("worker-hung", f"did not end {self.slot.start_timeout_s:g} s after it was told to")
-        elif self.process.busy_s() > self.slot.inference_timeout_s:
-            self._kill("worker-hung", f"one inference took longer than {self.slot.inference_timeout_s:g} s")
-        elif self.part_owed_since and now - self.part_owed_since > _QUIET_S:
-            self._kill("worker-hung", f"did not answer for {_QUIET_S:g} s")
-        else:
-            self._look_at_memory()
+        broken = self._limits.broken(
+            self.process,
+            starting_s=now - self._started if self.status == "starting" else 0.0,
+            ending_s=now - self._again if self._again else 0.0,
+            owes_s=now - self.part_owed_since if self.part_owed_since else 0.0,
+        )
+        if broken is not None:
+            self._kill(*broken)
         if self.status == "serving" and self._failures.count and now - self._started > _SOUND_AFTER_S:
             self._failures.forgive()
 
@@ -311,31 +308,7 @@ class SlotKeeper:
             self._memory.load += 1
             self._state.save()
         self._unused_load = False
-        self.line.send(
-            ipc.Start(
-                pack_slot(self.slot),
-                self.load,
-                self.sample_share,
-                self._settings.log,
-                self._settings.telemetry.drift,
-                self._settings.state_dir,
-                self._settings.runtime_dir,
-                self._terms(),
-                self._external,
-            )
-        )
-
-    def _terms(self) -> str:
-        """Return a digest of what a worker cannot be told while it serves."""
-        settings = self._settings
-        others = (settings.telemetry.drift, settings.state_dir, settings.runtime_dir)
-        terms = (pack_slot(self.slot), repr(others).encode())
-        return hashlib.sha256(b"\0".join(terms)).hexdigest()
-
-    def _look_at_memory(self) -> None:
-        rss_kb = self.process.rss_kb()
-        if rss_kb is not None and rss_kb * 1024 > self._limit:
-            self._kill("worker-memory", f"{rss_kb // 1000} MB of {self._limit // 1_000_000} MB allowed")
+        self.line.send(start_of(self.slot, self._settings, self.load, self.sample_share))
 
     def _kill(self, event: str, why: str) -> None:
         self._killed_for = why

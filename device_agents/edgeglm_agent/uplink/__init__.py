@@ -2,6 +2,6 @@
 
 from edgeglm_agent.uplink.client import Uplink
 from edgeglm_agent.uplink.commands import Order
-from edgeglm_agent.uplink.sending import Timing
+from edgeglm_agent.uplink.timing import Timing
 
 __all__ = ["Order", "Timing", "Uplink"]

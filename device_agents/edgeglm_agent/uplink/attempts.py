@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from edgeglm_agent.settings.types import Mqtt
     from edgeglm_agent.uplink.reports import Closed
-    from edgeglm_agent.uplink.sending import Timing
+    from edgeglm_agent.uplink.timing import Timing
 
 TAKEN_OVER = 0x8E
 _CONFLICT_WITHIN_S, _CONFLICTS = 3600.0, 3

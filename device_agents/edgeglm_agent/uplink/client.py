@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edgeglm_agent.status import LinkStatus
+from edgeglm_agent.uplink.account import Account
 from edgeglm_agent.uplink.attempts import TAKEN_OVER, Attempts
-from edgeglm_agent.uplink.budget import Budget
 from edgeglm_agent.uplink.commands import Clock, Order
 from edgeglm_agent.uplink.incoming import Incoming
 from edgeglm_agent.uplink.link import Link
 from edgeglm_agent.uplink.reports import Closed, Message, Opened, Opening, Outgoing, Subscribed, Taken
-from edgeglm_agent.uplink.sending import Sender, Timing
+from edgeglm_agent.uplink.rivalry import Rivalry
+from edgeglm_agent.uplink.sending import Sender
+from edgeglm_agent.uplink.subscriptions import REFUSED, Subscriptions
+from edgeglm_agent.uplink.timing import Timing
 from edgeglm_agent.wire.commands import COMMAND_SCHEMA, Reply, State, encode
 from edgeglm_agent.wire.topics import Topics
 
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from edgeglm_agent.wire.telemetry import Severity
 
 _SETTLE_S = 5.0
-_TELL_CONFLICT_S = 3600.0
-_REFUSED = 128  # this reason of the broker's, and those above it
 _OWN_TAG = 0  # births and replies: their answer is not waited for
 
 
@@ -77,39 +77,31 @@ class Uplink:
         self._mqtt = settings.mqtt
         self._outbox = outbox
         self._birth = birth
-        self._tell = tell
         timing = timing or Timing()
         self._topics = Topics(settings.fleet, state.device)
         self._synchronised = synchronised
-        self._budget = Budget(settings.telemetry.daily_bytes, level=outbox.note("budget"))
-        self._budget.day = int(outbox.note("day") or 0)
-        self._budget.today = int(outbox.note("today") or 0)
-        self._wall = wall
         self._since: float | None = None
+        self._link = Link(settings.mqtt, wake=wake)
+        self._account = Account(settings.telemetry.daily_bytes, outbox, self._link, wall=wall)
         self._sender = Sender(
             outbox,
             self._topics,
-            self._budget,
+            self._account.budget,
             timing,
             window_s=settings.telemetry.window_s,
             windows_at_once=settings.telemetry.windows_at_once,
         )
-        self._link = Link(settings.mqtt, wake=wake)
-        self._daily_bytes = settings.telemetry.daily_bytes
         clock = Clock(synchronised=synchronised, wall=wall)
         self._incoming = Incoming(self._topics, outbox, self._sender, clock, device=state.device, answer=self._answer)
         self.counts = self._incoming.counts
-        self.refused: dict[str, int] = {}
-        self._session = state.session
+        self._subscriptions = Subscriptions(self._topics, tell)
+        self.refused = self._subscriptions.refused
         self._attempts = Attempts(settings.mqtt, timing, state.session)
+        self._rivalry = Rivalry(self._attempts, state.device, state.session, tell)
         self._generation = 0
         self._opened: Opened | None = None
         self._why = "not started"
         self._announced = b""
-        self._born = False  # the broker has taken a birth of this session: the retained state is no earlier one's
-        self._state_heard = False  # on this connection: what follows may be this agent's own birth
-        self._conflict_told = -math.inf  # when, seconds, monotonic
-        self._spent = self._spent_before = 0  # bytes on the wire; at the beginning of the newest attempt
         self._settle_at = 0.0
 
     def start(self, now: float | None = None) -> None:
@@ -171,7 +163,7 @@ class Uplink:
             now: Seconds, monotonic; none: now.
         """
         now = time.monotonic() if now is None else now
-        self._budget.refill(now)
+        self._account.budget.refill(now)
         orders: list[Order] = []
         while (report := self._link.fetch()) is not None:
             if isinstance(report, Message):
@@ -181,16 +173,14 @@ class Uplink:
             elif isinstance(report, Opened):
                 self._is_open(report, now)
             elif isinstance(report, Taken):
-                self._born |= report.tag == _OWN_TAG and report.code < _REFUSED  # a birth is said before any reply
+                if report.tag == _OWN_TAG and report.code < REFUSED:
+                    self._rivalry.born()  # a birth is said before any reply
                 self._sender.taken(report, now)
             elif isinstance(report, Subscribed):
-                self._subscribed(report)
+                self._subscriptions.answered(report)
             else:
                 self._is_closed(report, now)
-        wire = self._link.wire
-        if wire > self._spent:
-            self._budget.spend(wire - self._spent, self._today())
-            self._spent = wire
+        self._account.charge()
         if now >= self._settle_at:
             self._settle_at = now + _SETTLE_S
             self._outbox.settle()
@@ -218,9 +208,9 @@ class Uplink:
             why="" if self._opened is not None else self._why,
             since_s=None if self._since is None else now - self._since,
             acknowledged_s=None if self._incoming.acknowledged is None else now - self._incoming.acknowledged,
-            bytes_today=self._budget.today if self._budget.day == self._today() else 0,
-            daily_bytes=self._daily_bytes,
-            refused=tuple(self._called(topic) for topic in self.refused),
+            bytes_today=self._account.bytes_today,
+            daily_bytes=self._account.daily_bytes,
+            refused=self._subscriptions.refused_names(),
             counts=self._all_counts(),
         )
 
@@ -231,9 +221,9 @@ class Uplink:
             "mqtt": self._opened.version if self._opened is not None else "",
             "why": "" if self._opened is not None else self._why,
             "device_id_taken": self._attempts.disputed(time.monotonic()),
-            "bytes_total": self._link.wire,
-            "bytes_today": self._budget.today if self._budget.day == self._today() else 0,
-            "budget_left": round(self._budget.level),
+            "bytes_total": self._account.bytes_total,
+            "bytes_today": self._account.bytes_today,
+            "budget_left": round(self._account.budget.level),
             "unacknowledged_batches": self._sender.flights,
             "resent_rows": self._sender.resent,
             "merged_windows": self._sender.merged,
@@ -252,39 +242,21 @@ class Uplink:
 
     def _attempt(self) -> None:
         self._attempts.at = None
-        self._spent_before = self._link.wire
+        self._account.attempt()
         self._generation += 1
         state = self._birth()
-        topics = self._topics
-        subscriptions = [(topics.ack, 0), (topics.commands, 1), *((topic, 1) for topic in self._incoming.inputs)]
-        if self._attempts.suspects:
-            subscriptions.append((topics.state, 0))
         will = encode(msgspec.structs.replace(state, online=False))
-        self._link.open(
-            Opening(self._generation, self._attempts.version, self.device, topics.state, will, tuple(subscriptions))
-        )
+        hears = self._subscriptions.wanted(self._incoming.inputs, own_state=self._attempts.suspects)
+        self._link.open(Opening(self._generation, self._attempts.version, self.device, self._topics.state, will, hears))
 
     def _is_open(self, opened: Opened, now: float) -> None:
-        self._opened, self._since, self._why, self._state_heard = opened, now, "", False
+        self._opened, self._since, self._why = opened, now, ""
+        self._rivalry.opened()
         self._attempts.opened(now)
         self._incoming.count("connections")
         self._sender.opened(opened, now)
         self._announced = b""
         self.announce()
-
-    def _subscribed(self, report: Subscribed) -> None:
-        """Tell once what this board may not hear."""
-        for topic, code in report.codes:
-            if code < _REFUSED:
-                self.refused.pop(topic, None)
-            elif topic not in self.refused:
-                self.refused[topic] = code
-                self._tell("subscription-refused", "error", {"topic": topic, "reason": code})
-
-    def _called(self, topic: str) -> str:
-        """Return what comes on a topic of this board's, or the topic of an input."""
-        own = {self._topics.ack: "acknowledgements", self._topics.commands: "commands", self._topics.state: "its state"}
-        return own.get(topic, topic)
 
     def _is_closed(self, closed: Closed, now: float) -> None:
         from edgeglm_agent.uplink.tls import explain
@@ -294,7 +266,7 @@ class Uplink:
         # no row is to blame where another agent took the connection
         self._sender.closed(TAKEN_OVER if self._attempts.rival else closed.code, now)
         if disputed:
-            self._tell_conflict(now)
+            self._rivalry.disputed(now)
         if disputed and self._attempts.yields:
             self._attempts.give_way(now)
             self._why = f"another agent connects as `{self.device}`: give each board a name of its own"
@@ -310,18 +282,9 @@ class Uplink:
         """
         at_least_s = 0.0
         if refused or not self._sender.news:
-            cost = self._link.wire - self._spent_before
-            unspent = self._link.wire - self._spent  # of the level, which `poll` takes out in a moment
-            at_least_s = self._budget.until(cost + unspent - self._budget.capacity)
+            at_least_s = self._account.until_affordable()
         self._attempts.again(now, at_least_s=at_least_s)
         self._away(now)
-
-    def _tell_conflict(self, now: float) -> None:
-        """Tell, once an hour, that another agent bears this name."""
-        if now - self._conflict_told > _TELL_CONFLICT_S:
-            self._conflict_told = now
-            takeovers = self._attempts.takeovers(now)
-            self._tell("device-id-taken", "error", {"device": self.device, "takeovers": takeovers})
 
     def _away(self, now: float) -> None:
         if self._opened is not None or self._since is None:
@@ -333,18 +296,11 @@ class Uplink:
         self._generation += 1
         self._link.drop()
 
-    def _today(self) -> int:
-        return int(self._wall() // 86_400)
-
     def _heard(self, message: Message, now: float, orders: list[Order]) -> None:
         if message.topic == self._topics.state:
             session = self._incoming.session_of(message)
-            if session is not None and self._born and self._opened is not None:
-                if session != self._session:
-                    self._attempts.rival = session
-                elif not self._state_heard:
-                    self._attempts.rival = ""  # nobody came after this agent
-                self._state_heard = True
+            if session is not None and self._opened is not None:
+                self._rivalry.heard(session)
         elif (order := self._incoming.take(message, now)) is not None:
             orders.append(order)
 

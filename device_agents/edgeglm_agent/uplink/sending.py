@@ -7,22 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from edgeglm_agent.outbox import EVENTS, METRICS, PRIORITIES, SAMPLES, Outbox
 from edgeglm_agent.uplink.budget import MESSAGE_BYTES, Budget, group_for
+from edgeglm_agent.uplink.flights import Flight, Flights
 from edgeglm_agent.uplink.reports import Outgoing
 from edgeglm_agent.wire.telemetry import Ack, Row, encode_batch, unpack_ranges
 
 if TYPE_CHECKING:
     from edgeglm_agent.uplink.reports import Opened, Taken
+    from edgeglm_agent.uplink.timing import Timing
     from edgeglm_agent.wire.topics import Topics
 
 _BATCH_BYTES = 16_384
-_MOST_FLIGHTS = 64  # batches without an acknowledgement
-_MOST_FLYING = 1 << 20  # bytes of them
-_UNANSWERED = 20  # publishes that the broker has not answered
-_OWN = 4  # of what the broker takes at once is left for births and replies
+_WHOLE_BATCH = 1 << 20  # bytes: of a batch that goes again, all rows do
 _MOST_STRIKES = 100
 _SAMPLES_RESERVE = 0.5  # of the bucket stays for events and metrics
 _LAZY_WINDOWS = 8  # that one acknowledgement may cover
@@ -30,40 +27,6 @@ _WORTH_BYTES = 4096  # of windows that a starved board waits for before it sends
 _FAULTS = frozenset({0x81, 0x82, 0x87, 0x90, 0x95, 0x99})  # of a packet: it would end the next connection too
 _QUOTA_EXCEEDED = 0x97
 _AT_ONCE_S = 5.0  # a connection that ends so soon after a publish may have ended for it
-
-
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things may take, in seconds; tests are quicker."""
-
-    first_retry_s: float = 2.0  # before the second attempt to connect; doubled each time, and jittered
-    longest_retry_s: float = 300.0
-    stable_s: float = 60.0  # a connection that lived so long begins the back-off anew
-    taken_s: float = 60.0  # for the broker to answer a publish; then the connection is taken to be dead
-    grace_s: float = 30.0  # for an acknowledgement beyond what the collector was asked for
-    first_probe_s: float = 30.0  # after an overdue batch was sent again; doubled while nothing is acknowledged
-    longest_probe_s: float = 900.0
-    first_pause_s: float = 10.0  # after the broker refused a message: on its topic; doubled
-    longest_pause_s: float = 3600.0
-    linger_s: float = 1.5  # that a window waits for those of other slots, to go with them
-    soon_s: float = 2.0  # what the collector is asked for events, samples, and all but the last of a backlog
-    horizon_s: float = 3600.0  # windows that the budget would hold up longer are merged
-    longest_saving_s: float = 3600.0  # before a connection, while connections use up the budget
-    look_s: float = 10.0  # between looks at how much a board over its budget has waiting
-    conflict_s: float = 600.0  # before a connection that another agent of this name would end; doubled
-    longest_conflict_s: float = 3600.0
-
-
-class _Flight(msgspec.Struct):
-    """One batch on its way."""
-
-    tag: int
-    priority: int
-    sequences: tuple[int, ...]
-    size: int
-    sent_at: float
-    within_s: float
-    due_at: float
-    taken: bool = False
 
 
 class Sender:
@@ -79,12 +42,10 @@ class Sender:
         self._budget = budget
         self._timing = timing
         self._topics = {EVENTS: topics.events, METRICS: topics.telemetry, SAMPLES: topics.results}
-        self._flights: dict[int, _Flight] = {}
-        self._flying: set[int] = set()
+        self._flights = Flights(timing)
         self._after = dict.fromkeys(PRIORITIES, 0)
         self._told = 0  # events up to this have gone once: again they go within the budget, as all else
         self._put_off = 0  # bytes of some that wait for it
-        self._tag = 0
         self._opened: Opened | None = None
         self._aliased: set[int] = set()
         self._silent = 0  # probes since the last acknowledgement
@@ -111,7 +72,7 @@ class Sender:
 
     def closed(self, code: int, now: float) -> None:
         """Note which batch the connection may have ended for."""
-        unanswered = min((flight for flight in self._flights.values() if not flight.taken), key=_tag, default=None)
+        unanswered = self._flights.first_unanswered()
         if unanswered is not None and (code in _FAULTS or (not code and now - unanswered.sent_at < _AT_ONCE_S)):
             first = unanswered.sequences[0]
             if len(self._strikes) > _MOST_STRIKES:
@@ -129,7 +90,7 @@ class Sender:
 
     def taken(self, taken: Taken, now: float) -> None:
         """Take the broker's answer: at 128 and above it is a refusal for good."""
-        flight = self._flights.get(taken.tag)
+        flight = self._flights.find(taken.tag)
         if flight is None:
             return
         flight.taken = True
@@ -137,7 +98,7 @@ class Sender:
         if taken.code < 128:
             self._refusals[flight.priority] = 0
             return
-        self._land(flight)
+        self._flights.land(flight)
         if taken.code == _QUOTA_EXCEEDED:  # of the broker, for now: the rows are good
             self._pause(flight.priority, now)
         else:
@@ -148,10 +109,7 @@ class Sender:
         """Take the collector's word; return how many rows that lets go. Raises: WireError."""
         count = self._outbox.acknowledge(ack)
         runs = [(0, ack.through), *unpack_ranges(ack.beyond)]
-        for flight in [*self._flights.values()]:
-            if all(any(first <= number <= last for first, last in runs) for number in flight.sequences):
-                self._land(flight)
-                count = max(count, 1)
+        count = max(count, min(1, self._flights.arrived(runs)))
         if count:
             self._silent, self._probe_at = 0, now
         return count
@@ -163,8 +121,7 @@ class Sender:
 
     def overdue_answer(self, now: float) -> bool:
         """Return whether the broker has not answered a publish in time: the connection is dead."""
-        limit = self._timing.taken_s
-        return any(not flight.taken and now - flight.sent_at > limit for flight in self._flights.values())
+        return self._flights.overdue_answer(now)
 
     def step(self, now: float, *, last: bool = False) -> list[Outgoing]:
         """Return what to publish now; ``last``: nothing follows that windows could wait for."""
@@ -176,7 +133,7 @@ class Sender:
             self._strikes.clear()
             self._alone = dict.fromkeys(PRIORITIES, 0)
             self._forget_flights()
-        if all(flight.taken for flight in self._flights.values()):
+        if self._flights.all_taken():
             self._budget.promised = 0  # all of it has left, and was counted
         if self._put_off and self._budget.allows(self._put_off):
             self._after[EVENTS] = self._put_off = 0
@@ -195,19 +152,20 @@ class Sender:
         """Send overdue batches once more: all of them where the collector was heard lately, else one as a probe."""
         if now < self._probe_at:
             return []
-        overdue = [flight for flight in self._flights.values() if flight.taken and flight.due_at <= now]
+        overdue = self._flights.overdue(now)
         out: list[Outgoing] = []
         for flight in overdue if not self._silent else sorted(overdue, key=_size)[:1]:
             if not self._budget.allows(flight.size + MESSAGE_BYTES):
                 break  # it was paid for once: it goes again when there is enough for that
-            self._land(flight)
+            self._flights.land(flight)
             first, last = flight.sequences[0], flight.sequences[-1]
-            rows = self._outbox.pending(flight.priority, after=first - 1, through=last, limit_bytes=_MOST_FLYING)
+            rows = self._outbox.pending(flight.priority, after=first - 1, through=last, limit_bytes=_WHOLE_BATCH)
             # all of its rows: one that stayed behind would be in no batch until the next connection
             rows = [row for row in rows if row.sequence in flight.sequences]
             if rows:
                 self.resent += len(rows)
-                out.append(self._fly(flight.priority, rows, self._timing.soon_s, now))
+                _, batch = self._fly(flight.priority, rows, self._timing.soon_s, now)
+                out.append(batch)
         if not out:
             return []
         self._silent += 1
@@ -226,12 +184,7 @@ class Sender:
     def _has_room(self, priority: int) -> bool:
         spare = 0 if priority == EVENTS else 4  # others never keep an event waiting
         assert self._opened is not None
-        unanswered = sum(not flight.taken for flight in self._flights.values())
-        return (
-            unanswered < max(1, min(_UNANSWERED, self._opened.at_once - _OWN) - spare)
-            and len(self._flights) < _MOST_FLIGHTS - spare
-            and sum(flight.size for flight in self._flights.values()) < _MOST_FLYING
-        )
+        return self._flights.has_room(self._opened.at_once, spare)
 
     def _next(self, priority: int, now: float) -> Outgoing | None:
         limit = self._limit(priority, now)
@@ -248,7 +201,7 @@ class Sender:
             if waiting[0].sequence <= self._alone[priority]:
                 waiting = waiting[:1]
             last = waiting[-1].sequence
-            rows = [row for row in waiting if row.sequence not in self._flying]
+            rows = [row for row in waiting if row.sequence not in self._flights.flying]
             if not rows:
                 self._after[priority] = last
         size = sum(len(row.body) + len(row.replaces) for row in rows)
@@ -270,10 +223,12 @@ class Sender:
         lazy = priority == METRICS and not more
         if lazy:
             self._came_at = None
-        batch = self._fly(priority, rows, max(self._timing.soon_s, _LAZY_WINDOWS * self.window_s if lazy else 0), now)
+        flight, batch = self._fly(
+            priority, rows, max(self._timing.soon_s, _LAZY_WINDOWS * self.window_s if lazy else 0), now
+        )
         assert self._opened is not None
         if self._opened.most_bytes and len(batch.payload) + 256 > self._opened.most_bytes and len(rows) == 1:
-            self._reject(self._flights[batch.tag], now)
+            self._reject(flight, now)
             return None
         return batch
 
@@ -297,15 +252,11 @@ class Sender:
             self._starved = False
         return max(1, min(most, int(self._budget.level - self._budget.promised) - MESSAGE_BYTES))
 
-    def _fly(self, priority: int, rows: list[Row], within_s: float, now: float) -> Outgoing:
+    def _fly(self, priority: int, rows: list[Row], within_s: float, now: float) -> tuple[Flight, Outgoing]:
         assert self._opened is not None
-        self._tag += 1
         payload = encode_batch(self._outbox.epoch, rows, ack_within_s=round(within_s))
         self._budget.promised += len(payload) + MESSAGE_BYTES
-        sequences = tuple(row.sequence for row in rows)
-        due_at = now + within_s + self._timing.grace_s
-        self._flights[self._tag] = _Flight(self._tag, priority, sequences, len(payload), now, within_s, due_at)
-        self._flying.update(sequences)
+        flight = self._flights.begin(priority, tuple(row.sequence for row in rows), len(payload), within_s, now)
         topic, alias = self._topics[priority], priority + 1
         if alias > self._opened.aliases:
             alias = 0
@@ -313,10 +264,10 @@ class Sender:
             topic = ""
         else:
             self._aliased.add(alias)
-        return Outgoing(self._opened.generation, self._tag, topic, payload, alias=alias)
+        return flight, Outgoing(self._opened.generation, flight.tag, topic, payload, alias=alias)
 
-    def _reject(self, flight: _Flight, now: float) -> None:
-        self._land(flight)
+    def _reject(self, flight: Flight, now: float) -> None:
+        self._flights.land(flight)
         self.rejected += self._outbox.reject(flight.sequences)
         self._pause(flight.priority, now)
 
@@ -325,21 +276,12 @@ class Sender:
         pause = _doubled(self._timing.first_pause_s, self._timing.longest_pause_s, self._refusals[priority])
         self._paused_until[priority] = now + pause
 
-    def _land(self, flight: _Flight) -> None:
-        if self._flights.pop(flight.tag, None) is not None:
-            self._flying.difference_update(flight.sequences)
-
     def _forget_flights(self) -> None:
-        self._flights.clear()
-        self._flying.clear()
+        self._flights.forget()
         self._after = dict.fromkeys(PRIORITIES, 0)
 
 
-def _tag(flight: _Flight) -> int:
-    return flight.tag
-
-
-def _size(flight: _Flight) -> int:
+def _size(flight: Flight) -> int:
     return flight.size
 
 

@@ -13,7 +13,8 @@ from edgeglm_agent.uplink.attempts import TAKEN_OVER, Attempts
 from edgeglm_agent.uplink.budget import DAY_S, Budget, group_for
 from edgeglm_agent.uplink.commands import Clock, Order, Refusal, judge
 from edgeglm_agent.uplink.reports import Closed, Opened, Outgoing, Taken
-from edgeglm_agent.uplink.sending import Sender, Timing
+from edgeglm_agent.uplink.sending import Sender
+from edgeglm_agent.uplink.timing import Timing
 from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.commands import ARGUMENTS, Command, SetArguments, check_args, encode
 from edgeglm_agent.wire.telemetry import (
