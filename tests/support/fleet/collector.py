@@ -25,11 +25,13 @@ PATIENCE_S = 120.0  # guards against a hang; it is no speed limit
 class RunningCollector:
     """One that was started; ``kill`` and ``start`` it as often as you like."""
 
-    def __init__(self, store: Path, broker: str, *arguments: str, enter: Sequence[str] = ()) -> None:
-        self.store = store
+    def __init__(
+        self, store: Path, broker: str, *arguments: str, enter: Sequence[str] = (), url: str | None = None
+    ) -> None:
+        self.store = store  # what its log is named after, too; ``url``: another store than that file
         self.log_path = store.with_name(f"{store.name}.log")
         command = (sys.executable, "-m", "edgeglm", "fleet", "collect", "--broker", broker)
-        self._command = [*enter, *command, "--store", f"sqlite:///{store}", *arguments]
+        self._command = [*enter, *command, "--store", url or f"sqlite:///{store}", *arguments]
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -66,10 +68,10 @@ def until(holds: Callable[[], Any], what: str, collector: RunningCollector | Non
 
 @contextlib.contextmanager
 def running_collector(
-    store: Path, broker: str, *arguments: str, enter: Sequence[str] = ()
+    store: Path, broker: str, *arguments: str, enter: Sequence[str] = (), url: str | None = None
 ) -> Iterator[RunningCollector]:
     """Start one, wait until it listens, and leave nothing of it running."""
-    collector = RunningCollector(store, broker, *arguments, enter=enter)
+    collector = RunningCollector(store, broker, *arguments, enter=enter, url=url)
     try:
         collector.start()
         collector.until_said("connected to")

@@ -21,12 +21,10 @@ _SUPERUSER = "tests"
 
 def programs() -> Path:
     """Return the folder of PostgreSQL's programs: Debian has them out of PATH, by version."""
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).parent
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    assert versions, "PostgreSQL is not installed: make system"
-    return versions[-1].parent
+    found = shutil.which("initdb")
+    assert versions or found, "PostgreSQL is not installed: make system"
+    return versions[-1].parent if versions else Path(str(found)).resolve().parent
 
 
 class Postgres:
