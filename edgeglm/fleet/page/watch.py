@@ -52,6 +52,8 @@ class _Looking:
             self._reader = open_reader(self._store)
         try:
             return ask(self._reader)
+        except LookupError:  # of what was asked for, not of the store
+            raise
         except BaseException:
             self._close()
             raise

@@ -184,6 +184,35 @@ def test_a_store_that_is_not_there_or_newer_is_said_and_gone_on_with(chrome: Chr
         until(chrome, "document.getElementById('link').textContent.startsWith('Connection lost')")
 
 
+def read_news(lines: Iterator[str]) -> tuple[dict[str, Any], int]:
+    """Return the next news of a stream, and how many characters it took."""
+    text = next(line for line in lines if line.startswith("data: "))
+    return json.loads(text[6:]), len(text)
+
+
+def test_a_thousand_boards_are_shown_and_each_change_of_one_is_little(chrome: Chrome, tmp_path: Path) -> None:
+    made = Simulated(tmp_path / "fleet.db", devices=1000, window_s=60, lasts_s=600, end_ms=now_ms())
+    with running_page(made.url) as page, httpx.Client(timeout=PATIENCE_S) as client:
+        with client.stream("GET", f"{page.url}live?view=fleet") as stream:
+            lines = stream.iter_lines()
+            first, size = read_news(lines)
+            assert (len(first["boards"]), first["head"]["boards"], first["all"]) == (1000, 1000, True)
+            rows = (row_of(1, window(at_ms=now_ms() - 1000)),)
+            made.commit(Arrivals([IncomingBatch(Stream(EVIL, b"12345678"), rows, now_ms())]))
+            seen: list[str] = []
+            while "north/evil-1" not in seen:
+                then, less = read_news(lines)
+                seen = [one["id"] for one in then["boards"]]
+                assert less < size / 10
+        opened(chrome, page.url)
+        until(chrome, "document.querySelectorAll('#boards tbody tr').length === 100")
+        assert "1\u202f001 boards" in chrome.find_element(By.ID, "shown").text
+        chrome.find_element(By.ID, "words").send_keys("gate-777")
+        until(chrome, "document.querySelectorAll('#boards tbody tr').length === 1")
+        assert chrome.get_log("browser") == []
+    made.close()
+
+
 def test_it_ends_with_streams_open_and_readers_that_take_nothing(fleet: Simulated) -> None:
     with running_page(fleet.url) as page:
         port = int(page.url.rsplit(":", 1)[1].strip("/"))

@@ -63,16 +63,17 @@ class Simulated:
         self._writer.commit(Arrivals(states=[self._said(board, board.state(), 0.0) for board in self.boards]))
         self.live(lasts_s)
 
-    def live(self, until_s: float) -> None:
-        """Let time go on to so many seconds after the beginning."""
+    def live(self, until_s: float, *, at_most_s: float | None = None) -> None:
+        """Let time go on to so many seconds after the beginning, a commit for each window's length, or for less."""
+        step_s = at_most_s or self._window_s
         while self._at < until_s:
-            self._at = min(until_s, self._at + self._window_s)
+            self._at = min(until_s, self._at + step_s)
             arrivals = Arrivals()
             for index, board in enumerate(self.boards):
                 board.live(self._at, 10_000)
                 silent = [fault for fault in board.faults if isinstance(fault, Silent) and fault.active(self._at)]
                 rows, self._rows[index] = self._rows[index], []
-                if silent and silent[0].after_s > self._at - self._window_s:
+                if silent and silent[0].after_s > self._at - step_s:
                     arrivals.states.append(self._said(board, board.state(online=False), self._at))
                 elif rows and not silent:
                     stream = Stream(Device("north", board.name), board.epoch)
