@@ -46,10 +46,9 @@ faults:
 class Simulated:
     """Boards whose time goes as fast as they can be written."""
 
-    def __init__(self, path: Path, *, devices: int, window_s: int, lasts_s: int, end_ms: int) -> None:
-        """Make the store, and let the boards live up to a moment."""
-        self.url = f"sqlite:///{path}"
-        self.path = path
+    def __init__(self, path: Path | str, *, devices: int, window_s: int, lasts_s: int, end_ms: int) -> None:
+        """Make the store, a file or at an address, and let the boards live up to a moment."""
+        self.url = path if isinstance(path, str) else f"sqlite:///{path}"
         self._end_ms = end_ms
         self._lasts_s = lasts_s
         self._window_s = window_s
