@@ -109,7 +109,7 @@ def test_a_worker_that_dies_while_the_disk_is_full_serves_again(tmp_path: Path, 
 
 def test_it_stops_in_order_while_the_disk_is_full_and_sends_later_what_it_kept(tmp_path: Path, model: Path) -> None:
     broker, store = Broker(tmp_path / "broker"), tmp_path / "rows.db"
-    head, slot = settings(broker, tmp_path, model, 500)
+    head, slot = settings(broker, tmp_path, model, 1500)
     with (
         SmallDisk(tmp_path / "state", megabytes=6) as disk,
         running_agent(tmp_path, head + slot, command=(*disk.enter, *COMMAND)) as agent,
