@@ -1,11 +1,13 @@
-"""What does one collector take into SQLite: committed messages a second, CPU a message, and how late boards hear of it?
+"""What does one collector take into its store: committed messages a second, CPU a message, how late boards hear of it?
 
 `edgeglm fleet broker`, `collect` and `simulate` as a user starts them, all on this machine. Closed loop: boards that keep a
 few windows under way each, so that broker, collector and store set the pace. Open loop: 5,000 boards, a message a second
 each, acknowledged at once. Simulated boards and broker take more of the machine than the collector does: CPU a message is
 the collector's own, the rate is what is left to it. It wants a quiet machine, and takes four minutes.
 
-python benchmarks/fleet_collector.py [--rounds 3] [--seconds 30]
+python benchmarks/fleet_collector.py [--rounds 3] [--seconds 30] [--store postgresql://USER@HOST/EMPTY-DATABASE]
+
+A PostgreSQL has no store yet, and has none afterwards; what its server takes of the machine is not counted.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ EDGEGLM = (sys.executable, "-m", "edgeglm", "fleet")
 CLOSED = ("--devices", "500", "--acknowledged", "8")
 OPEN = ("--devices", "5000")
 TICKS = os.sysconf("SC_CLK_TCK")
+ROWS = " union all ".join(f"select stream, sequence from {table}" for table in ("windows", "events", "results", "gaps"))
 
 
 def cpu_s(process: subprocess.Popen[Any]) -> float:
@@ -43,7 +46,40 @@ def peak_rss_mb(process: subprocess.Popen[Any]) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def measured(folder: Path, arguments: tuple[str, ...], seconds: float) -> dict[str, Any]:
+def kept_in_sqlite(path: Path) -> tuple[int, int, int]:
+    """Return how many rows there are, how many under numbers of their own, and the bytes of all."""
+    with sqlite3.connect(path) as store:
+        (rows,) = store.execute(f"select count(*) from ({ROWS})").fetchone()
+        (distinct,) = store.execute(f"select count(*) from (select distinct stream, sequence from ({ROWS}))").fetchone()
+    store.close()
+    return rows, distinct, path.stat().st_size
+
+
+def kept_in_postgresql(url: str) -> tuple[int, int, int]:
+    """Return the same of a database, and remove the store."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("set search_path = edgeglm")
+        found = db.execute(f"select count(*), count(distinct (stream, sequence)) from ({ROWS}) r").fetchone()
+        size = db.execute(
+            "select sum(pg_total_relation_size(relid)) from pg_stat_user_tables where schemaname = 'edgeglm'"
+        )
+        (size_bytes,) = size.fetchone() or (0,)
+        db.execute("drop schema edgeglm cascade")
+    assert found is not None
+    return found[0], found[1], int(size_bytes)
+
+
+def check_is_empty(url: str) -> None:
+    """Refuse a database that has a store: it would be removed."""
+    import psycopg
+
+    with psycopg.connect(url) as db:
+        assert db.execute("select to_regnamespace('edgeglm')").fetchone() == (None,), f"{url} has a store"
+
+
+def measured(folder: Path, arguments: tuple[str, ...], seconds: float, url: str | None) -> dict[str, Any]:
     """Run broker, collector and boards once, in a folder of their own; return the figures."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -54,7 +90,7 @@ def measured(folder: Path, arguments: tuple[str, ...], seconds: float) -> dict[s
     assert broker.stdout is not None
     address = broker.stdout.readline().decode().strip()
     collector = subprocess.Popen(
-        [*EDGEGLM, "collect", "--broker", address, "--store", "sqlite:///fleet.db"], cwd=folder, stderr=log
+        [*EDGEGLM, "collect", "--broker", address, "--store", url or "sqlite:///fleet.db"], cwd=folder, stderr=log
     )
     try:
         while b"connected to" not in (folder / "log").read_bytes():
@@ -76,15 +112,7 @@ def measured(folder: Path, arguments: tuple[str, ...], seconds: float) -> dict[s
             process.send_signal(signal.SIGTERM)
             process.wait(60)
         log.close()
-    with sqlite3.connect(folder / "fleet.db") as store:
-        tables = ("windows", "events", "results", "gaps")
-        all_of_it = " union all ".join(f"select stream, sequence from {table}" for table in tables)
-        (rows,) = store.execute(f"select count(*) from ({all_of_it})").fetchone()
-        (distinct,) = store.execute(
-            f"select count(*) from (select distinct stream, sequence from ({all_of_it}))"
-        ).fetchone()
-    store.close()
-    size = (folder / "fleet.db").stat().st_size
+    rows, distinct, size = kept_in_postgresql(url) if url else kept_in_sqlite(folder / "fleet.db")
     shutil.rmtree(folder)
     return {
         "committed_per_second": said["acknowledged_per_second"],
@@ -103,11 +131,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--store", metavar="URL", help="an empty PostgreSQL database; default: SQLite")
     arguments = parser.parse_args()
+    if arguments.store:
+        check_is_empty(arguments.store)
     loops: dict[str, list[dict[str, Any]]] = {"closed": [], "open": []}
     for number in range(arguments.rounds):
         for loop, options in (("closed", CLOSED), ("open", OPEN)):
-            one = measured(WORK / "fleet-collector", options, arguments.seconds)
+            one = measured(WORK / "fleet-collector", options, arguments.seconds, arguments.store)
             loops[loop].append(one)
             print(
                 f"{number + 1} {loop:<6} {one['committed_per_second']:8.0f}/s  {one['cpu_us_per_message']:5.1f} us of CPU  "
@@ -122,7 +153,8 @@ def main() -> None:
         }
         for loop, rounds in loops.items()
     }
-    write_result("fleet_collector", seconds=arguments.seconds, medians=medians, rounds=loops)
+    name = "fleet_collector_postgresql" if arguments.store else "fleet_collector"
+    write_result(name, seconds=arguments.seconds, medians=medians, rounds=loops)
 
 
 if __name__ == "__main__":

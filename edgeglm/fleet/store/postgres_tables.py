@@ -95,7 +95,7 @@ class PostgresTables:
         if states:
             self._db.execute(
                 "update devices d set state = g.state, state_ms = g.state_ms"
-                " from unnest(%s::bigint[], %s::bytea[], %s::bigint[]) as g (id, state, state_ms) where d.id = g.id",
+                " from unnest(%s::bigint[], %b::bytea[], %s::bigint[]) as g (id, state, state_ms) where d.id = g.id",
                 _columns([(device, *state) for device, state in states.items()], 3),
             )
 
@@ -114,7 +114,7 @@ class PostgresTables:
         """Add answers, where the request has none yet."""
         self._db.execute(
             "insert into replies (device, request, received_ms, body)"
-            " select * from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bytea[]) on conflict do nothing",
+            " select * from unnest(%s::bigint[], %s::text[], %s::bigint[], %b::bytea[]) on conflict do nothing",
             _columns(replies, 4),
         )
 
@@ -122,7 +122,7 @@ class PostgresTables:
         """Return those streams that are known; each waits here until those that have it have committed."""
         names = ", ".join(f"s.{name}" for name in STREAM_COLUMNS.split(", "))
         return self._all(
-            f"select {names} from streams s join unnest(%s::bigint[], %s::bytea[]) as g (device, epoch)"  # noqa: S608
+            f"select {names} from streams s join unnest(%s::bigint[], %b::bytea[]) as g (device, epoch)"  # noqa: S608
             " on s.device = g.device and s.epoch = g.epoch order by s.id for update of s",
             *_columns(keys, 2),
         )
@@ -136,7 +136,7 @@ class PostgresTables:
         """Add streams; those that are there stay."""
         self._db.execute(
             "insert into streams (device, epoch, copy_of)"
-            " select * from unnest(%s::bigint[], %s::bytea[], %s::bigint[]) on conflict do nothing",
+            " select * from unnest(%s::bigint[], %b::bytea[], %s::bigint[]) on conflict do nothing",
             _columns(streams, 3),
         )
 
@@ -145,7 +145,7 @@ class PostgresTables:
         self._db.execute(
             "update streams s set through = g.through, beyond = g.beyond, last_ms = g.last_ms, rows = g.rows,"
             " duplicates = g.duplicates, clock_off_ms = g.clock_off_ms from unnest(%s::bigint[], %s::bigint[],"
-            " %s::bytea[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])"
+            " %b::bytea[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])"
             " as g (id, through, beyond, last_ms, rows, duplicates, clock_off_ms) where s.id = g.id",
             _columns(streams, 7),
         )
@@ -154,7 +154,7 @@ class PostgresTables:
         """Write what seldom changes."""
         self._db.execute(
             "update streams s set lost = g.lost, taken_back = g.taken_back, taken_back_at_ms = g.taken_back_at_ms,"
-            " lost_rows = g.lost_rows, lost_at_ms = g.lost_at_ms from unnest(%s::bigint[], %s::bytea[], %s::bigint[],"
+            " lost_rows = g.lost_rows, lost_at_ms = g.lost_at_ms from unnest(%s::bigint[], %b::bytea[], %s::bigint[],"
             " %s::bigint[], %s::bigint[], %s::bigint[])"
             " as g (id, lost, taken_back, taken_back_at_ms, lost_rows, lost_at_ms) where s.id = g.id",
             _columns(streams, 6),
@@ -220,7 +220,7 @@ class PostgresTables:
         if latest:
             self._db.execute(
                 "insert into latest (device, slot, at_ms, received_ms, body)"
-                " select * from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bytea[])"
+                " select * from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %b::bytea[])"
                 " on conflict (device, slot) do update set at_ms = excluded.at_ms, received_ms = excluded.received_ms,"
                 " body = excluded.body where excluded.at_ms >= latest.at_ms",
                 _columns([(*one[:-1], bytes(one[-1])) for one in sorted(latest, key=_of_slot)], 5),
@@ -235,7 +235,7 @@ class PostgresTables:
         )
         self._db.execute(
             "insert into poison (topic, reason, payload, received_ms)"
-            " select * from unnest(%s::text[], %s::text[], %s::bytea[], %s::bigint[])",
+            " select * from unnest(%s::text[], %s::text[], %b::bytea[], %s::bigint[])",
             _columns(poison, 4),
         )
         self._db.execute("delete from poison where id <= (select max(id) from poison) - %s", (kept,))

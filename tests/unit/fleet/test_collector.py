@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from edgeglm_agent.wire.telemetry import Event, row_of
+from edgeglm_agent.wire.telemetry import Event, encode_batch, row_of
+from edgeglm_agent.wire.topics import Topics
 
 from edgeglm.errors import StoreError
 from edgeglm.fleet.addresses import BrokerAddress
@@ -82,6 +83,26 @@ def test_of_a_batch_that_the_store_stumbles_over_the_row_alone_is_put_aside(tmp_
     assert poison.topic.endswith("/press-1")
     assert poison.payload == bytes(rows[0].body)
     reader.close()
+
+
+def test_much_that_waits_is_more_than_one_transaction_and_all_of_it_is_kept(tmp_path: Path) -> None:
+    store = SqliteWriter(tmp_path / "fleet.db")
+    topics = Topics("works", "press-1")
+
+    async def run() -> Collector:
+        collector = Collector(BrokerAddress("127.0.0.1", 1), store, Part(), SilentLog())
+        for first in range(1, 12_000, 4000):
+            rows = [row_of(n, Event("e", "", "", NOW, 0, True, "info")) for n in range(first, first + 4000)]
+            assert collector.message(topics.events, encode_batch(b"epoch--1", rows), retained=False)
+        collector._stopping = True
+        collector._enough.set()
+        await collector._commits()
+        return collector
+
+    collector = asyncio.run(run())
+    store.close()
+    assert (collector.counts.commits, collector.counts.messages, collector.counts.rows) == (2, 3, 12_000)
+    assert collector._in_hand == 0
 
 
 def test_a_store_that_is_damaged_while_it_is_written_ends_the_collector(tmp_path: Path) -> None:
