@@ -8,6 +8,8 @@ from edgeglm.fleet.store.postgres_schema import check, connect, told
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
+    import psycopg
+
     from edgeglm.fleet.addresses import PostgresAddress
 
 
@@ -19,12 +21,7 @@ class PostgresReader(SqliteReader):
     def __init__(self, address: PostgresAddress) -> None:
         """Connect. Raises: UserError: There is no store. MissingExtraError, StoreError: See ``connect``."""
         self._address = address
-        self._connection = connect(address, reading=True)
-        try:
-            check(self._connection, address)
-        except BaseException:
-            self._connection.close()
-            raise
+        self._connection = self._connected()
 
     def close(self) -> None:
         """Let it go."""
@@ -32,7 +29,16 @@ class PostgresReader(SqliteReader):
 
     def _all(self, statement: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._connection.closed:
-            self._connection = connect(self._address, reading=True)
+            self._connection = self._connected()
         statement = statement.replace("cross join", "join").replace("?", "%s")
         with told(self._address):
             return self._connection.execute(statement, given).fetchall()
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        connection = connect(self._address, reading=True)
+        try:
+            check(connection, self._address)
+        except BaseException:
+            connection.close()
+            raise
+        return connection

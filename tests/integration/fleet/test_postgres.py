@@ -228,6 +228,20 @@ def test_a_store_of_a_newer_version_is_refused_and_one_that_is_not_there_is_not_
         assert caught.value.code == "store-newer"
 
 
+def test_a_reader_goes_on_after_its_connection_has_ended(url: str, postgres: Postgres) -> None:
+    store = open_store(url)
+    store.commit(Arrivals([batch(*windows(1))]))
+    store.close()
+    reader = open_reader(url)
+    with postgres.connection(url) as db:
+        db.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'edgeglm'")
+    with pytest.raises(StoreError) as caught:
+        reader.devices()
+    assert caught.value.code == "store-unreachable"
+    assert [one.device for one in reader.devices()] == [BOARD]
+    reader.close()
+
+
 def test_what_cannot_be_reached_or_used_is_said_without_a_traceback(url: str, postgres: Postgres) -> None:
     with postgres.connection(url) as db:
         db.execute("drop role if exists stranger")

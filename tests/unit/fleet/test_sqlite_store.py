@@ -126,6 +126,25 @@ def test_a_store_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_
     reader.close()
 
 
+def test_a_copy_that_was_made_meanwhile_is_a_store(store: SqliteWriter, path: Path) -> None:
+    """As `.backup` of the sqlite3 shell makes it."""
+    store.commit(Arrivals([batch(*windows(1, 2, 3))]))
+    copy = path.with_name("copy.db")
+    with sqlite3.connect(path) as whole, sqlite3.connect(copy) as into:
+        store.write(Arrivals([batch(*windows(4))]))
+        whole.backup(into)
+        store.flush()
+    whole.close()
+    into.close()
+    other = SqliteWriter(copy)
+    done = other.commit(Arrivals([batch(*windows(3, 4))]))
+    other.close()
+    assert (done.new_rows, done.duplicates) == (1, 1), "what was not committed is not in it"
+    reader = SqliteReader(copy)
+    assert numbers_of(reader) == [1, 2, 3, 4]
+    reader.close()
+
+
 def test_a_damaged_store_is_refused_and_left_as_it_is(path: Path) -> None:
     path.write_bytes(b"SQLite format 3\0" + b"\xff" * 8000)
     before = path.read_bytes()
