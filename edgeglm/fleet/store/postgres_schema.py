@@ -192,6 +192,13 @@ def check(db: psycopg.Connection[tuple[Any, ...]], address: PostgresAddress) -> 
         )
 
 
+def check_version(db: psycopg.Connection[tuple[Any, ...]], address: PostgresAddress) -> None:
+    """Refuse tables that a newer version has taken over meanwhile. Raises: StoreError."""
+    row = db.execute("select max(version) from schema_version").fetchone()
+    if row is not None and row[0] is not None and row[0] > SCHEMA:
+        raise _newer(row[0], address)
+
+
 def _newer(version: int, address: PostgresAddress) -> StoreError:
     return StoreError(
         f"this store has schema {version}; this version of edgeglm knows {SCHEMA}. Nothing was changed",

@@ -9,7 +9,7 @@ from edgeglm_agent.wire.topics import ROOT, shard_of
 
 from edgeglm.errors import StoreError
 from edgeglm.fleet.store.boards import Boards
-from edgeglm.fleet.store.postgres_schema import connect, migrate, told
+from edgeglm.fleet.store.postgres_schema import check_version, connect, migrate, told
 from edgeglm.fleet.store.postgres_tables import BoardGoneError, PostgresTables
 from edgeglm.fleet.store.writing import Writing
 
@@ -84,10 +84,11 @@ class PostgresWriter:
     def _written(self, arrivals: Arrivals) -> Committed:
         import psycopg
 
-        self._connected()
+        db = self._connected()
         try:
             with told(self._address):
                 self._tables.begin()
+                check_version(db, self._address)
                 writing = Writing(self._tables, self._boards)
                 writing.write(arrivals)
         except psycopg.errors.ForeignKeyViolation as error:

@@ -219,9 +219,15 @@ def test_a_store_of_a_newer_version_is_refused_and_one_that_is_not_there_is_not_
     with pytest.raises(UserError) as missing:
         open_reader(url)
     assert missing.value.code == "store-missing"
-    open_store(url).close()
+    running = open_store(url)
+    running.commit(Arrivals([batch(*windows(1))]))
     with postgres.connection(url) as db:
         db.execute("update edgeglm.schema_version set version = %s", (SCHEMA + 1,))
+        with pytest.raises(StoreError) as taken_over:
+            running.commit(Arrivals([batch(*windows(2))]))
+        assert taken_over.value.code == "store-newer"
+        assert db.execute("select count(*) from edgeglm.windows").fetchone() == (1,)
+    running.close()
     for opened in (open_store, open_reader):
         with pytest.raises(StoreError, match=f"schema {SCHEMA + 1}") as caught:
             opened(url)
