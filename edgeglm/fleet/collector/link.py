@@ -28,6 +28,8 @@ _SESSION_S = 86_400  # that the broker keeps it: boards keep what is not acknowl
 _MOST_PACKET = 16 << 20
 _CONNECT_S = 30.0
 _LOOK_S = 0.2
+_GATHER_S = 0.01  # that little is waited with, for more to come
+_MUCH_BYTES = 32 << 10  # of one read: no longer little
 _STABLE_S = 30.0  # a connection that held so long was a good one
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 60.0
@@ -119,6 +121,23 @@ class Link:
         if connection is not None and not connection.is_closing():
             connection._transport.pause_reading() if paused else connection._transport.resume_reading()
 
+    def _gather(self, connection: Any) -> None:
+        """Let what comes in little pieces gather in the kernel: each turn of the loop costs as much as a message."""
+        loop = asyncio.get_running_loop()
+        transport, received = connection._transport, connection._protocol.data_received
+
+        def go_on() -> None:
+            if not self._paused and not transport.is_closing():
+                transport.resume_reading()
+
+        def gathered(data: bytes) -> None:
+            received(data)
+            if len(data) < _MUCH_BYTES and not transport.is_closing():
+                transport.pause_reading()
+                loop.call_later(_GATHER_S, go_on)
+
+        connection._protocol.data_received = gathered
+
     async def _connection(self) -> None:
         """Connect, and stay until the connection ends."""
         import gmqtt
@@ -156,6 +175,7 @@ class Link:
             self._making = client
             await self._connect(client, ended)
             connection = client._connection
+            self._gather(connection)
             connection._transport = connection._protocol._transport = Corked(connection._transport)
             await self._subscribe(client, ended, answers)
             self._client = client

@@ -1,7 +1,7 @@
 """The collector: one loop that takes in, and one thread that writes to the store.
 
 All that came in while the last transaction was committed is the next one, or the next few where that is much, and a
-tenth of a second's worth where it is little. A message is acknowledged to the broker when it is committed, and the
+quarter of a second's worth where it is little. A message is acknowledged to the broker when it is committed, and the
 board hears when it wants to.
 """
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 64 << 20  # in hand: above it nothing more is read from the broker
 _MOST_ROWS = 4096  # of a transaction, and the message that goes beyond it
-_PACE_S = 0.1  # from one commit to the next, while little waits: each costs a sync of the disk
-_ENOUGH = 500  # messages that are no longer waited with
+_PACE_S = 0.25  # from one commit to the next, while little waits: each costs a sync, and every page that it touches
+_ENOUGH = 2000  # messages that are no longer waited with
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _LOOK_S = 0.2  # how often is looked for the wish to stop
