@@ -13,37 +13,20 @@ A PostgreSQL has no store yet, and has none afterwards; what its server takes of
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shutil
-import signal
 import sqlite3
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import WORK, write_result
+from fleet_parts import cpu_s, peak_rss_mb, running, simulated
 
-EDGEGLM = (sys.executable, "-m", "edgeglm", "fleet")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CLOSED = ("--devices", "500", "--acknowledged", "8")
 OPEN = ("--devices", "5000")
-TICKS = os.sysconf("SC_CLK_TCK")
 ROWS = " union all ".join(f"select stream, sequence from {table}" for table in ("windows", "events", "results", "gaps"))
-
-
-def cpu_s(process: subprocess.Popen[Any]) -> float:
-    """Return the seconds of CPU that a process has used, the kernel's for it included."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def peak_rss_mb(process: subprocess.Popen[Any]) -> float:
-    """Return the most memory that a process has had."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def kept_in_sqlite(path: Path) -> tuple[int, int, int]:
@@ -81,37 +64,11 @@ def check_is_empty(url: str) -> None:
 
 def measured(folder: Path, arguments: tuple[str, ...], seconds: float, url: str | None) -> dict[str, Any]:
     """Run broker, collector and boards once, in a folder of their own; return the figures."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    log = (folder / "log").open("wb")
-    broker = subprocess.Popen(
-        [*EDGEGLM, "broker", "--data", "broker", "--port", "18830"], cwd=folder, stdout=subprocess.PIPE, stderr=log
-    )
-    assert broker.stdout is not None
-    address = broker.stdout.readline().decode().strip()
-    collector = subprocess.Popen(
-        [*EDGEGLM, "collect", "--broker", address, "--store", url or "sqlite:///fleet.db"], cwd=folder, stderr=log
-    )
-    try:
-        while b"connected to" not in (folder / "log").read_bytes():
-            assert collector.poll() is None, (folder / "log").read_text()
-            time.sleep(0.1)
+    with running(folder, url or "sqlite:///fleet.db") as parts:
+        (collector,) = parts.collectors
         before = cpu_s(collector)
-        simulate = [*EDGEGLM, "simulate", "--broker", address, "--profile", "capacity", "--ack-within", "0", "--json"]
-        done = subprocess.run(
-            [*simulate, "--duration", str(seconds), *arguments],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            check=False,
-        )
-        said = json.loads(done.stdout)
+        said = simulated(parts, seconds, "--ack-within", "0", *arguments)
         used, memory = cpu_s(collector) - before, peak_rss_mb(collector)
-    finally:
-        for process in (collector, broker):
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-        log.close()
     rows, distinct, size = kept_in_postgresql(url) if url else kept_in_sqlite(folder / "fleet.db")
     shutil.rmtree(folder)
     return {

@@ -18,6 +18,7 @@ BENCHMARKS = {  # script -> what of EDGEGLM_BENCH_DATA it needs
     "agent_lifetime": "",
     "agent_arm64": "",
     "fleet_collector": "",
+    "fleet_scale": "",
     "fleet_page": "",
     "drift_rates": "",
     "shapes": "",

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import table_agent as agent
+import table_fleet as fleet
 import table_images as images
 import table_overhead as overhead
 import table_peers as peers
@@ -35,6 +36,10 @@ MAKERS = {  # result -> lines of what is asked, table
     "agent_idle": (agent.asked_agent_idle, agent.agent_idle),
     "agent_killed": (agent.asked_agent_killed, agent.agent_killed),
     "agent_http": (agent.asked_agent_http, agent.agent_http),
+    "fleet_collector": (fleet.asked_collector, fleet.collector),
+    "fleet_collector_postgresql": (fleet.asked_postgresql, fleet.postgresql),
+    "fleet_scale": (fleet.asked_scale, fleet.scale),
+    "fleet_page": (fleet.asked_page, fleet.page),
 }
 
 

@@ -1,0 +1,177 @@
+"""The tables of what a fleet takes of its collector's machine."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from table_rows import head, place, row, section, spread, verdict
+
+_LOOPS = {"closed": "500 boards, 8 rows each on their way", "open": "5,000 boards, a message a second each"}
+
+
+def _lost(rounds: list[dict[str, Any]]) -> str:
+    lost, twice = (sum(one[name] for one in rounds) for name in ("lost", "twice"))
+    return f"{lost} lost, {twice} twice"
+
+
+def asked_collector(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the lines on one collector and SQLite."""
+    loops, opened = result["medians"], result["rounds"]["open"]
+    cpu_us, p99_ms = loops["open"]["cpu_us_per_message"], loops["open"]["latency_p99_ms"]
+    lost = sum(one["lost"] for one in opened)
+    met = verdict(cpu_us, 70, 40, most=True) if p99_ms < 1000 and not lost else "**missed**"
+    return [
+        (
+            "fleet, 5,000 boards at a message a second, SQLite",
+            "0 lost, 70 us of CPU a message (40 us), p99 under 1 s",
+            f"{lost} lost, {cpu_us:.0f} us, {p99_ms / 1000:.2f} s",
+            met,
+        ),
+        _closed(result, "SQLite", 9000, 15_000),
+    ]
+
+
+def asked_postgresql(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the line on one collector and PostgreSQL."""
+    return [_closed(result, "PostgreSQL", 6000)]
+
+
+def _closed(result: dict[str, Any], store: str, must: float, strive: float | None = None) -> tuple[str, ...]:
+    per_second = result["medians"]["closed"]["committed_per_second"]
+    asked = f"{must:,.0f} messages/s" + (f" ({strive:,.0f})" if strive else "")
+    return (
+        f"fleet, one collector as fast as it can, {store}",
+        asked,
+        f"{per_second:,.0f} messages/s",
+        verdict(per_second, must, strive),
+    )
+
+
+def collector(result: dict[str, Any]) -> str:
+    """Return what one collector takes into SQLite."""
+    return _table(result, "One collector, SQLite")
+
+
+def postgresql(result: dict[str, Any]) -> str:
+    """Return what one collector takes into PostgreSQL."""
+    return _table(result, "One collector, PostgreSQL")
+
+
+def _table(result: dict[str, Any], title: str) -> str:
+    about = (
+        f"`edgeglm fleet broker` (mosquitto), `collect` and `simulate` on one machine, {result['seconds']:.0f} s each, "
+        "acknowledged at once; CPU is the collector's alone, the latency from the first sending to the board's "
+        f"acknowledgement. Medians of {len(result['rounds']['open'])} rounds. {place(result)}."
+    )
+    columns = (
+        "",
+        "messages/s",
+        "CPU a message, us",
+        "p50, ms",
+        "p99, ms",
+        "bytes a row",
+        "collector's peak, MB",
+        "rows",
+    )
+    lines = [*section(title, about), *head(*columns)]
+    for loop, rounds in result["rounds"].items():
+        figures = result["medians"][loop]
+        lines.append(
+            row(
+                _LOOPS[loop],
+                f"{figures['committed_per_second']:,.0f}",
+                spread([one["cpu_us_per_message"] for one in rounds], ""),
+                f"{median(one['latency_ms']['p50'] for one in rounds):.0f}",
+                f"{figures['latency_p99_ms']:.0f}",
+                f"{median(one['bytes_per_row'] for one in rounds):.0f}",
+                f"{max(one['peak_rss_mb'] for one in rounds):.0f}",
+                _lost(rounds),
+            )
+        )
+    return "\n".join(lines)
+
+
+def asked_scale(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the lines on several collectors, and on many connections."""
+    there = result["connected"]
+    held = there["said"]["connected"] == there["devices"] and not there["said"]["rows"]["outstanding"]
+    lines: list[tuple[str, ...]] = [
+        (
+            "fleet, boards connected to one machine",
+            "10,000 (50,000)",
+            f"{there['devices']:,}, {there['broker_kb_per_device']:.1f} KB each in the broker",
+            verdict(there["devices"], 10_000, 50_000) if held else "**missed**",
+        )
+    ]
+    if "collectors" in result:
+        ratios = result["collectors"]["ratios"]
+        lines.append(
+            (
+                "fleet, two collectors of a quarter of a core each, beside one",
+                "1.6x (1.9x)",
+                spread(ratios),
+                verdict(median(ratios), 1.6, 1.9),
+            )
+        )
+    return lines
+
+
+def scale(result: dict[str, Any]) -> str:
+    """Return what more collectors, and more boards, take."""
+    there = result["connected"]
+    about = (
+        f"{there['devices']:,} boards with a window a minute, connected for {there['said']['seconds']:.0f} s over one "
+        f"machine's loopback: {there['broker_kb_per_device']:.1f} KB of memory each in the broker (mosquitto), and "
+        f"{there['collector_kb_per_device']:.1f} KB in the collector; {there['said']['rows']['acknowledged']:,} of "
+        f"{there['said']['rows']['sent']:,} rows acknowledged. The kernel's part of a connection is not in it. "
+        f"Beyond 10,000 it is the limit of open files that was met here (20,000, both ends on one machine). {place(result)}."
+    )
+    lines = section("Many boards, several collectors", about)
+    if "collectors" in result:
+        lines += head("round", "one collector, messages/s", "two", "ratio", "rows")
+        for number, one in enumerate(result["collectors"]["rounds"], 1):
+            lines.append(
+                row(
+                    number,
+                    f"{one['one']['committed_per_second']:,.0f}",
+                    f"{one['two']['committed_per_second']:,.0f}",
+                    f"{one['ratio']:.2f}x",
+                    _lost([one["one"], one["two"]]),
+                )
+            )
+    return "\n".join(lines).rstrip()
+
+
+def asked_page(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the lines on the page."""
+    p95_ms = result["requests_ms"]["all"]["p95"]
+    worst = max(values["p95"] for values in result["requests_ms"].values())
+    return [
+        (
+            f"fleet, the page of {result['devices']:,} boards: requests",
+            "p95 at most 200 ms",
+            f"{p95_ms:.0f} ms, of the slowest kind {worst:.0f} ms",
+            verdict(worst, 200, most=True),
+        )
+    ]
+
+
+def page(result: dict[str, Any]) -> str:
+    """Return how fast the page is."""
+    about = (
+        f"`edgeglm fleet serve` beside a store of {result['devices']:,} simulated boards that is written to meanwhile, in "
+        f"headless Chromium; requests with {result['listeners']} other pages listening. Milliseconds. {place(result)}."
+    )
+    kinds = {
+        "first paint": result["first_paint_ms"],
+        "all boards shown": result["boards_shown_ms"],
+        "a board's news, from the commit to the page": result["news_ms"],
+        **{f"request: {kind}": values for kind, values in result["requests_ms"].items()},
+    }
+    lines = [*section("The fleet's page", about), *head("", "p50", "p95", "p99")]
+    lines += [
+        row(kind, *(f"{values[name]:.1f}" if name in values else "" for name in ("p50", "p95", "p99")))
+        for kind, values in kinds.items()
+    ]
+    return "\n".join(lines)
