@@ -102,8 +102,8 @@ def news(url: str, boards: Simulated, lock: threading.Lock, rounds: int) -> list
     device = Device("north", "ill-1")
     with browser() as chrome:
         set_size(chrome, width=1280, height=900)
-        chrome.get(url)
-        while not chrome.execute_script(READY):
+        chrome.get(f"{url}?problem=hot")  # few enough that all are shown
+        while not chrome.execute_script("return document.querySelectorAll('#boards tbody tr').length > 0"):
             time.sleep(0.01)
         for number in range(rounds):
             degrees = f"{120 + number}.5"
