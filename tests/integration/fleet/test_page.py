@@ -246,7 +246,9 @@ def test_alarms_are_told_to_a_webhook_when_they_are_raised_and_when_they_are_ove
     made.close()
 
 
-def test_for_other_machines_it_asks_for_the_token_that_it_made(fleet: Simulated, tmp_path: Path) -> None:
+def test_for_other_machines_it_asks_for_the_token_that_it_made(
+    chrome: Chrome, fleet: Simulated, tmp_path: Path
+) -> None:
     token_file = tmp_path / "page.token"
     with running_page(fleet.url, "--host", "0.0.0.0", "--token-file", str(token_file)) as page:
         token = token_file.read_text().strip()
@@ -263,5 +265,11 @@ def test_for_other_machines_it_asks_for_the_token_that_it_made(fleet: Simulated,
             assert "edgeglm_fleet_boards 41.0" in scrape.text
             assert httpx.get(page.url + "metrics").status_code == 401
             assert client.get("life/north/gate-07?span=9y").status_code == 404
+        chrome.get(page.url)
+        until(chrome, "location.pathname === '/login'")
+        chrome.get(f"{page.url}login#{token}")  # the link that is printed
+        until(chrome, "document.querySelectorAll('#boards tbody tr').length === 41")
+        assert token not in chrome.current_url
+        assert chrome.execute_script("return document.cookie") == ""
         _, said = page.end()
-        assert said.count(token) == 1, "once, for the person who started it"
+        assert said.count(f"login#{token}") == said.count(token) == 1, "once, for the person who started it"

@@ -9,6 +9,7 @@ const nameOf = group => `${group.model}, ${group.board}`;
 
 function take(news) {
   const groups = news.groups.filter(group => group.distribution.length > 1);
+  byId("none").hidden = groups.length > 0;
   showSpread(groups.slice(0, DRAWN));
   showTable(news.groups);
 }
