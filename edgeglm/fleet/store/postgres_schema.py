@@ -107,10 +107,10 @@ def connect(address: PostgresAddress, *, reading: bool) -> psycopg.Connection[tu
     if importlib.util.find_spec("psycopg") is None:
         raise MissingExtraError("psycopg is not installed", hint="pip install 'edgeglm[fleet]'", where=str(address))
     import psycopg
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
     try:
-        conninfo_to_dict(address.conninfo)
+        given = conninfo_to_dict(address.conninfo)
     except psycopg.ProgrammingError as error:
         raise UserError(
             f"is no address of a database: {' '.join(str(error).split())}",
@@ -118,9 +118,11 @@ def connect(address: PostgresAddress, *, reading: bool) -> psycopg.Connection[tu
             hint="write postgresql://USER@HOST/DATABASE",
             code="store-address",
         ) from error
+    # of several hosts, the one that takes what is written: the others follow it
+    chosen = {} if reading or "target_session_attrs" in given else {"target_session_attrs": "read-write"}
     with told(address):
         db = psycopg.connect(
-            address.conninfo,
+            make_conninfo(address.conninfo, **chosen),
             autocommit=True,
             fallback_application_name="edgeglm",
             connect_timeout=5,

@@ -112,6 +112,38 @@ def test_a_server_that_is_restarted_is_waited_for_and_nothing_is_acknowledged_me
     assert stored(url) == [("b-1", EPOCH, n) for n in range(1, 201)]
 
 
+def test_a_server_that_fails_over_to_its_copy_loses_nothing(tmp_path: Path, broker: Broker, postgres: Postgres) -> None:
+    copy = Postgres(follows=postgres)
+    try:
+        with postgres.connection("postgres") as db:
+            db.execute("alter system set synchronous_standby_names = '*'")
+            db.execute("select pg_reload_conf()")
+        database = postgres.new_database().rpartition("/")[2]
+        url = f"postgresql://tests@127.0.0.1:{copy.port},127.0.0.1:{postgres.port}/{database}"
+        with (
+            running_collector(tmp_path / "collector", f"mqtt://127.0.0.1:{broker.port}", url=url) as collector,
+            Sender(broker.port) as sender,
+        ):
+            sender.give("b-1", EPOCH, recent(1, 3000))
+            sender.send()
+            until(lambda: sender.left() < 3000, "some acknowledged", collector)
+            postgres.end(signal.SIGKILL)
+            sender.give("b-1", EPOCH, recent(3001, 3200))
+            sender.send()
+            collector.until_said("nothing is acknowledged")
+            copy.promote()
+            until(lambda: sender.left() == 0, "all acknowledged", collector)
+            assert collector.end() == 143
+            assert "Traceback" not in collector.log()
+        assert stored(copy.url(database)) == [("b-1", EPOCH, n) for n in range(1, 3201)]
+    finally:
+        copy.remove()
+        postgres.start()
+        with postgres.connection("postgres") as db:
+            db.execute("alter system reset synchronous_standby_names")
+            db.execute("select pg_reload_conf()")
+
+
 def test_where_no_connection_is_free_it_is_said_and_tried_again(
     tmp_path: Path, broker: Broker, url: str, postgres: Postgres
 ) -> None:

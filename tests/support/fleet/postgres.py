@@ -30,7 +30,8 @@ def programs() -> Path:
 class Postgres:
     """A server; ``end`` and ``start`` it as often as you like."""
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(self, *settings: str, follows: Postgres | None = None) -> None:
+        """Make it: empty, or as a copy that follows another and answers questions alone until it is promoted."""
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # a path that any user may enter
         self.port = free_port()
         self._settings = [f"-c{one}" for one in settings]
@@ -40,7 +41,10 @@ class Postgres:
             shutil.chown(self.folder, "nobody", "nogroup")
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
-        self._run("initdb", "-D", self.folder / "data", "-U", _SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync")
+        if follows is None:
+            self._run("initdb", "-D", self.folder / "data", "-U", _SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync")
+        else:
+            self._run("pg_basebackup", "-D", self.folder / "data", "-d", follows.url("postgres"), "-R", "--no-sync")
         self.start()
 
     def start(self) -> None:
@@ -65,6 +69,10 @@ class Postgres:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait(PATIENCE_S)
+
+    def promote(self) -> None:
+        """Let a copy become a server of its own."""
+        self._run("pg_ctl", "promote", "-D", self.folder / "data")
 
     def remove(self) -> None:
         """End it, and leave nothing of it."""
