@@ -117,6 +117,23 @@ def test_every_row_is_acknowledged_and_kept_once_though_the_broker_is_killed(
         assert counts == dict.fromkeys(range(1, max(counts) + 1), 1)
 
 
+@pytest.mark.full
+def test_a_thousand_boards_that_reconnect_at_once_again_and_again_lose_nothing(
+    broker: Broker, collector: RunningCollector, tmp_path: Path
+) -> None:
+    storms = "faults: [{reconnect-storm: {share: 1, after_s: 10, every_s: 8, within_s: 0}}]\n"
+    arguments = ("--profile", profile(tmp_path, storms), "--devices", "1000", "--duration", "40", "--json")
+    told = Simulation(broker.port, *arguments).ended()
+    assert told["reconnects"] >= 3000
+    assert told["rows"]["outstanding"] == 0
+    reader = SqliteReader(collector.store)
+    found = numbers(reader)
+    reader.close()
+    assert len(found) == 1000
+    assert sum(sum(counts.values()) for counts in found.values()) == told["rows"]["sent"] > 10_000
+    assert all(counts == dict.fromkeys(range(1, max(counts) + 1), 1) for counts in found.values())
+
+
 def connected(store: Path) -> int:
     reader = SqliteReader(store)
     try:
