@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 
+import msgspec
 import pytest
 from edgeglm_agent.wire.commands import Reply
 from edgeglm_agent.wire.telemetry import Gap, pack_ranges
@@ -140,10 +141,11 @@ def test_following_tells_each_event_once_and_what_comes_late_as_well() -> None:
         def wait(self, timeout: float | None = None) -> bool:
             assert timeout is not None
             assert timeout >= 1
+            assert len(reader.stored_events) == len(told), "what came in was not told"
             if len(told) == 3:
                 self.set()
             late = stored_event(GATE, 2 + len(told), at_ms=NOW_MS - 60_000 * len(told))  # each happened before the last
-            reader.stored_events.append(late)
+            reader.stored_events.append(msgspec.structs.replace(late, received_ms=NOW_MS + 1000 + len(told)))
             return self.is_set()
 
     for stored in follow(reader, 0, None, None, stop=Stop()):
