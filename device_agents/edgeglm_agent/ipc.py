@@ -93,6 +93,7 @@ class Happened(_Message, frozen=True):
     uptime_ms: int
     detail: dict[str, Scalar] = {}
     burst: Burst | None = None
+    channels: tuple[float, ...] = ()
 
 
 class Answered(_Message, frozen=True):

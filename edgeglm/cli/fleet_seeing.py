@@ -1,23 +1,19 @@
-"""Verbs of the fleet that look at what came: ls, show, logs, export, and forget."""
+"""Verbs of the fleet that look at what came: ls, show, logs, export, poison, and forget."""
 
 from __future__ import annotations
 
-import shutil
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from edgeglm.cli.answer import Json
 from edgeglm.cli.console import printing
 from edgeglm.cli.fleet_options import DEFAULT_STORE, FleetName, StoreUrl
+from edgeglm.cli.fleet_store import now_ms, reading, terminal_width
 
-if TYPE_CHECKING:
-    from edgeglm.fleet.store.base import StoreReader
+MOST_POISON = 1000  # as many as a store keeps
 
 DeviceName = Annotated[str, typer.Argument(metavar="DEVICE", help="A board's name, or fleet/name.")]
 SomeDevice = Annotated[str | None, typer.Argument(metavar="[DEVICE]", help="A board's name, or fleet/name.")]
@@ -44,19 +40,19 @@ def list_boards(
         worst_first,
     )
 
-    with _reading(store) as reader:
-        boards = board_lines(reader.devices(fleet), _now_ms())
+    with reading(store) as reader:
+        boards = board_lines(reader.devices(fleet), now_ms())
         unreadable = reader.poison_count()
     shown = worst_first(boards) if only_problems else boards
     with printing():
         if json:
             typer.echo(json_text(Listing(boards=shown, unreadable=unreadable)))
         elif shown:
-            width = _terminal_width()
-            typer.echo(render_problems(shown, width=width) if only_problems else render(shown, _now_ms(), width=width))
+            width = terminal_width()
+            typer.echo(render_problems(shown, width=width) if only_problems else render(shown, now_ms(), width=width))
     typer.echo(counts(boards) if boards else NONE_YET.rstrip(), err=True)
     if unreadable:
-        typer.echo(f"{unreadable} messages or rows could not be read, ever, and were put aside", err=True)
+        typer.echo(f"{unreadable} messages or rows could not be read, ever: edgeglm fleet poison", err=True)
 
 
 def show(
@@ -74,12 +70,12 @@ def show(
     from edgeglm.fleet.seeing.times import OPEN_END_MS, parse_time
     from edgeglm.fleet.store.types import Span
 
-    now_ms = _now_ms()
-    span = Span(parse_time(since, now_ms=now_ms, option="--since"), OPEN_END_MS)
-    with _reading(store) as reader:
-        found = card(reader, find(reader, device, fleet), span, now_ms)
+    at_ms = now_ms()
+    span = Span(parse_time(since, now_ms=at_ms, option="--since"), OPEN_END_MS)
+    with reading(store) as reader:
+        found = card(reader, find(reader, device, fleet), span, at_ms)
     with printing():
-        typer.echo(json_text(found) if json else render(found, now_ms, width=_terminal_width() or 80))
+        typer.echo(json_text(found) if json else render(found, at_ms, width=terminal_width() or 80))
 
 
 def logs(
@@ -97,8 +93,8 @@ def logs(
     from edgeglm.fleet.seeing.times import OPEN_END_MS, parse_time
     from edgeglm.fleet.store.types import Span
 
-    since_ms = parse_time(since, now_ms=_now_ms(), option="--since")
-    with _reading(store) as reader:
+    since_ms = parse_time(since, now_ms=now_ms(), option="--since")
+    with reading(store) as reader:
         one = find(reader, device, fleet).device if device else None
         if not follow:
             with printing():
@@ -136,15 +132,34 @@ def export(
     from edgeglm.fleet.seeing.times import OPEN_END_MS, parse_time
     from edgeglm.fleet.store.types import Span
 
-    now_ms = _now_ms()
-    since_ms = parse_time(since, now_ms=now_ms, option="--since")
-    until_ms = parse_time(until, now_ms=now_ms, option="--until") if until else OPEN_END_MS
+    at_ms = now_ms()
+    since_ms = parse_time(since, now_ms=at_ms, option="--since")
+    until_ms = parse_time(until, now_ms=at_ms, option="--until") if until else OPEN_END_MS
     kind = file_format or ("parquet" if output and output.suffix == ".parquet" else "csv")
     check_target(output, kind, force=force)
-    with _reading(store) as reader, printing():
+    with reading(store) as reader, printing():
         one = find(reader, device, fleet).device if device else None
         count = write(rows(reader, what, Span(since_ms, until_ms), fleet, one), what, kind, output, force=force)
     typer.echo(f"{count} {what}" + (f" in {output}" if output else ""), err=True)
+
+
+def poison(
+    store: StoreUrl = DEFAULT_STORE,
+    last: Annotated[int, typer.Option(min=1, max=MOST_POISON, metavar="N", help="Show so many, the newest.")] = 20,
+    json: Json = False,
+) -> None:
+    """List the messages and rows that could not be read, the newest first, with the reason."""
+    from edgeglm.fleet.plain import json_text
+    from edgeglm.fleet.seeing.quarantine import counts, quarantine, render
+
+    with reading(store) as reader:
+        found = quarantine(reader, last)
+    with printing():
+        if json:
+            typer.echo(json_text(found))
+        elif found.messages:
+            typer.echo(render(found, width=terminal_width()))
+    typer.echo(counts(found), err=True)
 
 
 def forget(
@@ -159,7 +174,7 @@ def forget(
     from edgeglm.fleet.seeing.finding import find
     from edgeglm.fleet.store.opening import open_store
 
-    with _reading(store) as reader:
+    with reading(store) as reader:
         found = find(reader, device, fleet).device
     name = plain("/".join(found), 130)
     if not yes:
@@ -178,23 +193,3 @@ def forget(
     finally:
         writer.close()
     typer.echo(f"{count} rows of {name} removed; should it send again, it comes as a new board", err=True)
-
-
-@contextmanager
-def _reading(store: str) -> Iterator[StoreReader]:
-    from edgeglm.fleet.store.opening import open_reader
-
-    reader = open_reader(store)
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-def _terminal_width() -> int | None:
-    """Return how wide the terminal is; None: stdout leads to another program, for which nothing is cut."""
-    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -20,6 +20,7 @@ from edgeglm_agent.processing._base import (
 from edgeglm_agent.processing.few_classes import FewClasses
 from edgeglm_agent.processing.pipeline import POST_OPERATIONS, PRE_OPERATIONS
 from edgeglm_agent.processing.ranking import Labels
+from edgeglm_agent.processing.reconstruction import ReconstructionError
 from edgeglm_agent.processing.steps import OpLike, Steps, is_named, named, written
 
 if TYPE_CHECKING:
@@ -136,6 +137,23 @@ class Postprocess:
             result.detections(frame) if isinstance(result, Boxes) else result
             for result, frame in zip(answers.results, placed, strict=True)
         ]
+
+    def channel_errors(
+        self, outputs: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray], layouts: Mapping[str, str]
+    ) -> tuple[float, ...]:
+        """Return the error of each channel where ``reconstruction-error`` is among the operations, else nothing.
+
+        Args:
+            outputs: Of one sample, as ``one`` takes them.
+            inputs: Likewise.
+            layouts: Axes of inputs by name, as the manifest says them: NCHW, NC, or "" where nobody knows.
+        """
+        answers = Answers({name: np.asarray(values) for name, values in outputs.items()}, inputs)
+        for op in self.ops:
+            if isinstance(op, ReconstructionError):
+                return op.by_channel(answers, layouts)
+            answers = op.apply(answers)
+        return ()
 
 
 def _out_of_order(op: PostOperation, kinds: tuple[Kind, ...], picked_by: str) -> tuple[str, str]:

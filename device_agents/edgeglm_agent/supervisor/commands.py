@@ -73,6 +73,8 @@ def _set(supervisor: Supervisor, wanted: SetArguments) -> _Answer:
         for keeper in supervisor.slots.values():
             keeper.adjust(wanted.sample_share)
     supervisor.state_file.save()
+    given = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not None}
+    supervisor.records.tell("commanded", "", "info", {"op": "set", **given})
     unwritten = supervisor.state_file.unwritten
     return True, f"until the next start only: {unwritten}" if unwritten else "", {}
 

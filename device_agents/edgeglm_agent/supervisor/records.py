@@ -46,6 +46,7 @@ class Records:
         at_ms: int = 0,
         uptime_ms: int = 0,
         burst: Burst | None = None,
+        channels: tuple[float, ...] = (),
     ) -> None:
         """Write an event to the log and into the outbox."""
         trace_id = trace_id or secrets.token_hex(8)
@@ -60,6 +61,7 @@ class Records:
             severity,
             detail,
             burst,
+            channels,
         )
         if self._outbox is None:
             self._early.append((EVENTS, event))

@@ -106,7 +106,9 @@ class Supervisor:
         signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # a worker's end: its byte in the pipe ends the wait
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self.records.tell("agent-started", "", "info", {"agent": __version__, "device": self.device})
+        share = next((keeper.sample_share for keeper in self.slots.values()), 0.0)
+        begun: dict[str, Scalar] = {"agent": __version__, "device": self.device, "window_s": self.window_s}
+        self.records.tell("agent-started", "", "info", {**begun, "sample_share": share})
         if self.state_file.damaged is not None:
             self.records.tell("state-rebuilt", "", "error", {"kept": self.state_file.damaged.name})
         if self.uplink is not None:

@@ -196,7 +196,14 @@ class SlotKeeper:
                 "model-loaded",
                 self.name,
                 "info",
-                {"model": message.model, "artifact": message.artifact, "runtime": message.runtime, "load": self.load},
+                {
+                    "model": message.model,
+                    "manifest": message.manifest_sha256[:12],
+                    "artifact": message.artifact,
+                    "scheme": message.scheme,
+                    "runtime": message.runtime,
+                    "load": self.load,
+                },
             )
         elif isinstance(message, ipc.Refused):
             if self.why != message.why:

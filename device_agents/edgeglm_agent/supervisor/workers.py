@@ -149,6 +149,7 @@ class Workers:
                     at_ms=message.at_ms,
                     uptime_ms=message.uptime_ms,
                     burst=message.burst,
+                    channels=message.channels,
                 )
             elif isinstance(message, ipc.Answered):
                 head = (keeper.name, keeper.load)

@@ -22,11 +22,11 @@ _MOST_BYTES = 65_536
 class Command(msgspec.Struct, frozen=True):
     """One request; its operation is the last level of its topic."""
 
-    schema: int
+    schema: int  # 1
     id: str  # 1 to 63 of letters, digits, dot, hyphen, underscore; one id is obeyed once
     device: str  # whom it is for: one that was copied to another's topic is foreign
     deadline_ms: int  # Unix; after it the command is not obeyed
-    args: dict[str, object] = {}
+    args: dict[str, object] = {}  # what the operation takes, see below
 
 
 # a description says what is right, to whoever sent something else
@@ -45,14 +45,14 @@ class SampleArguments(Arguments, frozen=True):
     """Of ``sample``."""
 
     slot: _SlotName | None = None  # None: every one
-    count: _Samples = 1
+    count: _Samples = 1  # of the next answers
 
 
 class SetArguments(Arguments, frozen=True):
     """Of ``set``; what is None stays as it is."""
 
-    window_s: _Seconds | None = None
-    sample_share: _Share | None = None
+    window_s: _Seconds | None = None  # how long windows are from now on
+    sample_share: _Share | None = None  # of answers that are sent with their inputs
 
 
 class RestartArguments(Arguments, frozen=True):
@@ -64,7 +64,7 @@ class RestartArguments(Arguments, frozen=True):
 class LogsArguments(Arguments, frozen=True):
     """Of ``logs``."""
 
-    lines: _Lines = 50
+    lines: _Lines = 50  # the newest
 
 
 ARGUMENTS: dict[str, type[Arguments]] = {
@@ -80,23 +80,23 @@ ARGUMENTS: dict[str, type[Arguments]] = {
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a request."""
 
-    schema: int
-    id: str
-    op: str
-    ok: bool
+    schema: int  # 1
+    id: str  # of the command
+    op: str  # its operation
+    ok: bool  # whether it was done
     said: str = ""  # what is wrong, and how to mend it
-    values: dict[str, object] = {}
+    values: dict[str, object] = {}  # what was asked for
 
 
 class SlotState(msgspec.Struct, frozen=True, omit_defaults=True):
     """What serves in a slot."""
 
-    status: Literal["starting", "serving", "waiting", "quarantined", "refused", "stopped"]
+    status: Literal["starting", "serving", "waiting", "quarantined", "refused", "stopped"]  # how it is
     load: int = 0  # counts loads of a model in this slot; windows and results name it
     model: str = ""  # name and version of the manifest
-    manifest_sha256: str = ""
+    manifest_sha256: str = ""  # hex
     artifact: str = ""  # path within the model's folder
-    scheme: str = ""
+    scheme: str = ""  # how it is quantized
     runtime: str = ""  # what really ran: onnxruntime 1.31.1
     provider: str = ""  # likewise: cpu, cuda, tensorrt, xnnpack
     why: str = ""  # of waiting, quarantined and refused; of a serving one: what was passed over
@@ -106,18 +106,18 @@ class SlotState(msgspec.Struct, frozen=True, omit_defaults=True):
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
     """Birth certificate, retained; the last will is the same with ``online`` false."""
 
-    schema: int
-    device: str
+    schema: int  # 1
+    device: str  # its name
     boot_id: str  # of the kernel: a late will cannot speak for a newer birth
     session: str  # of the supervisor, random
-    online: bool
+    online: bool  # false: the last will
     epoch: str = ""  # of the outbox, hex
     agent: str = ""  # version
-    since_ms: int = 0
-    clock_synchronised: bool = False
-    window_s: int = 0
+    since_ms: int = 0  # when the agent began, by the device's clock, Unix
+    clock_synchronised: bool = False  # whether something has set the clock
+    window_s: int = 0  # how long windows are
     board: dict[str, Scalar] = {}  # model, os, kernel, arch, python, memory: what one boot does not change
-    slots: dict[str, SlotState] = {}
+    slots: dict[str, SlotState] = {}  # by name
 
 
 def decode_command(data: bytes) -> Command:

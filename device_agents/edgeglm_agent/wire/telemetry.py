@@ -30,7 +30,7 @@ class Compact(msgspec.Struct, frozen=True, array_like=True):
 class Power(Compact, frozen=True):
     """One power rail, in the mean over a window."""
 
-    rail: str
+    rail: str  # as the board calls it
     mw: int
 
 
@@ -38,13 +38,13 @@ class BoardReading(Compact, frozen=True):
     """The board over one window; None where it has no such sensor."""
 
     cpu_permille: int | None = None  # of all cores
-    memory_available_mb: int | None = None
+    memory_available_mb: int | None = None  # that programs can still have
     disk_free_mb: int | None = None  # where the state lies
     temperature_decic: int | None = None  # the hottest zone, tenths of a degree Celsius, its highest
     throttled: int | None = None  # Pi: bits of get_throttled, or-ed over the window
-    undervoltage: bool | None = None
-    gpu_permille: int | None = None
-    power: tuple[Power, ...] = ()
+    undervoltage: bool | None = None  # whether the supply sagged
+    gpu_permille: int | None = None  # its load
+    power: tuple[Power, ...] = ()  # of each rail
 
 
 class Drift(Compact, frozen=True):
@@ -59,13 +59,13 @@ class Drift(Compact, frozen=True):
 class Window(Compact, frozen=True):
     """One slot over one window, or over several that were merged."""
 
-    slot: str
+    slot: str  # its name; empty: the board runs no model
     load: int  # which load of a model in this slot, counted from the outbox's making; ``state`` says what it is
-    trace_id: str  # 16 hex digits
+    trace_id: str  # 16 hex digits, that logs name too
     start_ms: int  # by the device's clock, Unix
     uptime_ms: int  # since boot, at the start: true even where the clock was not
-    duration_ms: int
-    clock_synchronised: bool
+    duration_ms: int  # how long it was
+    clock_synchronised: bool  # whether something had set the clock
     inferences: int  # samples that were answered
     errors: dict[str, int] = {}  # kind -> count: input, run, non-finite, post, dropped, sink
     latency_ms: bytes = b""  # packed Sketch: model alone, milliseconds
@@ -75,18 +75,18 @@ class Window(Compact, frozen=True):
     energy_uj: int | None = None  # per inference, above the board's idle power, where rails tell it
     confidence: bytes = b""  # packed counts in ten bins of 0.1
     classes: dict[int, int] = {}  # class -> times predicted
-    drift: tuple[Drift, ...] = ()
-    board: BoardReading | None = None
+    drift: tuple[Drift, ...] = ()  # of each feature of which enough was seen
+    board: BoardReading | None = None  # as it was meanwhile
     merged: int = 1  # windows in it
 
 
 class Burst(Compact, frozen=True):
     """A piece of the raw signal around something."""
 
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
-    rate_hz: float | None = None
+    dtype: str  # as numpy calls it: float32, int16, ...
+    shape: tuple[int, ...]  # samples first
+    data: bytes  # raw, little-endian, the last axis the quickest
+    rate_hz: float | None = None  # as the settings say it
 
 
 class Event(Compact, frozen=True):
@@ -94,22 +94,23 @@ class Event(Compact, frozen=True):
 
     name: str  # see EVENTS
     slot: str  # empty: the board itself
-    trace_id: str
-    at_ms: int
-    uptime_ms: int
-    clock_synchronised: bool
-    severity: Severity
-    detail: dict[str, Scalar] = {}
-    burst: Burst | None = None
+    trace_id: str  # 16 hex digits: of the sample, where it is about one
+    at_ms: int  # by the device's clock, Unix
+    uptime_ms: int  # since boot
+    clock_synchronised: bool  # whether something had set the clock
+    severity: Severity  # how bad it is
+    detail: dict[str, Scalar] = {}  # figures and words; which, says the event
+    burst: Burst | None = None  # of an anomaly: the signal around it, where the settings ask for it
+    channels: tuple[float, ...] = ()  # of an anomaly that an autoencoder found: the mean error of each input channel
 
 
 class Result(Compact, frozen=True):
     """One answer of the model."""
 
-    slot: str
-    load: int
-    trace_id: str
-    at_ms: int
+    slot: str  # its name
+    load: int  # as in windows
+    trace_id: str  # 16 hex digits
+    at_ms: int  # by the device's clock, Unix
     answer: bytes  # JSON
     crop: bytes = b""  # npy or an encoded image, where samples were opted in
 
@@ -122,31 +123,33 @@ class Gap(Compact, frozen=True):
     counts: dict[str, int] = {}  # kind of row -> how many
 
 
-EVENTS = (
-    "agent-started",
-    "model-loaded",
-    "model-refused",
-    "worker-crashed",
-    "worker-hung",
-    "worker-memory",
-    "worker-quarantined",
-    "input-lost",
-    "input-back",
-    "throttled",
-    "undervoltage",
-    "drift-raised",
-    "drift-cleared",
-    "anomaly",
-    "disk-low",
-    "disk-ok",
-    "clock-stepped",
-    "outbox-rebuilt",
-    "state-rebuilt",
-    "commanded",
-    "shutdown",
-    "device-id-taken",
-    "subscription-refused",
-)
+EVENTS = {  # name -> when it is told
+    "agent-started": "the agent began: its version, and the settings that commands can change",
+    "model-loaded": "a model serves: which, from which file, in which runtime, and as which load",
+    "model-refused": "no artifact of a slot's model can be served",
+    "worker-crashed": "a worker ended by itself, or could not load its model",
+    "worker-hung": "a worker was ended: an inference took too long",
+    "worker-memory": "a worker was ended: it took too much memory",
+    "worker-quarantined": "a worker failed so often that it is not started again",
+    "worker-rejoined": "a worker that outlived its supervisor has joined the next one",
+    "inputs-without-answer": "many samples in a row got no answer, from a model that is sound",
+    "input-lost": "nothing comes in any more: the camera, file or connection has gone",
+    "input-back": "it comes in again",
+    "throttled": "firmware or kernel slows the board down",
+    "undervoltage": "the supply sags",
+    "drift-raised": "a feature has moved from what the model was proved on, two windows in a row",
+    "drift-cleared": "it is back",
+    "anomaly": "a score went over its limit",
+    "disk-low": "little room is left where the agent's state lies",
+    "disk-ok": "there is room again",
+    "clock-stepped": "the board's clock was set",
+    "outbox-rebuilt": "the outbox was damaged, and begun anew",
+    "state-rebuilt": "the agent's state was damaged, and begun anew",
+    "commanded": "a command changed something: which, and what it set",
+    "shutdown": "the agent was told to end",
+    "device-id-taken": "another agent bears the same name",
+    "subscription-refused": "the broker does not let the board hear what it has to hear",
+}
 
 Body: TypeAlias = Window | Event | Result | Gap
 KINDS: tuple[type[Body], ...] = (Window, Event, Result, Gap)  # a row's kind is the place here: append only
@@ -155,29 +158,29 @@ KINDS: tuple[type[Body], ...] = (Window, Event, Result, Gap)  # a row's kind is 
 class Row(Compact, frozen=True):
     """One row of a batch; a kind that the reader does not know stays as it is."""
 
-    sequence: int
-    kind: int
-    body: msgspec.Raw
+    sequence: int  # rises by one with each row of an outbox, from 1
+    kind: int  # 0 window, 1 event, 2 result, 3 gap
+    body: msgspec.Raw  # the row itself
     replaces: bytes = b""  # packed ranges: earlier, never sent rows that were merged into this one
 
 
 class Batch(Compact, frozen=True):
     """One message."""
 
-    schema: int
-    epoch: bytes  # 8 random bytes
+    schema: int  # 1
+    epoch: bytes  # 8 random bytes, made with the outbox
     ack_within_s: int  # the sender asks for nothing sooner: one acknowledgement may cover what comes until then
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...]  # some hundred at most
 
 
 class Ack(Compact, frozen=True):
     """What the collector has committed."""
 
-    schema: int
-    epoch: bytes
+    schema: int  # 1
+    epoch: bytes  # of the batches that it is about
     through: int  # every sequence up to this, or its gap, is known
     beyond: bytes = b""  # packed ranges above ``through``
-    now_ms: int = 0  # the collector's clock
+    now_ms: int = 0  # the collector's clock, Unix
 
 
 def row_of(sequence: int, body: Body, *, replaces: bytes = b"") -> Row:

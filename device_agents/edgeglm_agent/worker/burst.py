@@ -54,13 +54,21 @@ class Bursts:
         self._quiet_until = -float("inf")
         self._untold = 0
 
-    def add(self, arrival: Arrival, decision: Decision | None) -> None:
-        """Take one sample with what was decided of it; None: nothing was."""
+    def add(
+        self, arrival: Arrival, decision: Decision | None, channels: Callable[[], tuple[float, ...]] = tuple
+    ) -> None:
+        """Take one sample with what was decided of it.
+
+        Args:
+            arrival: The sample.
+            decision: None: nothing was decided.
+            channels: Works out the error of each channel of the model's input; is called for what is told alone.
+        """
         signal = self._copied(arrival.sample) if self._wanted else None
         if self._found is not None and signal is not None:
             self._follow(self._found, signal)
         if decision is not None and decision.exceeded:
-            self._exceeded(arrival, decision, signal)
+            self._exceeded(arrival, decision, signal, channels)
         if signal is not None:
             self._ring.append(signal)
 
@@ -79,7 +87,13 @@ class Bursts:
         detail = {**found.event.detail, "at": found.at}  # which of the burst's samples went over
         self._tell(msgspec.structs.replace(found.event, detail=detail, burst=burst))
 
-    def _exceeded(self, arrival: Arrival, decision: Decision, signal: np.ndarray | None) -> None:
+    def _exceeded(
+        self,
+        arrival: Arrival,
+        decision: Decision,
+        signal: np.ndarray | None,
+        channels: Callable[[], tuple[float, ...]],
+    ) -> None:
         now = self._clock()
         if self._found is not None or now < self._quiet_until:
             self._untold += 1
@@ -98,6 +112,7 @@ class Bursts:
             at_ms=time.time_ns() // 1_000_000,
             uptime_ms=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
             detail=detail,
+            channels=channels(),
         )
         if signal is None:
             if self._wanted:

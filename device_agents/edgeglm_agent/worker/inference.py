@@ -126,6 +126,14 @@ class Model:
         frames = [self.preprocess.frame(sample) for sample in samples] if self._framed else None
         return self.postprocess.batch(outputs, inputs=inputs, frames=frames)
 
+    def channel_errors(self, outputs: Arrays, inputs: Arrays, row: int) -> tuple[float, ...]:
+        """Return how badly each channel of one sample was given back; empty: postprocessing measures no such error."""
+        return self.postprocess.channel_errors(
+            {name: values[row : row + 1] for name, values in outputs.items()},
+            {name: values[row : row + 1] for name, values in inputs.items()},
+            {spec.name: spec.layout for spec in self.manifest.inputs},
+        )
+
     def infer(self, sample: Sample) -> tuple[Arrays, Arrays]:
         """Return outputs and inputs of one sample. Raises: ProcessingError, EngineError."""
         inputs = self.prepare(sample)

@@ -185,7 +185,8 @@ class Loop:
             meter.predicted(index, score)
         meter.watch(ready, outputs, row)
         if self._bursts is not None:
-            self._bursts.add(arrival, result if isinstance(result, Decision) else None)
+            decision = result if isinstance(result, Decision) else None
+            self._bursts.add(arrival, decision, lambda: self._model.channel_errors(outputs, ready, row))
 
     def _number(self) -> str:
         return f"{next(self._numbers) & 0xFFFFFFFFFFFFFFFF:016x}"

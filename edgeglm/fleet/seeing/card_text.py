@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgeglm.fleet.seeing.flat import FlatWindow
 
 _MOST_SLOTS = 64
+WINDOW_HEAD = ("WINDOW FROM", "S", "ANSWERED", "FAILED", "P50 MS", "P95 MS", "P99 MS", "CPU", "TEMP C")
 
 
 def render(card: Card, now_ms: int, *, width: int) -> str:
@@ -143,16 +144,16 @@ def _total(total: SlotTotal) -> str:
 
 
 def _windows(windows: Sequence[FlatWindow], width: int) -> Iterator[str]:
-    head = ["WINDOW FROM", "S", "ANSWERED", "FAILED", "P50 MS", "P95 MS", "P99 MS", "CPU", "TEMP C"]
     for slot in dict.fromkeys(window.slot for window in windows):
         yield ""
         if slot not in ("", "main"):
             yield f"{slot}:"
-        rows = [_window(window) for window in windows if window.slot == slot]
-        yield from table(head, rows, right_from=1, width=width)
+        rows = [window_cells(window) for window in windows if window.slot == slot]
+        yield from table(WINDOW_HEAD, rows, right_from=1, width=width)
 
 
-def _window(window: FlatWindow) -> list[str]:
+def window_cells(window: FlatWindow) -> list[str]:
+    """Return a window's line, below ``WINDOW_HEAD``."""
     return [
         local_iso(window.at_ms)[:19],
         f"{window.duration_ms / 1000:.0f}",

@@ -6,6 +6,7 @@ Texts that boards wrote are plain, numbers fit 64 bits, and percentiles are thos
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +18,7 @@ from edgeglm.fleet.seeing.times import utc_iso
 from edgeglm.fleet.store.rows import lost_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from edgeglm_agent.wire.telemetry import BoardReading
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _LARGEST = (1 << 63) - 1
 _TEXT = 65_536  # characters of a table
+_MOST_CHANNELS = 1024
 
 
 class FlatRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,7 @@ class FlatEvent(FlatRow, frozen=True, kw_only=True):
     clock_synchronised: bool
     detail: str
     burst_bytes: int | None
+    channel_errors: str | None  # of an anomaly: the mean reconstruction error of each channel
 
 
 class FlatGap(FlatRow, frozen=True, kw_only=True):
@@ -159,6 +162,7 @@ def flat_event(stored: StoredEvent) -> FlatEvent:
         clock_synchronised=event.clock_synchronised,
         detail=_table(event.detail),
         burst_bytes=len(event.burst.data) if event.burst else None,
+        channel_errors=json.dumps([*finite(event.channels)]) if event.channels else None,
     )
 
 
@@ -179,6 +183,11 @@ def percentiles_ms(packed: bytes) -> tuple[float | None, float | None, float | N
     except WireError:
         return None, None, None
     return sketch.quantile(0.5), sketch.quantile(0.95), sketch.quantile(0.99)
+
+
+def finite(values: Sequence[float]) -> Iterator[float | None]:
+    """Return numbers that JSON has; None in the place of others, and no more than a board has channels."""
+    yield from (value if math.isfinite(value) else None for value in values[:_MOST_CHANNELS])
 
 
 def _head(stored: Stored) -> dict[str, Any]:

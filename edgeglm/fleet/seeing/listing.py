@@ -98,17 +98,14 @@ def worst_first(boards: Sequence[BoardLine]) -> list[BoardLine]:
 def render(boards: Sequence[BoardLine], now_ms: int, *, width: int | None) -> str:
     """Return a table, a line a slot; None for the width: nothing is cut."""
     rows: list[list[str]] = []
-    several = _several_fleets(boards)
+    several = several_fleets(boards)
     for board in boards:
         for slot in board.slots:
-            kinds = [
-                *dict.fromkeys(p.kind for p in board.problems if p.slot in ("", slot.slot) or len(board.slots) == 1)
-            ]
-            worst = f"{kinds[0]} +{len(kinds) - 1}" if len(kinds) > 1 and width else ",".join(kinds)
+            kinds = [problem.kind for problem in slot_problems(board, slot.slot)]
             share = slot.error_share
             rows.append(
                 [
-                    _name(board, several) + (f":{plain(slot.slot, 63)}" if slot.slot not in ("", "main") else ""),
+                    line_name(board, slot.slot, several),
                     plain(slot.model, 80) or "-",
                     "offline" if board.online is False else slot.status,
                     age(board.last_seen_ms, now_ms) if board.last_seen_ms else "-",
@@ -116,7 +113,7 @@ def render(boards: Sequence[BoardLine], now_ms: int, *, width: int | None) -> st
                     figure(slot.per_second),
                     figure(None if share is None else share * 100),
                     figure(slot.temperature_c),
-                    worst or "-",
+                    (worst_of(kinds) if width else ",".join(kinds)) or "-",
                 ]
             )
     head = ["DEVICE", "MODEL", "STATUS", "SEEN", "P95 MS", "PER S", "ERR %", "TEMP", "PROBLEM"]
@@ -124,6 +121,25 @@ def render(boards: Sequence[BoardLine], now_ms: int, *, width: int | None) -> st
         _shorten(head, rows, _MODEL, width)
         _shorten(head, rows, _STATUS, width)
     return "\n".join(table(head, rows, width=width or _UNCUT))
+
+
+def line_name(board: BoardLine, slot: str, with_fleet: bool) -> str:
+    """Return what a line of a slot begins with: the board, with its fleet where there are several, and the slot."""
+    return _name(board, with_fleet) + (f":{plain(slot, 63)}" if slot not in ("", "main") else "")
+
+
+def slot_problems(board: BoardLine, slot: str) -> list[HealthProblem]:
+    """Return what is wrong with a slot, or with the board as a whole, the worst first; one of each kind."""
+    found: dict[str, HealthProblem] = {}
+    for problem in board.problems:
+        if problem.slot in ("", slot) or len(board.slots) == 1:
+            found.setdefault(problem.kind, problem)
+    return [*found.values()]
+
+
+def worst_of(kinds: Sequence[str]) -> str:
+    """Return the first kind of problem, and how many there are beside it."""
+    return f"{kinds[0]} +{len(kinds) - 1}" if len(kinds) > 1 else "".join(kinds)
 
 
 def _shorten(head: Sequence[str], rows: Sequence[list[str]], column: int, width: int) -> None:
@@ -136,7 +152,7 @@ def _shorten(head: Sequence[str], rows: Sequence[list[str]], column: int, width:
 
 def render_problems(boards: Sequence[BoardLine], *, width: int | None) -> str:
     """Return a line a problem, with its reason; where a width is given, reasons go on in further lines."""
-    several = _several_fleets(boards)
+    several = several_fleets(boards)
     rows = [
         (_name(board, several), problem.kind, f"{plain(problem.slot, 63)}: " if _says_slot(problem) else "", problem)
         for board in boards
@@ -166,11 +182,12 @@ def counts(boards: Sequence[BoardLine]) -> str:
     return f"{total}, {ill} with problems: {kinds}"
 
 
-def _name(board: BoardLine, several_fleets: bool) -> str:
-    return plain(f"{board.fleet}/{board.device}" if several_fleets else board.device, 130)
+def _name(board: BoardLine, with_fleet: bool) -> str:
+    return plain(f"{board.fleet}/{board.device}" if with_fleet else board.device, 130)
 
 
-def _several_fleets(boards: Sequence[BoardLine]) -> bool:
+def several_fleets(boards: Sequence[BoardLine]) -> bool:
+    """Tell whether boards have to be named with their fleets."""
     return len({board.fleet for board in boards}) > 1
 
 

@@ -10,6 +10,7 @@ from edgeglm.errors import UserError
 OPEN_END_MS = 1 << 53  # after everything: boards' clocks may be ahead
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\Z")
+_LONGEST_AROUND_S = 86_400.0
 _AGES = ((86_400 * 2, 86_400, "d"), (3600 * 2, 3600, "h"), (60 * 2, 60, "min"), (0, 1, "s"))
 
 
@@ -53,6 +54,14 @@ def parse_span_s(text: str, *, option: str) -> float:
     if found is None or unit is None or float(found[1]) <= 0:
         raise UserError(f"`{text}` is no length of time", where=option, hint="write 30s, 5m or 2h", code="time-invalid")
     return float(found[1]) * unit
+
+
+def parse_around_ms(text: str, *, option: str) -> int:
+    """Return how many milliseconds a text means, as ``parse_span_s``; a day at most. Raises: UserError."""
+    seconds = parse_span_s(text, option=option)
+    if seconds > _LONGEST_AROUND_S:
+        raise UserError(f"`{text}` is more than a day", where=option, hint="write 15m, 2h or 1d", code="time-invalid")
+    return round(seconds * 1000)
 
 
 def local_iso(at_ms: int, *, milliseconds: bool = False) -> str:

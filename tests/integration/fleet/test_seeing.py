@@ -119,7 +119,21 @@ def test_ls_says_how_much_could_not_be_read(tmp_path: Path) -> None:
     done = fleet(filled.path, "ls", "--json")
     filled.close()
     assert json.loads(done.stdout)["unreadable"] == 3
-    assert done.stderr.splitlines()[-1] == "3 messages or rows could not be read, ever, and were put aside"
+    assert done.stderr.splitlines()[-1] == "3 messages or rows could not be read, ever: edgeglm fleet poison"
+
+
+def test_poison_lists_what_was_put_aside(tmp_path: Path) -> None:
+    filled = Filled(tmp_path)
+    none = fleet(filled.path, "poison")
+    assert (none.stdout, none.stderr) == ("", "everything that came could be read\n")
+    filled.poison(3)
+    done = fleet(filled.path, "poison", "--last", "2")
+    document = json.loads(fleet(filled.path, "poison", "--json").stdout)
+    filled.close()
+    assert done.stderr == "3 messages or rows could not be read, ever; the newest 2 are shown\n"
+    assert done.stdout.splitlines()[0].endswith("  a/topic")
+    assert done.stdout.splitlines()[1:3] == ["  why    no batch", "  text   ? (1 byte)"]
+    assert document["unreadable"] == len(document["messages"]) == 3
 
 
 def test_a_table_on_a_terminal_fits_it(store: Filled) -> None:

@@ -27,6 +27,8 @@ class ListReader(msgspec.Struct):
     stored_events: list[StoredEvent] = []
     stored_gaps: list[StoredGap] = []
     stored_replies: list[IncomingReply] = []
+    stored_results: list[StoredResult] = []
+    stored_poison: list[Poison] = []
 
     def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
         return [board for board in self.boards if fleet in (None, board.device.fleet)]
@@ -59,8 +61,11 @@ class ListReader(msgspec.Struct):
             if device in (None, one.device) and fleet in (None, one.device.fleet) and one.received_ms >= since_ms:
                 yield one
 
-    def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:  # noqa: ARG002
-        yield from ()
+    def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:
+        found = [
+            one for one in self.stored_results if one.device == device and span.since_ms <= one.at_ms < span.until_ms
+        ]
+        yield from found if newest is None else found[-newest:]
 
     def gaps(self, span: Span, device: Device | None = None) -> Iterator[StoredGap]:
         for one in self.stored_gaps:
@@ -70,11 +75,11 @@ class ListReader(msgspec.Struct):
     def replies(self, device: Device, span: Span) -> Iterator[IncomingReply]:  # noqa: ARG002
         yield from (one for one in self.stored_replies if one.device == device)
 
-    def poison(self, newest: int) -> list[Poison]:  # noqa: ARG002
-        return []
+    def poison(self, newest: int) -> list[Poison]:
+        return sorted(self.stored_poison, key=lambda one: -one.received_ms)[:newest]
 
     def poison_count(self) -> int:
-        return 0
+        return len(self.stored_poison)
 
     def close(self) -> None:
         pass

@@ -55,6 +55,21 @@ def test_the_samples_around_an_anomaly_travel_with_it() -> None:
     Event(event.name, "main", event.trace_id, event.at_ms, event.uptime_ms, True, "warning", event.detail, event.burst)
 
 
+def test_the_error_of_each_channel_travels_with_an_anomaly_and_is_worked_out_for_no_other_sample() -> None:
+    watch, asked = Watch(gap_s=60), []
+
+    def channels() -> tuple[float, ...]:
+        asked.append(watch.now)
+        return (0.25, 3.0)
+
+    for decision in (WELL, OVER, OVER, None):
+        watch.now += 1.0
+        watch.bursts.add(Arrival(sample=window(1), trace_id="00000000000000ab"), decision, channels)
+    (event,) = watch.told
+    assert event.channels == (0.25, 3.0)
+    assert asked == [2.0], "one that goes on is not told, and costs nothing"
+
+
 def test_without_being_asked_no_signal_leaves_the_board() -> None:
     watch = Watch()
     watch.see(window(1), OVER)

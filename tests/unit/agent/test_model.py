@@ -188,6 +188,10 @@ class TestServing:
         model = load(folder)
         sample = np.zeros(4, np.float32)
         assert model.judge(*model.infer(sample), sample) == Decision(True, 1.0, 0.5)
+        outputs, inputs = model.infer_batch([np.zeros(4, np.float32), np.array([0, 2, 0, 0], np.float32)])
+        assert model.channel_errors(outputs, inputs, 1) == tuple(
+            float((outputs["y"][1, place] - inputs["x"][1, place]) ** 2) for place in range(4)
+        )
 
     def test_samples_of_different_shapes_are_no_batch(self, tmp_path: Path) -> None:
         folder = series_folder(tmp_path / "model")

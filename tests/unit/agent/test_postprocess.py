@@ -206,6 +206,39 @@ def test_an_autoencoders_error_becomes_the_first_output_and_can_be_decided_on() 
     assert [one["e"] for one in absolute.batch(outputs, inputs=inputs)] == [1.0, 2.0]  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("shape", "layout", "axis"),
+    [
+        pytest.param((3, 8, 8), "NCHW", 0, id="image"),
+        pytest.param((8, 8, 3), "NHWC", 2, id="image-channels-last"),
+        pytest.param((50, 3), "", 1, id="series"),
+        pytest.param((3,), "NC", 0, id="row-of-a-table"),
+    ],
+)
+def test_a_reconstruction_error_is_told_by_channel(shape: tuple[int, ...], layout: str, axis: int) -> None:
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.normal(size=(1, *shape)).astype(np.float32)}
+    apart = np.moveaxis(np.zeros((1, *shape), np.float32), axis + 1, -1)
+    apart[..., 1] = 2.0
+    outputs = {"back": inputs["x"] + np.moveaxis(apart, -1, axis + 1)}
+    for error, expected in (("squared", 4.0), ("absolute", 2.0)):
+        postprocess = Postprocess.of([{"reconstruction-error": {"error": error}}, {"threshold": {"limit": 0.1}}])
+        told = postprocess.channel_errors(outputs, inputs, {"x": layout})
+        assert told == pytest.approx([0.0, expected, 0.0], abs=1e-5)
+        (score,) = Postprocess.of([{"reconstruction-error": {"error": error}}]).batch(outputs, inputs=inputs)
+        assert np.mean(told) == pytest.approx(float(score["anomaly_score"]), rel=1e-5)  # type: ignore[index,arg-type]
+
+
+def test_no_channels_are_told_where_there_are_none() -> None:
+    inputs, outputs = {"x": np.zeros((1, 512), np.float32)}, {"y": np.ones((1, 512), np.float32)}
+    series = Postprocess.of(["reconstruction-error", {"threshold": {"limit": 0.1}}])
+    assert series.channel_errors(outputs, inputs, {"x": "NC"}) == (), "512 values are points in time"
+    assert Postprocess.of([{"threshold": {"limit": 0.1}}]).channel_errors(outputs, inputs, {}) == ()
+    scaled = Postprocess.of([{"dequantize": {"scale": 0.5, "zero_point": 0}}, "reconstruction-error"])
+    halves = scaled.channel_errors({"y": np.full((1, 2), 4, np.int8)}, {"x": np.zeros((1, 2), np.float32)}, {"x": "NC"})
+    assert halves == (4.0, 4.0), "what was done to the output before counts"
+
+
 def test_a_reconstruction_error_says_what_it_lacks() -> None:
     postprocess = Postprocess.of(["reconstruction-error"])
     with pytest.raises(ProcessingError, match="needs the model's inputs"):
