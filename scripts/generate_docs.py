@@ -1,4 +1,4 @@
-"""Write what is generated from structs: docs/recipe.md, its JSON Schema, the settings in docs/agent/.
+"""Write what is generated from structs: docs/recipe.md, its JSON Schema, settings and messages in docs/agent/.
 
 python scripts/generate_docs.py            write them
 python scripts/generate_docs.py --check    write nothing; exit 1 when one is not current
@@ -21,6 +21,7 @@ from edgeglm_agent.results import KINDS as RESULT_KINDS
 from edgeglm_agent.results import result_type
 from edgeglm_agent.source_comments import doc_line, field_comments
 from msgspec import inspect as types
+from wire_reference import wire_reference
 
 from edgeglm.data.shifts import SHIFTS
 from edgeglm.recipe.schema import default_of, own, schema_text
@@ -238,6 +239,7 @@ def main() -> int:
         (ROOT / "docs/recipe.md", reference()),
         (ROOT / "edgeglm/recipe/recipe.schema.json", schema_text()),
         (ROOT / "docs/agent/settings.md", settings_reference()),
+        (ROOT / "docs/agent/wire.md", wire_reference()),
         *agent_pages(),
     ):
         if path.is_file() and path.read_text(encoding="utf-8") == text:
