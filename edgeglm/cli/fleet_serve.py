@@ -16,16 +16,23 @@ def serve(
     store: StoreUrl = DEFAULT_STORE,
     fleet: FleetName = None,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Where it listens; other than this machine alone, with a token.")
+        str, typer.Option(metavar="ADDRESS", help="Where it listens; other than on this machine alone, with a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8480,
     name: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="What else browsers know this machine by; repeatable.", show_default=False),
+        typer.Option(
+            metavar="HOST", help="What else browsers know it by, with a token; repeatable.", show_default=False
+        ),
     ] = None,
     token_file: Annotated[
-        Path, typer.Option(metavar="FILE", help="The token that a browser shows; made where there is none.")
-    ] = Path("fleet-page.token"),
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ask for the token in it; it is made where there is none.",
+            show_default="fleet-page.token, where a token is needed",
+        ),
+    ] = None,
     rules: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Of what is an alarm.", show_default="those that come with edgeglm"),

@@ -197,7 +197,8 @@ def _board(summary: DeviceSummary, limits: Thresholds) -> Iterator[HealthProblem
         yield HealthProblem("hot", f"{degrees:.1f} C; the limit is {limits.temperature_c:g} C")
     if board.cpu_permille is not None and board.cpu_permille > limits.cpu_share * 1000:
         yield HealthProblem(
-            "busy", f"its processors are busy for {board.cpu_permille / 10:.0f} %; the limit is {limits.cpu_share:.0%}"
+            "busy",
+            f"its processors are busy for {board.cpu_permille / 10:.3g} %; the limit is {limits.cpu_share * 100:.3g} %",
         )
 
 
@@ -209,8 +210,8 @@ def _slot(window: Window, limits: Thresholds) -> Iterator[HealthProblem]:
         kinds = ", ".join(f"{plain(kind, 30)} {count}" for kind, count in worst)
         yield HealthProblem(
             "erroring",
-            f"{failed} of {failed + window.inferences} samples failed ({share:.1%}; the limit is "
-            f"{limits.error_share:.0%}): {kinds}",
+            f"{failed} of {failed + window.inferences} samples failed ({share * 100:.3g} %; the limit is "
+            f"{limits.error_share * 100:.3g} %): {kinds}",
             window.slot,
         )
     p95 = quantile_ms(window.total_ms or window.latency_ms, 0.95)

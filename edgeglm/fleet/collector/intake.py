@@ -38,6 +38,7 @@ _MESSAGE_BYTES = 512  # of memory, beside topic and payload
 _ROW_BYTES = 150  # of memory, beside its part of the payload
 _MOST_TOPICS = 200_000  # that are remembered
 _MOST_WAIT_S = 3600.0
+_LONGEST_WINDOW_S = 86_400
 
 
 class Owed(NamedTuple):
@@ -148,6 +149,8 @@ class Intake:
         state = decode_state(payload)
         if state.device != known.device.name:
             raise WireError(f"a state of `{state.device[:64]}` on a topic of `{known.device.name}`")
+        if not 0 <= state.window_s <= _LONGEST_WINDOW_S:
+            raise WireError(f"a state with windows of {state.window_s} s; there are none beyond a day")
         self.arrivals.states.append(IncomingState(known.device, state, received_ms, retained, payload))
 
     def _reply(self, known: _Known, payload: bytes, received_ms: int) -> None:

@@ -151,5 +151,13 @@ async def log_in(request: Request, token: str | None) -> Response:
         return RedirectResponse("/login?wrong", 303)
     answer = RedirectResponse("/", 303)
     if token is not None:
-        answer.set_cookie(COOKIE, cookie_of(token), max_age=_COOKIE_S, httponly=True, samesite="strict", path="/")
+        answer.set_cookie(
+            COOKIE,
+            cookie_of(token),
+            max_age=_COOKIE_S,
+            httponly=True,
+            samesite="strict",
+            path="/",
+            secure=request.headers.get("x-forwarded-proto") == "https",  # a proxy with TLS stands before us
+        )
     return answer

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeglm.fleet.page.watch import Watch
 
 _MOST_STREAMS = 200
-_STILL_S = 15.0  # without news: a comment, so that a proxy keeps the connection
+_STILL_S = 15.0  # without news: it is said, so that a proxy keeps the connection and a page knows of it
 _TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml", "html": "text/html"}
 _FILES = (
     "page.css", "icon.svg", "dom.js", "live.js", "fleet.js", "board.js", "models.js", "charts.js", "login.js",
@@ -128,7 +128,7 @@ class Page:
             yield b"retry: 2000\n\n"
             while not watch.ended:
                 if watch.glance.version <= version and not await watch.beyond(version, _STILL_S):
-                    yield b": still here\n\n"
+                    yield b"event: still\ndata:\n\n"
                     continue
                 glance = watch.glance
                 news = self._news(view, board, version)

@@ -136,7 +136,7 @@ class Glance:
         for summary in summaries:
             if not any(problem.kind == "silent" for problem in problems[summary.device]):
                 for slot in current_slots(summary):
-                    whole.merge(self._sketches.of(slot.window.total_ms or slot.window.latency_ms))
+                    whole.merge(self._sketches.whole(slot.window))
         self._sketches.turn()
         counted = Counter(kind for line in found for kind in {problem.kind for problem in line.problems})
         samples = sum(group.samples + group.errors for group in self.groups)

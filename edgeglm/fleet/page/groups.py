@@ -15,11 +15,14 @@ from edgeglm.fleet.plain import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from edgeglm_agent.wire.telemetry import Window
+
     from edgeglm.fleet.health import HealthProblem
     from edgeglm.fleet.store.types import Device, DeviceSummary, SlotSummary
 
 MOST_GROUPS = 100  # boards may call themselves and their models anything
 OTHERS = "others"
+_SPARE = 100  # values of a sketch beyond what its window counts
 _POINTS = 60  # of a distribution
 _BETWEEN = (0.001, 0.999)  # of a distribution: what lies outside would squeeze the rest
 
@@ -79,8 +82,19 @@ class Sketches:
         self._known: dict[bytes, Sketch] = {}
         self._used: dict[bytes, Sketch] = {}
 
-    def of(self, packed: bytes) -> Sketch:
-        """Return a packed sketch; one that is damaged is empty."""
+    def model(self, window: Window) -> Sketch:
+        """Return what the model alone took in a window; see ``_of``."""
+        return self._of(window.latency_ms, window)
+
+    def whole(self, window: Window) -> Sketch:
+        """Return what it took from input to result; see ``_of``."""
+        return self._of(window.total_ms or window.latency_ms, window)
+
+    def _of(self, packed: bytes, window: Window) -> Sketch:
+        """Return a packed sketch; one that is damaged, or counts more than there was, is empty.
+
+        Else one board could decide the percentiles of a whole fleet.
+        """
         sketch = self._used.get(packed) or self._known.get(packed)
         if sketch is None:
             try:
@@ -88,7 +102,7 @@ class Sketches:
             except WireError:
                 sketch = Sketch()
         self._used[packed] = sketch
-        return sketch
+        return sketch if sketch.n <= 2 * (window.inferences + sum(window.errors.values())) + _SPARE else Sketch()
 
     def turn(self) -> None:
         """Forget what was not asked for since the last turn."""
@@ -159,8 +173,8 @@ def _add(one: _Adding, summary: DeviceSummary, name: str, problems: Sequence[Hea
 def _count(one: _Adding, device: Device, slot: SlotSummary, sketches: Sketches) -> None:
     window = slot.window
     one.speaking.add(device)
-    one.model.merge(sketches.of(window.latency_ms))
-    one.whole.merge(sketches.of(window.total_ms or window.latency_ms))
+    one.model.merge(sketches.model(window))
+    one.whole.merge(sketches.whole(window))
     one.samples += window.inferences
     one.errors += sum(window.errors.values())
     if window.duration_ms > 0:

@@ -52,17 +52,17 @@ def serve_until(stop: threading.Event, settings: PageSettings, ready: Callable[[
             )
     from edgeglm.fleet.page.access import token_of
 
-    token, new = token_of(settings.token_file) if settings.needs_token else (None, False)
+    token, new = token_of(settings.token_path) if settings.needs_token else (None, False)
     webhook = Webhook(settings.webhook, log) if settings.webhook else None
     watch = partial(Watch, settings.store, settings.fleet, alarms, webhook, log)
     listening = listening_socket(settings)
     try:
         shown = address(settings, listening.getsockname()[1])
         if token is not None and new:
-            log.note(f"the token is in {settings.token_file}, readable by you alone; this link has it, this once:")
+            log.note(f"the token is in {settings.token_path}, readable by you alone; this link has it, this once:")
             log.note(f"{shown}login#{token}")
         elif token is not None:
-            log.note(f"the token that it asks for is in {settings.token_file}")
+            log.note(f"the token that it asks for is in {settings.token_path}")
         asyncio.run(_serve(stop, settings, token, listening, lambda: ready(shown), watch))
     finally:
         if webhook is not None:

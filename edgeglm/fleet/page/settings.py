@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PORT = 8480
+TOKEN_FILE = Path("fleet-page.token")
 _BACKLOG = 256
 
 
@@ -26,14 +27,19 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = PORT  # 0: any that is free
     names: tuple[str, ...] = ()  # what else people call this machine in their browsers
-    token_file: Path = Path("fleet-page.token")
+    token_file: Path | None = None  # None: one in this folder, where a token is needed
     rules: Path | None = None  # of alarms; None: those that come with edgeglm
     webhook: str | None = None  # who is told of alarms
 
     @property
     def needs_token(self) -> bool:
-        """Whether other machines reach it, so that whoever asks has to show a token."""
-        return not is_loopback(self.host)
+        """Whether others may reach it, themselves or by a proxy, so that whoever asks has to show a token."""
+        return not is_loopback(self.host) or bool(self.names) or self.token_file is not None
+
+    @property
+    def token_path(self) -> Path:
+        """Where the token is."""
+        return self.token_file or TOKEN_FILE
 
 
 def is_loopback(host: str) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _BIG = 2**62
 _LONGEST_MS = 100 * 365 * 86_400_000  # that a board is up, or a window lasts
+_MOST_A_MS = 1000  # samples: a window that tells of more would decide the figures of a whole fleet
 _MOST_LOST_ROWS = 2**32  # of one gap: no outbox holds more
 _MOST_RUN_BYTES = 65_536  # packed: a board's batch is of 16 KB
 TABLE_OF = {Window: "windows", Event: "events", Result: "results", Gap: "gaps", type(None): "others"}
@@ -48,8 +49,13 @@ def read_row(row: Row, received_ms: int) -> Read:
         if not (0 <= length_ms <= _LONGEST_MS and 0 <= uptime_ms <= _LONGEST_MS and -_BIG < start_ms < _BIG):
             raise WireError(f"row {row.sequence}: a window at {start_ms} ms for {length_ms} ms, {uptime_ms} ms up")
         # a board without any slot tells of itself alone: its slot has no name
-        if not 0 <= body.inferences < _BIG or (body.slot and not NAME.match(body.slot)):
-            raise WireError(f"row {row.sequence}: {body.inferences} inferences in slot `{body.slot[:64]}`")
+        failed = sum(body.errors.values()) if body.errors else 0
+        counted = body.inferences >= 0 <= failed and body.inferences + failed <= _MOST_A_MS * max(length_ms, 1000)
+        if not counted or (body.slot and not NAME.match(body.slot)):
+            raise WireError(
+                f"row {row.sequence}: {body.inferences} inferences and {failed} errors in {length_ms} ms in slot "
+                f"`{body.slot[:64]}`"
+            )
         own = believed(start_ms, received_ms - length_ms, synchronised=body.clock_synchronised)
         return Read(row, body, Moment(start_ms, uptime_ms, own, length_ms), replaces)
     if isinstance(body, Event):

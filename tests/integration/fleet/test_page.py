@@ -129,6 +129,16 @@ def test_a_board_that_falls_ill_is_seen_without_a_reload(chrome: Chrome, page: R
     assert chrome.execute_script("return window.kept")
 
 
+@pytest.mark.full
+def test_a_page_whose_server_no_longer_says_anything_is_not_called_live(chrome: Chrome, fleet: Simulated) -> None:
+    with running_page(fleet.url) as page:
+        opened(chrome, page.url)
+        page.process.send_signal(signal.SIGSTOP)
+        until(chrome, "document.getElementById('link').textContent.startsWith('Connection lost; what you see is')")
+        page.process.send_signal(signal.SIGCONT)
+        until(chrome, "document.getElementById('link').textContent === 'Live'")
+
+
 def test_the_table_is_found_sorted_and_walked_with_the_keyboard_alone(chrome: Chrome, page: RunningPage) -> None:
     opened(chrome, page.url)
     until(chrome, "document.querySelectorAll('#boards tbody tr').length === 41")

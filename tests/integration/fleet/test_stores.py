@@ -189,9 +189,21 @@ def test_a_number_that_no_board_gives_is_put_aside_and_not_accounted_for(store: 
 
 
 def test_figures_beyond_what_the_store_can_hold_are_kept_in_the_body(store: StoreWriter, reader: StoreReader) -> None:
-    huge = msgspec.structs.replace(window(1), errors={"run": 2**63, "input": 2**63}, cpu_permille=2**63)
+    huge = msgspec.structs.replace(window(1), rss_kb=2**63, cpu_permille=2**63)
     assert store.commit(Arrivals([batch(row_of(1, huge))])).new_rows == 1
     assert [one.window for one in reader.windows(EVER, BOARD)] == [huge]
+
+
+@pytest.mark.parametrize(
+    "told", [{"inferences": 2**61}, {"errors": {"run": 2**62, "input": 2**62}}, {"inferences": -1}]
+)
+def test_a_window_that_counts_more_than_any_model_answers_is_put_aside(
+    store: StoreWriter, reader: StoreReader, told: dict[str, object]
+) -> None:
+    most = msgspec.structs.replace(window(1), inferences=600_000, errors={"run": 400_000})
+    bad = msgspec.structs.replace(window(2), **told)
+    assert store.commit(Arrivals([batch(row_of(1, most), row_of(2, bad))])).poison == 1
+    assert [one.window for one in reader.windows(EVER, BOARD)] == [most]
 
 
 def test_gaps_that_tell_of_more_rows_than_there_can_be_leave_every_board_readable(

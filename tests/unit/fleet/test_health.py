@@ -63,7 +63,7 @@ def test_more_than_one_percent_of_failed_samples_is_erroring(errors: dict[str, i
     board = summary("gate-1", window(errors=errors, inferences=3000))
     assert ("erroring" in found(board)) is erring
     if erring:
-        reason = "31 of 3031 samples failed (1.0%; the limit is 1%): input 20, run 11"
+        reason = "31 of 3031 samples failed (1.02 %; the limit is 1 %): input 20, run 11"
         assert found(board)["erroring"] == reason
 
 
@@ -87,7 +87,7 @@ def test_heat_slowing_and_load_are_told_from_the_boards_reading() -> None:
     }
     assert found(reading(undervoltage=True)) == {"throttled": "under-voltage"}
     assert found(reading(cpu_permille=800)) == {}
-    assert found(reading(cpu_permille=801)) == {"busy": "its processors are busy for 80 %; the limit is 80%"}
+    assert found(reading(cpu_permille=801)) == {"busy": "its processors are busy for 80.1 %; the limit is 80 %"}
 
 
 def test_drift_is_what_the_board_has_raised_and_not_what_one_window_says() -> None:

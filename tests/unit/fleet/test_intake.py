@@ -56,6 +56,7 @@ def test_batches_states_and_replies_are_taken_as_what_they_are(intake: Intake) -
         pytest.param(TOPICS.reply("<b>"), ANSWER, "cannot be a request", id="reply-id"),
         pytest.param(TOPICS.reply("ops-2"), ANSWER, "reply to `ops-1`", id="reply-elsewhere"),
         pytest.param(TOPICS.reply("ops-1"), b"{}", "not a reply", id="no-reply"),
+        pytest.param(TOPICS.state, encode(State(1, "press-1", "b", "s", True, window_s=-5)), "of -5 s", id="window"),
         pytest.param(TOPICS.telemetry, BIRTH, "not a batch", id="no-batch"),
         pytest.param(TOPICS.telemetry, b"", "not a batch", id="empty-batch"),
         pytest.param(TOPICS.telemetry, b"\x92" * 100_000, "not a batch", id="nested"),

@@ -119,6 +119,14 @@ def test_a_token_is_needed_wherever_other_machines_reach_it(host: str, needed: b
     assert address(PageSettings(store="sqlite:///x", host="::1"), 80) == "http://[::1]:80/"
 
 
+def test_a_token_is_asked_for_on_this_machine_alone_too_where_a_proxy_lets_others_in() -> None:
+    assert PageSettings(store="sqlite:///x", names=("fleet.example.org",)).needs_token
+    assert PageSettings(store="sqlite:///x", token_file=Path("page.token")).needs_token
+    right = ask("/login", method="POST", data={"token": TOKEN}, headers={"x-forwarded-proto": "https"})
+    assert "; secure" in right.headers["set-cookie"].lower()
+    assert "; secure" not in ask("/login", method="POST", data={"token": TOKEN}).headers["set-cookie"].lower()
+
+
 @pytest.mark.parametrize("names", [("a b",), ("",), ("x/y",)])
 def test_a_name_that_is_none_is_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as caught:

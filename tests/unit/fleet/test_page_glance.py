@@ -46,6 +46,14 @@ def test_percentiles_of_a_group_are_those_of_all_samples_and_no_average() -> Non
     assert (group.boards, group.model, glance.head.p95_ms) == (2, "kws 1.2", group.p95_ms)
 
 
+def test_a_board_whose_histogram_counts_more_than_it_answered_decides_nothing() -> None:
+    honest = summary("gate-1", window(latency_ms=sketch(*[10.0] * 990), inferences=990))
+    liar = summary("gate-2", window(latency_ms=Sketch({500: 2**60}).pack(), inferences=10))
+    glance = seen(honest, liar)
+    assert glance.head.p95_ms == pytest.approx(10, rel=0.01)
+    assert glance.groups[0].p95_ms == pytest.approx(10, rel=0.01)
+
+
 def test_windows_of_boards_that_are_silent_are_not_counted() -> None:
     gone = summary("gate-2", window(latency_ms=sketch(*[900.0] * 5000)), received_ms=NOW_MS - 90 * MINUTE_MS)
     (group,) = seen(summary(), gone).groups

@@ -2,23 +2,39 @@
 import {age, byId, element, fill, setText} from "./dom.js";
 
 let skew = 0; // the server's clock less ours
-let heard = 0;
+let shown = 0; // when what is shown came
+let heard = 0; // when the server said anything
 let connected = false;
+const SILENT_MS = 40000; // the server says something every 15 s: a connection that died may never tell
 
 export const now = () => Date.now() + skew;
 
 export function listen(query, take) {
+  let stream = open(query, take);
+  setInterval(() => {
+    if (connected && Date.now() - heard > SILENT_MS) {
+      connected = false;
+      stream.close();
+      stream = open(query, take);
+    }
+    tellLink();
+  }, 5000);
+  addEventListener("pagehide", () => stream.close());
+}
+
+function open(query, take) {
   const stream = new EventSource(`/live?${query}`);
+  const hear = () => { heard = Date.now(); connected = true; tellLink(); };
   stream.addEventListener("news", message => {
     const news = JSON.parse(message.data);
     skew = news.now_ms - Date.now();
-    heard = Date.now();
-    connected = true;
+    shown = Date.now();
     tellTrouble(news.head.trouble, news.now_ms);
     take(news);
-    tellLink();
+    hear();
   });
-  stream.addEventListener("open", () => { connected = true; tellLink(); });
+  stream.addEventListener("still", hear);
+  stream.addEventListener("open", hear);
   stream.addEventListener("error", () => {
     connected = false;
     if (stream.readyState === EventSource.CLOSED) {
@@ -26,14 +42,13 @@ export function listen(query, take) {
     }
     tellLink();
   });
-  setInterval(tellLink, 5000);
-  addEventListener("pagehide", () => stream.close());
+  return stream;
 }
 
 function tellLink() {
   const link = byId("link");
   link.classList.toggle("bad", !connected);
-  setText(link, connected ? "Live" : heard ? `Connection lost; what you see is ${age(heard, Date.now())} old. Trying again` : "No connection. Trying");
+  setText(link, connected ? "Live" : shown ? `Connection lost; what you see is ${age(shown, Date.now())} old. Trying again` : "No connection. Trying");
 }
 
 function tellTrouble(trouble, nowMs) {
