@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
@@ -33,8 +34,9 @@ _KEYS = "q quit  up/down board  left/right sort: {}  r reverse"
 _LEAST_NAMES = 22  # characters of the board and its problem together
 _MODEL_FROM = 100  # columns of a terminal that has room for the model
 _MODEL = 18
-_FRAME = 5  # lines around the table: counts, units, heading, reason, keys
-_LEAST_HEIGHT = 8  # lines of a terminal that has room for those
+_REASON = 2  # lines
+_FRAME = 4 + _REASON  # lines around the table: counts, units, heading, reason, keys
+_LEAST_HEIGHT = 9  # lines of a terminal that has room for those
 
 
 class TopLine(NamedTuple):
@@ -230,10 +232,17 @@ def screen(
         keys += f"  {place + 1} of {len(lines)}"
     top = [f"{clock}  {counts(seen.boards)}", f"store: {trouble}" if trouble else units]
     return (
-        [plain(line, width) for line in top] + rows + [plain(_reason(lines, place), width), plain(keys, width)],
+        [plain(line, width) for line in top] + rows + [*_told(_reason(lines, place), width), plain(keys, width)],
         2,
         None if chosen is None else chosen + 3,
     )
+
+
+def _told(text: str, width: int) -> list[str]:
+    """Return a text on so many lines, cut where it has more."""
+    told = textwrap.wrap(text, width)
+    shown = [*told[: _REASON - 1], " ".join(told[_REASON - 1 :])]
+    return [plain(line, width) for line in shown] + [""] * (_REASON - len(shown))
 
 
 def _reason(lines: Sequence[TopLine], place: int) -> str:

@@ -12,6 +12,7 @@ from edgeglm.fleet.plain import pairs, plain
 from edgeglm.fleet.seeing.card_text import WINDOW_HEAD, window_cells
 from edgeglm.fleet.seeing.listing import figure
 from edgeglm.fleet.seeing.times import local_iso
+from edgeglm.fleet.seeing.twin import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +80,9 @@ def _ran(ran: Ran) -> str:
 
 def _settings(twin: Twin) -> str:
     found = twin.settings
-    parts = [f"edgeglm-agent {found.agent or '(unknown version)'}"]
+    if found == Settings():
+        return "nothing in the store tells how the agent was set"
+    parts = [f"edgeglm-agent {found.agent}".rstrip()]
     parts += [f"since {local_iso(found.started_ms)}"] if found.started_ms is not None else []
     parts += [f"windows of {duration(found.window_s)}"] if found.window_s else []
     parts += [f"{found.sample_share:.1%} of the answers sampled"] if found.sample_share is not None else []
@@ -99,12 +102,13 @@ def _windows(twin: Twin, width: int) -> Iterator[str]:
             rows = [
                 [
                     ">" if one.at_ms <= twin.at_ms <= one.at_ms + one.duration_ms else "",
-                    *window_cells(one),
+                    local_iso(one.at_ms)[11:19],
+                    *window_cells(one)[1:],
                     figure(one.drift_psi),
                 ]
                 for one in own
             ]
-            yield from table(["", *WINDOW_HEAD, "DRIFT"], rows, right_from=2, width=width)
+            yield from table(["", "FROM", *WINDOW_HEAD[1:], "DRIFT"], rows, right_from=2, width=width)
 
 
 def _event(event: Said, width: int, levels: str) -> Iterator[str]:
@@ -114,7 +118,7 @@ def _event(event: Said, width: int, levels: str) -> Iterator[str]:
     if event.channels:
         worst = sorted(enumerate(event.channels), key=lambda one: -(one[1] if one[1] is not None else 0.0))
         shown = ", ".join(f"channel {number} {figure(error)}" for number, error in worst[:8])
-        more = f", and {len(worst) - 8} less" if len(worst) > 8 else ""
+        more = f", and {len(worst) - 8} smaller ones" if len(worst) > 8 else ""
         yield from _wrapped(f"error by channel: {shown}{more}", width, "    ")
     if event.signal is not None:
         yield from _signal(event.signal, width, levels)

@@ -107,7 +107,7 @@ def test_it_follows_the_store_hears_keys_and_the_terminals_size_and_leaves_it_as
         assert max(map(len, first)) <= 80
         assert all(line.isprintable() for line in first)
         assert [line.split()[0] for line in first[2:6]] == ["DEVICE", "gate-2", "gate-1", "gate-3"]
-        assert first[-2].startswith("gate-2: hot: 85.1 C")
+        assert first[-3].startswith("gate-2: hot: 85.1 C")
         terminal.press(b"\x1b[B")
         assert terminal.shows("gate-1: no problems")[3].startswith("gate-2")
         terminal.press(b"\x1b[D")

@@ -44,7 +44,9 @@ def test_what_hurts_comes_first_in_every_order() -> None:
     assert all(names(silent_of_all, sort)[0] == "known" for sort in ("p95", "errors", "temperature", "rate"))
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (100, 10), (40, 8), (20, 5), (8, 2), (1, 1)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(80, 24), (200, 50), (100, 10), (40, 9), (40, 8), (20, 5), (8, 2), (1, 1)]
+)
 def test_it_fits_every_terminal_and_hostile_boards_move_no_cursor(width: int, height: int) -> None:
     said = state(slots={HOSTILE: slot(HOSTILE, HOSTILE, status="refused", why=HOSTILE)})
     hostile = summary(HOSTILE, window(HOSTILE, errors={HOSTILE: 2**60}), fleet=HOSTILE, said=said)
@@ -65,11 +67,11 @@ def test_the_chosen_board_says_why_it_is_ill_and_stays_chosen_when_others_come()
     lines = in_order(seen.lines, board.sort)
     shown, _, chosen = screen(seen, lines, board, 120, 12)
     assert chosen == 3
-    assert shown[-2].startswith("hot: hot: 87.1 C; the limit is 80 C")
+    assert shown[-3].startswith("hot: hot: 87.1 C; the limit is 80 C")
     press(board, "down", lines, page_of(12))
-    assert screen(seen, lines, board, 120, 12)[0][-2].startswith("slow: slow: p95 is 696 ms")
+    assert screen(seen, lines, board, 120, 12)[0][-3].startswith("slow: slow: p95 is 696 ms")
     press(board, "end", lines, page_of(12))
-    assert screen(seen, lines, board, 120, 12)[0][-2] == "gate-1: no problems; kws 1.2 is serving"
+    assert screen(seen, lines, board, 120, 12)[0][-3] == "gate-1: no problems; kws 1.2 is serving"
     more = fleet(summary("gone", received_ms=0), summary(), summary("hot", HOT), summary("slow", SLOW))
     assert lines[place_of(board, lines)].name == "gate-1"
     assert in_order(more.lines, "problem")[place_of(board, in_order(more.lines, "problem"))].name == "gate-1"
@@ -85,14 +87,21 @@ def test_a_long_fleet_scrolls_by_lines_and_pages() -> None:
         return screen(seen, lines, board, 80, 24)[0][3].split()[0]
 
     assert first() == "gate-000"
-    for key, shown in (("page-down", "gate-001"), ("down", "gate-002"), ("end", "gate-081"), ("home", "gate-000")):
+    for key, shown in (("page-down", "gate-001"), ("down", "gate-002"), ("end", "gate-082"), ("home", "gate-000")):
         press(board, key, lines, page)
         assert first() == shown
     press(board, "page-down", lines, page)
     press(board, "up", lines, page)
-    assert screen(seen, lines, board, 80, 24)[0][-1].endswith("19 of 100")
+    assert screen(seen, lines, board, 80, 24)[0][-1].endswith("18 of 100")
     for key in ("x", "up", "home"):
         press(board, key, [], page)
+
+
+def test_a_long_reason_goes_on_in_a_second_line() -> None:
+    gone = fleet(summary("gone", received_ms=0))
+    first, second, _ = screen(gone, gone.lines, Board(), 80, 12)[0][-3:]
+    assert first.startswith("gone: silent: its last window came 20833 d 8 h ago")
+    assert second.endswith("as the broker knows it is connected")
 
 
 def test_keys_change_the_order_and_turn_it_round() -> None:
@@ -125,4 +134,4 @@ def test_a_store_that_cannot_be_read_any_more_is_said_over_what_was() -> None:
 
 def test_an_empty_fleet_has_a_screen_too() -> None:
     lines, _, chosen = screen(look([], NOW_MS), [], Board(), 80, 24)
-    assert (lines[-2], chosen) == ("no board has said anything yet", None)
+    assert (lines[-3], chosen) == ("no board has said anything yet", None)
