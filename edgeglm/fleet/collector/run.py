@@ -40,6 +40,7 @@ _PACE_S = 0.25  # from one commit to the next, while little waits: each costs a 
 _ENOUGH = 2000  # messages that are no longer waited with
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
+_LONG_S = 10.0  # for one commit: that is told, and when stopping it is no longer waited for
 _LOOK_S = 0.2  # how often is looked for the wish to stop
 _MINUTE_S = 60.0
 _HOPELESS = ("store-damaged", "store-newer")
@@ -104,7 +105,8 @@ class Collector:
         self._intake = Intake(part, log)
         self._portions: deque[_Portion] = deque()
         self._acknowledging = Acknowledging()
-        self._link = Link(address, part.client_id, part.filters, self, log)
+        # of this store: who collects the same boards into another one has messages of their own
+        self._link = Link(address, f"{part.client_id}-{store.identity()}", part.filters, self, log)
         self._came, self._enough, self._owes = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._ending = asyncio.Event()
         self._stopping = False
@@ -213,7 +215,7 @@ class Collector:
         wait_s, told = _FIRST_WAIT_S, ""
         while True:
             try:
-                done = await loop.run_in_executor(thread, self._kept, arrivals)
+                done = await self._answered(loop.run_in_executor(thread, self._kept, arrivals))
             except EnvironmentFailedError as error:
                 if error.code in _HOPELESS:
                     raise
@@ -233,6 +235,20 @@ class Collector:
                 if told:
                     self._log.stage("the store takes what comes again")
                 return done
+
+    async def _answered(self, writing: asyncio.Future[Committed]) -> Committed:
+        """Wait for the store; one that hangs is told of, and when stopping let go: what it was given comes again."""
+        loop = asyncio.get_running_loop()
+        began, ending_at, told = loop.time(), 0.0, False
+        while not (await asyncio.wait({writing}, timeout=1.0))[0]:
+            now = loop.time()
+            if now - began > _LONG_S and not told:
+                told = True
+                self._log.warn(f"the store has not answered for {_LONG_S:.0f} s; nothing is acknowledged until it does")
+            ending_at = ending_at or (now if self._stopping else 0.0)
+            if ending_at and now - ending_at > _LONG_S:
+                self._store.abandon()
+        return writing.result()
 
     def _kept(self, arrivals: Arrivals) -> Committed:
         """Write it and commit: in the thread that does nothing else."""

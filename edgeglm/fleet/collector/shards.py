@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
     @property
     def client_id(self) -> str:
-        """The name at the broker: the same at each start, so that the broker keeps what comes meanwhile."""
+        """The name at the broker but for the store's: the same at each start, so that what comes meanwhile is kept."""
         fleet = f"{self.fleet}-" if self.fleet is not None else ""
         return f"edgeglm-collector-{fleet}{self.shards.start:02x}-{self.shards.stop - 1:02x}"
 

@@ -101,5 +101,11 @@ class StoreWriter(Protocol):
     def forget(self, device: Device) -> int:
         """Remove everything known of a board; return how many rows that were. It may come again, as a new one."""
 
+    def identity(self) -> str:
+        """Return what tells this store from all others: twelve hex digits, made with it."""
+
+    def abandon(self) -> None:
+        """Let the thread that writes or flushes come back soon, with an error; called from another one."""
+
     def close(self) -> None:
         """Let it go; what was committed is there."""

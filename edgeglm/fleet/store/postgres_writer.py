@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from edgeglm_agent.wire.topics import ROOT, shard_of
@@ -74,6 +78,23 @@ class PostgresWriter:
             raise
         self._boards.forget()
         return rows
+
+    def identity(self) -> str:
+        """Return what tells this store from all others; see ``StoreWriter``."""
+        db = self._connected()
+        made = "insert into counters values ('identity', %s) on conflict do nothing"
+        with told(self._address):
+            db.execute(made, (secrets.randbits(48),))
+            row = db.execute("select value from counters where name = 'identity'").fetchone()
+        assert row is not None
+        return f"{row[0]:012x}"
+
+    def abandon(self) -> None:
+        """Cut the connection; see ``StoreWriter``. To cancel a commit that waits for a standby would count as done."""
+        db = self._db
+        if db is not None and not db.closed:
+            with socket.socket(fileno=os.dup(db.fileno())) as connection, suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Let it go; what was committed is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -95,6 +96,17 @@ class SqliteWriter:
                 raise
         self._boards.forget()
         return rows
+
+    def identity(self) -> str:
+        """Return what tells this store from all others; see ``StoreWriter``."""
+        with told(self._path):
+            self._db.execute("insert or ignore into counters values ('identity', ?)", (secrets.randbits(48),))
+            (number,) = self._db.execute("select value from counters where name = 'identity'").fetchone()
+        return f"{number:012x}"
+
+    def abandon(self) -> None:
+        """Interrupt what is being done; see ``StoreWriter``. A disk that hangs cannot be."""
+        self._db.interrupt()
 
     def close(self) -> None:
         """Let it go; what was committed is there."""

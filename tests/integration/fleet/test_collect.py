@@ -243,6 +243,18 @@ def test_each_collector_takes_its_shards_alone(broker: Broker, tmp_path: Path, s
         assert sorted(found) == sorted(f"press-{board}" for board in range(30))
 
 
+def test_who_collects_the_same_boards_into_another_store_takes_nothing_away(
+    broker: Broker, collector: RunningCollector, sender: Sender, tmp_path: Path
+) -> None:
+    with running_collector(tmp_path / "other.db", f"mqtt://127.0.0.1:{broker.port}") as other:
+        for first in range(1, 400, 100):
+            sender.give("press-1", EPOCH, windows(first, first + 99))
+            sender.until_acknowledged()
+        for one in (collector, other):
+            until(lambda one=one: len(stored(one.store)) == 400, "all rows", one)
+            assert "connection" not in one.log().partition("connected to")[2]
+
+
 def test_a_second_collector_on_one_store_is_refused(broker: Broker, collector: RunningCollector) -> None:
     second = RunningCollector(collector.store, f"mqtt://127.0.0.1:{broker.port}")
     second.log_path = collector.store.with_name("second.log")

@@ -144,6 +144,35 @@ def test_a_server_that_fails_over_to_its_copy_loses_nothing(tmp_path: Path, brok
             db.execute("select pg_reload_conf()")
 
 
+def test_a_commit_that_waits_for_a_standby_that_is_gone_is_told_and_does_not_hold_up_the_end(
+    tmp_path: Path, broker: Broker, url: str, postgres: Postgres
+) -> None:
+    def awaited(standby: str) -> None:
+        with postgres.connection("postgres") as db:
+            db.execute(f"alter system set synchronous_standby_names = '{standby}'")
+            db.execute("select pg_reload_conf()")
+
+    with (
+        running_collector(tmp_path / "collector", f"mqtt://127.0.0.1:{broker.port}", url=url) as collector,
+        Sender(broker.port) as sender,
+    ):
+        sender.give("b-1", EPOCH, recent(1, 100))
+        sender.until_acknowledged()
+        awaited("ghost")
+        try:
+            sender.give("b-1", EPOCH, recent(101, 200))
+            sender.send()
+            collector.until_said("the store has not answered for 10 s")
+            assert sender.left() == 100
+            assert collector.end() == 143
+            assert "Traceback" not in collector.log()
+        finally:
+            awaited("")
+        collector.start()
+        sender.until_acknowledged()
+    assert stored(url) == [("b-1", EPOCH, n) for n in range(1, 201)]
+
+
 def test_where_no_connection_is_free_it_is_said_and_tried_again(
     tmp_path: Path, broker: Broker, url: str, postgres: Postgres
 ) -> None:
