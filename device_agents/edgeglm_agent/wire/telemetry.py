@@ -92,7 +92,7 @@ class Burst(Compact, frozen=True):
 class Event(Compact, frozen=True):
     """Something that happened, told at once."""
 
-    name: str  # see EVENTS
+    name: str  # one of EVENTS, or of a later version
     slot: str  # empty: the board itself
     trace_id: str  # 16 hex digits: of the sample, where it is about one
     at_ms: int  # by the device's clock, Unix

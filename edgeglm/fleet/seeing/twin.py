@@ -29,6 +29,7 @@ _MOST_EVENTS = 100
 _MOST_RESULTS = 20
 _MOST_GAPS = 20
 _HISTORY = 2_000  # events before the moment, among which is looked for what was loaded
+_HISTORY_MS = 35 * 86_400_000  # likewise: events of a board lie among those of all
 _ANSWER = 2_000  # characters
 
 
@@ -127,7 +128,7 @@ def twin(reader: StoreReader, summary: DeviceSummary, at_ms: int, around_ms: int
             f"the board has no slot `{plain(slot, 63)}`", where="--slot", hint=f"it has {there}", code="twin-slot"
         )
     events = [*reader.events(span, device)]
-    history = [*reader.events(Span(-(1 << 53), at_ms + 1), device, newest=_HISTORY)]
+    history = [*reader.events(Span(at_ms - _HISTORY_MS, at_ms + 1), device, newest=_HISTORY)]
     wrong = problems_at(summary, then, at_ms)
     signs = signs_of(wrong, events) + ([] if then else ["silent"])
     last = newest(summary)

@@ -11,6 +11,9 @@ from edgeglm_agent.wire.commands import Reply, State
 from edgeglm_agent.wire.telemetry import Body, Event, Gap, Result, Row, Window, pack_ranges, row_of
 from edgeglm_agent.wire.topics import Topics
 
+from edgeglm.fleet.seeing.quarantine import quarantine
+from edgeglm.fleet.seeing.top import look
+from edgeglm.fleet.seeing.twin import twin
 from edgeglm.fleet.store.base import StoreReader, StoreWriter
 from edgeglm.fleet.store.boards import Boards
 from edgeglm.fleet.store.opening import open_reader, open_store
@@ -522,3 +525,23 @@ def test_names_are_only_ever_data(store: StoreWriter, reader: StoreReader) -> No
     store.commit(Arrivals([batch(*windows(1), stream=Stream(odd, b"epoch--1"))]))
     assert reader.device(Device("works", "x' or '1'='1")) is None
     assert numbers_of(reader, odd) == [1]
+
+
+def test_a_moment_of_a_board_the_live_table_and_the_quarantine_are_read_from_every_store(
+    store: StoreWriter, reader: StoreReader
+) -> None:
+    other = Stream(Device(BOARD.fleet, "press-2"), b"epoch--2")
+    told = Event("anomaly", "main", "00" * 8, NOW, 1000, True, "warning", {"score": 2.0}, channels=(0.5, 0.25))
+    rows = [row_of(1, window(1, at_ms=NOW - 500)), row_of(2, told), row_of(3, Result("main", 1, "00" * 8, NOW, b"[1]"))]
+    store.commit(Arrivals([batch(*rows), batch(row_of(1, window(1, at_ms=NOW - 400)), stream=other)]))
+    store.commit(Arrivals(poison=[Poison("a/topic", "no batch", b"?", NOW)]))
+    summary = reader.device(BOARD)
+    assert summary is not None
+    found = twin(reader, summary, NOW, 60_000)
+    assert [one.at_ms for one in found.windows] == [NOW - 500]
+    assert [one.channels for one in found.events] == [[0.5, 0.25]]
+    assert [one.answer for one in found.results] == ["[1]"]
+    assert [(one.device, one.silent) for one in found.neighbours.boards] == [("press-2", False)]
+    assert found.signs == ["anomaly"]
+    assert [line.name for line in look(reader.devices(), NOW).lines] == ["press-1", "press-2"]
+    assert [one.text for one in quarantine(reader, 5).messages] == ["?"]
