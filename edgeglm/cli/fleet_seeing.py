@@ -140,7 +140,7 @@ def export(
     with reading(store) as reader, printing():
         one = find(reader, device, fleet).device if device else None
         count = write(rows(reader, what, Span(since_ms, until_ms), fleet, one), what, kind, output, force=force)
-    typer.echo(f"{count} {what}" + (f" in {output}" if output else ""), err=True)
+        typer.echo(f"{count} {what}" + (f" in {output}" if output else ""), err=True)
 
 
 def poison(

@@ -150,7 +150,7 @@ def refusal(device: Device, reply: Reply) -> EnvironmentFailedError:
     """Return the error for an answer that says that it was not done."""
     return EnvironmentFailedError(
         f"{plain(device.name)} refuses {plain(reply.op, 40)}: {plain(reply.said, 500) or 'it does not say why'}",
-        hint=f"`edgeglm fleet cmd {plain(device.name)} logs` may say more",
+        hint="" if reply.said else f"`edgeglm fleet cmd {plain(device.name)} logs` may say more",
         code="command-refused",
     )
 

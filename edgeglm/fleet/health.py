@@ -155,13 +155,13 @@ def _silent(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterator
         yield HealthProblem("silent", f"offline: its connection ended {_ago(summary.state_ms, now_ms)}; {ago}")
         return
     state = summary.state
-    window_s = (state.window_s if state else 0) or WINDOW_S
+    window_s = ((state.window_s if state else 0) or WINDOW_S) * (state.windows_at_once if state else 1)
     heard_ms = [last.received_ms] if last else []
     heard_ms += [summary.state_ms] if state and state.online else []
     silence_s = (now_ms - max(heard_ms, default=summary.last_seen_ms)) / 1000
     if silence_s > max(limits.silent_windows * window_s, limits.least_silence_s):
         stands = "; as far as the broker knows it is connected" if state and state.online else ""
-        yield HealthProblem("silent", f"{ago}: one is due every {duration(window_s)}{stands}")
+        yield HealthProblem("silent", f"{ago}: something is due every {duration(window_s)}{stands}")
 
 
 def _wrong_models(summary: DeviceSummary, usual: Mapping[tuple[str, str], Usual]) -> Iterator[HealthProblem]:

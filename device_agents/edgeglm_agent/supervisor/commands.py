@@ -68,6 +68,7 @@ def _set(supervisor: Supervisor, wanted: SetArguments) -> _Answer:
         supervisor.windows.window_changed()
         if supervisor.uplink is not None:
             supervisor.uplink.set_window(wanted.window_s)
+        supervisor.changed()
     if wanted.sample_share is not None:
         memory.sample_share = wanted.sample_share
         for keeper in supervisor.slots.values():

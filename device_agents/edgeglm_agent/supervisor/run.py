@@ -137,6 +137,7 @@ class Supervisor:
             since_ms=self.started_ms,
             clock_synchronised=self.clock_synchronised(),
             window_s=self.window_s,
+            windows_at_once=self.settings.telemetry.windows_at_once,
             board=self.board.facts(),
             slots={name: keeper.state for name, keeper in self.slots.items()},
         )

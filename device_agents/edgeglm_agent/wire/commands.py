@@ -116,6 +116,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     since_ms: int = 0  # when the agent began, by the device's clock, Unix
     clock_synchronised: bool = False  # whether something has set the clock
     window_s: int = 0  # how long windows are
+    windows_at_once: int = 1  # that go in one message: nothing is due for so long
     board: dict[str, Scalar] = {}  # model, os, kernel, arch, python, memory: what one boot does not change
     slots: dict[str, SlotState] = {}  # by name
 

@@ -39,6 +39,7 @@ _ROW_BYTES = 150  # of memory, beside its part of the payload
 _MOST_TOPICS = 200_000  # that are remembered
 _MOST_WAIT_S = 3600.0
 _LONGEST_WINDOW_S = 86_400
+_MOST_AT_ONCE = 100
 
 
 class Owed(NamedTuple):
@@ -151,6 +152,8 @@ class Intake:
             raise WireError(f"a state of `{state.device[:64]}` on a topic of `{known.device.name}`")
         if not 0 <= state.window_s <= _LONGEST_WINDOW_S:
             raise WireError(f"a state with windows of {state.window_s} s; there are none beyond a day")
+        if not 1 <= state.windows_at_once <= _MOST_AT_ONCE:
+            raise WireError(f"a state with {state.windows_at_once} windows at once; there are at most {_MOST_AT_ONCE}")
         self.arrivals.states.append(IncomingState(known.device, state, received_ms, retained, payload))
 
     def _reply(self, known: _Known, payload: bytes, received_ms: int) -> None:

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import paho.mqtt.client as paho
 import pytest
-from edgeglm_agent.wire.commands import Reply, State, encode
+from edgeglm_agent.wire.commands import Reply, State, decode_state, encode
 from edgeglm_agent.wire.topics import Topics
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.agent.broker import Broker, free_port
 from tests.support.agent.running import Agent, running_agent
 from tests.support.fleet.boards import HOSTILE
+from tests.support.fleet.client import Client
 from tests.support.model_folders import write_two
 from tests.support.tiny_models import tiny_images
 
@@ -89,6 +90,11 @@ def test_set_changes_the_window_and_sample_asks_for_answers(broker: Broker, agen
     done = cmd(broker, tmp_path, "bench-1", "set", "window_s=2", "sample_share=0.0")
     assert (done.returncode, done.stdout) == (0, "bench-1: done\n")
     agent.until(lambda status: status.slots["main"].window_s > 1.5, "windows of two seconds")
+    with Client(broker.port) as client:
+        client.subscribe(Topics("default", "bench-1").state)
+        count = 1
+        while decode_state(client.until(count)[-1][1]).window_s != 2:  # the one from before may come first
+            count += 1
     done = cmd(broker, tmp_path, "bench-1", "sample", "slot=main", "count=2")
     assert done.stdout == "bench-1: done; the next answers follow as results\n"
 

@@ -274,10 +274,11 @@ def test_export_writes_what_programs_read(store: Filled, tmp_path: Path) -> None
 def test_a_reader_that_leaves_early_is_no_error(store: Filled) -> None:
     for index in range(60):
         store.send(GATES[0], *[event(at_ms=now_ms() - 1000 - index) for _ in range(100)], received_ms=now_ms())
-    line = f"{sys.executable} -m edgeglm fleet logs --store {store.url} | head -1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=300)
-    assert done.stdout.splitlines()[-1] == "0"
-    assert done.stderr == ""
+    for verb in ("logs", "export --what events"):
+        line = f"{sys.executable} -m edgeglm fleet {verb} --store {store.url} | head -1; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True, timeout=300)
+        assert done.stdout.splitlines()[-1] == "0"
+        assert done.stderr == ""
 
 
 def test_forget_removes_a_board_and_asks_before(store: Filled) -> None:

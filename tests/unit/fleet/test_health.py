@@ -38,6 +38,12 @@ def test_three_windows_of_its_own_length_without_one_are_silence(window_s: int, 
         assert "it is connected" in found(board)["silent"]
 
 
+def test_a_board_that_sends_several_windows_at_once_has_time_for_them() -> None:
+    board = summary(said=state(windows_at_once=4), received_ms=NOW_MS - 20 * MINUTE_MS, state_ms=0)
+    assert found(board) == {}
+    assert "silent" in found(summary(said=state(windows_at_once=4), received_ms=NOW_MS - 61 * MINUTE_MS, state_ms=0))
+
+
 def test_a_last_will_that_no_window_followed_is_silence_at_once() -> None:
     board = summary(said=state(online=False), state_ms=NOW_MS - 30_000)
     assert found(board)["silent"] == "offline: its connection ended 30 s ago; its last window came 1 min ago"
@@ -51,7 +57,7 @@ def test_a_board_that_has_just_come_has_time_for_its_first_window() -> None:
     born = summary(slots={}, state_ms=NOW_MS - 10 * MINUTE_MS)
     assert found(born) == {}
     late = summary(slots={}, state_ms=NOW_MS - 16 * MINUTE_MS)
-    assert found(late)["silent"].startswith("no window ever came: one is due every 5 min")
+    assert found(late)["silent"].startswith("no window ever came: something is due every 5 min")
 
 
 def test_a_board_that_only_ever_sent_events_is_silent_by_when_it_was_heard() -> None:
