@@ -1,6 +1,6 @@
-# make env    the environment, in .venv/           make lint       ruff, mypy, import rules
-# make demo   compress digits-cnn, and serve it   make bench      the benchmarks of docs/benchmarks.md
-# make test   lint, tests, coverage                make test-full  the long tests too; records the result
+# make env    the environment, in .venv/              make lint       ruff, mypy, import rules
+# make demo   compress digits-cnn, run a fleet of it  make bench      the benchmarks of docs/benchmarks.md
+# make test   lint, tests, coverage                   make test-full  the long tests too; records the result
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin

@@ -28,7 +28,7 @@ def _run() -> int:
 
     from edgeglm.cli.app import app
     from edgeglm.cli.console import reader_has_left
-    from edgeglm.cli.signals import EXIT_CODES, STOPPED
+    from edgeglm.cli.signals import EXIT_CODES, last_words
     from edgeglm.errors import EdgeglmError
     from edgeglm.files import as_system_error
 
@@ -39,7 +39,7 @@ def _run() -> int:
             return 0
         raise (ended.__context__ or ended) from None
     except typer.Abort:  # of a KeyboardInterrupt that somebody's code raised by itself
-        print(STOPPED, file=sys.stderr)
+        print(last_words(), file=sys.stderr)
         return EXIT_CODES[signal.SIGINT]
     except typer.TyperException as wrong:  # the command line itself is wrong
         show = getattr(wrong, "show", None)  # with the usage line, where the error knows its command

@@ -13,6 +13,7 @@ from edgeglm.cli import (
     fleet_simulate,
     fleet_top,
     fleet_twin,
+    fleet_up,
 )
 
 fleet_app = typer.Typer(
@@ -22,6 +23,7 @@ fleet_app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+fleet_app.command("up")(fleet_up.up)
 fleet_app.command("broker")(fleet_broker.broker)
 fleet_app.command("certificate")(fleet_broker.certificate)
 fleet_app.command("revoke")(fleet_broker.revoke)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edgeglm.cli.console import ConsoleLog, printing
+from edgeglm.cli.fleet_options import DEFAULT_FOLDER
+from edgeglm.cli.signals import stopped_by_signals
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
-DEFAULT_DATA = "fleet-broker"  # in the current folder
+DEFAULT_DATA = f"{DEFAULT_FOLDER}/broker"
 
 Data = Annotated[
     Path,
@@ -125,35 +119,3 @@ def revoke(
     with printing():
         for serial in take_back(data, role, name):
             typer.echo(f"{serial:x}")
-
-
-class Stopped:
-    """Whether a signal has come, and the exit code that tells it."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self.code = 0
-
-
-@contextmanager
-def stopped_by_signals() -> Iterator[Stopped]:
-    """Let SIGINT, SIGTERM and SIGHUP set an event inside; a second one ends the process at once."""
-    from edgeglm.cli.signals import EXIT_CODES
-
-    stopped = Stopped()
-    before = {number: signal.getsignal(number) for number in EXIT_CODES}
-    ours = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
-
-    def note(number: int, _: FrameType | None) -> None:
-        if stopped.event.is_set():
-            os._exit(stopped.code)  # what was started ends with us
-        stopped.code = EXIT_CODES[signal.Signals(number)]
-        stopped.event.set()
-
-    for number in ours:
-        signal.signal(number, note)
-    try:
-        yield stopped
-    finally:
-        for number, handler in ours.items():
-            signal.signal(number, handler)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edgeglm.cli.console import ConsoleLog
-from edgeglm.cli.fleet_broker import stopped_by_signals
+from edgeglm.cli.console import ConsoleLog, printing
 from edgeglm.cli.fleet_options import DEFAULT_STORE, FleetName, StoreUrl
+from edgeglm.cli.signals import stopped_by_signals
 
 
 def collect(
@@ -30,9 +30,15 @@ def collect(
         typer.Option(metavar="FILE", help="Touched every 10 s while it works, for probes.", show_default=False),
     ] = None,
 ) -> int:
-    """Keep what boards send, and tell them so once it is on the disk; until it is stopped."""
+    """Keep what boards send, and tell them so once it is on the disk; print the store once connected."""
     from edgeglm.fleet.collector.service import collect_until
 
+    def ready() -> None:
+        with printing():
+            typer.echo(store)
+
     with stopped_by_signals() as stopped:
-        collect_until(stopped.event, broker, store, shards=shards, fleet=fleet, log=ConsoleLog(), alive=alive)
+        collect_until(
+            stopped.event, broker, store, shards=shards, fleet=fleet, log=ConsoleLog(), alive=alive, ready=ready
+        )
     return stopped.code

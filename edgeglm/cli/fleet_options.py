@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_STORE = "sqlite:///fleet.db"  # in the current folder
+DEFAULT_FOLDER = "fleet"  # in the current folder
+DEFAULT_STORE = f"sqlite:///{DEFAULT_FOLDER}/fleet.db"
 DEFAULT_BROKER = "mqtt://localhost"  # as `edgeglm fleet broker` starts it
+PAGE_PORT = 8480
 
 StoreUrl = Annotated[
     str,

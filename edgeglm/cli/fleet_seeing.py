@@ -86,7 +86,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes in, until stopped.")] = False,
 ) -> int:
     """Print what happened, an event a line."""
-    from edgeglm.cli.fleet_broker import stopped_by_signals
+    from edgeglm.cli.signals import stopped_by_signals
     from edgeglm.fleet.seeing.events import event_line
     from edgeglm.fleet.seeing.events import follow as follow_events
     from edgeglm.fleet.seeing.finding import find

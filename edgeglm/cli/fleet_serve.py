@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from edgeglm.cli.console import ConsoleLog, printing
-from edgeglm.cli.fleet_broker import stopped_by_signals
-from edgeglm.cli.fleet_options import DEFAULT_STORE, FleetName, StoreUrl
+from edgeglm.cli.fleet_options import DEFAULT_STORE, PAGE_PORT, FleetName, StoreUrl
+from edgeglm.cli.signals import stopped_by_signals
 
 
 def serve(
@@ -18,7 +18,7 @@ def serve(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Where it listens; other than on this machine alone, with a token.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8480,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = PAGE_PORT,
     name: Annotated[
         list[str] | None,
         typer.Option(

@@ -40,7 +40,7 @@ def simulate(
     Exit 4 when rows were left without an acknowledgement.
     """
     from edgeglm.cli.console import ConsoleLog
-    from edgeglm.cli.fleet_broker import stopped_by_signals
+    from edgeglm.cli.signals import stopped_by_signals
     from edgeglm.fleet.simulate.reading import load_profile, with_options
     from edgeglm.fleet.simulate.session import simulate as run
     from edgeglm.fleet.simulate.summary import render

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from edgeglm.cli.console import printing
-from edgeglm.cli.fleet_broker import stopped_by_signals
 from edgeglm.cli.fleet_options import DEFAULT_STORE, FleetName, StoreUrl
 from edgeglm.cli.fleet_store import now_ms, reading, terminal_width
+from edgeglm.cli.signals import stopped_by_signals
 
 
 def top(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgeglm.cli.console import ConsoleLog, printing
+from edgeglm.cli.signals import goes_on_when_started_again
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe: a YAML file.")]
 Overrides = Annotated[
@@ -62,6 +63,7 @@ def compress(
     json: Annotated[bool, typer.Option("--json", help="Print report.json and nothing else.")] = False,
 ) -> int:
     """Run a recipe: prune, distil, quantize, measure, judge."""
+    goes_on_when_started_again()
     from edgeglm.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides=overrides or [])

@@ -1,5 +1,7 @@
 """Ctrl-C, SIGTERM, and a terminal that is gone: they end a run at once, from within the handler.
 
+What runs until it is stopped (a broker, a collector) is told instead, and ends in its own order: `stopped_by_signals`.
+
 Nothing is raised. Much of a run is called by compiled code (a library that is being imported, a converter), and an
 exception of Python's does not get through that: some of it aborts the process, some hangs, some goes on as if nothing
 had been. Nothing needs to be unwound either: files are whole at any moment (:mod:`edgeglm.files`), locks and child
@@ -11,18 +13,21 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from edgeglm.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
-STOPPED = "stopped; what is finished is cached: the same command goes on from there"
+CACHED = "stopped; what is finished is cached: the same command goes on from there"
 EXIT_CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 _terminal = 2  # where stderr leads, also while a converter is silenced
+_last_words = "stopped"
 
 
 def stop_on_signals() -> None:
@@ -39,6 +44,17 @@ def stop_on_signals() -> None:
     os.register_at_fork(after_in_child=lambda: [signal.signal(number, kept) for number, kept in before.items()])
 
 
+def goes_on_when_started_again() -> None:
+    """Have a stop say from here on that nothing was in vain: of verbs that cache what they have finished."""
+    global _last_words
+    _last_words = CACHED
+
+
+def last_words() -> str:
+    """Return what is said at a stop."""
+    return _last_words
+
+
 def _stop(number: int, _: FrameType | None) -> None:
     code = EXIT_CODES[signal.Signals(number)]
     for other in EXIT_CODES:
@@ -47,5 +63,35 @@ def _stop(number: int, _: FrameType | None) -> None:
         sys.stdout.flush()
     remove_leftovers()
     with suppress(OSError):
-        os.write(_terminal, f"\n{STOPPED}\n".encode())
+        os.write(_terminal, f"\n{_last_words}\n".encode())
     os._exit(code)  # at once: libraries that were half imported tear themselves down badly, and threads may wait
+
+
+class Stopped:
+    """Whether a signal has come, and the exit code that tells it."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.code = 0
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[Stopped]:
+    """Let SIGINT, SIGTERM and SIGHUP set an event inside; a second one ends the process at once."""
+    stopped = Stopped()
+    before = {number: signal.getsignal(number) for number in EXIT_CODES}
+    ours = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+
+    def note(number: int, _: FrameType | None) -> None:
+        if stopped.event.is_set():
+            os._exit(stopped.code)  # what was started ends with us
+        stopped.code = EXIT_CODES[signal.Signals(number)]
+        stopped.event.set()
+
+    for number in ours:
+        signal.signal(number, note)
+    try:
+        yield stopped
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)

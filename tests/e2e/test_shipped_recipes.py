@@ -88,15 +88,19 @@ def test_it_runs_and_every_file_is_smaller_and_answers_as_its_network(
     assert inspected.stdout.count("golden      passed") == len(report["artifacts"])
 
 
-def test_the_demo_ends_by_itself_but_on_a_terminal_serves_until_ctrl_c(
+def test_the_demo_names_the_drift_and_ends_by_itself_but_on_a_terminal_goes_on_until_ctrl_c(
     short: Callable[[str], tuple[Path, dict, str]],
 ) -> None:
     command = [sys.executable, DEMO, short("digits-cnn")[0]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": answered ") == 5
-    assert "main: serving digits-cnn" in done.stdout
-    assert done.stdout.rstrip().splitlines()[-1].startswith("The agent was stopped.")
+    problems = done.stdout.partition("fleet ls --problems ")[2]
+    assert re.search(r"^gate-3 +drifting ", problems, re.MULTILINE), done.stdout
+    assert not re.search(r"^gate-[12] +(drifting|silent|erroring) ", problems, re.MULTILINE), done.stdout
+    assert re.search(r"live: http://127\.0\.0\.1:\d+/\n", problems)
+    assert re.search(r"^Every row of the 3 boards is in the store, and once: \d+\.$", problems, re.MULTILINE)
+    assert "\nEverything was stopped. " in problems
 
     ours, its = pty.openpty()
     demo = subprocess.Popen(command, stdout=its, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -111,7 +115,7 @@ def test_the_demo_ends_by_itself_but_on_a_terminal_serves_until_ctrl_c(
                 assert json.load(answer)["answer"][0]["label"] in set("0123456789")
             os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
             assert demo.wait(120) == 0
-            assert "The agent was stopped." in os.read(ours, 65536).decode()
+            assert "Everything was stopped." in os.read(ours, 65536).decode()
     finally:
         if demo.poll() is None:
             os.killpg(demo.pid, signal.SIGKILL)

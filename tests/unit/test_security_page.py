@@ -37,7 +37,7 @@ def test_the_table_of_rights_is_that_of_the_broker() -> None:
 def test_a_broker_without_certificates_listens_for_nobody_else() -> None:
     assert "`broker-exposed`" in PAGE
     with pytest.raises(UserError, match="without TLS everybody") as refused:
-        check_settings(BrokerSettings(data=Path("fleet-broker"), host="0.0.0.0"))
+        check_settings(BrokerSettings(data=Path("broker"), host="0.0.0.0"))
     assert refused.value.code == "broker-exposed"
 
 

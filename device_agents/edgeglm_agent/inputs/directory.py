@@ -10,7 +10,7 @@ from msgspec import Meta
 from edgeglm_agent.inputs._base import Input, InputContext, InputError, InputLostError, Source
 from edgeglm_agent.settings.types import AnyPath
 
-FolderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,62}$")]
+FolderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,62}\Z")]
 
 
 class DirectoryInput(Input, tag="directory", frozen=True, kw_only=True):

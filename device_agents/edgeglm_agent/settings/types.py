@@ -7,7 +7,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+from edgeglm_agent.wire.topics import NAME
+
+NAME_PATTERN = f"^{NAME.pattern}"
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 Positive = Annotated[float, Meta(gt=0)]
 # Paths: one that is relative starts at the folder of the settings file; the loader makes all of them absolute, and

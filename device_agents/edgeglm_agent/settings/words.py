@@ -8,9 +8,10 @@ from typing import Any
 
 from msgspec import inspect as types
 
-_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+from edgeglm_agent.settings.types import NAME_PATTERN
+
 _PATTERN_HINTS = {
-    _NAME_PATTERN: "letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first",
+    NAME_PATTERN: "letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first",
 }
 _LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most", "multiple_of": "a multiple of"}
 _LENGTHS = {"min_length": "at least", "max_length": "at most"}

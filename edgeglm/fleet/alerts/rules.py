@@ -10,7 +10,7 @@ from msgspec import Meta
 from edgeglm.fleet.health import THRESHOLDS, Kind, Thresholds
 
 Seconds = Annotated[float, Meta(ge=0, le=604_800)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=63)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 
 

@@ -6,8 +6,8 @@ import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
+from edgeglm.fleet.broker.settings import LOCAL
 from edgeglm.trust.ca import WARN_DAYS, Authority
 from edgeglm.trust.names import Files, Role, files_in, is_host
 from edgeglm.trust.signing import read_certificate
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from edgeglm.fleet.broker.settings import BrokerSettings
     from edgeglm.log import Log
 
-LOCAL = "local"  # what those are called that a broker makes by itself
 _KEPT: tuple[Role, ...] = ("broker", "probe", "collector", "operator")
 
 
@@ -28,8 +27,7 @@ class Identities:
     def __init__(self, settings: BrokerSettings, log: Log) -> None:
         """Open the authority, which is made where there is none. Raises: UserError, StorageError."""
         self.authority = Authority(settings.trust)
-        self.folder = settings.data / "tls"
-        self._address = settings.address
+        self.folder = settings.identities
         self._log = log
         own = ["localhost", "127.0.0.1", "::1", socket.gethostname(), settings.host, *settings.names]
         self._hosts = tuple(dict.fromkeys(host for host in own if is_host(host) and host not in ("0.0.0.0", "::")))  # noqa: S104 - left out
@@ -39,12 +37,6 @@ class Identities:
     def files(self, role: Role) -> Files:
         """Return where one of ours lies."""
         return files_in(self.folder, role, LOCAL)
-
-    def url(self, role: Role) -> str:
-        """Return the address for one of ours, with what it shows and trusts."""
-        files = self.files(role)
-        named = {"ca": files.authority, "certificate": files.certificate, "key": files.key}
-        return f"{self._address}?{urlencode({key: str(path) for key, path in named.items()}, safe='/')}"
 
     def renew(self) -> bool:
         """Make what is missing or ends soon; return whether the broker's own is a new one. Raises: StorageError."""

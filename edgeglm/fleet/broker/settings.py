@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
 
 import msgspec
 from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.topics import check_name
 
 from edgeglm.errors import UserError
-from edgeglm.trust.names import address_of, is_host
+from edgeglm.trust.names import Role, address_of, files_in, is_host
 
+LOCAL = "local"  # what certificates are called that a broker makes by itself, for who works beside it
 PLAIN_PORT, TLS_PORT = 1883, 8883
 ProgramName = Literal["auto", "mosquitto", "nats"]
 
@@ -33,6 +35,19 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         shown = f"[{host}]" if ":" in host else host
         return f"{'mqtts' if self.tls else 'mqtt'}://{shown}:{self.port}"
+
+    @property
+    def identities(self) -> Path:
+        """The folder of its own certificates, and of theirs who work beside it."""
+        return self.data / "tls"
+
+    def url(self, role: Role) -> str:
+        """Return the address for who works beside it, with what it shows and trusts."""
+        if not self.tls:
+            return self.address
+        files = files_in(self.identities, role, LOCAL)
+        named = {"ca": files.authority, "certificate": files.certificate, "key": files.key}
+        return f"{self.address}?{urlencode({key: str(path) for key, path in named.items()}, safe='/')}"
 
     @property
     def trust(self) -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edgeglm_agent.wire.topics import Topics
 
 from edgeglm.errors import EdgeglmError
-from edgeglm.fleet.collector.packets import acknowledgements
+from edgeglm.fleet.packets import acknowledgements
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,6 +13,8 @@ from edgeglm_agent.wire.telemetry import decode_batch
 from edgeglm_agent.wire.topics import check_name, parse_topic
 
 from edgeglm.fleet.store.types import (
+    POISON_BYTES,
+    POISON_TEXT,
     Arrivals,
     Device,
     IncomingBatch,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 MOST_BYTES = 4 << 20  # of a message: a board's batches are of 16 KB, and a long one holds one row
 _MOST_JSON = 1 << 16
 _MOST_ROWS = 4096  # of a batch: a board's 16 KB hold a few hundred
-_POISON_BYTES = 4096
-_POISON_TEXT = 500  # of a topic and a reason: topics may be of 64 KB
 _MESSAGE_BYTES = 512  # of memory, beside topic and payload
 _ROW_BYTES = 150  # of memory, beside its part of the payload
 _MOST_TOPICS = 200_000  # that are remembered
@@ -106,8 +106,8 @@ class Intake:
         return taken
 
     def _put_aside(self, topic: str | bytes, payload: bytes, reason: str, received_ms: int) -> None:
-        named = topic[:_POISON_TEXT] if isinstance(topic, str) else repr(topic[:_POISON_TEXT])
-        self.arrivals.poison.append(Poison(named, reason[:_POISON_TEXT], payload[:_POISON_BYTES], received_ms))
+        named = topic[:POISON_TEXT] if isinstance(topic, str) else repr(topic[:POISON_TEXT])
+        self.arrivals.poison.append(Poison(named, reason[:POISON_TEXT], payload[:POISON_BYTES], received_ms))
 
     def _place(self, topic: str | bytes) -> _Known:
         if not isinstance(topic, str):

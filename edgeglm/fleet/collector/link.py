@@ -14,9 +14,11 @@ import random
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edgeglm.errors import EdgeglmError
-from edgeglm.fleet.collector.packets import Corked, acknowledgements, publishes
+from edgeglm.fleet.packets import Corked, acknowledgements, publish
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import gmqtt
 
     from edgeglm.fleet.addresses import BrokerAddress
@@ -56,13 +58,20 @@ class Link:
     """One place at one broker."""
 
     def __init__(
-        self, address: BrokerAddress, client_id: str, filters: list[str], receiver: Receiver, log: Log
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        filters: list[str],
+        receiver: Receiver,
+        log: Log,
+        ready: Callable[[], None] | None = None,
     ) -> None:
         self._address = address
         self._client_id = client_id
         self._filters = filters
         self._receiver = receiver
         self._log = log
+        self._ready = ready  # is called once, at the first connection
         self._client: Any = None  # once everything is subscribed to
         self._making: Any = None  # from the start: what waited for us comes before that
         self._version = 5
@@ -102,7 +111,9 @@ class Link:
     def publish(self, messages: list[tuple[str, bytes]]) -> None:
         """Send what may be lost, topic and payload each; nothing is sent without a connection."""
         if self._client is not None and messages:
-            self._client._connection.send_package(publishes(messages, version=self._version))
+            is_v5 = self._version == 5
+            packets = b"".join([publish(topic, payload, is_v5=is_v5) for topic, payload in messages])
+            self._client._connection.send_package(packets)
 
     def taken(self) -> Unacknowledged:
         """Return which messages were taken since this was asked last."""
@@ -181,6 +192,9 @@ class Link:
             self._client = client
             self._told = ""
             self._log.stage(f"connected to {self._address} (MQTT {'5' if self._version == 5 else '3.1.1'})")
+            if self._ready is not None:
+                self._ready()
+                self._ready = None
             await ended.wait()
             if self._guessed:
                 self._version, self._guessed = 5, False
@@ -188,7 +202,8 @@ class Link:
         finally:
             self._client = self._making = None
             with contextlib.suppress(Exception):  # it may be half made, or gone
-                await asyncio.wait_for(client.disconnect(), 2.0)
+                async with asyncio.timeout(2.0):  # wait_for of Python 3.11 may swallow a cancellation
+                    await client.disconnect()
 
     async def _connect(self, client: gmqtt.Client, ended: asyncio.Event) -> None:
         from gmqtt import MQTTConnectError

@@ -25,6 +25,7 @@ from edgeglm.fleet.collector.writing import write
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from edgeglm.fleet.addresses import BrokerAddress
     from edgeglm.fleet.collector.intake import Owed
@@ -99,14 +100,16 @@ class _Portion(NamedTuple):
 class Collector:
     """One process' part of a fleet."""
 
-    def __init__(self, address: BrokerAddress, store: StoreWriter, part: Part, log: Log) -> None:
+    def __init__(
+        self, address: BrokerAddress, store: StoreWriter, part: Part, log: Log, ready: Callable[[], None] | None = None
+    ) -> None:
         self._store = store
         self._log = log
         self._intake = Intake(part, log)
         self._portions: deque[_Portion] = deque()
         self._acknowledging = Acknowledging()
         # of this store: who collects the same boards into another one has messages of their own
-        self._link = Link(address, f"{part.client_id}-{store.identity()}", part.filters, self, log)
+        self._link = Link(address, f"{part.client_id}-{store.identity()}", part.filters, self, log, ready)
         self._came, self._enough, self._owes = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._ending = asyncio.Event()
         self._stopping = False

@@ -18,7 +18,7 @@ from edgeglm.fleet.store.opening import open_store
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
     from typing import Any
 
@@ -36,6 +36,7 @@ def collect_until(
     fleet: str | None,
     log: Log,
     alive: Path | None = None,
+    ready: Callable[[], None] | None = None,
 ) -> None:
     """Collect until ``stop`` is set.
 
@@ -47,6 +48,7 @@ def collect_until(
         fleet: The one fleet to take; None: all.
         log: Is told what happens.
         alive: A file that is touched as long as it works, for who looks whether it hangs.
+        ready: Is called once, when it is connected and has subscribed to everything.
 
     Raises:
         UserError: An address, the shards or a certificate are none.
@@ -68,7 +70,7 @@ def collect_until(
         gc.set_threshold(50_000, 20, 50)  # thousands of messages are in hand at any time, and none is a cycle
         log.stage(f"collecting from {address} into {store}")
         trial = tell_what_it_drops(address, part, log)
-        asyncio.run(_collect(Collector(address, writer, part, log), stop, alive, trial))
+        asyncio.run(_collect(Collector(address, writer, part, log, ready), stop, alive, trial))
     finally:
         writer.close()
 

@@ -10,8 +10,9 @@ import msgspec
 from edgeglm_agent.wire.sketch import Sketch
 
 from edgeglm.fleet.health import KINDS, HealthProblem, current_slots
-from edgeglm.fleet.page.groups import Group, Sketches, board_kind, groups, percentiles
+from edgeglm.fleet.page.groups import Group, Sketches, board_kind, groups
 from edgeglm.fleet.plain import plain
+from edgeglm.fleet.seeing.flat import percentiles
 from edgeglm.fleet.seeing.listing import SlotLine, board_lines
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from edgeglm_agent.wire.sketch import Sketch, middle
 
 from edgeglm.fleet.health import current_slots, slot_state
 from edgeglm.fleet.plain import plain
+from edgeglm.fleet.seeing.flat import percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -137,11 +138,6 @@ def groups(
             _merge(rest, one)
         largest = [*largest[: MOST_GROUPS - 1], (GroupKey(OTHERS, "", "", "", "", OTHERS), rest)]
     return [_group(key, one) for key, one in largest]
-
-
-def percentiles(sketch: Sketch) -> tuple[float | None, float | None, float | None]:
-    """Return p50, p95 and p99."""
-    return sketch.quantile(0.5), sketch.quantile(0.95), sketch.quantile(0.99)
 
 
 def _key(summary: DeviceSummary, name: str) -> GroupKey:

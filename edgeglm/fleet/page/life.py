@@ -13,8 +13,9 @@ from edgeglm_agent.wire.sketch import Sketch
 
 from edgeglm.fleet.health import WINDOW_S, HealthProblem, offline, problems
 from edgeglm.fleet.page.glance import shown_problems
-from edgeglm.fleet.page.groups import board_kind, percentiles
+from edgeglm.fleet.page.groups import board_kind
 from edgeglm.fleet.plain import pairs, plain
+from edgeglm.fleet.seeing.flat import percentiles
 from edgeglm.fleet.store.types import Span
 
 if TYPE_CHECKING:

@@ -99,7 +99,9 @@ class Watch:
             await asyncio.sleep(pace_s)
             if not self.watchers:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), max(0.0, _IDLE_S - pace_s))
+                    # wait_for of Python 3.11 may swallow a cancellation
+                    async with asyncio.timeout(max(0.0, _IDLE_S - pace_s)):
+                        await self._wanted.wait()
             self._wanted.clear()
 
     async def look(self) -> None:
@@ -133,9 +135,8 @@ class Watch:
         self._wanted.set()
         with suppress(TimeoutError):
             async with self._news:
-                await asyncio.wait_for(
-                    self._news.wait_for(lambda: self.ended or self.glance.version > version), within_s
-                )
+                async with asyncio.timeout(within_s):
+                    await self._news.wait_for(lambda: self.ended or self.glance.version > version)
         return self.glance.version > version and not self.ended
 
     async def life(self, device: Device, span: str, slot: str | None) -> bytes:

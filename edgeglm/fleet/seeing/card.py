@@ -12,7 +12,7 @@ from edgeglm_agent.wire.commands import State
 from edgeglm_agent.wire.sketch import Sketch
 
 from edgeglm.fleet.health import HealthProblem, problems, usual_models
-from edgeglm.fleet.seeing.flat import FlatEvent, FlatWindow, flat_event, flat_window
+from edgeglm.fleet.seeing.flat import FlatEvent, FlatWindow, flat_event, flat_window, percentiles
 from edgeglm.fleet.store.rows import lost_rows
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def card(reader: StoreReader, summary: DeviceSummary, span: Span, now_ms: int) -
 
 
 def _percentiles(sketch: Sketch) -> dict[str, float]:
-    found = {f"p{round(share * 100)}": sketch.quantile(share) for share in (0.5, 0.95, 0.99)}
-    return {name: value for name, value in found.items() if value is not None}
+    found = zip(("p50", "p95", "p99"), percentiles(sketch), strict=True)
+    return {name: value for name, value in found if value is not None}
 
 
 def _answered(incoming: IncomingReply) -> Answered:

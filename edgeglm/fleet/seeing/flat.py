@@ -182,6 +182,11 @@ def percentiles_ms(packed: bytes) -> tuple[float | None, float | None, float | N
         sketch = Sketch.unpack(packed)
     except WireError:
         return None, None, None
+    return percentiles(sketch)
+
+
+def percentiles(sketch: Sketch) -> tuple[float | None, float | None, float | None]:
+    """Return p50, p95 and p99."""
     return sketch.quantile(0.5), sketch.quantile(0.95), sketch.quantile(0.99)
 
 

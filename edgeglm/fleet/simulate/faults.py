@@ -9,9 +9,9 @@ from msgspec import Meta
 
 Share = Annotated[float, Meta(gt=0, le=1)]
 Seconds = Annotated[float, Meta(gt=0)]
-Feature = Annotated[str, Meta(pattern=r"^((input|output)\.[A-Za-z0-9._-]+|predicted)$")]
+Feature = Annotated[str, Meta(pattern=r"^((input|output)\.[A-Za-z0-9._-]+|predicted)\Z")]
 Reason = Literal["quota", "corrupt", "rejected", "disk"]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=63)]
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import gmqtt
 import msgspec
-from edgeglm_agent.wire.sketch import pack_numbers
 from gmqtt.mqtt.constants import MQTTv50, MQTTv311
 
 from edgeglm.errors import EnvironmentFailedError
+from edgeglm.fleet.packets import publish
 
 if TYPE_CHECKING:
     import ssl
@@ -171,9 +171,14 @@ class Link:
         connection = self._client._connection
         ids, is_v5 = connection._protocol.id_generator, connection._protocol.proto_ver == MQTTv50
         room = ids._max - 1 - len(ids._used_ids)
-        if packets := [
-            packet(self._queue.popleft(), ids.next_id(), is_v5=is_v5) for _ in range(min(room, len(self._queue)))
-        ]:
+        packets = []
+        for _ in range(min(room, len(self._queue))):
+            message = self._queue.popleft()
+            packet_id = ids.next_id()
+            packets.append(
+                publish(message.topic, message.payload, is_v5=is_v5, packet_id=packet_id, retain=message.retain)
+            )
+        if packets:
             connection.send_package(b"".join(packets))
 
     def abort(self) -> None:
@@ -188,8 +193,9 @@ class Link:
         if client is not None:
             self.publish([self.device.will()])
             self._client, self._gone = None, None
-            with contextlib.suppress(OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(client.disconnect(), _GOODBYE_S)
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):  # wait_for of Python 3.11 may swallow a cancellation
+                    await client.disconnect()
 
     def _answered(self, _: int) -> None:
         if self._queue:
@@ -204,20 +210,6 @@ class Link:
         if self._gone is gone and self._client is not None:  # one that was given up before has nothing to say
             self.abort()
             self.on_lost(self)
-
-
-def packet(message: Message, packet_id: int, *, is_v5: bool) -> bytes:
-    """Return a PUBLISH of QoS 1. Source: MQTT 5.0, section 3.3; 3.1.1 has no properties there."""
-    topic = message.topic.encode()
-    rest = (
-        len(topic).to_bytes(2, "big"),
-        topic,
-        packet_id.to_bytes(2, "big"),
-        b"\0" if is_v5 else b"",
-        message.payload,
-    )
-    head = b"\x33" if message.retain else b"\x32"
-    return b"".join((head, pack_numbers([sum(map(len, rest))]), *rest))  # lengths are LEB128, as ours are
 
 
 def _resolved(broker: BrokerAddress) -> str:

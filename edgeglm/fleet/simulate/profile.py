@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edgeglm.fleet.simulate.faults import FAULTS, Fault
+from edgeglm.fleet.simulate.faults import FAULTS, Fault, Name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
-Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=55)]
+Prefix = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z", max_length=55)]
 Weight = Annotated[float, Meta(gt=0)]
 BoardName = Literal["rpi-zero2w", "rpi4", "rpi5", "jetson-jp6", "jetson-jp7", "x86-64"]
 _Conflict = tuple[str, str, str]  # key below this struct, what is wrong, how to mend it

@@ -176,7 +176,10 @@ def check_is_there(db: sqlite3.Connection, path: Path, opened: tuple[int, int] |
 
 def _missing(path: Path) -> UserError:
     return UserError(
-        "there is no store", where=str(path), hint="`edgeglm fleet collect` makes one", code="store-missing"
+        "there is no store",
+        where=str(path),
+        hint="`edgeglm fleet up` makes one, or `fleet collect`",
+        code="store-missing",
     )
 
 
@@ -189,7 +192,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
         raise UserError(
             "is a database, but no store of a fleet",
             where=str(path),
-            hint="name another file: --store sqlite:///fleet.db",
+            hint="name another file: --store sqlite:///fleet/fleet.db",
             code="store-foreign",
         )
     if version > SCHEMA:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgeglm_agent.wire.topics import ROOT, shard_of
 
 from edgeglm.errors import BusyError
-from edgeglm.files import locked
+from edgeglm.files import locked, private_folder
 from edgeglm.fleet.store.boards import Boards
 from edgeglm.fleet.store.sqlite_schema import open_for_writing, told
 from edgeglm.fleet.store.sqlite_tables import SqliteTables
@@ -33,6 +33,7 @@ class SqliteWriter:
             StoreError, StorageError, UserError: See ``open_for_writing``.
         """
         self._path = path
+        private_folder(path.parent)
         self._held = ExitStack()
         try:
             self._held.enter_context(locked(path.with_name(path.name + ".lock"), wait=False, what="this store"))

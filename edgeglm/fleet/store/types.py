@@ -56,6 +56,9 @@ class IncomingReply(msgspec.Struct, frozen=True):
     raw: bytes = b""  # as it came
 
 
+POISON_BYTES, POISON_TEXT = 4096, 500  # that are kept of a message, and of its topic and reason: topics may be of 64 KB
+
+
 class Poison(msgspec.Struct, frozen=True):
     """A message, or a row of one, that cannot be read: kept aside, and counted."""
 

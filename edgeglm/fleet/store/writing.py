@@ -16,7 +16,7 @@ from edgeglm.fleet.store.known import HIGHEST
 from edgeglm.fleet.store.placing import believed, note_boot, place
 from edgeglm.fleet.store.rows import TABLE_OF, Read, columns, lost_rows, read_row
 from edgeglm.fleet.store.tables import NewDevice
-from edgeglm.fleet.store.types import Committed, Known, Poison
+from edgeglm.fleet.store.types import POISON_BYTES, POISON_TEXT, Committed, Known, Poison
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from edgeglm.fleet.store.types import Arrivals, Device, IncomingBatch, IncomingReply, IncomingState
 
 POISON_KEPT = 1000  # the newest
-POISON_BYTES = 4096  # of one
 _MOST_HOLES = 4096  # of a stream: beyond them rows that make one more are put off
 _MOST_RUNS = 16_384  # of a stream: beyond them rows that account for more than themselves are put off
-_POISON_TEXT = 500
 
 
 class Writing:
@@ -268,7 +266,7 @@ def _born_ms(incoming: IncomingState) -> int:
 
 def _text(text: str) -> str:
     """Return what any store takes of a text that a stranger wrote."""
-    return text[:_POISON_TEXT].replace("\0", "?").encode(errors="replace").decode()
+    return text[:POISON_TEXT].replace("\0", "?").encode(errors="replace").decode()
 
 
 def _sequence(read: Read) -> int:

@@ -72,25 +72,29 @@ def until_let_in(broker: RunningBroker, identity: Identity) -> None:
         time.sleep(0.1)
 
 
-def gets_through(client: Client, reader: Client, topic: str, *, expected: bool) -> bool:
-    """Tell whether a message comes: the broker's answer alone is no proof, since it may look like success."""
+def write(client: Client, topic: str) -> tuple[str, bytes]:
+    """Publish, and return what a reader gets where that is allowed: the broker's answer alone is no proof."""
     payload = f"{topic} {time.monotonic_ns()}".encode()
     with contextlib.suppress(OSError):
         client.publish(topic, payload)  # when it returns the broker has dealt with it
-    give_up = time.monotonic() + (PATIENCE_S if expected else 0.4)
-    while time.monotonic() < give_up:
-        if (topic, payload) in reader.got:
-            return True
-        time.sleep(0.02)
-    return False
+    return topic, payload
 
 
 def may_write(client: Client, reader: Client, topic: str) -> bool:
-    return gets_through(client, reader, topic, expected=True)
+    message = write(client, topic)
+    give_up = time.monotonic() + PATIENCE_S
+    while message not in reader.got:
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.02)
+    return True
 
 
-def may_not_write(client: Client, reader: Client, topic: str) -> bool:
-    return not gets_through(client, reader, topic, expected=False)
+def may_not_write(client: Client, reader: Client, topic: str, then: tuple[Client, str]) -> bool:
+    """Tell whether it does not come, once one has come that was sent after it, by who may do that."""
+    message = write(client, topic)
+    assert may_write(then[0], reader, then[1])
+    return message not in reader.got
 
 
 def test_only_certificates_of_this_authority_are_let_in(broker: RunningBroker, tmp_path: Path) -> None:
@@ -118,8 +122,8 @@ def test_a_board_writes_and_reads_its_own_topics_alone_whatever_it_is_called(bro
             with Client(broker.port, name, identity=board) as client:
                 assert may_write(client, collector, topic), topic
         for topic in (DOOR.telemetry, DOOR.state, DOOR.reply("r-1"), own.telemetry.replace(name, "x")):
-            with Client(broker.port, name, identity=board) as client:
-                assert may_not_write(client, collector, topic), topic
+            with Client(broker.port, name, identity=board) as client, Client(broker.port, identity=board) as again:
+                assert may_not_write(client, collector, topic, (again, own.telemetry)), topic
         with Client(broker.port, name, identity=board) as client:
             with contextlib.suppress(OSError):
                 client.subscribe("#")
@@ -135,29 +139,35 @@ def test_a_board_writes_and_reads_its_own_topics_alone_whatever_it_is_called(bro
             for topic in (DOOR.ack, DOOR.commands, DOOR.telemetry):
                 with contextlib.suppress(OSError):
                     client.subscribe(topic)
-            assert may_not_write(collector, client, DOOR.ack)
-            assert may_not_write(operator, client, DOOR.command("ping"))
+            assert client.subscribe(own.ack) < 128
+            assert client.subscribe(own.commands) < 128
+            assert may_not_write(collector, client, DOOR.ack, (collector, own.ack))
+            assert may_not_write(operator, client, DOOR.command("ping"), (operator, own.command("ping")))
 
 
 def test_a_board_commands_nobody_and_acknowledges_nothing(broker: RunningBroker) -> None:
     board = issue(broker, "gate-7")
     door = issue(broker, "door-1")
-    with Client(broker.port, "door", identity=door) as victim:
-        assert victim.subscribe(DOOR.ack) < 128
-        assert victim.subscribe(DOOR.commands) < 128
-        for topic in (DOOR.ack, DOOR.command("restart")):
-            with Client(broker.port, "gate", identity=board) as client:
-                assert may_not_write(client, victim, topic)
-    with Client(broker.port, "gate", identity=board) as itself:
-        assert itself.subscribe(GATE.commands) < 128
-        with Client(broker.port, "gate-2", identity=board) as client:
-            assert may_not_write(client, itself, GATE.command("restart"))
+    with Client(broker.port, "o", identity=local(broker, "operator")) as operator:
+        with Client(broker.port, "door", identity=door) as victim:
+            assert victim.subscribe(DOOR.ack) < 128
+            assert victim.subscribe(DOOR.commands) < 128
+            for topic in (DOOR.ack, DOOR.command("restart")):
+                with Client(broker.port, "gate", identity=board) as client:
+                    assert may_not_write(client, victim, topic, (operator, DOOR.command("ping")))
+        with Client(broker.port, "gate", identity=board) as itself:
+            assert itself.subscribe(GATE.commands) < 128
+            with Client(broker.port, "gate-2", identity=board) as client:
+                assert may_not_write(client, itself, GATE.command("restart"), (operator, GATE.command("ping")))
 
 
 def test_collectors_command_nobody_and_operators_acknowledge_nothing(broker: RunningBroker) -> None:
     gate, ada = issue(broker, "gate-7"), issue(broker, "ada", role="operator")
     intake = issue(broker, "intake-1", role="collector")
-    with Client(broker.port, "gate-7", identity=gate) as board:
+    with (
+        Client(broker.port, "gate-7", identity=gate) as board,
+        Client(broker.port, "o", identity=local(broker, "operator")) as operator,
+    ):
         for topic in (GATE.ack, GATE.commands, f"{GATE.prefix}/desired"):
             assert board.subscribe(topic) < 128
         for identity, topic, allowed in (
@@ -169,7 +179,11 @@ def test_collectors_command_nobody_and_operators_acknowledge_nothing(broker: Run
             (intake, f"{GATE.prefix}/desired", False),
         ):
             with Client(broker.port, "staff", identity=identity) as client:
-                assert (may_write if allowed else may_not_write)(client, board, topic), (identity.certificate, topic)
+                if allowed:
+                    assert may_write(client, board, topic), (identity.certificate, topic)
+                else:
+                    then = (operator, GATE.command("ping"))
+                    assert may_not_write(client, board, topic, then), (identity.certificate, topic)
 
 
 def test_a_revoked_certificate_ends_the_connection_and_lets_nobody_in(broker: RunningBroker, tmp_path: Path) -> None:
@@ -206,9 +220,9 @@ def test_rights_can_be_those_of_one_fleet(tmp_path: Path) -> None:
         south = Topics("south", "gate-7")
         with Client(broker.port, "c", identity=local(broker, "collector")) as collector:
             collector.subscribe("edgeglm/v1/+/+/+/telemetry")
-            for topics, allowed in ((GATE, True), (south, False)):
-                with Client(broker.port, "gate-7", identity=gate) as client:
-                    assert (may_write if allowed else may_not_write)(client, collector, topics.telemetry)
+            with Client(broker.port, "gate-7", identity=gate) as client, Client(broker.port, identity=gate) as again:
+                assert may_write(client, collector, GATE.telemetry)
+                assert may_not_write(client, collector, south.telemetry, (again, GATE.telemetry))
 
 
 def test_an_agent_and_a_collector_meet_with_issued_certificates(broker: RunningBroker, tmp_path: Path) -> None:

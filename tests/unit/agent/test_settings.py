@@ -281,6 +281,14 @@ path = "x"
             id="empty",
         ),
         pytest.param(
+            'device = "gate-7\\n"',
+            "agent.toml:1 device",
+            "`gate-7\n` has not the form wanted here",
+            "letters, digits",
+            "settings-out-of-range",
+            id="newline",
+        ),
+        pytest.param(
             "device = 2026-01-01",
             "agent.toml:1 device",
             "expected text, found the date or time 2026-01-01",

@@ -12,8 +12,8 @@ from edgeglm_agent.wire.topics import Topics, shard_of
 from edgeglm.errors import UserError
 from edgeglm.fleet.collector.acknowledging import Acknowledging
 from edgeglm.fleet.collector.intake import MOST_BYTES, Intake, Owed
-from edgeglm.fleet.collector.packets import acknowledgements, publishes
 from edgeglm.fleet.collector.shards import LEAVES, Part, parse_part
+from edgeglm.fleet.packets import acknowledgements, publish
 from edgeglm.fleet.store.types import Arrivals, Device, Known, Stream
 
 EPOCH = b"epoch--1"
@@ -222,8 +222,8 @@ class TestAcknowledging:
 @pytest.mark.parametrize("size", [0, 100, 127, 128, 20_000])
 def test_packets_are_what_a_broker_reads(size: int) -> None:
     payload, length = b"x" * size, 2 + 3 + size
-    assert publishes([("a/b", payload)], version=4) == b"\x30" + varint(length) + b"\x00\x03a/b" + payload
-    assert publishes([("a/b", payload)], version=5) == b"\x30" + varint(length + 1) + b"\x00\x03a/b\x00" + payload
+    assert publish("a/b", payload, is_v5=False) == b"\x30" + varint(length) + b"\x00\x03a/b" + payload
+    assert publish("a/b", payload, is_v5=True) == b"\x30" + varint(length + 1) + b"\x00\x03a/b\x00" + payload
     assert acknowledgements([1, 0x1234]) == b"\x40\x02\x00\x01\x40\x02\x12\x34"
 
 

@@ -105,6 +105,7 @@ faults:
             "duration_s: 20", "faults[0].silent.after_s: it begins after 30 s, and the run ends after 20", id="late"
         ),
         pytest.param("fleet: a/b", "fleet: `a/b` has not the form wanted here", id="name"),
+        pytest.param('fleet: "a\\n"', "has not the form wanted here", id="newline"),
         pytest.param("fleet: 7", "fleet: expected text, found the integer 7", id="type"),
         pytest.param("seed: 1.5", "seed: expected an integer, found the number 1.5", id="integer"),
         pytest.param("slots: []", "slots: has 0 items: at least 1 and at most 16", id="empty"),

@@ -11,15 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def publishes(messages: Iterable[tuple[str, bytes]], *, version: int) -> bytes:
-    """Return PUBLISH packets of QoS 0 (MQTT 5, section 3.3; 3.1.1 has no properties), for topic and payload each."""
-    properties = b"\0" if version == 5 else b""
-    out: list[bytes] = []
-    for topic, payload in messages:
-        name = topic.encode()
-        length = 2 + len(name) + len(properties) + len(payload)
-        out += (b"\x30", pack_numbers((length,)), len(name).to_bytes(2, "big"), name, properties, payload)
-    return b"".join(out)
+def publish(topic: str, payload: bytes, *, is_v5: bool, packet_id: int | None = None, retain: bool = False) -> bytes:
+    """Return a PUBLISH packet (MQTT 5, section 3.3; 3.1.1 has no properties): of QoS 1 with an id, else of QoS 0."""
+    name = topic.encode()
+    head = bytes([0x30 | (2 if packet_id is not None else 0) | retain])
+    number = b"" if packet_id is None else packet_id.to_bytes(2, "big")
+    rest = (len(name).to_bytes(2, "big"), name, number, b"\0" if is_v5 else b"", payload)
+    return b"".join((head, pack_numbers((sum(map(len, rest)),)), *rest))  # lengths are LEB128, as ours are
 
 
 def acknowledgements(message_ids: Iterable[int]) -> bytes:

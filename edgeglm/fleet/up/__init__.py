@@ -1,0 +1,1 @@
+"""`edgeglm fleet up`: all of one machine's fleet, in one folder."""
