@@ -20,6 +20,7 @@ BENCHMARKS = {  # script -> what of EDGEGLM_BENCH_DATA it needs
     "fleet_collector": "",
     "fleet_scale": "",
     "fleet_page": "",
+    "fleet_week": "",
     "drift_rates": "",
     "shapes": "",
     "recipes": "",

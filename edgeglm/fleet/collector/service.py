@@ -14,6 +14,8 @@ from edgeglm.fleet.addresses import parse_broker
 from edgeglm.fleet.collector.broker_trial import tell_what_it_drops
 from edgeglm.fleet.collector.run import Collector
 from edgeglm.fleet.collector.shards import parse_part
+from edgeglm.fleet.collector.tending import tend
+from edgeglm.fleet.store.keeping import Keeping
 from edgeglm.fleet.store.opening import open_store
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def collect_until(
     shards: str,
     fleet: str | None,
     log: Log,
+    keeping: Keeping | None = None,
     alive: Path | None = None,
     ready: Callable[[], None] | None = None,
 ) -> None:
@@ -47,6 +50,7 @@ def collect_until(
         shards: The part of the boards, such as ``00-7f``.
         fleet: The one fleet to take; None: all.
         log: Is told what happens.
+        keeping: What the store keeps, and how long; None: everything.
         alive: A file that is touched as long as it works, for who looks whether it hangs.
         ready: Is called once, when it is connected and has subscribed to everything.
 
@@ -70,16 +74,18 @@ def collect_until(
         gc.set_threshold(50_000, 20, 50)  # thousands of messages are in hand at any time, and none is a cycle
         log.stage(f"collecting from {address} into {store}")
         trial = tell_what_it_drops(address, part, log)
-        asyncio.run(_collect(Collector(address, writer, part, log, ready), stop, alive, trial))
+        beside = [trial, tend(writer, keeping or Keeping(), log)]
+        asyncio.run(_collect(Collector(address, writer, part, log, ready), stop, alive, beside))
     finally:
         writer.close()
 
 
 async def _collect(
-    collector: Collector, stop: threading.Event, alive: Path | None, trial: Coroutine[Any, Any, None]
+    collector: Collector, stop: threading.Event, alive: Path | None, others: list[Coroutine[Any, Any, None]]
 ) -> None:
-    beside = [asyncio.ensure_future(trial)]
-    beside[0].add_done_callback(lambda task: None if task.cancelled() else task.result())  # a bug of ours is told
+    beside = [asyncio.ensure_future(one) for one in others]
+    for task in beside:
+        task.add_done_callback(lambda task: None if task.cancelled() else task.result())  # a bug of ours is told
     if alive is not None:
         with storage_errors(alive):
             alive.touch(mode=0o644)

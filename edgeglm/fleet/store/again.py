@@ -15,6 +15,8 @@ from edgeglm.fleet.store.rows import TABLE_OF, read_row
 from edgeglm.fleet.store.tables import ROW_TABLES, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgeglm_agent.wire.telemetry import Row
 
     from edgeglm.fleet.store.boards import StreamState
@@ -50,23 +52,26 @@ def take_again(writing: Writing, tables: Tables, rows: list[Again]) -> None:
             left.append(_Open(again, read_row(again.row, again.batch.received_ms), bytes(again.row.body)))
         except WireError:  # it was put aside when it came first
             _came_before(writing, again.stream)
+    removed = tables.removed() if left else {}
     for generation in range(_MOST_COPIES + 1):
         if not left:
             return
-        left = _take_generation(writing, tables, left, generation)
+        left = _take_generation(writing, tables, left, generation, removed)
         writing.flush_rows()
     for one in left:
         reason = f"number {one.again.row.sequence} has come with {_MOST_COPIES + 1} other bodies"
         writing.put_aside(one.again.batch, one.again.row, reason)
 
 
-def _take_generation(writing: Writing, tables: Tables, rows: list[_Open], generation: int) -> list[_Open]:
+def _take_generation(
+    writing: Writing, tables: Tables, rows: list[_Open], generation: int, removed: Mapping[str, int]
+) -> list[_Open]:
     """Take the rows that this generation has, or has room for; return the others."""
     copies = _copies(writing, rows, generation)
     kept = _kept(tables, [(one.read, copy) for one, copy in zip(rows, copies, strict=True)])
     taken: dict[tuple[int, int], bytes] = {}
     others: list[_Open] = []
-    for one, copy, body in zip(rows, copies, kept, strict=True):
+    for one, copy, (body, at_ms) in zip(rows, copies, kept, strict=True):
         number, received_ms = one.again.row.sequence, one.again.batch.received_ms
         if copy is None:
             writing.put_aside(one.again.batch, one.again.row, f"number {number} has come before, and so have too many")
@@ -83,6 +88,8 @@ def _take_generation(writing: Writing, tables: Tables, rows: list[_Open], genera
                 copy.last_ms = max(copy.last_ms, received_ms)
             writing.add_again(one.read, copy, received_ms)
             taken[copy.id, number] = one.body
+        elif at_ms is not None and at_ms < removed.get(TABLE_OF[type(one.read.body)], at_ms):
+            _came_before(writing, one.again.stream)  # and was removed or merged since, for its age
         else:
             others.append(one)
     return others
@@ -106,8 +113,11 @@ def _copies(writing: Writing, rows: list[_Open], generation: int) -> list[Stream
     return [states.get(key) for key in keys]
 
 
-def _kept(tables: Tables, rows: list[tuple[Read, StreamState | None]]) -> list[bytes | None]:
-    """Return the bodies that the store has of these numbers; None: none, or none any more."""
+def _kept(tables: Tables, rows: list[tuple[Read, StreamState | None]]) -> list[tuple[bytes | None, int | None]]:
+    """Return the bodies that the store has of these numbers, and when those were.
+
+    None: it has none, or none any more; when it was is not known.
+    """
     places: list[Place | None] = []
     asked: dict[str, set[Place]] = {}
     for read, stream in rows:
@@ -136,4 +146,8 @@ def _kept(tables: Tables, rows: list[tuple[Read, StreamState | None]]) -> list[b
             there.get(moved[place]) if body is None and place in moved else body
             for place, body in zip(places, bodies, strict=True)
         ]
-    return bodies
+    at = [
+        read.moment.at_ms if read.moment.own else times.get((stream.id, read.row.sequence)) if stream else None
+        for read, stream in rows
+    ]
+    return [*zip(bodies, at, strict=True)]

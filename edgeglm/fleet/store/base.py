@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
+    from edgeglm.fleet.store.keeping import Keeping, Tended
     from edgeglm.fleet.store.types import (
         Arrivals,
         Committed,
@@ -106,6 +108,19 @@ class StoreWriter(Protocol):
 
     def abandon(self) -> None:
         """Let the thread that writes or flushes come back soon, with an error; called from another one."""
+
+    def tend(self, keeping: Keeping, stop: threading.Event | None = None, *, paced: bool = False) -> Tended:
+        """Do what is due of compaction, merging and removal, in any thread beside the one that writes.
+
+        Args:
+            keeping: What is kept, and how long.
+            stop: Ends it between two steps.
+            paced: Whether it goes at half the speed, since somebody else is at work.
+
+        Raises:
+            StoreError, StorageError: As ``commit``: what was done until then is done, and nothing is lost.
+            MissingExtraError: duckdb is not installed.
+        """
 
     def close(self) -> None:
         """Let it go; what was committed is there."""

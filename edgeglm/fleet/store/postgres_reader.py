@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeglm.fleet.store.postgres_schema import check, connect, told
+from edgeglm.fleet.store.segment_files import SegmentFiles
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
 
     from edgeglm.fleet.addresses import PostgresAddress
+    from edgeglm.fleet.store.segment_list import Segment
+
+_Older = TypeVar("_Older")
 
 
 class PostgresReader(SqliteReader):
@@ -22,6 +29,7 @@ class PostgresReader(SqliteReader):
         """Connect. Raises: UserError: There is no store. MissingExtraError, StoreError: See ``connect``."""
         self._address = address
         self._connection = self._connected()
+        self._segments = SegmentFiles(Path())  # none
 
     def close(self) -> None:
         """Let it go."""
@@ -33,6 +41,15 @@ class PostgresReader(SqliteReader):
         statement = statement.replace("cross join", "join").replace("?", "%s")
         with told(self._address):
             return self._connection.execute(statement, given).fetchall()
+
+    def _page(
+        self,
+        table: str,  # noqa: ARG002
+        statement: str,
+        given: tuple[Any, ...],
+        older: Callable[[list[Segment]], _Older],
+    ) -> tuple[list[tuple[Any, ...]], _Older]:
+        return self._all(statement, given), older([])  # all rows are in tables
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         connection = connect(self._address, reading=True)

@@ -85,6 +85,19 @@ MIGRATIONS = (
     create table counters (name text primary key, value bigint not null);
     create table forgotten (fleet text not null, name text not null, at_ms bigint not null, primary key (fleet, name));
     """,
+    # what tells of drift outlives the rows, and so does what was removed; days whose windows were merged
+    f"""
+    create table removed (source text primary key, before_ms bigint not null);
+    create table hourly_days (day bigint primary key, rows bigint not null);
+    create table alarm_events (
+        device bigint not null references devices on delete cascade, slot text not null, at_ms bigint not null,
+        stream bigint not null, sequence bigint not null, body bytea not null,
+        primary key (device, slot, at_ms, stream, sequence)
+    );
+    insert into alarm_events select device, slot, at_ms, stream, sequence, body from events
+        where name in {alarms.EVENTS!r};
+    drop index events_alarms;
+    """,  # noqa: S608 - names of our own
 )
 SCHEMA = len(MIGRATIONS)
 _LOCK = 0x45474C4D  # "EGLM": who makes tables holds it

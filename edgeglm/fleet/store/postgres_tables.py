@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.fleet.store.postgres_days import Days
-from edgeglm.fleet.store.rows import COLUMNS
+from edgeglm.fleet.store.rows import COLUMNS, TEXTS
 from edgeglm.fleet.store.tables import ROW_TABLES, STREAM_COLUMNS, NewDevice, Place
 from edgeglm.fleet.store.types import Device
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import psycopg
-
-_TEXTS = {"slot", "name", "severity", "reason"}
 
 
 class BoardGoneError(Exception):
@@ -197,7 +195,7 @@ class PostgresTables:
         if table in self._staged:
             self._db.execute(f"delete from staged_{table}")  # noqa: S608
         self._staged.add(table)
-        types = ["bytea" if name == "body" else "text" if name in _TEXTS else "int8" for name in names]
+        types = ["bytea" if name == "body" else "text" if name in TEXTS else "int8" for name in names]
         with self._db.cursor().copy(f"copy staged_{table} ({columns}) from stdin (format binary)") as copy:
             copy.set_types(types)
             for row in rows:
@@ -207,6 +205,19 @@ class PostgresTables:
         )
         if done.rowcount < len(rows):  # what it knows of the stream says otherwise: no row goes unsaid
             raise RuntimeError(f"{len(rows) - done.rowcount} of {len(rows)} rows are in {table} already")
+
+    def add_alarm_events(self, events: Sequence[tuple[Any, ...]]) -> None:
+        """Add events that tell of drift."""
+        if events:
+            self._db.execute(
+                "insert into alarm_events (device, slot, at_ms, stream, sequence, body) select * from"
+                " unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %b::bytea[])",
+                _columns([(*one[:-1], bytes(one[-1])) for one in events], 6),
+            )
+
+    def removed(self) -> dict[str, int]:
+        """Return of each table before when its rows were removed or merged, where any were."""
+        return dict(self._all("select source, before_ms from removed"))
 
     def slots(self, devices: Collection[int]) -> dict[int, set[str]]:
         """Return the slots of boards whose newest windows are known at once."""

@@ -15,12 +15,16 @@ from edgeglm.errors import StoreError
 from edgeglm.fleet.store.boards import Boards
 from edgeglm.fleet.store.postgres_schema import check_version, connect, migrate, told
 from edgeglm.fleet.store.postgres_tables import BoardGoneError, PostgresTables
+from edgeglm.fleet.store.postgres_tending import PostgresTending
 from edgeglm.fleet.store.writing import Writing
 
 if TYPE_CHECKING:
+    import threading
+
     import psycopg
 
     from edgeglm.fleet.addresses import PostgresAddress
+    from edgeglm.fleet.store.keeping import Keeping, Tended
     from edgeglm.fleet.store.types import Arrivals, Committed, Device
 
 
@@ -96,6 +100,10 @@ class PostgresWriter:
             with socket.socket(fileno=os.dup(db.fileno())) as connection, suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def tend(self, keeping: Keeping, stop: threading.Event | None = None, *, paced: bool = False) -> Tended:
+        """Do what is due of merging and removal, on a connection of its own; see ``StoreWriter``."""
+        return PostgresTending(self._address, keeping, time.time_ns() // 1_000_000, stop, paced=paced).run()
+
     def close(self) -> None:
         """Let it go; what was committed is there."""
         if self._db is not None:
@@ -112,8 +120,8 @@ class PostgresWriter:
                 check_version(db, self._address)
                 writing = Writing(self._tables, self._boards)
                 writing.write(arrivals)
-        except psycopg.errors.ForeignKeyViolation as error:
-            self._undo(error)
+        except (psycopg.errors.ForeignKeyViolation, psycopg.errors.CheckViolation) as error:
+            self._undo(error)  # a board was forgotten, or a day was dropped
             raise BoardGoneError from error
         except BaseException as error:
             self._undo(error)

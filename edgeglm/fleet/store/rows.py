@@ -28,6 +28,7 @@ COLUMNS = {  # in the order of ``columns``
     "gaps": f"{_KEY}, reason, rows, body",
     "others": f"{_KEY}, kind, body",
 }
+TEXTS = frozenset({"slot", "name", "severity", "reason"})  # columns; ``body`` is of bytes, all others are integers
 
 
 class Read(NamedTuple):

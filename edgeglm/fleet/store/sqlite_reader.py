@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from heapq import merge
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -10,7 +13,10 @@ from edgeglm_agent.wire.commands import Reply, State
 from edgeglm_agent.wire.telemetry import Event, Gap, Result, Window
 
 from edgeglm.fleet.store import alarms
-from edgeglm.fleet.store.sqlite_schema import ALARM_EVENTS, check_is_there, file_of, open_for_reading, told
+from edgeglm.fleet.store.segment_files import SegmentFiles, SegmentGoneError
+from edgeglm.fleet.store.segment_list import folder_of, listed, missing
+from edgeglm.fleet.store.segment_pages import END, SegmentPages
+from edgeglm.fleet.store.sqlite_schema import check_is_there, file_of, open_for_reading, told
 from edgeglm.fleet.store.types import (
     Device,
     DeviceSummary,
@@ -24,12 +30,15 @@ from edgeglm.fleet.store.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from edgeglm.fleet.store.segment_list import Segment
     from edgeglm.fleet.store.types import Span
 
 _Body = TypeVar("_Body")
+_Older = TypeVar("_Older")
+_MOST_TRIES = 5  # to have segments as they are listed
 _Head: TypeAlias = tuple[Device, bytes, int, int, int]
 _DEVICES = """
 select d.id, d.fleet, d.name, d.shard, d.first_seen_ms, d.heard_ms, d.state, d.state_ms,
@@ -45,9 +54,9 @@ from devices d left join (
 ) s on s.device = d.id {where} order by d.fleet, d.name
 """
 _ALARMS = f"""
-select l.device, l.slot, e.at_ms, e.body from latest l cross join events e
-    on e.device = l.device and e.slot = l.slot and e.name in {ALARM_EVENTS} and e.at_ms >= coalesce((
-        select at_ms from events where device = l.device and slot = l.slot and name in {ALARM_EVENTS}
+select l.device, l.slot, e.at_ms, e.body from latest l cross join alarm_events e
+    on e.device = l.device and e.slot = l.slot and e.at_ms >= coalesce((
+        select at_ms from alarm_events where device = l.device and slot = l.slot
         order by at_ms desc limit 1 offset {alarms.NEWEST - 1}
     ), {-(2**62)})
 {{where}} order by l.device, l.slot, e.at_ms, e.stream, e.sequence
@@ -65,6 +74,7 @@ class SqliteReader:
         self._path = path
         self._db = open_for_reading(path)
         self._file = file_of(path)
+        self._segments = SegmentFiles(folder_of(path))
 
     def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
         """Return every board, by fleet and name."""
@@ -87,26 +97,23 @@ class SqliteReader:
 
     def windows(self, span: Span, device: Device | None = None, fleet: str | None = None) -> Iterator[StoredWindow]:
         """Return windows that began within the span, the oldest first."""
-        where, given = ("and d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
-        for head, body in self._rows("windows", Window, span, device=device, where=where, given=given):
+        for head, body in self._rows("windows", Window, span, device=device, fleet=fleet):
             yield StoredWindow(*head, body)
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
     ) -> Iterator[StoredEvent]:
         """Return events within the span, the oldest first; ``newest``: at most so many, the newest ones."""
-        where, given = ("and d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
-        for head, body in self._rows("events", Event, span, device=device, where=where, given=given, newest=newest):
+        for head, body in self._rows("events", Event, span, device=device, fleet=fleet, newest=newest):
             yield StoredEvent(*head, body)
 
     def events_received(
         self, since_ms: int, device: Device | None = None, fleet: str | None = None
     ) -> Iterator[StoredEvent]:
         """Return events that came in at that moment or later, in the order in which they came in."""
-        where, given = ("and d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
         order = ("received_ms", "at_ms", "device", "stream", "sequence")
         after = (since_ms - 1, 2**62, 0, 0, 0)
-        for head, body in self._paged("events", Event, order, after, device=device, where=where, given=given):
+        for head, body in self._paged("events", Event, order, after, 2**62, device=device, fleet=fleet):
             yield StoredEvent(*head, body)
 
     def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:
@@ -143,6 +150,7 @@ class SqliteReader:
     def close(self) -> None:
         """Let it go."""
         self._db.close()
+        self._segments.close()
 
     def _all(self, statement: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with told(self._path):
@@ -184,15 +192,13 @@ class SqliteReader:
         span: Span,
         *,
         device: Device | None = None,
-        where: str = "",
-        given: tuple[Any, ...] = (),
+        fleet: str | None = None,
         newest: int | None = None,
     ) -> Iterator[tuple[_Head, _Body]]:
         """Return rows within the span: where each came from, and what it says; the oldest first."""
-        where, given = f"and t.at_ms < ? {where}", (span.until_ms, *given)
         after = (span.since_ms - 1, 2**62, 0, 0)
         order = ("at_ms", "device", "stream", "sequence")
-        return self._paged(table, kind, order, after, device=device, where=where, given=given, newest=newest)
+        return self._paged(table, kind, order, after, span.until_ms, device=device, fleet=fleet, newest=newest)
 
     def _paged(
         self,
@@ -200,36 +206,81 @@ class SqliteReader:
         kind: type[_Body],
         order: tuple[str, ...],
         after: tuple[int, ...],
+        until_ms: int,
         *,
         device: Device | None,
-        where: str,
-        given: tuple[Any, ...],
+        fleet: str | None = None,
         newest: int | None = None,
     ) -> Iterator[tuple[_Head, _Body]]:
         """Return rows beyond a place in an order; a page is one statement, so that nothing is held up meanwhile."""
-        if device is not None:
-            number = self._number(device)
-            if number is None:
-                return
-            where, given = f"and t.device = ? {where}", (number, *given)
+        number = None if device is None else self._number(device)
+        if device is not None and number is None:
+            return
+        given: list[int | str] = [until_ms]
+        where = "and t.at_ms < ?"
+        if number is not None:
+            where, given = f"{where} and t.device = ?", [*given, number]
+        if fleet is not None:
+            where, given = f"{where} and d.fleet = ?", [*given, fleet]
         key = ", ".join(f"t.{name}" for name in order)
         statement = (
             f"select {key}, t.at_ms, t.sequence, t.received_ms, t.body, s.epoch, d.fleet, d.name"  # noqa: S608
             f" from {table} t cross join streams s on s.id = t.stream cross join devices d on d.id = t.device"
             f" where t.{order[0]} >= ? and ({key}) > ({', '.join('?' * len(order))}) {where} order by "
         )
+        older = SegmentPages(self._segments, order, until_ms, number, partial(self._streams, number, fleet))
         if newest is not None:
-            backwards = statement + ", ".join(f"t.{name} desc" for name in order) + " limit ?"
-            for row in reversed(self._all(backwards, (after[0], *after, *given, newest))):
+            statement += ", ".join(f"t.{name} desc" for name in order) + " limit ?"
+            found, more = self._page(
+                table, statement, (after[0], *after, *given, newest), partial(older.newest, after=after, count=newest)
+            )
+            rows = [*merge(reversed(found), more, key=itemgetter(slice(len(order))))]
+            for row in rows[-newest:] if newest else []:
                 yield _row(row[len(order) :], kind)
             return
-        while True:
-            found = self._all(f"{statement}{key} limit ?", (after[0], *after, *given, self.page))
-            for row in found:
+        while after != END:
+            found, through = self._page(
+                table,
+                f"{statement}{key} limit ?",
+                (after[0], *after, *given, self.page),
+                partial(older.through, after=after),
+            )
+            after = min(through, found[-1][: len(order)] if len(found) == self.page else END)
+            there = (row for row in found if row[: len(order)] <= after)
+            for row in merge(there, older.take(after), key=itemgetter(slice(len(order)))):
                 yield _row(row[len(order) :], kind)
-            if len(found) < self.page:
-                return
-            after = found[-1][: len(order)]
+
+    def _page(
+        self, table: str, statement: str, given: tuple[Any, ...], older: Callable[[list[Segment]], _Older]
+    ) -> tuple[list[tuple[Any, ...]], _Older]:
+        """Return rows of the journal, and what the segments of the same moment have beside them."""
+        for _ in range(_MOST_TRIES):
+            with told(self._path):
+                check_is_there(self._db, self._path, self._file)
+                self._db.execute("begin")
+                try:
+                    found = self._db.execute(statement, given).fetchall()
+                    listing = listed(self._db, table)
+                finally:
+                    self._db.execute("rollback")
+            try:
+                return found, older(listing)
+            except SegmentGoneError:  # a board was forgotten just now: there is another list
+                continue
+        raise missing(folder_of(self._path))
+
+    def _streams(self, device: int | None, fleet: str | None) -> dict[int, tuple[bytes, str, str]]:
+        given: list[int | str] = []
+        where = ""
+        if device is not None:
+            where, given = f"{where} and d.id = ?", [*given, device]
+        if fleet is not None:
+            where, given = f"{where} and d.fleet = ?", [*given, fleet]
+        found = self._all(
+            f"select s.id, s.epoch, d.fleet, d.name from streams s, devices d where d.id = s.device {where}",  # noqa: S608
+            tuple(given),
+        )
+        return {number: (epoch, fleet, name) for number, epoch, fleet, name in found}
 
 
 def _row(row: tuple[Any, ...], kind: type[_Body]) -> tuple[_Head, _Body]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgeglm.errors import StorageError, StoreError, UserError
 from edgeglm.files import storage_errors
 from edgeglm.fleet.store import alarms
+from edgeglm.fleet.store.segment_list import check_all_there
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,8 +91,32 @@ MIGRATIONS = (
         fleet text not null, name text not null, at_ms integer not null, primary key (fleet, name)
     ) without rowid;
     """,
+    # rows of closed days lie in Parquet files; what tells of drift outlives the rows, and so does what was removed
+    f"""
+    create table segments (
+        id integer primary key autoincrement, source text not null, day integer not null, name text not null unique,
+        rows integer not null, bytes integer not null, last_received_ms integer not null,
+        hourly integer not null default 0, replaced_ms integer
+    );
+    create table removed (source text primary key, before_ms integer not null) without rowid;
+    create table alarm_events (
+        device integer not null, slot text not null, at_ms integer not null, stream integer not null,
+        sequence integer not null, body blob not null, primary key (device, slot, at_ms, stream, sequence)
+    ) without rowid;
+    insert into alarm_events select device, slot, at_ms, stream, sequence, body from events
+        where name in {ALARM_EVENTS};
+    drop index events_alarms
+    """,  # noqa: S608 - names of our own
 )
 SCHEMA = len(MIGRATIONS)
+PRUNE_ALARM_EVENTS = f"""
+delete from alarm_events where (device, slot) in (
+    select device, slot from alarm_events group by device, slot having count(*) > {alarms.NEWEST}
+) and at_ms < (
+    select n.at_ms from alarm_events n where n.device = alarm_events.device and n.slot = alarm_events.slot
+    order by n.at_ms desc limit 1 offset {alarms.NEWEST - 1}
+)
+"""  # noqa: S608 - a number of our own
 _FULL = sqlite3.SQLITE_FULL
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -119,6 +144,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             db.execute("pragma wal_autocheckpoint = 4000")  # pages
             db.execute("pragma journal_size_limit = 67108864")
             _migrate(db)
+            check_all_there(db, path)
         except BaseException:
             db.close()
             raise

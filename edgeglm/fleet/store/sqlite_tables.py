@@ -5,13 +5,18 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from edgeglm.fleet.store.keeping import DAY_MS
 from edgeglm.fleet.store.rows import COLUMNS
+from edgeglm.fleet.store.segment_files import SegmentGoneError
+from edgeglm.fleet.store.segment_list import add, listed
+from edgeglm.fleet.store.segment_list import missing as missing_segment
 from edgeglm.fleet.store.tables import ROW_TABLES, STREAM_COLUMNS, NewDevice, Place
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from edgeglm.fleet.store.segment_files import SegmentFiles
     from edgeglm.fleet.store.types import Device
 
 _MOST_AT_ONCE = 128  # rows of a statement
@@ -22,8 +27,9 @@ class SqliteTables:
 
     alone = True
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, segments: SegmentFiles) -> None:
         self._db = db
+        self._segments = segments
 
     def devices(self, devices: Collection[Device]) -> dict[Device, int]:
         """Return the numbers of those boards that are known."""
@@ -107,6 +113,14 @@ class SqliteTables:
             row = self._db.execute(statement, place).fetchone()
             if row is not None:
                 found[place] = bytes(row[0])
+        missing = [place for place in places if place not in found]
+        if missing:
+            days = {place.at_ms // DAY_MS for place in missing}
+            names = [one.name for one in listed(self._db, table) if one.day in days]
+            try:
+                found.update(self._segments.bodies(names, missing))
+            except SegmentGoneError as error:
+                raise missing_segment(self._segments.folder) from error
         return found
 
     def placed(self, keys: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
@@ -125,6 +139,14 @@ class SqliteTables:
     def add_rows(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows: all of them, or it raises."""
         self._many(f"insert into {table} ({COLUMNS[table]}) values", rows)
+
+    def add_alarm_events(self, events: Sequence[tuple[Any, ...]]) -> None:
+        """Add events that tell of drift."""
+        self._many("insert into alarm_events (device, slot, at_ms, stream, sequence, body) values", events)
+
+    def removed(self) -> dict[str, int]:
+        """Return of each table before when its rows were removed or merged, where any were."""
+        return dict(self._db.execute("select source, before_ms from removed").fetchall())
 
     def slots(self, devices: Collection[int]) -> dict[int, set[str]]:
         """Return the slots of boards whose newest windows are known at once."""
@@ -158,14 +180,31 @@ class SqliteTables:
         rows = 0
         for table in ROW_TABLES:
             rows += self._db.execute(f"delete from {table} where device = ?", found).rowcount  # noqa: S608
+        rows += self._forget_in_segments(found[0])
         self._db.execute("delete from placed where stream in (select id from streams where device = ?)", found)
-        for table in ("streams", "latest", "replies"):
+        for table in ("streams", "latest", "replies", "alarm_events"):
             self._db.execute(f"delete from {table} where device = ?", found)  # noqa: S608
         self._db.execute("delete from devices where id = ?", found)
         self._db.execute(
             "delete from poison where topic = ? or substr(topic, 1, ?) = ?", (topic, len(topic) + 1, f"{topic}/")
         )
         self._db.execute("insert or replace into forgotten values (?, ?, ?)", (*device, now_ms))
+        return rows
+
+    def _forget_in_segments(self, device: int) -> int:
+        """Write segments that a board has rows in without it, and leave nothing else listed that it may be in."""
+        self._db.execute("delete from segments where replaced_ms is not null")
+        rows = 0
+        for one in listed(self._db):
+            if count := self._segments.count([one.name], device):
+                rows += count
+                self._db.execute("delete from segments where id = ?", (one.id,))
+                if count < one.rows:
+                    left, hourly = one.rows - count, bool(one.hourly)
+                    add(
+                        self._db,
+                        self._segments.rewrite(one.source, one.day, [one.name], left, hourly=hourly, without=device),
+                    )
         return rows
 
     def _many(self, head: str, rows: Sequence[tuple[Any, ...]], tail: str = "") -> None:

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING
 from edgeglm_agent.wire.topics import ROOT, shard_of
 
 from edgeglm.errors import BusyError
-from edgeglm.files import locked, private_folder
+from edgeglm.files import locked, private_folder, storage_errors
 from edgeglm.fleet.store.boards import Boards
+from edgeglm.fleet.store.segment_files import SegmentFiles
+from edgeglm.fleet.store.segment_list import folder_of, names
 from edgeglm.fleet.store.sqlite_schema import open_for_writing, told
 from edgeglm.fleet.store.sqlite_tables import SqliteTables
+from edgeglm.fleet.store.sqlite_tending import SqliteTending
 from edgeglm.fleet.store.writing import Writing
 
 if TYPE_CHECKING:
+    import threading
     from pathlib import Path
 
+    from edgeglm.fleet.store.keeping import Keeping, Tended
     from edgeglm.fleet.store.types import Arrivals, Committed, Device
 
 
@@ -49,7 +54,8 @@ class SqliteWriter:
         except BaseException:
             self._held.close()
             raise
-        self._tables = SqliteTables(self._db)
+        self._segments = SegmentFiles(folder_of(path), threads=1)
+        self._tables = SqliteTables(self._db, self._segments)
         self._boards = Boards(self._tables)
 
     def commit(self, arrivals: Arrivals) -> Committed:
@@ -95,6 +101,8 @@ class SqliteWriter:
             except BaseException:
                 self._undo()
                 raise
+            with storage_errors(self._path):
+                self._segments.keep_only(names(self._db))
         self._boards.forget()
         return rows
 
@@ -109,9 +117,14 @@ class SqliteWriter:
         """Interrupt what is being done; see ``StoreWriter``. A disk that hangs cannot be."""
         self._db.interrupt()
 
+    def tend(self, keeping: Keeping, stop: threading.Event | None = None, *, paced: bool = False) -> Tended:
+        """Do what is due of compaction and retention; see ``StoreWriter``."""
+        return SqliteTending(self._path, keeping, time.time_ns() // 1_000_000, stop, paced=paced).run()
+
     def close(self) -> None:
         """Let it go; what was committed is there."""
         self._db.close()
+        self._segments.close()
         self._held.close()
 
     def _undo(self) -> None:

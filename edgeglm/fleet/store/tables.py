@@ -90,6 +90,12 @@ class Tables(Protocol):
     def add_rows(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Add rows, as ``rows.columns`` gives them: all of them, or it raises."""
 
+    def add_alarm_events(self, events: Sequence[tuple[Any, ...]]) -> None:
+        """Add (board, slot, at_ms, stream, sequence, body) of events that tell of drift: they outlive their rows."""
+
+    def removed(self) -> dict[str, int]:
+        """Return of each table before when its rows were removed or merged, where any were."""
+
     def slots(self, devices: Collection[int]) -> dict[int, set[str]]:
         """Return the slots of boards whose newest windows are known at once."""
 

@@ -10,6 +10,7 @@ from edgeglm_agent.wire.commands import State
 from edgeglm_agent.wire.telemetry import Gap, Window
 from edgeglm_agent.wire.topics import ROOT, shard_of
 
+from edgeglm.fleet.store import alarms
 from edgeglm.fleet.store.again import Again, take_again
 from edgeglm.fleet.store.boards import may_have
 from edgeglm.fleet.store.known import HIGHEST
@@ -227,6 +228,13 @@ class Writing:
         """Write the rows that were taken so far."""
         for table, rows in self._rows.items():
             self._tables.add_rows(table, rows)
+        self._tables.add_alarm_events(
+            [
+                (device, slot, at_ms, stream, sequence, body)
+                for at_ms, device, stream, sequence, _, slot, name, _, body in self._rows.get("events", ())
+                if name in alarms.EVENTS
+            ]
+        )
         self._tables.add_placed(self._placed)
         self._rows = {}
         self._placed = []

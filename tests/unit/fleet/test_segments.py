@@ -1,0 +1,271 @@
+"""Older rows of an SQLite store in segments beside it: nobody notices, whatever comes in between."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pytest
+from edgeglm_agent.wire.telemetry import Event, Gap, Result, Row, pack_ranges, row_of
+
+from edgeglm.errors import StoreError, UserError
+from edgeglm.fleet.store import segment_files, segment_pages, sqlite_tending
+from edgeglm.fleet.store.keeping import DAY_MS, Keeping, Tended, check_keeping
+from edgeglm.fleet.store.segment_list import folder_of
+from edgeglm.fleet.store.sqlite_reader import SqliteReader
+from edgeglm.fleet.store.sqlite_tending import SqliteTending
+from edgeglm.fleet.store.sqlite_writer import SqliteWriter
+from edgeglm.fleet.store.types import Arrivals, Device, Span, Stream
+from tests.support.fleet.arriving import EVER, NOW, batch, unset, window
+
+FIRST = NOW - 6 * DAY_MS
+STREAMS = [Stream(Device(fleet, name), b"epoch--1") for fleet, name in (("works", "a"), ("works", "b"), ("yard", "a"))]
+TIMES = 4 * 8  # a row of each board every three hours
+EACH_MS = 3 * 3_600_000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "fleet.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteWriter]:
+    one = SqliteWriter(path)
+    for number in range(1, TIMES + 1):
+        at_ms = FIRST + number * EACH_MS
+        one.commit(
+            Arrivals([batch(*rows_at(number, place), stream=s, at_ms=at_ms + 500) for place, s in enumerate(STREAMS)])
+        )
+    yield one
+    one.close()
+
+
+def rows_at(number: int, place: int) -> list[Row]:
+    at_ms = FIRST + number * EACH_MS + place
+    bodies: list[Any] = [window(number, at_ms=at_ms)]
+    if number % 5 == 0:
+        bodies.append(Event("throttled", "main", "00" * 8, at_ms - 7, 1, True, "info", {"at": number}))
+        bodies.append(Result("main", 1, "00" * 8, at_ms - 3, b"{}"))
+    if number % 9 == 0:
+        bodies.append(Gap("quota", pack_ranges([10_000 + number]), {"Window": 1}))
+    return [row_of(number * 10 + at, body) for at, body in enumerate(bodies)]
+
+
+def tend(path: Path, keeping: Keeping | None = None, now_ms: int = NOW) -> Tended:
+    return SqliteTending(path, keeping or Keeping(), now_ms).run()
+
+
+def answers(path: Path) -> dict[str, Any]:
+    reader = SqliteReader(path)
+    reader.page = 7
+    span, one = Span(FIRST + DAY_MS // 2, FIRST + 3 * DAY_MS), STREAMS[1].device
+    try:
+        return {
+            "devices": reader.devices(),
+            "windows": [*reader.windows(EVER)],
+            "span": [*reader.windows(span)],
+            "board": [*reader.windows(span, one)],
+            "fleet": [*reader.windows(EVER, fleet="yard")],
+            "events": [*reader.events(EVER)],
+            "newest": [*reader.events(span, one, newest=3)],
+            "newest of all": [*reader.events(EVER, newest=30)],
+            "received": [*reader.events_received(FIRST + DAY_MS)],
+            "results": [*reader.results(one, EVER)],
+            "newest results": [*reader.results(one, EVER, newest=12)],
+            "gaps": [*reader.gaps(EVER)],
+        }
+    finally:
+        reader.close()
+
+
+def segments(path: Path) -> dict[str, int]:
+    """Return the listed files, with their rows."""
+    with sqlite3.connect(path) as db:
+        found = db.execute("select name, rows from segments where replaced_ms is null").fetchall()
+    db.close()
+    return dict(found)
+
+
+def in_journal(path: Path) -> int:
+    with sqlite3.connect(path) as db:
+        (count,) = db.execute("select count(*) from windows").fetchone()
+    db.close()
+    return int(count)
+
+
+@pytest.mark.parametrize("stretch", [11, 50_000])
+def test_a_reader_is_answered_the_same_wherever_rows_lie(
+    store: SqliteWriter, path: Path, monkeypatch: pytest.MonkeyPatch, stretch: int
+) -> None:
+    monkeypatch.setattr(segment_pages, "_ROWS", stretch)
+    monkeypatch.setattr(sqlite_tending, "_CHUNK", 15)
+    before = answers(path)
+    assert len(before["windows"]) == TIMES * 3
+    done = tend(path, Keeping(compact_after_ms=3 * DAY_MS))
+    assert done.compacted_rows > 0
+    assert 0 < in_journal(path) < TIMES * 3
+    assert answers(path) == before
+    tend(path)
+    assert in_journal(path) == 0
+    assert answers(path) == before
+    assert str(tend(path)) == "", "nothing is left to do"
+
+
+def test_who_reads_while_rows_move_sees_each_once(
+    store: SqliteWriter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_pages, "_ROWS", 11)
+    before = answers(path)["windows"]
+    reader = SqliteReader(path)
+    reader.page = 7
+    reading = reader.windows(EVER)
+    seen = [next(reading) for _ in range(10)]
+    for days in (4, 3, 2, 1):
+        tend(path, Keeping(compact_after_ms=days * DAY_MS))
+        seen += [next(reading) for _ in range(20)]
+    assert [*seen, *reading] == before
+    reader.close()
+
+
+def test_rows_that_come_again_after_they_have_moved_are_known(store: SqliteWriter, path: Path) -> None:
+    tend(path)
+    again = [batch(*rows_at(number, 0), stream=STREAMS[0], at_ms=NOW) for number in range(1, TIMES + 1)]
+    done = store.commit(Arrivals(again))
+    assert (done.new_rows, done.duplicates, done.taken_back) == (0, sum(len(one.rows) for one in again), 0)
+    other = row_of(10, window(1, at_ms=FIRST + EACH_MS + 5))
+    done = store.commit(Arrivals([batch(other, stream=STREAMS[0])]))
+    assert (done.new_rows, done.taken_back) == (1, 1), "what is of a restored card is kept all the same"
+
+
+def test_a_row_without_a_clock_is_known_after_it_has_moved(path: Path) -> None:
+    store = SqliteWriter(path)
+    rows = batch(unset(1, 1000), unset(2, 2000), at_ms=FIRST)
+    store.commit(Arrivals([rows]))
+    assert tend(path).compacted_rows == 2
+    done = store.commit(Arrivals([msgspec.structs.replace(rows, received_ms=NOW)]))
+    assert (done.new_rows, done.duplicates) == (0, 2)
+    store.close()
+
+
+def test_what_comes_late_makes_segments_of_its_own_that_become_one(store: SqliteWriter, path: Path) -> None:
+    tend(path)
+    day = FIRST // DAY_MS
+    for turn in range(1, 4):
+        late = row_of(5000 + turn, window(turn, at_ms=FIRST + EACH_MS + turn))
+        store.commit(Arrivals([batch(late, stream=STREAMS[0], at_ms=NOW + turn * DAY_MS)]))
+        assert tend(path, now_ms=NOW + turn * DAY_MS).compacted_rows == 0, "what came in just now waits"
+        before = answers(path)
+        assert tend(path, now_ms=NOW + (turn + 2) * DAY_MS).compacted_rows == 1
+        assert answers(path) == before
+        with sqlite3.connect(path) as db:
+            (count,) = db.execute(
+                "select count(*) from segments where replaced_ms is null and source = 'windows' and day = ?", (day,)
+            ).fetchone()
+        db.close()
+        assert count == (turn + 1 if turn < 3 else 1)
+
+
+def test_a_row_that_comes_in_between_is_not_removed_with_those_that_move(
+    store: SqliteWriter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = segment_files.SegmentFiles.write
+    came = []
+
+    def write_slowly(self: segment_files.SegmentFiles, source: str, *given: Any, **more: Any) -> Any:
+        written = write(self, source, *given, **more)
+        if source == "windows" and len(came) < 3:
+            number = 7000 + len(came)
+            row = row_of(number, window(number, at_ms=FIRST + (len(came) + 1) * EACH_MS + 9))
+            came.append(row)
+            store.commit(Arrivals([batch(row, stream=STREAMS[2], at_ms=FIRST + DAY_MS)]))
+        return written
+
+    monkeypatch.setattr(segment_files.SegmentFiles, "write", write_slowly)
+    tend(path)
+    reader = SqliteReader(path)
+    numbers = [one.sequence for one in reader.windows(EVER, STREAMS[2].device)]
+    reader.close()
+    assert len(numbers) == len(set(numbers)) == TIMES + 3
+    assert in_journal(path) == 0
+    assert {file.name for file in folder_of(path).glob("*.parquet")} >= set(segments(path))
+
+
+def test_a_board_is_forgotten_in_segments_too(store: SqliteWriter, path: Path) -> None:
+    tend(path)
+    everything = answers(path)["windows"]
+    gone = STREAMS[0].device
+    rows = sum(len(rows_at(number, 0)) for number in range(1, TIMES + 1))
+    assert store.forget(gone) == rows
+    assert answers(path)["windows"] == [one for one in everything if one.device != gone]
+    files = [str(file) for file in folder_of(path).iterdir()]
+    with duckdb.connect() as database:
+        query = "select count(*), count(distinct device) from read_parquet(?, union_by_name = true)"
+        ((count, boards),) = database.execute(query, [files]).fetchall()
+    assert (count, boards) == (rows * 2, 2), "in no file is anything left of it"
+    assert store.commit(Arrivals([batch(*rows_at(1, 0), stream=STREAMS[0], at_ms=NOW)])).new_rows == 1
+
+
+def test_files_that_a_kill_has_left_go_and_replaced_ones_stay_for_a_day(
+    store: SqliteWriter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_tending, "_CHUNK", 15)
+    tend(path)
+    left = folder_of(path) / "windows-20270101-00000000.parquet"
+    left.write_bytes(b"half")
+    files = {file.name for file in folder_of(path).iterdir()}
+    assert files > set(segments(path)) | {left.name}, "those that became one are there for who copies the store"
+    tend(path, now_ms=NOW + DAY_MS // 2)
+    assert {file.name for file in folder_of(path).iterdir()} == files - {left.name}
+    tend(path, now_ms=NOW + DAY_MS + 1)
+    assert {file.name for file in folder_of(path).iterdir()} == set(segments(path))
+
+
+def test_a_copy_with_its_folder_is_a_store_and_without_it_is_refused_and_left_as_it_is(
+    store: SqliteWriter, path: Path
+) -> None:
+    tend(path, Keeping(compact_after_ms=3 * DAY_MS))
+    copy = path.with_name("copy.db")
+    with sqlite3.connect(path) as whole, sqlite3.connect(copy) as into:
+        whole.backup(into)
+    whole.close()
+    into.close()
+    before = answers(path)
+    tend(path)  # goes on meanwhile
+    with pytest.raises(StoreError, match="missing") as caught:
+        SqliteWriter(copy)
+    assert caught.value.code == "store-damaged"
+    shutil.copytree(folder_of(path), folder_of(copy))
+    SqliteWriter(copy).close()
+    assert answers(copy) == before
+    for cut in folder_of(copy).glob("windows-*"):
+        cut.write_bytes(cut.read_bytes()[:-100])
+    for opened in (SqliteWriter, answers):
+        with pytest.raises(StoreError) as caught:
+            opened(copy)
+        assert caught.value.code == "store-damaged"
+
+
+def test_segments_are_their_owners_alone(store: SqliteWriter, path: Path) -> None:
+    tend(path)
+    files = [folder_of(path), *folder_of(path).iterdir()]
+    assert len(files) > 4
+    assert all(file.stat().st_mode & 0o077 == 0 for file in files)
+
+
+@pytest.mark.parametrize(
+    "keeping",
+    [
+        pytest.param(Keeping(compact_after_ms=1000), id="less-than-a-day"),
+        pytest.param(Keeping(raw_ms=9 * DAY_MS, windows_ms=9 * DAY_MS), id="removed-before-merged"),
+    ],
+)
+def test_ages_that_cannot_be_meant_are_refused(keeping: Keeping) -> None:
+    with pytest.raises(UserError) as caught:
+        check_keeping(keeping)
+    assert caught.value.code == "keep-invalid"
