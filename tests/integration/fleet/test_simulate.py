@@ -121,8 +121,9 @@ def test_every_row_is_acknowledged_and_kept_once_though_the_broker_is_killed(
 def test_a_thousand_boards_that_reconnect_at_once_again_and_again_lose_nothing(
     broker: Broker, collector: RunningCollector, tmp_path: Path
 ) -> None:
-    storms = "faults: [{reconnect-storm: {share: 1, after_s: 10, every_s: 8, within_s: 0}}]\n"
-    arguments = ("--profile", profile(tmp_path, storms), "--devices", "1000", "--duration", "40", "--json")
+    storms = ", ".join(f"{{reconnect-storm: {{share: 1, after_s: {at}, within_s: 0}}}}" for at in (8, 16, 24))
+    faults = f"faults: [{storms}]\n"
+    arguments = ("--profile", profile(tmp_path, faults), "--devices", "1000", "--duration", "60", "--json")
     told = Simulation(broker.port, *arguments).ended()
     assert told["reconnects"] >= 3000
     assert told["rows"]["outstanding"] == 0
