@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeglm.fleet.store.postgres_schema import check, connect, told
+from edgeglm.fleet.store.postgres_schema import check, check_version, connect, told
 from edgeglm.fleet.store.segment_files import SegmentFiles
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
 
@@ -40,6 +40,7 @@ class PostgresReader(SqliteReader):
             self._connection = self._connected()
         statement = statement.replace("cross join", "join").replace("?", "%s")
         with told(self._address):
+            check_version(self._connection, self._address)  # a newer version may have taken it over meanwhile
             return self._connection.execute(statement, given).fetchall()
 
     def _page(

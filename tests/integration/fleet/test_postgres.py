@@ -282,8 +282,13 @@ def test_a_store_of_a_newer_version_is_refused_and_one_that_is_not_there_is_not_
     assert missing.value.code == "store-missing"
     running = open_store(url)
     running.commit(Arrivals([batch(*windows(1))]))
+    looking = open_reader(url)
+    assert len(looking.devices()) == 1
     with postgres.connection(url) as db:
         db.execute("update edgeglm.schema_version set version = %s", (SCHEMA + 1,))
+        with pytest.raises(StoreError, match=f"schema {SCHEMA + 1}"):
+            looking.devices()
+        looking.close()
         with pytest.raises(StoreError) as taken_over:
             running.commit(Arrivals([batch(*windows(2))]))
         assert taken_over.value.code == "store-newer"
