@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from edgeglm_agent.board.pi import in_words
 from edgeglm_agent.status_text import duration
-from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.sketch import Sketch
 
-from edgeglm.fleet.health import WINDOW_S, HealthProblem, offline, problems
+from edgeglm.fleet.health import HealthProblem, offline, problems
 from edgeglm.fleet.page.glance import shown_problems
 from edgeglm.fleet.page.groups import board_kind
+from edgeglm.fleet.page.stretches import Bucket, Stretches, backwards
 from edgeglm.fleet.plain import pairs, plain
 from edgeglm.fleet.seeing.flat import percentiles
 from edgeglm.fleet.store.types import Span
@@ -21,15 +21,12 @@ from edgeglm.fleet.store.types import Span
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeglm_agent.wire.telemetry import Window
-
     from edgeglm.fleet.health import Usual
     from edgeglm.fleet.store.base import StoreReader
     from edgeglm.fleet.store.types import DeviceSummary, StoredEvent
 
 SPANS = {"1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000}
-_POINTS = 240  # of a curve
-_MOST_WINDOWS = 10_000  # that are read for one answer
+_MOST_WINDOWS = 20_000  # that are read for one answer
 _MOST_EVENTS = 200
 _MOST_FEATURES = 4  # whose drift is drawn
 _MOST_SLOTS = 64
@@ -103,41 +100,6 @@ class Life(msgspec.Struct, frozen=True, kw_only=True):
     earlier_events: bool  # there are more than are shown
 
 
-class _Bucket:
-    __slots__ = ("board", "cpu", "errors", "hottest", "inferences", "length_ms", "model", "psi", "whole")
-
-    def __init__(self) -> None:
-        self.whole, self.model = Sketch(), Sketch()
-        self.inferences = self.errors = self.length_ms = 0
-        self.hottest: float | None = None
-        self.cpu: tuple[float, int] = (0.0, 0)  # weighted by time
-        self.psi: dict[str, float] = {}
-
-    def add(self, window: Window) -> bool:
-        """Add one; False: its histogram is damaged, and left out."""
-        self.inferences += window.inferences
-        self.errors += sum(window.errors.values())
-        self.length_ms += max(0, window.duration_ms)
-        board = window.board
-        if board is not None and board.temperature_decic is not None:
-            degrees = board.temperature_decic / 10
-            self.hottest = degrees if self.hottest is None else max(self.hottest, degrees)
-        if board is not None and board.cpu_permille is not None:
-            total, weight = self.cpu
-            length = max(1, window.duration_ms)
-            self.cpu = (total + board.cpu_permille / 10 * length, weight + length)
-        for drift in window.drift:
-            self.psi[drift.feature] = max(self.psi.get(drift.feature, 0.0), drift.psi_milli / 1000)
-        try:
-            model = Sketch.unpack(window.latency_ms)
-            whole = Sketch.unpack(window.total_ms) if window.total_ms else model
-        except WireError:
-            return False
-        self.model.merge(model)
-        self.whole.merge(whole)
-        return True
-
-
 def life(
     reader: StoreReader,
     summary: DeviceSummary,
@@ -157,25 +119,26 @@ def life(
         usual: See ``health.usual_models``.
     """
     names = list(dict.fromkeys([*(summary.state.slots if summary.state else ()), *summary.slots]))[:_MOST_SLOTS]
-    chosen = slot if slot in names else next(iter(names), "")
+    chosen = slot if slot is not None and slot in names else next(iter(names), "")
     asked_ms = now_ms - SPANS[span]
-    window_s = (summary.state.window_s if summary.state else 0) or WINDOW_S
-    since_ms = max(asked_ms, now_ms - _MOST_WINDOWS * window_s * 1000 // max(1, len(names)))
-    bucket_ms = max(1000, (now_ms - since_ms) // _POINTS)
-    buckets: dict[int, _Bucket] = {}
+    since_ms, oldest_ms = asked_ms, now_ms
+    stretches = Stretches(now_ms)
     whole = Sketch()
     kinds: Counter[str] = Counter()
     windows = unreadable = lengths_ms = 0
-    for count, stored in enumerate(reader.windows(Span(since_ms, now_ms + _AHEAD_MS), summary.device)):
-        if count >= 2 * _MOST_WINDOWS:
-            break  # it says more than its own settings allow
-        window = stored.window
+    for count, stored in enumerate(backwards(reader, summary.device, Span(asked_ms, now_ms + _AHEAD_MS))):
+        if count >= _MOST_WINDOWS:
+            since_ms = oldest_ms
+            break
+        window, oldest_ms = stored.window, stored.at_ms
         if window.slot != chosen:
             continue
         windows += max(1, window.merged)
         lengths_ms += max(0, window.duration_ms)
         kinds.update(window.errors)
-        unreadable += not buckets.setdefault(stored.at_ms // bucket_ms, _Bucket()).add(window)
+        unreadable += not stretches.at(stored.at_ms).add(window)
+    stretches.reach(since_ms)
+    buckets = stretches.found
     for bucket in buckets.values():
         whole.merge(bucket.whole)
     events = [*reader.events(Span(since_ms, now_ms + _AHEAD_MS), summary.device, newest=_MOST_EVENTS + 1)]
@@ -204,13 +167,13 @@ def life(
             p99_ms=p99,
             unreadable=unreadable,
         ),
-        curves=_curves(buckets, bucket_ms, _BREAK * max(usually_ms, bucket_ms)),
+        curves=_curves(buckets, stretches.length_ms, _BREAK * max(usually_ms, stretches.length_ms)),
         events=[_told(event) for event in reversed(events[-_MOST_EVENTS:])],
         earlier_events=len(events) > _MOST_EVENTS,
     )
 
 
-def _curves(buckets: dict[int, _Bucket], bucket_ms: int, break_ms: int) -> Curves:
+def _curves(buckets: dict[int, Bucket], bucket_ms: int, break_ms: int) -> Curves:
     curves = Curves()
     worst: Counter[str] = Counter()
     for bucket in buckets.values():
@@ -222,13 +185,13 @@ def _curves(buckets: dict[int, _Bucket], bucket_ms: int, break_ms: int) -> Curve
     for number in sorted(buckets):
         at_ms = number * bucket_ms
         if before is not None and at_ms - before > break_ms:
-            _point(curves, (before + at_ms) / 2000, _Bucket(), shown)
+            _point(curves, (before + at_ms) / 2000, Bucket(), shown)
         _point(curves, at_ms / 1000, buckets[number], shown)
         before = at_ms
     return curves
 
 
-def _point(curves: Curves, at_s: float, bucket: _Bucket, shown: list[tuple[str, list[float | None]]]) -> None:
+def _point(curves: Curves, at_s: float, bucket: Bucket, shown: list[tuple[str, list[float | None]]]) -> None:
     curves.at_s.append(at_s)
     p50, p95, p99 = percentiles(bucket.whole)
     curves.p50_ms.append(p50)

@@ -37,8 +37,13 @@ class StoreReader(Protocol):
     def device(self, device: Device) -> DeviceSummary | None:
         """Return one board; None: nothing of it ever came."""
 
-    def windows(self, span: Span, device: Device | None = None, fleet: str | None = None) -> Iterator[StoredWindow]:
-        """Return windows that began within the span, the oldest first: one pass, of however many boards."""
+    def windows(
+        self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
+    ) -> Iterator[StoredWindow]:
+        """Return windows that began within the span, the oldest first: one pass, of however many boards.
+
+        ``newest``: at most so many, the newest ones.
+        """
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None

@@ -95,9 +95,11 @@ class SqliteReader:
         )
         return found[0] if found else None
 
-    def windows(self, span: Span, device: Device | None = None, fleet: str | None = None) -> Iterator[StoredWindow]:
-        """Return windows that began within the span, the oldest first."""
-        for head, body in self._rows("windows", Window, span, device=device, fleet=fleet):
+    def windows(
+        self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
+    ) -> Iterator[StoredWindow]:
+        """Return windows that began within the span, the oldest first; ``newest``: at most so many, the newest ones."""
+        for head, body in self._rows("windows", Window, span, device=device, fleet=fleet, newest=newest):
             yield StoredWindow(*head, body)
 
     def events(

@@ -400,6 +400,7 @@ def test_windows_of_all_boards_come_in_one_pass_by_time(store: StoreWriter, read
     assert len({(one.device, one.sequence) for one in found}) == 1600, "more than one page"
     assert {one.device for one in reader.windows(EVER, fleet="yard")} == {others[2].device, others[3].device}
     assert sum(1 for _ in reader.windows(EVER, others[0].device)) == 400
+    assert [*reader.windows(EVER, newest=700)] == found[-700:]
 
 
 def test_events_come_in_the_order_in_which_they_came_in(store: StoreWriter, reader: StoreReader) -> None:

@@ -36,11 +36,17 @@ class ListReader(msgspec.Struct):
     def device(self, device: Device) -> DeviceSummary | None:
         return next((board for board in self.boards if board.device == device), None)
 
-    def windows(self, span: Span, device: Device | None = None, fleet: str | None = None) -> Iterator[StoredWindow]:
-        for one in sorted(self.stored_windows, key=lambda one: one.at_ms):
-            of_those = device in (None, one.device) and fleet in (None, one.device.fleet)
-            if of_those and span.since_ms <= one.at_ms < span.until_ms:
-                yield one
+    def windows(
+        self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
+    ) -> Iterator[StoredWindow]:
+        found = [
+            one
+            for one in sorted(self.stored_windows, key=lambda one: one.at_ms)
+            if span.since_ms <= one.at_ms < span.until_ms
+            and device in (None, one.device)
+            and fleet in (None, one.device.fleet)
+        ]
+        yield from found if newest is None else found[-newest:]
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None

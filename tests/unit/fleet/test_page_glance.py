@@ -11,6 +11,7 @@ from edgeglm_agent.wire.sketch import Sketch
 from edgeglm_agent.wire.telemetry import BoardReading, Drift
 
 from edgeglm.fleet.page import life as life_module
+from edgeglm.fleet.page import stretches as stretches_module
 from edgeglm.fleet.page.glance import Glance, Trouble
 from edgeglm.fleet.page.groups import MOST_GROUPS, OTHERS, distribution
 from edgeglm.fleet.page.life import Life, life
@@ -165,11 +166,18 @@ def test_drift_is_drawn_of_the_worst_features_and_what_cannot_be_read_is_counted
     assert (found.total.unreadable, found.curves.p95_ms) == (1, [None])
 
 
+def test_windows_of_one_moment_are_read_once_where_a_page_ends_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stretches_module, "_PAGE", 4)
+    made = [stored_window(GATE, at, window(at_ms=NOW_MS - at // 3 * 1000, inferences=at)) for at in range(1, 30)]
+    assert lived(made).total.inferences == sum(range(1, 30))
+
+
 def test_however_much_a_board_says_a_bounded_part_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(life_module, "_MOST_WINDOWS", 50)
     made = [stored_window(GATE, at, window(at_ms=NOW_MS - at * 1000, duration_ms=1000)) for at in range(1, 3000)]
-    found = lived(made, said=state(window_s=1))
-    assert found.total.windows <= 100
-    assert found.since_ms > found.asked_since_ms
-    lying = lived(made, said=state(window_s=300))
-    assert lying.total.windows <= 100
+    for window_s, page in ((1, 7), (300, 50), (86_400, 1000)):  # whatever its settings say now
+        monkeypatch.setattr(stretches_module, "_PAGE", page)
+        found = lived(made, said=state(window_s=window_s))
+        assert found.total.windows == 50
+        assert found.curves.at_s[-1] == pytest.approx(NOW_MS / 1000, abs=15), "the newest"
+        assert found.since_ms == NOW_MS - 50_000 > found.asked_since_ms
