@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
@@ -36,7 +37,7 @@ def url(postgres: Postgres) -> str:
     return made.url
 
 
-def interpolated(sql: str, fleet: str = "all", device: str = "all") -> str:
+def interpolated(sql: str, fleet: str = "all", device: str = "all", interval_s: int = 60) -> str:
     """Return what Grafana makes of a query: its variables are texts that are put in."""
     now = time.time_ns() // 1_000_000
     values = {
@@ -44,7 +45,7 @@ def interpolated(sql: str, fleet: str = "all", device: str = "all") -> str:
         "${device:sqlstring}": f"'{device}'",
         "$__from": str(now - 6 * 3_600_000),
         "$__to": str(now),
-        "$__interval_ms": "60000",
+        "$__interval_ms": str(interval_s * 1000),
     }
     for name, value in values.items():
         sql = sql.replace(name, value)
@@ -76,6 +77,34 @@ def test_every_panel_of_the_dashboard_finds_what_the_store_has(postgres: Postgre
     assert len(found["Longest not heard"]) == DEVICES
     assert all(rows for rows in found.values())
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_windows_longer_than_a_point_of_the_curve_count_once_and_all_the_time(postgres: Postgres) -> None:
+    devices, lasts_s, interval_s = 5, 4800, 30
+    now_ms = time.time_ns() // 1_000_000
+    made = Simulated(postgres.new_database(), devices=devices, window_s=300, lasts_s=lasts_s, end_ms=now_ms)
+    made.close()
+    panels = {panel["title"]: panel["targets"][0]["rawSql"] for panel in json.loads(DASHBOARD.read_text())["panels"]}
+    with postgres.connection(made.url) as db:
+        rates, speak, total = (
+            db.execute(interpolated(panels[title], interval_s=interval_s)).fetchall()
+            for title in ("Inferences per second", "Boards that speak", "Inferences")
+        )
+    for rows in (rates, speak):
+        times = [row[0].timestamp() for row in rows]
+        assert {round(after - before) for before, after in itertools.pairwise(times)} == {interval_s}, "no hole"
+        assert len(times) >= (6 * 3600 - 2 * 300) // interval_s
+    lived = range(  # of all of them: one falls silent then
+        round(now_ms / 1000) - lasts_s + 300, round(now_ms / 1000) - lasts_s // 2 - 600
+    )
+    assert {row[1] for row in speak if round(row[0].timestamp()) in lived} == {devices}
+    for at, rate in rates:
+        if round(at.timestamp()) in lived:
+            assert float(rate) == pytest.approx(4 * devices, rel=0.2)
+        elif at.timestamp() < lived.start - 600:
+            assert rate == 0
+    answered = sum(float(rate) * interval_s for _, rate in rates)
+    assert answered == pytest.approx(float(total[0][0]), rel=0.25), "but for the newest windows"
 
 
 def test_the_page_shows_a_fleet_in_postgresql_and_tells_when_it_is_gone(postgres: Postgres, url: str) -> None:
