@@ -65,6 +65,10 @@ class Alarms:
             counts[rule.kind, rule.severity] += alarm.raised
         return counts
 
+    def ids(self) -> list[str]:
+        """Return the ids of what stands, or soon may: it holds, for less than its rule's ``for_s`` as yet."""
+        return [self._id(key) for key in self._known]
+
     def judge(
         self,
         summaries: Sequence[DeviceSummary],
@@ -110,11 +114,14 @@ class Alarms:
         del self._known[key]
         return self._change(key, alarm, "cleared", now_ms) if alarm.raised else None
 
+    def _id(self, key: _Key) -> str:
+        named = "\0".join((repr(self._rules[key.rule]), *key.device, key.slot))
+        return hashlib.sha256(named.encode(errors="replace")).hexdigest()[:16]
+
     def _change(self, key: _Key, alarm: _Alarm, state: Literal["raised", "cleared"], now_ms: int) -> Change:
         rule = self._rules[key.rule]
-        named = "\0".join((repr(rule), *key.device, key.slot))
         return Change(
-            id=hashlib.sha256(named.encode(errors="replace")).hexdigest()[:16],
+            id=self._id(key),
             state=state,
             severity=rule.severity,
             problem=rule.kind,

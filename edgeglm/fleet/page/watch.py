@@ -32,6 +32,7 @@ _IDLE_S = 10.0  # while nobody does: the trend goes on
 _SHARE = 4  # of the time that a look takes: waited at least
 _MOST_KEPT = 64  # boards' lives
 _KEPT_S = 30.0
+_STANDING_S = 3600.0  # how often a webhook is told of all that stands
 _Answer = TypeVar("_Answer")
 
 
@@ -88,6 +89,7 @@ class Watch:
         )
         self.alarms = alarms
         self._webhook = webhook
+        self._standing_due_s = 0.0  # at once: what ended while nobody looked is told to be over so
 
     async def run(self) -> None:
         """Look again and again, until it is cancelled."""
@@ -108,13 +110,16 @@ class Watch:
         """Look once, and tell who waits."""
         glance, now_ms, before = self.glance, _now_ms(), self.glance.head.trouble
 
-        def ask(reader: StoreReader) -> tuple[list[DeviceSummary], Glance, list[Change]]:
+        due = self._webhook is not None and time.monotonic() >= self._standing_due_s
+
+        def ask(reader: StoreReader) -> tuple[list[DeviceSummary], Glance, list[Change], list[str] | None]:
             summaries = reader.devices(self._fleet)
             new = glance.after(summaries, reader.poison_count(), now_ms)
-            return summaries, new, self.alarms.judge(summaries, new.problems, usual_models(summaries), now_ms)
+            changes = self.alarms.judge(summaries, new.problems, usual_models(summaries), now_ms)
+            return summaries, new, changes, self.alarms.ids() if due else None
 
         try:
-            self.summaries, self.glance, changes = await self._fleet_store(ask)
+            self.summaries, self.glance, changes, standing = await self._fleet_store(ask)
         except EdgeglmError as error:
             problem = error.problems[0]
             where = f"{problem.where}: " if problem.where else ""
@@ -126,7 +131,8 @@ class Watch:
             if before is not None:
                 self._log.note("the store can be read again")
             if self._webhook is not None:
-                self._webhook.tell(changes)
+                self._webhook.tell(changes, standing)
+                self._standing_due_s = time.monotonic() + _STANDING_S if due else self._standing_due_s
         async with self._news:
             self._news.notify_all()
 

@@ -246,11 +246,17 @@ def test_alarms_are_told_to_a_webhook_when_they_are_raised_and_when_they_are_ove
         made.commit(Arrivals([IncomingBatch(Stream(EVIL, b"12345678"), rows, now_ms())]))
 
     with receiving() as receiver, running_page(made.url, "--rules", str(rules), "--webhook", receiver.url) as page:
+        assert receiver.until(1)[0]["standing"] == []
         told(1, 990)
-        (raised,) = receiver.until(1)[0]["alerts"]
+        (raised,) = receiver.until(2)[1]["alerts"]
         told(2, 500)
-        (cleared,) = receiver.until(2)[1]["alerts"]
+        (cleared,) = receiver.until(3)[2]["alerts"]
+        told(3, 990)
+        receiver.until(4)
         assert page.end() == (143, "")
+        with running_page(made.url, "--rules", str(rules), "--webhook", receiver.url):
+            again = receiver.until(5)[4]
+    assert ([one["id"] for one in again["alerts"]], again["standing"]) == ([raised["id"]], [raised["id"]])
     assert (raised["device"], raised["reason"]) == ("evil-1", "99.0 C; the limit is 95 C")
     assert (cleared["id"], cleared["state"]) == (raised["id"], "cleared")
     made.close()

@@ -7,6 +7,7 @@ import hmac
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from edgeglm_agent.wire.telemetry import BoardReading
 from ruamel.yaml import YAML
@@ -146,24 +147,69 @@ def test_what_is_refused_for_now_is_told_again_in_its_order_and_signed(monkeypat
     assert [device for part in told[2:] for device in part] == ["gate-1", "gate-2", "gate-3"]
     for body, signature in receiver.got:
         assert signature == f"sha256={hmac.new(b'hidden', body, hashlib.sha256).hexdigest()}"
-    assert log.lines[0].endswith("answered 503")
-    assert "takes alarms again" in log.lines[1]
+    assert " answered 503; " in log.lines[0]
+    assert "takes alarms again" in log.lines[-1]
     assert "secret-path" not in str(log.lines)
 
 
-def test_what_is_refused_for_good_holds_nothing_up_and_no_redirect_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_refused_for_good_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook_module, "_FIRST_WAIT_S", 0.01)
+    log = Said()
     with receiving() as receiver:
-        receiver.answers = [400, 307]
-        webhook = Webhook(receiver.url, SilentLog())
-        webhook.tell([change()])
-        receiver.until(1)
-        webhook.tell([change("gate-2")])
-        receiver.until(2)
-        webhook.tell([change("gate-3")])
-        messages = receiver.until(3)
+        receiver.answers = [400, 413]
+        webhook = Webhook(receiver.url, log)
+        for number in (1, 2, 3):
+            webhook.tell([change(f"gate-{number}")])
+            messages = receiver.until(number)
         webhook.close()
     assert [one["device"] for one in messages[2]["alerts"]] == ["gate-3"]  # type: ignore[attr-defined]
+    assert [line.partition(" answered ")[2] for line in log.lines] == [
+        "400; 1 alarms are not told",
+        "413; 1 alarms are not told",
+    ]
+
+
+def test_what_is_refused_until_somebody_mends_it_is_kept_and_no_redirect_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(webhook_module, "_LONGEST_WAIT_S", 0.01)
+    log = Said()
+    with receiving() as receiver:
+        receiver.answers = [401, 403, 404, 404, 302]
+        webhook = Webhook(receiver.url, log)
+        webhook.tell([change()])
+        messages = receiver.until(6)
+        webhook.close()
+    assert [[one["device"] for one in message["alerts"]] for message in messages] == [["gate-1"]] * 6  # type: ignore[attr-defined]
+    said = [line.partition(" answered ")[2][:3] for line in log.lines if "answered" in line]
+    assert said == ["401", "403", "404", "302"], "each refusal, once"
+
+
+def test_what_ended_while_nobody_looked_is_seen_by_what_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_module, "_FIRST_WAIT_S", 0.01)
+    before, after = rules("  - hot: {for_s: 60}\n  - slow"), rules("  - hot: {for_s: 60}\n  - slow")
+    assert judged(before, hot(), hot("gate-2")) == []
+    first = before.ids()
+    assert judged(before, hot(), hot("gate-2"), at_s=60) != []
+    assert before.ids() == first, "what is about to be told is no reason to take it for over"
+    assert judged(after, hot(), hot("gate-2", 50), at_s=90) == []  # another server, later
+    assert after.ids() == first[:1]
+    with receiving() as receiver:
+        receiver.answers = [503]
+        webhook = Webhook(receiver.url, SilentLog())
+        webhook.tell([], after.ids())
+        receiver.until(1)
+        webhook.tell([msgspec.structs.replace(change(), id="new")])
+        last = receiver.until(2)[-1]
+        while "standing" not in last or not last["alerts"]:
+            assert last["standing"] == first[:1]
+            last = receiver.until(len(receiver.got) + 1)[-1]
+        assert last["standing"] == [*first[:1], "new"], "with what was raised before it was taken"
+        webhook.tell([change()])
+        while (last := receiver.until(len(receiver.got))[-1])["alerts"][0]["id"] == "new":
+            pass
+        webhook.close()
+    assert "standing" not in last
 
 
 def test_telling_waits_for_nobody_and_keeps_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,9 +227,20 @@ def test_telling_waits_for_nobody_and_keeps_a_bounded_number(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "url", ["", "alarms.example.org", "ftp://x/y", "http://", "http://[x", "http://a b/", "file:///etc"]
+    "url",
+    [
+        "",
+        "alarms.example.org",
+        "ftp://x/y",
+        "http://",
+        "http://[x",
+        "http://a b/",
+        "file:///etc",
+        "http://me:hidden@h/x",
+    ],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(UserError) as caught:
         Webhook(url, SilentLog())
     assert caught.value.code == "webhook-address"
+    assert "hidden" not in str(caught.value)
