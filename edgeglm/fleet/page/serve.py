@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sys
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ def serve_until(stop: threading.Event, settings: PageSettings, ready: Callable[[
     listening = listening_socket(settings)
     try:
         shown = address(settings, listening.getsockname()[1])
-        if token is not None and new:
+        if token is not None and new and sys.stderr.isatty():  # elsewhere it is a log, which others may read
             log.note(f"the token is in {settings.token_path}, readable by you alone; this link has it, this once:")
             log.note(f"{shown}login#{token}")
         elif token is not None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import signal
 import socket
 import sqlite3
+import struct
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -283,9 +288,26 @@ def test_for_other_machines_it_asks_for_the_token_that_it_made(
             assert client.get("life/north/gate-07?span=9y").status_code == 404
         chrome.get(page.url)
         until(chrome, "location.pathname === '/login'")
-        chrome.get(f"{page.url}login#{token}")  # the link that is printed
+        chrome.get(f"{page.url}login#{token}")  # the link that a terminal is shown
         until(chrome, "document.querySelectorAll('#boards tbody tr').length === 41")
         assert token not in chrome.current_url
         assert chrome.execute_script("return document.cookie") == ""
         _, said = page.end()
-        assert said.count(f"login#{token}") == said.count(token) == 1, "once, for the person who started it"
+        assert token not in said, "what is no terminal is a log"
+        assert str(token_file) in "".join(said.split())
+
+
+def test_the_link_with_the_token_is_shown_on_the_terminal_of_whoever_starts_it(
+    fleet: Simulated, tmp_path: Path
+) -> None:
+    token_file = tmp_path / "page.token"
+    for times in (1, 0):  # when it is made, and never again
+        ours, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 400, 0, 0))
+        with running_page(fleet.url, "--token-file", str(token_file), stderr=terminal) as page:
+            os.close(terminal)
+            assert page.end()[0] == 143
+            said = os.read(ours, 65_536).decode()
+            os.close(ours)
+        assert said.count(f"login#{token_file.read_text().strip()}") == times
+        assert str(token_file) in said

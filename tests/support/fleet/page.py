@@ -30,10 +30,10 @@ class RunningPage:
 
 
 @contextmanager
-def running_page(store: str, *arguments: str) -> Iterator[RunningPage]:
+def running_page(store: str, *arguments: str, stderr: int = subprocess.PIPE) -> Iterator[RunningPage]:
     """Start one on any free port, wait until it answers, and leave nothing of it running."""
     command = [sys.executable, "-m", "edgeglm", "fleet", "serve", "--store", store, "--port", "0", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
         assert process.stdout is not None
         assert select.select([process.stdout], [], [], PATIENCE_S)[0], "it does not start"
