@@ -36,6 +36,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     least_silence_s: int = 15  # windows of a second come unevenly
     p95_ms: float = 500.0  # from input to result handed out
     error_share: float = 0.01  # of samples
+    least_samples: int = 20  # of a window; one of fewer is erring only where more than half of them failed
     cpu_share: float = 0.80  # of all cores
     temperature_c: float = 80.0  # the firmware of a Raspberry Pi begins to slow it down here
     drift_psi: float = 0.25  # edgeglm_agent.drift.LIMIT, which cannot be imported without numpy
@@ -203,9 +204,9 @@ def _board(summary: DeviceSummary, limits: Thresholds) -> Iterator[HealthProblem
 
 
 def _slot(window: Window, limits: Thresholds) -> Iterator[HealthProblem]:
-    share = error_share(window)
-    if share is not None and share > limits.error_share:
-        failed = sum(window.errors.values())
+    share, failed = error_share(window), sum(window.errors.values())
+    few = failed + window.inferences < limits.least_samples
+    if share is not None and share > (max(0.5, limits.error_share) if few else limits.error_share):
         worst = Counter(window.errors).most_common(3)
         kinds = ", ".join(f"{plain(kind, 30)} {count}" for kind, count in worst)
         yield HealthProblem(

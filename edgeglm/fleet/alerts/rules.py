@@ -20,7 +20,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     kind: ClassVar[Kind]
     sets: ClassVar[tuple[str, str] | None] = None  # its own key, and the limit of health that it stands for
 
-    for_s: Seconds = 0.0  # how long it has to hold before it is told, and to be over before that is told
+    # how long it has to hold before it is told, and to be over before that is told: a window holds until the next comes
+    for_s: Seconds = 0.0
     severity: Literal["warning", "error"] = "warning"  # for whoever is told
     fleet: Name | None = None  # only of this one; null: of all
     model: str | None = None  # only of slots whose model's name begins so; null: of all
@@ -52,6 +53,11 @@ class Erroring(Rule, frozen=True, kw_only=True):
     sets = ("share", "error_share")
 
     share: Share = THRESHOLDS.error_share  # of the samples of the newest window
+    samples: Annotated[int, Meta(ge=1, le=1_000_000)] = THRESHOLDS.least_samples  # fewer: where most of them failed
+
+    def limits(self) -> dict[str, float]:
+        """Return the limits of health that it sets."""
+        return super().limits() | {"least_samples": self.samples}
 
 
 class Throttled(Rule, frozen=True, kw_only=True):

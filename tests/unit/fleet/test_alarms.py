@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from edgeglm_agent.wire.telemetry import BoardReading
+from edgeglm_agent.wire.telemetry import BoardReading, Window
 from ruamel.yaml import YAML
 
 from edgeglm.errors import UserError
@@ -46,7 +46,7 @@ def test_the_rules_that_come_along_are_those_of_the_documentation() -> None:
     assert YAML(typ="safe").load(shown[1]) == YAML(typ="safe").load(DEFAULT.read_text(encoding="utf-8"))
     limits = {rule.kind: rule.limits() for rule in load_rules(None).rules}
     assert limits["slow"] == {"p95_ms": 500}
-    assert limits["erroring"] == {"error_share": 0.01}
+    assert limits["erroring"] == {"error_share": 0.01, "least_samples": 20}
     assert limits["busy"] == {"cpu_share": 0.8}
     assert limits["silent"] == {"silent_windows": 3}
 
@@ -100,6 +100,20 @@ def test_what_does_not_last_is_not_told_nor_what_is_over_for_a_moment() -> None:
     assert judged(alarms, hot(), at_s=150) == []
     assert judged(alarms, hot(degrees=50), at_s=200) == []
     assert judged(alarms, hot(degrees=50), at_s=260) == [("cleared", "hot", "gate-1")]
+
+
+def test_by_the_rules_that_come_along_one_window_alone_is_no_alarm_of_a_slow_or_busy_board() -> None:
+    alarms = Alarms(load_rules(None))
+    ill = window(latency_ms=sketch(*[900.0] * 99), board=BoardReading(cpu_permille=990))
+
+    def told(one: Window, came_s: int, at_s: int) -> list[str]:
+        board = summary("gate-1", one, received_ms=NOW_MS + came_s * 1000)
+        return [problem for _, problem, _ in judged(alarms, board, at_s=at_s)]
+
+    assert [told(ill, 0, at_s) for at_s in (0, 300, 330, 600)] == [[]] * 4, "the next one is late"
+    assert told(window(), 620, 620) == []
+    assert [told(ill, came_s, came_s) for came_s in (640, 940, 1240)] == [[]] * 3
+    assert told(ill, 1240, 1300) == ["slow", "busy"]
 
 
 def test_rules_of_one_kind_stand_beside_each_other_for_models_and_fleets() -> None:

@@ -73,6 +73,11 @@ def test_more_than_one_percent_of_failed_samples_is_erroring(errors: dict[str, i
         assert found(board)["erroring"] == reason
 
 
+@pytest.mark.parametrize(("failed", "answered", "erring"), [(1, 10, False), (5, 5, False), (6, 5, True), (1, 19, True)])
+def test_of_few_samples_most_have_to_fail(failed: int, answered: int, erring: bool) -> None:
+    assert ("erroring" in found(summary("gate-1", window(errors={"run": failed}, inferences=answered)))) is erring
+
+
 def test_a_window_in_which_nothing_came_is_no_error_but_one_without_an_account_is() -> None:
     assert found(summary("gate-1", window(inferences=0, latency_ms=b""))) == {}
     assert (
