@@ -35,6 +35,7 @@ _MARK_EVERY_S = 0.5
 _FIRST_S = 10.0
 _PATIENCE_S = 60.0
 _AGAIN_S = 30.0
+_FORGET_S = 2.0
 
 
 class Kept(NamedTuple):
@@ -108,7 +109,8 @@ async def try_broker(address: BrokerAddress, part: Part) -> Kept:
             return await _count(address, receiver, topic, run, other)
     finally:
         with contextlib.suppress(OSError, EdgeglmError):
-            async with _connected(address, receiver, lasting=False):
+            # a broker that ends as we do takes a connection and never answers: no end of ours waits for that
+            async with asyncio.timeout(_FORGET_S), _connected(address, receiver, lasting=False):
                 pass
 
 

@@ -36,6 +36,7 @@ class Child:
         """
         self.name = part.name
         self.address = ""  # once it is ready
+        self._left_out = part.left_out
         self._command = [sys.executable, "-P", "-m", "edgeglm", "fleet", *part.arguments]
         self._pipes = pipes
         self._log = log
@@ -88,7 +89,7 @@ class Child:
         self.address = self.address or line
 
     def _said(self, line: str) -> None:
-        if line:
+        if line and not (self._left_out and self._left_out.search(line)):
             self._log.note(f"{self.name}: {line}")
 
 

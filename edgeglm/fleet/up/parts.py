@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from edgeglm.fleet.broker.settings import BrokerSettings
 
 BROKER_FOLDER, STORE_FILE = "broker", "fleet.db"
+# mosquitto's lines of connections that end in order: a hundred boards would bury everything else
+_COME_AND_GO = re.compile(
+    r": (New connection from |New client connected from |Client \S+ (disconnected|closed its connection)\.$)"
+)
 _PAGE_HOST = "127.0.0.1"  # from elsewhere it needs a token: that is for `edgeglm fleet serve` to be told
 
 
@@ -30,6 +35,7 @@ class Part(NamedTuple):
     name: str
     arguments: list[str]  # of `edgeglm fleet`
     port: Port | None = None
+    left_out: re.Pattern[str] | None = None  # lines of its log that `up` does not repeat
 
 
 def store_url(folder: Path) -> str:
@@ -55,7 +61,12 @@ def parts_of(folder: Path, settings: BrokerSettings, program: str, *, page_port:
         broker += ["--name", name]
     store = ["--store", store_url(folder)]
     return [
-        Part("broker", ["broker", *broker], Port(settings.host, settings.port, "--port", code="broker-port")),
+        Part(
+            "broker",
+            ["broker", *broker],
+            Port(settings.host, settings.port, "--port", code="broker-port"),
+            left_out=_COME_AND_GO,
+        ),
         Part("collector", ["collect", "--broker", settings.url("collector"), *store]),
         Part(
             "page",
@@ -85,7 +96,7 @@ def next_commands(folder: Path, settings: BrokerSettings, *, usual_store: str, u
     if settings.tls:
         lines.append("edgeglm fleet certificate BOARD   # what a board needs to be let in")
     else:
-        lines.append("edgeglm fleet simulate --devices 20   # boards to look at")
+        lines.append("edgeglm fleet simulate --devices 20 --rate 0.2   # boards to look at")
     lines.append("edgeglm fleet ls")
     if not settings.tls:
         lines.append(

@@ -116,6 +116,8 @@ def test_all_of_it_runs_and_ends_in_order(tmp_path: Path, how: signal.Signals, c
         ends = ["ending the page", "ending the collector", "stopped: 49 rows", "ending the broker", "] stopped\n"]
         assert sorted(ends, key=log.index) == ends
         assert "warning" not in log
+        assert "mosquitto is started" in log
+        assert "New client connected" not in log, "who comes and goes buries the rest"
         assert "Traceback" not in log
         assert (tmp_path / "fleet").stat().st_mode & 0o777 == 0o700
 
