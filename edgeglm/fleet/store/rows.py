@@ -70,7 +70,7 @@ def read_row(row: Row, received_ms: int) -> Read:
         if not NAME.match(body.slot):
             raise WireError(f"row {row.sequence}: a result in slot `{body.slot[:64]}`")
         own = believed(body.at_ms, received_ms, synchronised=True)  # it does not say; a time that can be is one
-        return Read(row, body, Moment(body.at_ms, None, own), replaces)
+        return Read(row, body, Moment(body.at_ms if own else received_ms, None, own), replaces)  # it may be any number
     lost: list[tuple[int, int]] = []
     if isinstance(body, Gap):
         if not NAME.match(body.reason):
