@@ -8,7 +8,8 @@ import msgspec
 from edgeglm_agent.wire.topics import Topics
 
 from edgeglm.errors import EnvironmentFailedError
-from edgeglm.fleet.store.types import Arrivals, Poison
+from edgeglm.fleet.store.known import Ranges
+from edgeglm.fleet.store.types import Arrivals, Known, Poison
 
 if TYPE_CHECKING:
     from edgeglm.fleet.store.base import StoreWriter
@@ -23,18 +24,31 @@ def write(store: StoreWriter, arrivals: Arrivals, log: Log) -> Committed:
     except EnvironmentFailedError:
         raise
     except Exception:  # a fault of ours in what a stranger wrote must not end the collector
-        return store.write(_sound(store, arrivals, log))
+        sound, whole = _sound(store, arrivals, log)
+        done = store.write(sound)
+        for batch in whole:  # accounted for, as a row that is put aside: sent again they would fail again
+            before = done.known.get(batch.stream, Known(0))
+            numbers = Ranges(before.through, before.beyond)
+            for row in batch.rows:
+                numbers.add(row.sequence, row.sequence)
+            done.known[batch.stream] = Known(numbers.through, tuple(numbers.beyond))
+        return done
 
 
-def _sound(store: StoreWriter, arrivals: Arrivals, log: Log) -> Arrivals:
-    """Return what can be written: of a batch, the rows that cannot are put aside, and the others are kept."""
+def _sound(store: StoreWriter, arrivals: Arrivals, log: Log) -> tuple[Arrivals, list[IncomingBatch]]:
+    """Return what can be written, and batches of which nothing can.
+
+    Of other batches, the rows that cannot are put aside, and the others are kept.
+    """
     sound = Arrivals(poison=[*arrivals.poison])
+    whole: list[IncomingBatch] = []
     for batch in arrivals.batches:
         mended = _without_rows_that_fail(store, batch, log) if _fault(store, Arrivals(batches=[batch])) else batch
         if mended is not batch and (error := _fault(store, Arrivals(batches=[mended]))):  # whatever rows are in it
             topic = Topics(*batch.stream.device).prefix
             payload = b"".join(bytes(row.body) for row in batch.rows)
             sound.poison.append(Poison(topic, _bug(error, topic, log), payload, batch.received_ms))
+            whole.append(batch)
         else:
             sound.batches.append(mended)
     for state in arrivals.states:
@@ -49,7 +63,7 @@ def _sound(store: StoreWriter, arrivals: Arrivals, log: Log) -> Arrivals:
             sound.poison.append(Poison(topic, _bug(error, topic, log), reply.raw, reply.received_ms))
         else:
             sound.replies.append(reply)
-    return sound
+    return sound, whole
 
 
 def _without_rows_that_fail(store: StoreWriter, batch: IncomingBatch, log: Log) -> IncomingBatch:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from edgeglm_agent.wire.telemetry import Event, encode_batch, row_of
+from edgeglm_agent.wire.telemetry import Event, decode_ack, encode_batch, row_of, unpack_ranges
 from edgeglm_agent.wire.topics import Topics
 
 from edgeglm.errors import StoreError
 from edgeglm.fleet.addresses import BrokerAddress
+from edgeglm.fleet.collector import run as run_module
+from edgeglm.fleet.collector.acknowledging import Acknowledging
+from edgeglm.fleet.collector.intake import Owed
 from edgeglm.fleet.collector.run import Collector
 from edgeglm.fleet.collector.shards import Part
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
 from edgeglm.fleet.store.sqlite_writer import SqliteWriter
-from edgeglm.fleet.store.types import Arrivals, Committed, Device, IncomingBatch, Span, Stream
+from edgeglm.fleet.store.types import Arrivals, Committed, Device, IncomingBatch, Known, Span, Stream
 from edgeglm.log import SilentLog
 
 NOW = 1_800_000_000_000
@@ -103,6 +107,51 @@ def test_much_that_waits_is_more_than_one_transaction_and_all_of_it_is_kept(tmp_
     store.close()
     assert (collector.counts.commits, collector.counts.messages, collector.counts.rows) == (2, 3, 12_000)
     assert collector._in_hand == 0
+
+
+def test_many_small_rows_are_counted_by_the_memory_that_they_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_MOST_BYTES", 8 << 20)
+    store = SqliteWriter(tmp_path / "fleet.db")
+    rows = [row_of(n, Event("e", "", "", 0, 0, False, "info")) for n in range(1, 4097)]
+    payload, topic = encode_batch(b"epoch--1", rows), Topics("works", "press-1").events
+
+    async def run() -> int:
+        collector = Collector(BrokerAddress("127.0.0.1", 1), store, Part(), SilentLog())
+        paused: list[bool] = []
+        monkeypatch.setattr(collector._link, "pause", paused.append)
+        monkeypatch.setattr(collector._link, "taken", lambda: None)
+        tracemalloc.start()
+        try:
+            for _ in range(40):  # 150,000 rows
+                collector.message(topic, bytes(bytearray(payload)), retained=False)
+                if paused:
+                    return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        raise AssertionError("it takes all that comes")
+
+    assert 4 << 20 < asyncio.run(run()) < 12 << 20
+    store.close()
+
+
+def test_a_batch_that_is_put_aside_whole_is_acknowledged_or_its_board_would_send_it_for_ever(tmp_path: Path) -> None:
+    store = Stumbling(tmp_path / "fleet.db")
+    came = arrivals("press-1", "odd")
+    odd = came.batches[1].stream
+    rows = tuple(row_of(n, Event("e", "", "", NOW, 0, True, "info")) for n in (4, 5, 6, 9))
+    came.batches[1] = IncomingBatch(odd, rows, NOW)
+    done = commit(store, came)
+    assert done is not None
+    assert (done.new_rows, done.poison) == (1, 1)
+    assert done.known[odd] == Known(0, ((4, 6), (9, 9)))
+    acknowledging = Acknowledging()
+    acknowledging.committed({odd: Owed("ack", 0.0)}, done.known, 0.0)
+    ((_, message),) = acknowledging.due(1.0, NOW)
+    ack = decode_ack(message)
+    assert (ack.through, unpack_ranges(ack.beyond)) == (0, [(4, 6), (9, 9)])
+    store.close()
 
 
 def test_a_store_that_is_damaged_while_it_is_written_ends_the_collector(tmp_path: Path) -> None:
