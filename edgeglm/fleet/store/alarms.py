@@ -30,6 +30,21 @@ class Alarm(msgspec.Struct, frozen=True):
     since_ms: int  # when it was raised, as the store places it
 
 
+def in_order(rows: Iterable[tuple[int, int, int, Event]]) -> list[tuple[int, Event]]:
+    """Return events by time, but those of one stream by their numbers: its clock may have been set back in between.
+
+    Args:
+        rows: Each with its place in time, its stream and its sequence number.
+    """
+    latest: dict[int, int] = {}
+    placed: list[tuple[int, int, int, int, Event]] = []
+    for at_ms, stream, sequence, event in sorted(rows, key=lambda row: row[1:3]):
+        latest[stream] = max(at_ms, latest.get(stream, at_ms))
+        placed.append((latest[stream], stream, sequence, at_ms, event))
+    placed.sort(key=lambda one: one[:3])
+    return [(at_ms, event) for _, _, _, at_ms, event in placed]
+
+
 def standing(events: Iterable[tuple[int, Event]]) -> tuple[Alarm, ...]:
     """Return what was raised and neither cleared since nor left behind by another load of a model.
 

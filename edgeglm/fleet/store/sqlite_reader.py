@@ -54,7 +54,7 @@ from devices d left join (
 ) s on s.device = d.id {where} order by d.fleet, d.name
 """
 _ALARMS = f"""
-select l.device, l.slot, e.at_ms, e.body from latest l cross join alarm_events e
+select l.device, l.slot, e.at_ms, e.stream, e.sequence, e.body from latest l cross join alarm_events e
     on e.device = l.device and e.slot = l.slot and e.at_ms >= coalesce((
         select at_ms from alarm_events where device = l.device and slot = l.slot
         order by at_ms desc limit 1 offset {alarms.NEWEST - 1}
@@ -168,7 +168,9 @@ class SqliteReader:
     ) -> list[DeviceSummary]:
         told_of = self._all(_ALARMS.format(where=where), given_where)
         stand = {
-            key: alarms.standing((at_ms, msgspec.msgpack.decode(body, type=Event)) for _, _, at_ms, body in rows)
+            key: alarms.standing(
+                alarms.in_order((*row[2:5], msgspec.msgpack.decode(row[5], type=Event)) for row in rows)
+            )
             for key, rows in groupby(told_of, key=lambda row: (int(row[0]), str(row[1])))
         }
         latest = self._all(_LATEST.format(where=where), given_where)

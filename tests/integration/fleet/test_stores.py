@@ -414,8 +414,9 @@ def test_events_come_in_the_order_in_which_they_came_in(store: StoreWriter, read
 
 
 def test_an_alarm_of_drift_stands_in_the_summary_until_it_is_cleared(store: StoreWriter, reader: StoreReader) -> None:
-    def told(number: int, name: str, feature: str = "input.x") -> Row:
-        return row_of(number, Event(name, "main", "00" * 8, NOW + number, 1, True, "info", {"feature": feature}))
+    def told(number: int, name: str, feature: str = "input.x", set_back: int = 0) -> Row:
+        at_ms = NOW + number - set_back
+        return row_of(number, Event(name, "main", "00" * 8, at_ms, 1, True, "info", {"feature": feature}))
 
     def stands() -> list[str]:
         (summary,) = reader.devices()
@@ -429,6 +430,8 @@ def test_an_alarm_of_drift_stands_in_the_summary_until_it_is_cleared(store: Stor
     flapping = [told(10 + at, ("drift-raised", "drift-cleared")[at % 2]) for at in range(40)]
     store.commit(Arrivals([batch(*flapping, told(60, "drift-raised", "output.y"))]))
     assert stands() == ["output.y"], "a bounded number of events is looked at"
+    store.commit(Arrivals([batch(told(61, "drift-cleared", "output.y", set_back=5))]))
+    assert stands() == [], "its clock was set back in between"
 
 
 def test_newest_events_come_the_oldest_first_and_only_those_of_the_fleet(

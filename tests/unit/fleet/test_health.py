@@ -9,7 +9,7 @@ from edgeglm_agent.drift import LIMIT
 from edgeglm_agent.wire.telemetry import BoardReading, Drift
 
 from edgeglm.fleet.health import KINDS, THRESHOLDS, problems, usual_models
-from edgeglm.fleet.store.alarms import Alarm, standing
+from edgeglm.fleet.store.alarms import Alarm, in_order, standing
 from edgeglm.fleet.store.types import DeviceSummary
 from tests.support.fleet.boards import HOSTILE, MINUTE_MS, NOW_MS, event, sketch, slot, state, summary, window
 
@@ -131,6 +131,18 @@ def test_an_alarm_stands_until_it_is_cleared_or_the_model_is_loaded_again() -> N
     assert of((cleared, "a"), (raised, "a")) == ["a"]
     (alarm,) = standing([(7, event(detail={"feature": HOSTILE, "psi": True, "limit": float("inf")}))])
     assert (alarm.psi, alarm.limit, alarm.since_ms) == (None, None, 7)
+
+
+def test_what_is_cleared_is_cleared_where_the_clock_was_set_back_in_between() -> None:
+    raised, cleared = (event(name=name, detail={"feature": "a"}) for name in ("drift-raised", "drift-cleared"))
+    rows = [(900, 1, 6, cleared), (1000, 1, 5, raised), (500, 2, 9, raised), (950, 2, 10, cleared)]
+    assert [(at_ms, one.name) for at_ms, one in in_order(rows)] == [
+        (500, "drift-raised"),
+        (950, "drift-cleared"),
+        (1000, "drift-raised"),
+        (900, "drift-cleared"),
+    ]
+    assert standing(in_order(rows)) == ()
 
 
 def test_slow_is_told_from_input_to_result() -> None:
