@@ -35,6 +35,8 @@ def command(
     arguments = parse_arguments(op, words or [])
     within_s = check_within(parse_span_s(within, option="--within"))
     address = parse_broker(broker)
+    if warning := address.warning():
+        typer.echo(f"warning: {warning}", err=True)
     whom = addressed(device, fleet, store)
     answer = ask(address, whom, op, arguments, within_s=within_s, note=lambda text: typer.echo(text, err=True))
     if json:

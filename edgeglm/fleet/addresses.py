@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 from edgeglm.errors import UserError
+from edgeglm.trust.names import is_loopback
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -39,15 +40,36 @@ class BrokerAddress(msgspec.Struct, frozen=True):
         return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
 
     def password(self) -> bytes | None:
-        """Return the password, without the line's end. Raises: UserError: Its file cannot be read."""
+        """Return the password, without the line's end.
+
+        Raises:
+            UserError: Its file cannot be read, or others may read it.
+        """
         if self.password_file is None:
             said = os.environ.get(PASSWORD_VARIABLE)
             return None if said is None else said.encode()
         try:
-            data = self.password_file.read_bytes()
+            with self.password_file.open("rb") as file:
+                there = os.fstat(file.fileno())
+                data = file.read(_MOST_PASSWORD + 2)
         except OSError as error:
             raise _unreadable(self.password_file, error) from error
+        # a secret that is mounted is another user's, for our group
+        if there.st_mode & (0o077 if there.st_uid == os.geteuid() else 0o007):
+            raise UserError(
+                "others may read this password",
+                where=str(self.password_file),
+                hint=f"chmod 600 {self.password_file}; of a secret in a container, set the mode to 0400",
+                code="broker-password",
+            )
         return data.rstrip(b"\r\n")[:_MOST_PASSWORD]
+
+    def warning(self) -> str:
+        """Return what whoever uses it should know; nothing: all is well."""
+        says = self.user is not None and (self.password_file is not None or PASSWORD_VARIABLE in os.environ)
+        if self.tls or not says or is_loopback(self.host):
+            return ""
+        return f"{self}: the password is sent unencrypted, for everybody on the way to read; write mqtts://"
 
     def tls_context(self) -> ssl.SSLContext | None:
         """Return what makes a connection a trusted one; None without TLS. Raises: UserError."""

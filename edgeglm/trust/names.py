@@ -122,3 +122,9 @@ def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         return ipaddress.ip_address(text)
     except ValueError:
         return None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches it."""
+    address = address_of(host)
+    return host == "localhost" if address is None else address.is_loopback

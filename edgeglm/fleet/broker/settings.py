@@ -12,7 +12,7 @@ from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.topics import check_name
 
 from edgeglm.errors import UserError
-from edgeglm.trust.names import Role, address_of, files_in, is_host
+from edgeglm.trust.names import Role, files_in, is_host, is_loopback
 
 LOCAL = "local"  # what certificates are called that a broker makes by itself, for who works beside it
 PLAIN_PORT, TLS_PORT = 1883, 8883
@@ -106,9 +106,3 @@ def check_settings(settings: BrokerSettings) -> BrokerSettings:
             code="broker-folder",
         )
     return settings
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches it. A name is looked at, not looked up: what it means may change."""
-    address = address_of(host)
-    return host == "localhost" if address is None else address.is_loopback

@@ -64,6 +64,8 @@ def collect_until(
     part = parse_part(shards, fleet)
     address.tls_context()  # files that cannot be used are the user's to mend: later they are told, and tried again
     address.password()
+    if warning := address.warning():
+        log.warn(warning)
     if importlib.util.find_spec("gmqtt") is None:
         raise MissingExtraError(
             "gmqtt is not installed", hint="pip install 'edgeglm[fleet]'", where="edgeglm fleet collect"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgeglm.errors import EnvironmentFailedError, UserError
-from edgeglm.trust.names import address_of, is_host
+from edgeglm.trust.names import is_host, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +40,6 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True):
     def token_path(self) -> Path:
         """Where the token is."""
         return self.token_file or TOKEN_FILE
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches it."""
-    address = address_of(host)
-    return host == "localhost" if address is None else address.is_loopback
 
 
 def check_settings(settings: PageSettings) -> PageSettings:

@@ -68,7 +68,9 @@ def simulate(
         EnvironmentFailedError: Not one device could connect, or there are more than this machine holds.
     """
     stop = stop or threading.Event()
-    parse_broker(broker)
+    address = parse_broker(broker)
+    if warning := address.warning():
+        log.warn(warning)
     told = [0.0]
 
     def on_second(tally: Tally, seconds: float) -> None:
@@ -76,7 +78,7 @@ def simulate(
             told[0] = seconds
             log.note(progress(tally, seconds))
 
-    log.stage(f"{profile.devices:,} devices of the fleet `{profile.fleet}` speak to {parse_broker(broker)}")
+    log.stage(f"{profile.devices:,} devices of the fleet `{profile.fleet}` speak to {address}")
     # importing takes a process a second, and several on a busy machine: the run begins when all are ready
     if processes == 1:
         load_runtime()

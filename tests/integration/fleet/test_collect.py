@@ -412,6 +412,11 @@ def test_a_password_is_read_from_its_file_and_told_to_nobody(tmp_path: Path) -> 
     (tmp_path / "passwords").chmod(0o600)
     subprocess.run(["mosquitto_passwd", "-U", tmp_path / "passwords"], check=True)
     (tmp_path / "word").write_text("secret-word\n")
+    refused = RunningCollector(tmp_path / "fleet.db", f"mqtt://ops@127.0.0.1?password_file={tmp_path}/word")
+    refused.start()
+    assert refused.process is not None
+    assert refused.process.wait(60) == 2, "others may read it"
+    (tmp_path / "word").chmod(0o600)
     with Broker(tmp_path / "broker", lines=("allow_anonymous false", f"password_file {tmp_path}/passwords")) as broker:
         url = f"mqtt://ops@127.0.0.1:{broker.port}"
         with running_collector(tmp_path / "fleet.db", f"{url}?password_file={tmp_path}/word") as collector:

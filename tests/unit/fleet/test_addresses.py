@@ -62,6 +62,7 @@ def test_a_password_comes_from_its_file_or_the_environment(tmp_path: Path, monke
     monkeypatch.delenv(PASSWORD_VARIABLE)
     assert parse_broker("mqtt://ops@host").password() is None
     (tmp_path / "word").write_bytes(b"of the file \r\n")
+    (tmp_path / "word").chmod(0o600)
     named = parse_broker(f"mqtt://ops@host?password_file={tmp_path / 'word'}")
     assert named.password() == b"of the file "
     assert "of the file" not in repr(named)
@@ -69,6 +70,33 @@ def test_a_password_comes_from_its_file_or_the_environment(tmp_path: Path, monke
     with pytest.raises(UserError) as caught:
         named.password()
     assert caught.value.code == "file-unreadable"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604])
+def test_a_password_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "word").write_bytes(b"hidden")
+    (tmp_path / "word").chmod(mode)
+    with pytest.raises(UserError, match="others may read") as caught:
+        parse_broker(f"mqtts://ops@host?password_file={tmp_path / 'word'}").password()
+    assert caught.value.code == "broker-password"
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_password_that_would_cross_a_network_unencrypted_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, "hidden")
+    said = parse_broker("mqtt://ops@broker.example.org").warning()
+    assert "unencrypted" in said
+    assert "hidden" not in said
+    assert "unencrypted" in parse_broker("mqtt://ops@192.168.7.5?password_file=word").warning()
+    for well in (
+        "mqtts://ops@broker.example.org",
+        "mqtt://ops@127.0.0.1",
+        "mqtt://ops@localhost",
+        "mqtt://b.example.org",
+    ):
+        assert parse_broker(well).warning() == ""
+    monkeypatch.delenv(PASSWORD_VARIABLE)
+    assert parse_broker("mqtt://ops@broker.example.org").warning() == ""
 
 
 @pytest.mark.parametrize("setting", ["ca={}", "certificate={}"])
