@@ -106,6 +106,7 @@ def test_every_page_fits_is_readable_and_asks_nobody_else(
     for size, dark in ((DESKTOP, False), (PHONE, True)):
         opened(chrome, page.url + path, size=size, dark=dark)
         until(chrome, ready)
+        assert chrome.execute_script("return document.getElementById('zone').textContent").startswith("Times are of ")
         scroll, client = chrome.execute_script(WIDTHS)
         assert scroll <= client
         assert chrome.execute_script(LOW_CONTRAST) == []
@@ -168,6 +169,20 @@ def test_the_table_is_found_sorted_and_walked_with_the_keyboard_alone(chrome: Ch
     assert chrome.switch_to.active_element == link, "news take the focus from nobody"
     link.send_keys(Keys.ENTER)
     until(chrome, "document.getElementById('title')?.textContent === 'gate-39'")
+
+
+def test_times_have_a_zone_and_online_a_meaning(chrome: Chrome, page: RunningPage) -> None:
+    chrome.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "America/Phoenix"})
+    try:
+        opened(chrome, page.url)
+        assert until(chrome, "document.getElementById('zone').textContent") == (
+            "Times are of America/Phoenix, now UTC-07:00"
+        )
+        assert "online: connected, as far as the broker knows" in until(
+            chrome, "document.getElementById('tiles').innerText"
+        )
+    finally:
+        chrome.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": ""})
 
 
 def test_a_chart_has_a_table_of_its_numbers(chrome: Chrome, page: RunningPage) -> None:

@@ -72,7 +72,7 @@ const ms = value => element("span", {}, figure(value), element("span", {class: "
 
 function showHealth() {
   const section = byId("health");
-  const state = life.online === false ? "offline" : life.online ? "online" : "it has never said whether it is online";
+  const state = life.online === false ? "offline" : life.online ? "online, as far as the broker knows" : "it has never said whether it is online";
   section.classList.toggle("met", !life.problems.length);
   section.classList.toggle("missed", life.problems.length > 0);
   fill(

@@ -62,7 +62,7 @@ function showHead() {
   const well = head.boards - head.ill;
   fill(
     byId("tiles"),
-    tile("Boards", figure(head.boards), `${figure(head.online)} online`),
+    tile("Boards", figure(head.boards), `${figure(head.online)} online: connected, as far as the broker knows`),
     tile("Well", figure(well), head.boards ? percent(well / head.boards) : "", head.ill ? "" : "good"),
     tile("With problems", figure(head.ill), head.ill ? "the worst come first below" : "none", head.ill ? "bad" : ""),
     tile("Latency p95", element("span", {}, figure(head.p95_ms), element("span", {class: "unit"}, " ms")), `p50 ${figure(head.p50_ms)}, p99 ${figure(head.p99_ms)}`),

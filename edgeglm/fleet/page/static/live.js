@@ -9,7 +9,17 @@ const SILENT_MS = 40000; // the server says something every 15 s: a connection t
 
 export const now = () => Date.now() + skew;
 
+// which times these are: said once, as all of them are the browser's
+function zone() {
+  const minutes = -new Date().getTimezoneOffset();
+  const two = number => String(Math.floor(number)).padStart(2, "0");
+  const offset = `UTC${minutes < 0 ? "-" : "+"}${two(Math.abs(minutes) / 60)}:${two(Math.abs(minutes) % 60)}`;
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return `Times are of ${name && name !== "UTC" ? `${name}, now ${offset}` : offset}`;
+}
+
 export function listen(query, take) {
+  setText(byId("zone"), zone());
   let stream = open(query, take);
   setInterval(() => {
     if (connected && Date.now() - heard > SILENT_MS) {
