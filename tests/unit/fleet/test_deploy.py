@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,8 @@ from edgeglm.fleet.addresses import PostgresAddress, parse_broker, parse_store
 from edgeglm.fleet.collector.shards import parse_part
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
+UNITS = sorted(DEPLOY.glob("systemd/*.service"))
+SYSTEMD = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not there")
 MANIFESTS = sorted(DEPLOY.glob("kubernetes/[!k]*.yaml"))
 OUR_IMAGE = "edgeglm-fleet"
 KUBERNETES = "1.34"
@@ -46,6 +50,10 @@ def pods() -> list[tuple[str, dict[str, Any]]]:
     ]
     assert [name for name, _ in found] == ["broker", "collector", "page"]
     return found
+
+
+def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
 
 
 def covered(ranges: list[str]) -> list[int]:
@@ -206,3 +214,37 @@ def test_what_is_set_in_both_is_an_address_and_probes_ask_what_there_is(tmp_path
     assert subprocess.run(["sh", "-c", look], check=False).returncode == 0
     os.utime(alive, (1, 1))
     assert subprocess.run(["sh", "-c", look], check=False).returncode == 1
+
+
+@SYSTEMD
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_systemd_finds_nothing_wrong_in_a_unit_and_little_that_it_is_exposed_to(tmp_path: Path, path: Path) -> None:
+    (tmp_path / "edgeglm").write_text("#!/bin/sh\n")
+    (tmp_path / "edgeglm").chmod(0o755)  # `verify` looks for the program
+    unit = tmp_path / path.name
+    unit.write_text(path.read_text(encoding="utf-8").replace("/opt/edgeglm/bin", str(tmp_path)))
+    done = run("systemd-analyze", "verify", "--man=no", unit)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
+    assert done.returncode == 0, done.stdout
+    unit.write_text(unit.read_text().replace("ProtectHome", "ProtectHouse"))
+    assert "ProtectHouse" in run("systemd-analyze", "verify", "--man=no", unit).stderr
+
+
+def test_units_start_the_collector_and_the_page_shut_in_alike_and_as_the_user_of_the_docs() -> None:
+    verbs, rest = [], set()
+    docs = (DEPLOY.parent / "docs" / "scaling.md").read_text(encoding="utf-8")
+    for path in UNITS:
+        text = path.read_text(encoding="utf-8")
+        (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+        program, group, *words = shlex.split(line)
+        assert (Path(program).name, group) == ("edgeglm", "fleet")
+        assert program in docs
+        understood(words)
+        verbs += words
+        rest.add(text.split("# the two units are the same from here on")[1])
+        assert {"User=edgeglm-fleet", "SuccessExitStatus=143", "RestartPreventExitStatus=2"} <= set(text.splitlines())
+        assert path.name in docs
+    assert verbs == ["collect", "serve"]
+    assert len(rest) == 1
+    assert "edgeglm-fleet\n" in docs
