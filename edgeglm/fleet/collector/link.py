@@ -136,6 +136,7 @@ class Link:
         """Let what comes in little pieces gather in the kernel: each turn of the loop costs as much as a message."""
         loop = asyncio.get_running_loop()
         transport, received = connection._transport, connection._protocol.data_received
+        connection._protocol._hard_reader._transport = _Gate(transport, lambda: self._paused)
 
         def go_on() -> None:
             if not self._paused and not transport.is_closing():
@@ -255,6 +256,20 @@ class Link:
         if text != self._told:
             self._told = text
             self._log.warn(f"{text}; trying again")
+
+
+class _Gate:
+    """A transport as its reader sees it, which stops and goes on by what it has in hand: not while all is paused."""
+
+    def __init__(self, transport: Any, shut: Callable[[], bool]) -> None:
+        self._transport, self._shut = transport, shut
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._shut():
+            self._transport.resume_reading()
 
 
 class _BrokerError(Exception):
