@@ -24,6 +24,13 @@ class Keeping(msgspec.Struct, frozen=True):
         """Return the end of the newest day whose rows move into segments."""
         return _midnight(now_ms - min(self.compact_after_ms, self.raw_ms or self.compact_after_ms))
 
+    def crowded_before_ms(self, now_ms: int) -> int | None:
+        """Return up to when rows of days that are not over move as well, by the segment; None: they wait.
+
+        Rows lie by time in the journal, so that one board's take a look at all of them: there must not be many.
+        """
+        return now_ms - HOUR_MS if self.compact_after_ms <= DAY_MS else None
+
     def merged_before_ms(self, now_ms: int) -> int | None:
         """Return the end of the newest day whose windows are merged; None: none are."""
         return None if self.raw_ms is None else _midnight(now_ms - self.raw_ms)

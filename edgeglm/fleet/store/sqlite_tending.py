@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
 from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -137,27 +138,46 @@ class SqliteTending:
     def _compact(self) -> Iterator[None]:
         """Move rows of closed days from the journal into segments."""
         before_ms = self._keeping.compacted_before_ms(self._now_ms)
+        crowded_ms = self._keeping.crowded_before_ms(self._now_ms)
         for source in ROW_TABLES:
-            fresh: dict[int, int] = {}
-            while rows := self._oldest(source, before_ms):
+            fresh: Counter[int] = Counter()
+            while rows := self._oldest(source, 0, before_ms, before_ms):
                 day = rows[0][0] // DAY_MS
-                if self._move(source, day, rows, before_ms):
-                    fresh[day] = fresh.get(day, 0) + 1
+                fresh[day] += self._move(source, day, rows, before_ms)
                 yield
+            for day in range(before_ms // DAY_MS, (crowded_ms or 0) // DAY_MS + 1):
+                assert crowded_ms is not None
+                until_ms = min(crowded_ms, (day + 1) * DAY_MS)
+                while len(rows := self._oldest(source, day * DAY_MS, until_ms, crowded_ms)) == _CHUNK:
+                    fresh[day] += self._move(source, day, rows, crowded_ms)
+                    yield
             for day, segments in self._by_day(source).items():
-                small = len(segments) > 1 and (len(segments) >= _MOST_SEGMENTS or fresh.get(day, 0) > 1)
-                total = sum(one.rows for one in segments)
-                if small and total <= _MOST_ROWS:
-                    names = [one.name for one in segments]
-                    hourly = all(one.hourly for one in segments)
-                    self._exchange(segments, [self._files.rewrite(source, day, names, total, hourly=hourly)])
+                few, rows_of_few = self._smallest(segments)
+                if len(few) > 1 and (len(few) >= _MOST_SEGMENTS or fresh[day] > 1):
+                    names = [one.name for one in few]
+                    hourly = all(one.hourly for one in few)
+                    self._exchange(few, [self._files.rewrite(source, day, names, rows_of_few, hourly=hourly)])
                     yield
 
-    def _oldest(self, source: str, before_ms: int) -> list[tuple[Any, ...]]:
+    @staticmethod
+    def _smallest(segments: list[Segment]) -> tuple[list[Segment], int]:
+        """Return as many of the smallest as make one segment, and how many rows that will have."""
+        few: list[Segment] = []
+        rows = 0
+        for one in sorted(segments, key=lambda one: one.rows):
+            if rows + one.rows > _MOST_ROWS:
+                break
+            few.append(one)
+            rows += one.rows
+        return few, rows
+
+    def _oldest(self, source: str, since_ms: int, before_ms: int, received_before_ms: int) -> list[tuple[Any, ...]]:
         """Return the oldest rows of one day; what came late stays in the journal as long as what was in time."""
+        since = "at_ms >= ? and" if since_ms else "? = 0 and"  # a row may claim any time
+        where = f"{since} at_ms < ? and received_ms < ?"
         rows = self._db.execute(
-            f"select {COLUMNS[source]} from {source} where at_ms < ? and received_ms < ? order by {_KEY} limit ?",  # noqa: S608
-            (before_ms, before_ms, _CHUNK),
+            f"select {COLUMNS[source]} from {source} where {where} order by {_KEY} limit ?",  # noqa: S608
+            (since_ms, before_ms, received_before_ms, _CHUNK),
         ).fetchall()
         return [row for row in rows if row[0] // DAY_MS == rows[0][0] // DAY_MS]
 

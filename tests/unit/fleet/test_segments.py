@@ -117,6 +117,39 @@ def test_a_reader_is_answered_the_same_wherever_rows_lie(
     assert str(tend(path)) == "", "nothing is left to do"
 
 
+def test_of_days_that_are_not_over_what_fills_a_segment_moves_an_hour_after_it_came(
+    store: SqliteWriter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_tending, "_CHUNK", 5)
+    before, now_ms = answers(path), FIRST + 5 * DAY_MS // 2
+    days_ms = [now_ms // DAY_MS * DAY_MS - DAY_MS, now_ms // DAY_MS * DAY_MS, now_ms - 3_600_000]
+
+    def waiting(since_ms: int, until_ms: int) -> int:
+        with sqlite3.connect(path) as db:
+            found = db.execute("select count(*) from windows where at_ms >= ? and at_ms < ?", (since_ms, until_ms))
+            return int(found.fetchone()[0])
+
+    tend(path, Keeping(compact_after_ms=2 * DAY_MS), now_ms)
+    assert waiting(days_ms[0], days_ms[2]) > 25
+    assert str(tend(path, now_ms=now_ms))
+    assert [waiting(0, days_ms[0]), waiting(*days_ms[:2]) < 5, waiting(*days_ms[1:]) < 5] == [0, True, True]
+    assert waiting(days_ms[2], NOW) > 20, "what has just come stays"
+    assert answers(path) == before
+    assert str(tend(path, now_ms=now_ms)) == "", "nothing is left to do"
+
+
+def test_a_segment_grows_no_larger_than_can_be_sorted_in_memory(
+    store: SqliteWriter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_tending, "_CHUNK", 4)
+    monkeypatch.setattr(sqlite_tending, "_MOST_ROWS", 10)
+    before = answers(path)
+    for _ in range(5):
+        tend(path)
+    assert max(segments(path).values()) in (8, 9, 10)
+    assert answers(path) == before
+
+
 def test_who_reads_while_rows_move_sees_each_once(
     store: SqliteWriter, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
