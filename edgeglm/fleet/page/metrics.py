@@ -39,7 +39,11 @@ class _Fleet(Collector):
     def collect(self) -> Iterator[Metric]:
         watch, glance = self._watch, self._watch.glance
         head, summaries = glance.head, watch.summaries
-        yield _gauge("store_up", "Whether the store could be read when it was last looked at", not head.trouble)
+        yield _gauge(
+            "store_up",
+            "Whether the store could be read when it was last looked at",
+            bool(glance.at_ms) and not head.trouble,
+        )
         yield _gauge("store_look_seconds", "How long the last look at the store took", watch.look_s)
         yield _gauge("looked_timestamp_seconds", "When the store was last read", glance.at_ms / 1000)
         yield _gauge("boards", "Boards that the store knows", head.boards)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from edgeglm_agent.wire.commands import Reply, State
 from edgeglm_agent.wire.sketch import Sketch
-from edgeglm_agent.wire.telemetry import Drift, Event, Gap, Result, Row, Window, pack_ranges, row_of
+from edgeglm_agent.wire.telemetry import KINDS, Drift, Event, Gap, Result, Row, Window, pack_ranges, row_of
 
 from edgeglm.fleet.store.opening import open_reader, open_store
 from edgeglm.fleet.store.types import (
@@ -46,6 +46,15 @@ def _window(number: int, place: int) -> Window:
     )
 
 
+def _as_first_written(row: Row) -> Row:
+    """Return a row in the bytes of the boards of schema 1, whose events had no ``channels``: what came is what counts."""
+    if row.kind != KINDS.index(Event):
+        return row
+    fields = msgspec.msgpack.decode(row.body)
+    body = msgspec.Raw(msgspec.msgpack.encode(fields[: Event.__struct_fields__.index("channels")]))
+    return msgspec.structs.replace(row, body=body)
+
+
 def arrivals() -> list[Arrivals]:
     """Return what came, transaction by transaction."""
     came = []
@@ -61,7 +70,7 @@ def arrivals() -> list[Arrivals]:
             Gap("quota", pack_ranges([20, 21]), {"Window": 2}),
             Window("main", 1, "00" * 8, 5000, 700_000, 1000, False, inferences=3),  # its clock was not set
         ]
-        rows = tuple(row_of(number, body) for number, body in enumerate(bodies, 1))
+        rows = tuple(_as_first_written(row_of(number, body)) for number, body in enumerate(bodies, 1))
         stream = Stream(device, b"epoch--%d" % place)
         state = State(1, device.name, "boot", "s1", True, since_ms=NOW, clock_synchronised=True)
         came.append(
