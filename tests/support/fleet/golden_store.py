@@ -47,7 +47,7 @@ def _window(number: int, place: int) -> Window:
 
 
 def _as_first_written(row: Row) -> Row:
-    """Return a row in the bytes of the boards of schema 1, whose events had no ``channels``: what came is what counts."""
+    """Return a row in the bytes that the first boards sent, whose events had no ``channels``: what came counts."""
     if row.kind != KINDS.index(Event):
         return row
     fields = msgspec.msgpack.decode(row.body)
