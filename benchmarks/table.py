@@ -40,6 +40,7 @@ MAKERS = {  # result -> lines of what is asked, table
     "fleet_collector_postgresql": (fleet.asked_postgresql, fleet.postgresql),
     "fleet_scale": (fleet.asked_scale, fleet.scale),
     "fleet_page": (fleet.asked_page, fleet.page),
+    "fleet_week": (fleet.asked_week, fleet.week),
 }
 
 

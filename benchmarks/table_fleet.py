@@ -175,3 +175,56 @@ def page(result: dict[str, Any]) -> str:
         for kind, values in kinds.items()
     ]
     return "\n".join(lines)
+
+
+def asked_week(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the lines on a week of many boards in SQLite, and on a collector that comes back."""
+    kept = result["sides"]["compacted"]
+    back_s = median(result["back_after_kill_s"])
+    name = f"fleet, {result['days']} days of {result['boards']:,} boards at 300 s"
+    return [
+        (name, "bytes a row", f"{kept['bytes_per_row']:.0f}", ""),
+        (
+            f"{name}: `fleet ls` beside a bare `select 1`",
+            "at most 5x",
+            f"{kept['fleet_ls_per_select_1']:.1f}x",
+            verdict(kept["fleet_ls_per_select_1"], 5, most=True),
+        ),
+        (
+            f"{name}: a board's week out of the store",
+            "under 50 ms",
+            f"{kept['board_week_ms']:.0f} ms",
+            verdict(kept["board_week_ms"], 50, most=True),
+        ),
+        (
+            f"fleet, store of {result['store_mb_when_killed'] / 1000:.1f} GB: collecting again after `kill -9`",
+            "how long (1 s)",
+            f"{back_s:.1f} s",
+            "the aim is met" if back_s <= 1 else "the aim is not met",
+        ),
+    ]
+
+
+def week(result: dict[str, Any]) -> str:
+    """Return what a week of many boards takes."""
+    about = (
+        f"{result['rows']:,} windows with a histogram each, in SQLite, before and after `edgeglm fleet compact` "
+        f"({result['compact_s']:.0f} s). `fleet ls` and `select 1` are whole processes of the same command line. "
+        f"Killed was the collector on the journal before it was compacted. {place(result)}."
+    )
+    lines = [
+        *section("A week in the store", about),
+        *head("", "bytes a row", "segments", "`fleet ls`, s", "`select 1`, s", "a board's week, ms"),
+    ]
+    for side, kept in result["sides"].items():
+        lines.append(
+            row(
+                side,
+                f"{kept['bytes_per_row']:.0f}",
+                kept["segments"],
+                f"{kept['fleet_ls_s']:.2f}",
+                f"{kept['select_1_s']:.2f}",
+                f"{kept['board_week_ms']:.0f}",
+            )
+        )
+    return "\n".join(lines)
