@@ -114,7 +114,7 @@ def main() -> None:
         f"{there['collector_kb_per_device']:.1f} KB in the collector; {there['said']['rows']}",
         flush=True,
     )
-    figures: dict[str, Any] = {"connected": there}
+    write_result("fleet_connected", **there)
     if arguments.store:
         check_is_empty(arguments.store)
         rounds: list[dict[str, Any]] = []
@@ -128,8 +128,7 @@ def main() -> None:
                 flush=True,
             )
         ratios = sorted(one["ratio"] for one in rounds)
-        figures["collectors"] = {"ratio": statistics.median(ratios), "ratios": ratios, "rounds": rounds}
-    write_result("fleet_scale", **figures)
+        write_result("fleet_scale", ratio=statistics.median(ratios), ratios=ratios, rounds=rounds)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ MAKERS = {  # result -> lines of what is asked, table
     "agent_http": (agent.asked_agent_http, agent.agent_http),
     "fleet_collector": (fleet.asked_collector, fleet.collector),
     "fleet_collector_postgresql": (fleet.asked_postgresql, fleet.postgresql),
+    "fleet_connected": (fleet.asked_connected, fleet.connected),
     "fleet_scale": (fleet.asked_scale, fleet.scale),
     "fleet_page": (fleet.asked_page, fleet.page),
     "fleet_week": (fleet.asked_week, fleet.week),

@@ -95,10 +95,13 @@ class PostgresWriter:
 
     def abandon(self) -> None:
         """Cut the connection; see ``StoreWriter``. To cancel a commit that waits for a standby would count as done."""
+        import psycopg
+
         db = self._db
-        if db is not None and not db.closed:
-            with socket.socket(fileno=os.dup(db.fileno())) as connection, suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        if db is None:
+            return
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(db.fileno())) as connection:
+            connection.shutdown(socket.SHUT_RDWR)  # it may have ended by itself meanwhile
 
     def tend(self, keeping: Keeping, stop: threading.Event | None = None, *, paced: bool = False) -> Tended:
         """Do what is due of merging and removal, on a connection of its own; see ``StoreWriter``."""

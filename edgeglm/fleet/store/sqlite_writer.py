@@ -109,9 +109,11 @@ class SqliteWriter:
     def identity(self) -> str:
         """Return what tells this store from all others; see ``StoreWriter``."""
         with told(self._path):
-            self._db.execute("insert or ignore into counters values ('identity', ?)", (secrets.randbits(48),))
-            (number,) = self._db.execute("select value from counters where name = 'identity'").fetchone()
-        return f"{number:012x}"
+            kept = self._db.execute("select value from counters where name = 'identity'").fetchone()
+            if kept is None:  # else nothing is written: a store that is locked, or a full disk, is waited for later
+                kept = (secrets.randbits(48),)
+                self._db.execute("insert into counters values ('identity', ?)", kept)
+        return f"{kept[0]:012x}"
 
     def abandon(self) -> None:
         """Interrupt what is being done; see ``StoreWriter``. A disk that hangs cannot be."""

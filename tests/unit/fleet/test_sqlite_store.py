@@ -230,3 +230,18 @@ def test_a_store_that_a_newer_version_took_over_is_not_read_on(
     with pytest.raises(StoreError) as caught:
         reader.devices()
     assert caught.value.code == "store-newer"
+
+
+def test_a_store_has_one_name_which_is_told_also_while_somebody_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "fleet.db"
+    first = SqliteWriter(path)
+    name = first.identity()
+    first.close()
+    again, holder = SqliteWriter(path), sqlite3.connect(path, isolation_level=None)
+    holder.execute("begin immediate")
+    assert again.identity() == name
+    holder.close()
+    again.close()
+    other = SqliteWriter(tmp_path / "other.db")
+    assert other.identity() != name
+    other.close()
