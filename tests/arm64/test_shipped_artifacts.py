@@ -1,6 +1,7 @@
 """Artifacts of shipped recipes on the boards' processor and Pythons, emulated: they answer as they do here.
 
-MiniLM, which an emulated processor takes long for, is among the long tests; a small text encoder stands in for it.
+MiniLM, which an emulated processor takes long for, is among the long tests, and so is the newer userland; a small text
+encoder stands in for MiniLM.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 RECIPES = ROOT / "recipes"
 KEPT = ROOT / "build" / "arm64"
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
+SUITES = ["bookworm", pytest.param("trixie", marks=pytest.mark.full)]
 FORMATS = ("onnx", "tflite")
 # a runtime that is not told otherwise writes to the home folder; the emulated processor is a Raspberry Pi 4's
 BOARD_ENV = {"PATH": "/usr/bin", "HOME": "/nowhere", "ORT_DISABLE_TELEMETRY": "1", "QEMU_CPU": "cortex-a72"}
@@ -44,11 +46,12 @@ artifacts:
 
 
 @pytest.fixture(scope="module")
-def userlands() -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """What makes the userlands, under way: it waits for the network while the recipes are compressed."""
+def userlands(request: pytest.FixtureRequest) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """What makes the userlands that tests of this run need: it waits for the network while recipes are compressed."""
     KEPT.mkdir(parents=True, exist_ok=True)
     making = {}
-    for suite in PYTHONS:
+    wanted = {item.callspec.params["suite"] for item in request.session.items if item.module is request.module}
+    for suite in wanted:
         with (KEPT / f"{suite}.log").open("wb") as log:
             making[suite] = subprocess.Popen(
                 ["sh", ROOT / "scripts" / "arm64_userland.sh", suite, KEPT / suite],
@@ -113,7 +116,7 @@ def write_samples(folder: Path, samples: list[object], dtype: str) -> None:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-@pytest.mark.parametrize("suite", PYTHONS)
+@pytest.mark.parametrize("suite", SUITES)
 def test_images_series_and_texts_are_answered_as_here(
     suite: str, file_format: str, userlands: dict[str, subprocess.Popen[bytes]], results: list[Path], tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return outcome(folder)
 
 
+@pytest.mark.full
 def test_a_search_that_is_killed_twice_ends_as_if_it_had_not_been(
     tmp_path: Path, uninterrupted: dict[str, Any]
 ) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from edgeglm_agent.offline import SILENT
 
 from tests.support.projects import Project
@@ -48,6 +49,7 @@ def test_the_recorder_sees_a_connection_of_a_grandchild(tmp_path: Path) -> None:
     assert connections([sys.executable, "-c", outer], tmp_path, tmp_path / "record", dict(os.environ)) != []
 
 
+@pytest.mark.full
 def test_a_whole_run_its_evaluation_and_its_timing_open_no_connection(tmp_path: Path) -> None:
     project = Project(tmp_path / "digits")
     project.edit("recipe.yaml", "epochs: 2", "epochs: 1")  # of both training steps

@@ -135,6 +135,7 @@ def test_no_child_outlives_a_killed_run(tmp_path: Path) -> None:
     assert alive() == []
 
 
+@pytest.mark.full
 def test_another_seed_is_another_result(tmp_path: Path, uninterrupted: dict[str, object]) -> None:
     project = make_project(tmp_path / "digits")
     done = project.run("compress", "recipe.yaml", "-o", "out", "--set", "seed=1")

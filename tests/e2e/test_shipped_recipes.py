@@ -66,8 +66,8 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Pat
     return run
 
 
-# images, series and tables, the quickest of each; the others are among the long tests
-QUICK = {"digits-cnn", "tabular-mlp", "vibration-lstm"}
+# the demo's; the others are among the long tests
+QUICK = {"digits-cnn"}
 BRIEF = [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in FOLDERS]
 
 

@@ -73,7 +73,7 @@ def refused(folder: Path, data: Any, *, task: Any = None, outputs: int = 10, **s
     return raised.value
 
 
-@pytest.mark.parametrize("file_format", ["openvino", "onnx"])
+@pytest.mark.parametrize("file_format", [pytest.param("openvino", marks=pytest.mark.full), "onnx"])
 def test_the_layers_that_cost_more_than_the_budget_stay_in_float(run: Callable[..., Result], file_format: str) -> None:
     result = run(file_format, 0.03)
     (side,) = result.report.artifacts
@@ -94,7 +94,7 @@ def test_a_limit_that_all_int8_keeps_leaves_nothing_in_float(run: Callable[..., 
     assert side.sensitivity == []
 
 
-@pytest.mark.parametrize("file_format", ["onnx", "tflite"])
+@pytest.mark.parametrize("file_format", ["onnx", pytest.param("tflite", marks=pytest.mark.full)])
 def test_where_nothing_but_float_would_do_the_form_that_lost_least_is_kept(
     run: Callable[..., Result], file_format: str
 ) -> None:
@@ -121,6 +121,7 @@ def test_without_trials_nothing_is_said_to_have_been_tried(tmp_path: Path) -> No
     assert any("accuracy_control tried no mixture (`trials: 0`, or one layer)" in text for text in side.warnings)
 
 
+@pytest.mark.full
 def test_what_is_lost_is_lost_against_the_network_that_the_steps_trained(tmp_path: Path) -> None:
     """The original answers at random: against it, a network that INT8 broke loses nothing."""
     data, heard = digits(), Heard()

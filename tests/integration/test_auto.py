@@ -159,6 +159,7 @@ def test_without_a_scan_nothing_is_rescued(run: Callable[..., Result]) -> None:
     assert [artifact_name(side) for side in result.report.artifacts if side.chosen] == ["ONNX float32"]
 
 
+@pytest.mark.full
 def test_each_auto_is_searched_on_as_many_calibration_samples_as_it_names(run: Callable[..., Result]) -> None:
     auto = [
         {"format": name, "quantize": {"scheme": "auto", "calibration": samples}}
@@ -182,6 +183,7 @@ def test_when_no_candidate_meets_the_budget_the_run_fails(run: Callable[..., Res
     assert [path.name for path in (result.folder / "rejected").iterdir()] == ["model.onnx"]
 
 
+@pytest.mark.full
 def test_the_whole_front_is_written_when_asked_for(run: Callable[..., Result]) -> None:
     result = run("front", [{"format": "auto", "search": {"keep": "pareto"}}])
     front = {side.path for side in result.report.artifacts if side.pareto}

@@ -64,6 +64,7 @@ def check_whole(result: Result) -> None:
     assert all(a.pareto is not None and a.pareto == (not a.dominated_by) for a in report.artifacts)
 
 
+@pytest.mark.full
 def test_a_transformer_with_a_table_is_tried_in_dynamic_and_weight_only_schemes(tmp_path: Path) -> None:
     model = export_nets.words()
     result = searched(tmp_path, splits(model), target="x86-64", model=model.module)
@@ -72,6 +73,7 @@ def test_a_transformer_with_a_table_is_tried_in_dynamic_and_weight_only_schemes(
     assert "ONNX static-int8" not in tried(result)
 
 
+@pytest.mark.full
 def test_a_recurrent_network_for_a_pi_comes_first_in_its_one_operator(tmp_path: Path) -> None:
     model = export_nets.lstm()
     result = searched(tmp_path, splits(model), target="rpi5", model=model.module)

@@ -164,6 +164,7 @@ def test_buckets_need_a_mask_and_a_length_within_it(lengths: list[int], mask: st
     assert caught.value.code == "buckets-unusable"
 
 
+@pytest.mark.full
 def test_the_files_that_auto_writes_can_be_called_at_every_length(tmp_path: Path) -> None:
     recipe = {
         "name": "short",

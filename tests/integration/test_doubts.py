@@ -129,7 +129,9 @@ def build(known: bool) -> torch.nn.Module:
 """
 
 
-@pytest.mark.parametrize(("known", "weights"), [(True, False), (False, False), (False, True)])
+@pytest.mark.parametrize(
+    ("known", "weights"), [pytest.param(True, False, marks=pytest.mark.full), (False, False), (False, True)]
+)
 def test_a_teacher_from_elsewhere_that_knows_nothing_is_warned_of_before_it_teaches(
     tmp_path: Path, known: bool, weights: bool
 ) -> None:

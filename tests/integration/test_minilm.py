@@ -59,7 +59,7 @@ def test_embeddings_are_those_of_sentence_transformers(embedding: np.ndarray) ->
     np.testing.assert_allclose(embedding, theirs.encode(TEXTS), atol=1e-5)
 
 
-@pytest.mark.parametrize("file_format", ["onnx", "tflite"])
+@pytest.mark.parametrize("file_format", ["onnx", pytest.param("tflite", marks=pytest.mark.full)])
 def test_it_becomes_a_file_that_heeds_the_mask(
     model: Model, rows: dict[str, np.ndarray], embedding: np.ndarray, file_format: str, tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ def test_an_embedding_is_held_against_its_teachers_vectors(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.full
 def test_numbers_without_targets_are_held_against_the_teachers(tmp_path: Path) -> None:
     report = run(tmp_path, "regression").report
     assert report.baseline.metric is not None
@@ -93,6 +94,7 @@ def test_numbers_without_targets_are_held_against_the_teachers(tmp_path: Path) -
     assert report.baseline.metric.value > 2 * report.artifacts[0].metric.value > 0
 
 
+@pytest.mark.full
 def test_targets_judge_where_there_are_any(tmp_path: Path) -> None:
     report = run(tmp_path, "regression", target=True).report
     assert report.artifacts[0].metric is not None

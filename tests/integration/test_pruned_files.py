@@ -30,8 +30,15 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("file_format", ["onnx", "tflite"])
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    ("name", "file_format"),
+    # each network and each format in turn, the rest among the long tests
+    [
+        pytest.param(name, kind, marks=[pytest.mark.full] if (place + turn) % 2 else [])
+        for place, name in enumerate(NETS)
+        for turn, kind in enumerate(("onnx", "tflite"))
+    ],
+)
 def test_a_pruned_network_is_the_same_as_a_file(name: str, file_format: str, tmp_path: Path) -> None:
     make, split, settings = NETS[name]
     model = model_of(make(), split)

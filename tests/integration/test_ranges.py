@@ -47,7 +47,7 @@ def accuracy(path: Path, kind: str, model: Model, images: np.ndarray, targets: n
         return float(np.mean(next(iter(runner.run(fed).values())).argmax(-1) == targets))
 
 
-@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+@pytest.mark.parametrize("kind", ["onnx", pytest.param("tflite", marks=pytest.mark.full)])
 def test_the_mean_of_ranges_leaves_out_what_is_rare(kind: str, trained, tmp_path: Path) -> None:
     model, images, targets, odd = trained
     artifacts = {"onnx": onnx_artifacts, "tflite": tflite_artifacts}[kind]
@@ -65,6 +65,7 @@ def test_the_mean_of_ranges_leaves_out_what_is_rare(kind: str, trained, tmp_path
     assert found["mean"] > before - 0.02
 
 
+@pytest.mark.full
 def test_auto_narrows_ranges_before_it_leaves_layers_in_float(trained, tmp_path: Path) -> None:
     model, images, targets, odd = trained
     recipe = {

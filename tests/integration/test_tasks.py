@@ -404,7 +404,9 @@ def test_classes_of_a_detector_without_labels_go_by_their_numbers(tmp_path: Path
     assert not [text for text in report.warnings if "classes" in text]
 
 
-@pytest.mark.parametrize(("kind", "width"), [("regression", 1), ("classification", 2)])
+@pytest.mark.parametrize(
+    ("kind", "width"), [("regression", 1), pytest.param("classification", 2, marks=pytest.mark.full)]
+)
 def test_good_int8_of_one_number_or_two_logits_agrees_and_a_broken_one_does_not(
     tmp_path: Path, kind: str, width: int
 ) -> None:

@@ -44,8 +44,10 @@ def test_a_killed_supervisor_costs_its_workers_nothing(tmp_path: Path, model: Pa
     slot = folder_slot(model, inbox).replace('[{kind = "jsonl"}]', '[{kind = "jsonl"}, {kind = "mqtt"}]')
     with WorkerUnit(tmp_path) as unit, running_agent(tmp_path, EXTERNAL + broker + slot) as agent:
         pid = agent.until_slot(lambda slot: slot.state.status == "serving", "the model serves").pid
+        rows = agent.status().queue.rows
         drop(inbox, "0.npy", images[0])
-        agent.until_slot(lambda slot: slot.answered == 1, "a sample is answered")
+        # what is on its way between the two when the supervisor is killed is gone
+        agent.until(lambda status: status.queue.rows > rows, "its answer is in the outbox")
         agent.process.send_signal(signal.SIGKILL)
         agent.process.wait()
         for number in (1, 2, 3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+import pytest
 from edgeglm_agent.wire.telemetry import KINDS, Event, Gap, Result
 
 from tests.e2e.agent.test_reporting import arrived, settings, wait
@@ -29,6 +30,7 @@ def results_by_epoch(store: Path) -> list[int]:
         return [count for (count,) in db.execute(query, (KINDS.index(Result),))]
 
 
+@pytest.mark.full
 def test_who_gives_way_says_so_and_nothing_of_either_is_lost(tmp_path: Path, model: Path) -> None:
     store, folders = tmp_path / "rows.db", [tmp_path / "one", tmp_path / "other"]
     for folder in folders:

@@ -129,7 +129,7 @@ def by_the_host(folder: Path, manifest: Manifest, artifact: Artifact, samples: l
     )
 
 
-@pytest.mark.parametrize("kind", ["images", "series", "texts"])
+@pytest.mark.parametrize("kind", ["images", "series", pytest.param("texts", marks=pytest.mark.full)])
 def test_each_artifact_answers_raw_samples_as_the_host_evaluates_them(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
