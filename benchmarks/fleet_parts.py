@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Process = subprocess.Popen[bytes]
 
 EDGEGLM = (sys.executable, "-m", "edgeglm", "fleet")
-_PORT = "18830"
+PORT = 18830
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -52,14 +52,17 @@ def child_of(process: Process) -> int:
 
 
 @contextmanager
-def running(folder: Path, store: str, shards: tuple[str, ...] = ("00-ff",)) -> Iterator[Parts]:
+def running(folder: Path, store: str, shards: tuple[str, ...] = ("00-ff",), *, port: int = PORT) -> Iterator[Parts]:
     """Start a broker, and a collector for each range of shards, in a folder of their own; end them in order."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     processes: list[Process] = []
     with (folder / "log").open("wb") as log:
         broker = subprocess.Popen(
-            [*EDGEGLM, "broker", "--data", "broker", "--port", _PORT], cwd=folder, stdout=subprocess.PIPE, stderr=log
+            [*EDGEGLM, "broker", "--data", "broker", "--port", str(port)],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=log,
         )
         processes.append(broker)
         try:

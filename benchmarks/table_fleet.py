@@ -94,8 +94,7 @@ def _table(result: dict[str, Any], title: str) -> str:
 
 def asked_connected(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the line on many connections."""
-    said = result["said"]
-    held = said["connected"] == result["devices"] and not said["rows"]["outstanding"]
+    held = result["connected"] == result["devices"] and not result["rows"]["outstanding"] and not result["twice"]
     return [
         (
             "fleet, boards connected to one machine",
@@ -108,13 +107,13 @@ def asked_connected(result: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def connected(result: dict[str, Any]) -> str:
     """Return what boards take that are only there."""
-    rows = result["said"]["rows"]
+    rows = result["rows"]
     about = (
-        f"{result['devices']:,} boards with a window a minute, connected for {result['said']['seconds']:.0f} s over one "
-        f"machine's loopback: {result['broker_kb_per_device']:.1f} KB of memory each in the broker (mosquitto), and "
+        f"{result['devices']:,} boards with a window a minute, connected for {result['seconds']:.0f} s over one machine's "
+        f"loopback to {result['brokers']} brokers (mosquitto; a process may open {result['open_files']:,} files here), each with a "
+        f"collector: {result['broker_kb_per_device']:.1f} KB of memory a board in the broker, and "
         f"{result['collector_kb_per_device']:.1f} KB in the collector; {rows['acknowledged']:,} of {rows['sent']:,} rows "
-        "acknowledged. The kernel's part of a connection is not in it. 50,000 were not tried: a process may open 20,000 "
-        f"files on this machine. {place(result)}."
+        f"acknowledged. The kernel's part of a connection is not in it. {place(result)}."
     )
     return "\n".join(section("Many boards", about)).rstrip()
 
