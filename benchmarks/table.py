@@ -42,6 +42,7 @@ MAKERS = {  # result -> lines of what is asked, table
     "fleet_scale": (fleet.asked_scale, fleet.scale),
     "fleet_page": (fleet.asked_page, fleet.page),
     "fleet_week": (fleet.asked_week, fleet.week),
+    "fleet_killed": (fleet.asked_killed, fleet.killed),
 }
 
 
