@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PORT = 8480
-TOKEN_FILE = "page.token"  # beside the store
+TOKEN_FILE = "page.token"  # noqa: S105 - its name, beside the store
 _FOLDER = Path("fleet")  # where it lies when the store is a database
 _BACKLOG = 256
 

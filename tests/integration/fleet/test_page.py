@@ -276,6 +276,9 @@ def test_alarms_are_told_to_a_webhook_when_they_are_raised_and_when_they_are_ove
         assert page.end() == (143, "")
         with running_page(made.url, "--rules", str(rules), "--webhook", receiver.url):
             again = receiver.until(5)[4]
+        with running_page(made.url, "--fleet", "north", "--rules", str(rules), "--webhook", receiver.url):
+            other = receiver.until(6)[5]
+    assert again["page"] == receiver.until(1)[0]["page"] != other["page"], "whose alarms stand"
     assert ([one["id"] for one in again["alerts"]], again["standing"]) == ([raised["id"]], [raised["id"]])
     assert (raised["device"], raised["reason"]) == ("evil-1", "99.0 C; the limit is 95 C")
     assert (cleared["id"], cleared["state"]) == (raised["id"], "cleared")
