@@ -30,7 +30,7 @@ def serve(
         typer.Option(
             metavar="FILE",
             help="Ask for the token in it; it is made where there is none.",
-            show_default="fleet-page.token, where a token is needed",
+            show_default="page.token beside the store (fleet/page.token), where a token is needed",
         ),
     ] = None,
     rules: Annotated[

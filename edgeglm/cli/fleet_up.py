@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeglm.cli.console import ConsoleLog, printing
+from edgeglm.cli.fleet_keeping import CompactAfter, KeepEvents, KeepRaw, KeepResults, KeepWindows, keeping_of
 from edgeglm.cli.fleet_options import DEFAULT_FOLDER, DEFAULT_STORE, PAGE_PORT
 from edgeglm.cli.signals import stopped_by_signals
 
@@ -31,11 +32,16 @@ def up(
     page_port: Annotated[
         int, typer.Option(min=1, max=65535, help="Where the page listens, for this machine alone.")
     ] = PAGE_PORT,
+    compact_after: CompactAfter = None,
+    keep_raw: KeepRaw = None,
+    keep_windows: KeepWindows = None,
+    keep_events: KeepEvents = None,
+    keep_results: KeepResults = None,
 ) -> int:
     """Run broker, collector and page until they are stopped; print their addresses once all of them work."""
     from edgeglm.fleet.broker.programs import find_program
     from edgeglm.fleet.broker.settings import PLAIN_PORT, TLS_PORT, BrokerSettings, check_settings
-    from edgeglm.fleet.up.parts import BROKER_FOLDER, next_commands, parts_of
+    from edgeglm.fleet.up.parts import BROKER_FOLDER, next_commands, parts_of, store_url
     from edgeglm.fleet.up.run import Up
 
     settings = check_settings(
@@ -47,6 +53,10 @@ def up(
             names=tuple(name or ()),
         )
     )
+    ages = (compact_after, keep_raw, keep_windows, keep_events, keep_results)
+    keeping_of(store_url(data.absolute()), *ages)
+    options = ("--compact-after", "--keep-raw", "--keep-windows", "--keep-events", "--keep-results")
+    keeping = [word for option, age in zip(options, ages, strict=True) if age is not None for word in (option, age)]
     find_program(broker_program)  # what is not installed is said before anything begins
     log = ConsoleLog()
 
@@ -59,7 +69,7 @@ def up(
         for line in next_commands(data, settings, usual_store=DEFAULT_STORE, usual_broker=usual_broker):
             log.note(line)
 
-    parts = parts_of(data.absolute(), settings, broker_program, page_port=page_port)
+    parts = parts_of(data.absolute(), settings, broker_program, page_port=page_port, keeping=keeping)
     with stopped_by_signals() as stopped:
         Up(data.absolute(), parts, log, stop=stopped.event).run(ready)
     return stopped.code

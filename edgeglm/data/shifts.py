@@ -140,7 +140,7 @@ class OwnShift(ShiftConfig, tag="entry", frozen=True, kw_only=True):
 
     shorthand: ClassVar[str | None] = "function"
 
-    function: Annotated[str, Meta(pattern=r"^[^:\s]+:[A-Za-z_]\w*$")]  # `path.py:function`, or `module:function`
+    function: Annotated[str, Meta(pattern=r"^[^:\s]+:[A-Za-z_]\w*\Z")]  # `path.py:function`, or `module:function`
 
     def apply(self, inputs: Arrays, numbers: np.ndarray, around: Surroundings) -> Arrays:
         """Return what the function makes of the samples; it is given one at a time, with a batch axis of 1."""

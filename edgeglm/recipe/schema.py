@@ -125,7 +125,8 @@ def _type(kind: types.Type, definitions: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kind, types.DictType):
         return {"type": "object", "additionalProperties": _type(kind.value_type, definitions)}
     if isinstance(kind, types.StrType):
-        pattern = {"pattern": kind.pattern} if kind.pattern is not None else {}
+        # `$` of JSON Schema is Python's `\Z`: the very end, no line's end before it
+        pattern = {"pattern": kind.pattern.replace(r"\Z", "$")} if kind.pattern is not None else {}
         return {"type": "string", **pattern, **_lengths(kind, "Length")}
     if isinstance(kind, types.AnyType):
         return {}

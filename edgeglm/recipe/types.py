@@ -166,7 +166,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One recipe, version 1."""
 
     version: Literal[1]  # of the format of recipes
-    name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # of the model; names its output folder
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")]  # of the model; names its output folder
     model: ModelSource  # where the network comes from
     data: DataSource  # where the samples come from
     task: TaskConfig  # what "good" means

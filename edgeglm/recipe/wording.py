@@ -14,8 +14,8 @@ from edgeglm.sources.python_entry import EntryName
 ENTRY_PATTERN: str = next(meta.pattern for meta in get_args(EntryName)[1:] if getattr(meta, "pattern", None))
 _PATTERN_HINTS = {
     ENTRY_PATTERN: "write `path.py:function`, relative to the recipe, or `module:function`",
-    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "letters, digits, `.`, `_` and `-`, starting with a letter or digit",
-    r"^[0-9]+/[1-9][0-9]*$": 'write a number, or a fraction of whole numbers such as "1/255"',
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z": "letters, digits, `.`, `_` and `-`, starting with a letter or digit",
+    r"^[0-9]+/[1-9][0-9]*\Z": 'write a number, or a fraction of whole numbers such as "1/255"',
 }
 _LIMITS = {
     "gt": "above",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeglm.sources.entry import Entries
     from edgeglm.tasks import TaskConfig
 
-EntryName = Annotated[str, Meta(pattern=r"^[^:\s]+:[A-Za-z_]\w*$")]  # path.py:function or module:function
+EntryName = Annotated[str, Meta(pattern=r"^[^:\s]+:[A-Za-z_]\w*\Z")]  # path.py:function or module:function
 
 
 class PythonModel(ModelSource, tag="python", frozen=True, kw_only=True):

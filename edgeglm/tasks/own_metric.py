@@ -42,8 +42,8 @@ class OwnMetric(TaskConfig, tag="metric", frozen=True, kw_only=True):
     is_share: ClassVar[bool] = False  # what it lies between is for the function to say
     judges_classes: ClassVar[bool] = False
 
-    entry: Annotated[str, Meta(pattern=r"^[^:\s]+:[A-Za-z_]\w*$")]  # `path.py:function`, or `module:function`
-    name: Annotated[str, Meta(pattern="^[A-Za-z][A-Za-z0-9_-]*$")] = "metric"  # of the metric, in the report
+    entry: Annotated[str, Meta(pattern=r"^[^:\s]+:[A-Za-z_]\w*\Z")]  # `path.py:function`, or `module:function`
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]*\Z")] = "metric"  # of the metric, in the report
     higher_is_better: bool = True  # false: it is an error
     per_sample: bool = False  # true: it returns one number, or true and false, for each sample; the metric is the mean
     resamples: Annotated[int, Meta(ge=100, le=10000)] = 1000  # calls for each interval, where it is not by sample

@@ -48,7 +48,7 @@ def test_ports_days_and_commands_are_those_of_the_code() -> None:
     assert defaults == {"host": "127.0.0.1", "port": 8080, "anyone": False}
     for address in (f"127.0.0.1:{PLAIN_PORT}", f"127.0.0.1:{TLS_PORT}", f"{page.host}:{PORT}", "127.0.0.1:8080"):
         assert address in PAGE
-    assert f"`{TOKEN_FILE}`" in PAGE
+    assert f"`fleet/{TOKEN_FILE}`" in PAGE
     assert not page.needs_token
     assert PageSettings(store="", names=("fleet.example.org",)).needs_token
     assert PageSettings(store="", host="0.0.0.0").needs_token

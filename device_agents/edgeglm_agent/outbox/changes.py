@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from edgeglm_agent.outbox.file import DamagedError, is_damage, open_file, set_aside
+from edgeglm_agent.outbox.file import DamagedError, is_damage, open_file, set_aside, tell_of, untold
 from edgeglm_agent.outbox.rescue import Wreck
 from edgeglm_agent.outbox.rows import Rows, count_in, name_of
 from edgeglm_agent.wire import WireError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.outbox.losses import Losses
 
 _T = TypeVar("_T")
+_UNTOLD: tuple[dict[str, int], str] = ({}, "an agent ended before it had told of this damaged file")
 
 
 class Changes:
@@ -39,8 +40,8 @@ class Changes:
         self._rows = rows
         self._losses = losses
         self._on_event = on_event
-        self._news: list[tuple[str, dict[str, Any]]] = []
-        self._aside: tuple[Path, dict[str, int], str] | None = None  # a damaged file, what waited in it, its damage
+        self._news: list[tuple[Path, dict[str, Any]]] = []  # damaged files, and what is told of them
+        self._asides: dict[Path, tuple[dict[str, int], str]] = {}  # likewise, what waited in each, and its damage
         self._db: sqlite3.Connection | None = None
 
     @property
@@ -58,12 +59,13 @@ class Changes:
             lost = dict(self._rows.lost)
             try:
                 if self._db is None:
+                    asides = dict.fromkeys(untold(self._path), _UNTOLD) | self._asides
                     self._db = open_file(self._path)
                     self.epoch = self._rows.load(self._db)
                     self._losses.confirm(self._rows.told)
-                    if self._aside is not None:
-                        self._rebuild(self._db, *self._aside)
-                        self._aside = None
+                    for aside, (waited, why) in asides.items():
+                        self._rebuild(self._db, aside, waited, why)
+                        self._asides.pop(aside, None)
                         lost = dict(self._rows.lost)  # what was lost with the damaged file is lost, whatever follows
                 result = self._transaction(self._db, change) if writes else change(self._db)
             except (sqlite3.Error, DamagedError, WireError, msgspec.MsgspecError) as error:
@@ -75,8 +77,11 @@ class Changes:
                     return None
             else:
                 self.trouble = ""
-                while self._news and self._on_event is not None:
-                    self._on_event(*self._news.pop(0))
+                while self._news:
+                    aside, detail = self._news.pop(0)
+                    if self._on_event is not None:
+                        self._on_event("outbox-rebuilt", detail)
+                    tell_of(aside)
                 return result
         return None
 
@@ -118,7 +123,7 @@ class Changes:
             self.trouble = f"damaged ({why}), and it cannot be renamed"
             return False
         self._rows.waiting = {}
-        self._aside = aside, waited, why
+        self._asides[aside] = waited, why
         return True
 
     def _rebuild(self, db: sqlite3.Connection, aside: Path, waited: dict[str, int], why: str) -> None:
@@ -137,4 +142,4 @@ class Changes:
         self._losses.count("corrupt", lost)
         count_in(self._rows.lost, "corrupt", sum(lost.values()))
         detail = {"why": why, "kept": aside.name, "saved": sum(saved.values()), "rows": sum(lost.values())}
-        self._news.append(("outbox-rebuilt", detail))
+        self._news.append((aside, detail))

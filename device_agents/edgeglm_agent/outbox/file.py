@@ -18,6 +18,8 @@ _SCHEMA = 1
 _BROKEN = 0x7B0CE0  # in the place of the schema: the log was broken
 _BALLAST = 1 << 20  # bytes that stay free in the file and its log: enough to go on for a while on a full disk
 _KEPT_ASIDE = 2  # damaged files that are kept, the newest
+_LOGS = ("-wal", "-shm")  # what lies beside a file
+_UNTOLD = ".untold"  # likewise, until the new file has taken over what can be read of it, and that is told
 _TABLES = """
 create table meta (key text primary key, value) without rowid;
 create table rows (
@@ -121,7 +123,10 @@ def _leave_room(db: sqlite3.Connection) -> None:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename a damaged file to ``<stem>.corrupt-<time>.db`` with its log; None: that cannot be done for now."""
+    """Rename a damaged file to ``<stem>.corrupt-<time>.db`` with its log; None: that cannot be done for now.
+
+    It is one of those that ``untold`` returns, until ``tell_of`` is called.
+    """
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.stem}.corrupt-{moment}{path.suffix}")
     number = 1
@@ -129,8 +134,10 @@ def set_aside(path: Path) -> Path | None:
         number += 1
         aside = path.with_name(f"{path.stem}.corrupt-{moment}-{number}{path.suffix}")
     renamed: list[tuple[Path, Path]] = []
+    with contextlib.suppress(OSError):  # where it cannot be made, a kill before it is told leaves it untold
+        os.close(os.open(_mark(aside), os.O_WRONLY | os.O_CREAT, 0o600))
     try:
-        for ending in ("", "-wal", "-shm"):  # the file first: without its log it would be an earlier state
+        for ending in ("", *_LOGS):  # the file first: without its log it would be an earlier state
             old, new = path.with_name(path.name + ending), aside.with_name(aside.name + ending)
             if not ending or old.exists():
                 old.rename(new)
@@ -139,10 +146,41 @@ def set_aside(path: Path) -> Path | None:
         with contextlib.suppress(OSError):
             for old, new in reversed(renamed):  # a new file must not find the log of this one
                 new.rename(old)
+        tell_of(aside)
         return None
     with contextlib.suppress(OSError):
         older = sorted(path.parent.glob(f"{path.stem}.corrupt-*{path.suffix}"), key=lambda one: one.stat().st_mtime)
         for old in older[:-_KEPT_ASIDE]:
-            for ending in ("", "-wal", "-shm"):
+            for ending in ("", *_LOGS, _UNTOLD):
                 old.with_name(old.name + ending).unlink(missing_ok=True)
     return aside
+
+
+def untold(path: Path) -> list[Path]:
+    """Return damaged files that were put aside by an agent that ended before it had told so, the newest first.
+
+    One that ended before it had renamed the log, too, has not made a new file yet: its log is renamed now.
+    """
+    with contextlib.suppress(OSError):
+        marks = sorted(
+            path.parent.glob(f"{path.stem}.corrupt-*{path.suffix}{_UNTOLD}"), key=lambda one: -one.stat().st_mtime_ns
+        )
+        asides = [one.with_name(one.name[: -len(_UNTOLD)]) for one in marks]
+        found = [one for one in asides if one.exists()]  # else it ended before it had renamed anything
+        if found and not path.exists():
+            for ending in _LOGS:
+                old = path.with_name(path.name + ending)
+                if old.exists():
+                    old.rename(found[0].with_name(found[0].name + ending))
+        return found
+    return []
+
+
+def tell_of(aside: Path) -> None:
+    """Take note that all that can be read of a damaged file was taken over, and told."""
+    with contextlib.suppress(OSError):
+        _mark(aside).unlink()
+
+
+def _mark(aside: Path) -> Path:
+    return aside.with_name(aside.name + _UNTOLD)

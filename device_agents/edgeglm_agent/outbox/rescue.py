@@ -108,38 +108,49 @@ class Wreck:
     ) -> Iterator[int]:
         """Put all that can be read into a new outbox, and give the kind of each row that is on the disk there.
 
+        Where an agent ended meanwhile, the next one goes on behind the last row that is on the disk.
+
         Args:
             transaction: Does a change of the new outbox in one commit. Raises: sqlite3.Error.
             insert: Gives a row its new number; within a transaction.
         """
+        note = f"rescued {self._path.name}"  # up to which of its numbers
+        after = 0
 
         def remember(db: sqlite3.Connection) -> None:
+            nonlocal after
+            begun = db.execute("select value from meta where key = ?", (note,)).fetchone()
+            if begun is not None:
+                after = begun[0]
+                return
             db.executemany("insert or ignore into commands values (?, ?)", self._table("commands"))
             notes = [(key, value) for key, value in self._table("meta") if key not in _OWN]
-            db.executemany("insert or replace into meta values (?, ?)", notes)
+            db.executemany("insert or replace into meta values (?, ?)", [*notes, (note, 0)])
 
         transaction(remember)
-        some: list[Saved] = []
+        some: list[tuple[int, Saved]] = []
 
         def keep(db: sqlite3.Connection) -> None:
-            for row in some:
+            for _, row in some:
                 insert(db, row)
+            if some:
+                db.execute("update meta set value = ? where key = ?", (some[-1][0], note))
 
-        for row in self._rows():
+        for row in self._rows(after):
             some.append(row)
             if len(some) == _AT_ONCE:
                 transaction(keep)
-                yield from [row.kind for row in some]
+                yield from [row.kind for _, row in some]
                 some.clear()
         transaction(keep)
-        yield from [row.kind for row in some]
+        yield from [row.kind for _, row in some]
 
-    def _rows(self) -> Iterator[Saved]:
-        """Return the rows that can be read, the oldest first: those before what is broken, then those behind it."""
+    def _rows(self, after: int) -> Iterator[tuple[int, Saved]]:
+        """Return the rows that can be read, with their numbers: those before what is broken, then those behind it."""
         with self._opened() as db:
-            last = 0
+            last = after
             try:
-                for row in db.execute(f"select {_COLUMNS} from rows order by sequence"):  # noqa: S608 - ours
+                for row in db.execute(f"select {_COLUMNS} from rows where sequence > ? order by sequence", (after,)):  # noqa: S608 - ours
                     last = row[0]
                     yield from _saved(row)
             except sqlite3.DatabaseError:
@@ -180,9 +191,9 @@ class Wreck:
         return numbers[::-1]
 
 
-def _saved(row: tuple[Any, ...]) -> Iterator[Saved]:
-    """Give a row that holds what its columns say, with nothing in it of the old epoch's numbers."""
-    _, priority, kind, slot, load, body = row
+def _saved(row: tuple[Any, ...]) -> Iterator[tuple[int, Saved]]:
+    """Give a row, and its number, that holds what its columns say, with nothing in it of the old epoch's numbers."""
+    sequence, priority, kind, slot, load, body = row
     try:
         held = msgspec.msgpack.decode(body, type=KINDS[kind])
     except (msgspec.MsgspecError, TypeError, IndexError, ValueError, RecursionError):
@@ -190,4 +201,4 @@ def _saved(row: tuple[Any, ...]) -> Iterator[Saved]:
     if isinstance(held, Gap):
         body = msgspec.msgpack.encode(Gap(held.reason, b"", held.counts))
     if priority in (0, 1, 2) and isinstance(slot, str) and isinstance(load, int):
-        yield Saved(priority, kind, slot, load, body)
+        yield sequence, Saved(priority, kind, slot, load, body)

@@ -19,7 +19,7 @@ class Normalise(PreOperation, frozen=True, kw_only=True):
 
     vectorised: ClassVar[bool] = True
 
-    scale: float | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*$")] = 1.0  # a number or a fraction: "1/255"
+    scale: float | Annotated[str, Meta(pattern=r"^[0-9]+/[1-9][0-9]*\Z")] = 1.0  # a number or a fraction: "1/255"
     mean: float | list[float] = 0.0  # after scaling
     std: _Positive | Annotated[list[_Positive], Meta(min_length=1)] = 1.0  # after scaling
     axis: int = -1  # of the channels, in one sample: -1 for HWC, 0 for CHW

@@ -43,6 +43,7 @@ class Message(msgspec.Struct, frozen=True):
 
     schema: int
     sent_ms: int
+    page: str  # who tells: the same for whoever judges the same store and fleet by the same file of rules
     alerts: list[Change]  # in the order in which they came about
     left_out: int = 0  # older ones, since nobody took them for so long
     standing: list[str] | msgspec.UnsetType = msgspec.UNSET  # ids: what is not among them is over
@@ -51,9 +52,20 @@ class Message(msgspec.Struct, frozen=True):
 class Webhook:
     """One address that is told."""
 
-    def __init__(self, url: str, log: Log) -> None:
-        """Begin. Raises: UserError: It is no address of a webhook."""
+    def __init__(self, url: str, log: Log, *, judging: Sequence[str] = ()) -> None:
+        """Begin.
+
+        Args:
+            url: Its address.
+            log: Where is said what it does not take.
+            judging: What is judged beside the store, and by which file.
+
+        Raises:
+            UserError: It is no address of a webhook.
+        """
         self._url = url
+        self._judging = judging
+        self._page = ""
         self._shown = _checked(url)
         self._log = log
         self._secret = os.environ.get(SECRET_VARIABLE)
@@ -67,17 +79,19 @@ class Webhook:
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
         self._thread.start()
 
-    def tell(self, changes: Sequence[Change], standing: Sequence[str] | None = None) -> None:
+    def tell(self, changes: Sequence[Change], standing: Sequence[str] | None = None, *, store: str = "") -> None:
         """Take note; never waits.
 
         Args:
             changes: What was raised, and what is over.
             standing: Ids of all that stands with these changes, where that is to be told: whoever missed that something
                 is over learns it so.
+            store: Its identity.
         """
         if not changes and standing is None:
             return
         with self._lock:
+            self._page = _page(store, *self._judging)
             self._waiting.extend(changes)
             if standing is not None:
                 self._standing = dict.fromkeys(standing) if len(standing) <= _MOST_STANDING else None
@@ -114,7 +128,7 @@ class Webhook:
     def _next(self) -> Message | None:
         with self._lock:
             first = [self._waiting[at] for at in range(min(_AT_ONCE, len(self._waiting)))]
-            message = Message(_SCHEMA, time.time_ns() // 1_000_000, first, self._left_out)
+            message = Message(_SCHEMA, time.time_ns() // 1_000_000, self._page, first, self._left_out)
             if self._standing is not None and len(first) == len(self._waiting):
                 return msgspec.structs.replace(message, standing=[*self._standing])
             return message if first else None
@@ -173,6 +187,10 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         return None
+
+
+def _page(*judging: str) -> str:
+    return hashlib.sha256("\0".join(judging).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _checked(url: str) -> str:

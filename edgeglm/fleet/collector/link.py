@@ -37,6 +37,7 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 60.0
 _FILTERS_AT_ONCE = 100
 _REFUSED = 0x80
+_TAKEN_OVER = b"\x8e"  # reason of a DISCONNECT (MQTT 5, section 3.14.2.1)
 _OTHER_VERSION = (1, 132)  # reasons: MQTT 5 is not spoken here
 
 
@@ -166,7 +167,15 @@ class Link:
             maximum_packet_size=_MOST_PACKET,
         )
         client.set_config({"reconnect_retries": -2, "reconnect_delay": 0})  # never: that is done here
-        client.on_disconnect = lambda *_: ended.set()
+        why = ""
+
+        def gone(_: Any, packet: bytes, *__: Any) -> None:
+            nonlocal why
+            if packet[:1] == _TAKEN_OVER and self._version == 5:
+                why = ": another client came under this name, such as a collector on a copy of this machine"
+            ended.set()
+
+        client.on_disconnect = gone
         client.on_subscribe = lambda _, __, granted, ___: answers.put_nowait(granted)
         receiver = self._receiver
         self._connections += 1
@@ -199,7 +208,7 @@ class Link:
             await ended.wait()
             if self._guessed:
                 self._version, self._guessed = 5, False
-            self._log.warn(f"the connection to {self._address} is gone")
+            self._log.warn(f"the connection to {self._address} is gone{why}")
         finally:
             self._client = self._making = None
             with contextlib.suppress(Exception):  # it may be half made, or gone

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from edgeglm_agent.board.pi import in_words
-from edgeglm_agent.status_text import duration
+from edgeglm_agent.status_text import amount, duration
 from edgeglm_agent.wire.sketch import Sketch
 
 from edgeglm.fleet.health import HealthProblem, offline, problems
 from edgeglm.fleet.page.glance import shown_problems
 from edgeglm.fleet.page.groups import board_kind
 from edgeglm.fleet.page.stretches import Bucket, Stretches, backwards
-from edgeglm.fleet.plain import pairs, plain
+from edgeglm.fleet.page.words import fact, listed
+from edgeglm.fleet.plain import MOST_CHARACTERS, plain
 from edgeglm.fleet.seeing.flat import percentiles
+from edgeglm.fleet.store.alarms import RAISED, standing
 from edgeglm.fleet.store.types import Span
 
 if TYPE_CHECKING:
@@ -64,6 +66,9 @@ class Curves(msgspec.Struct, kw_only=True):
     temperature_c: list[float | None] = []
     cpu_percent: list[float | None] = []  # of the board
     psi: dict[str, list[float | None]] = {}  # by feature
+    psi_limits: dict[
+        str, float
+    ] = {}  # of those that were raised: another than usual where a model's reference is small
 
 
 class Total(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +148,8 @@ def life(
         whole.merge(bucket.whole)
     events = [*reader.events(Span(since_ms, now_ms + _AHEAD_MS), summary.device, newest=_MOST_EVENTS + 1)]
     p50, p95, p99 = percentiles(whole)
-    usually_ms = lengths_ms // max(1, windows)
+    curves = _curves(buckets, stretches.length_ms, _BREAK * max(lengths_ms // max(1, windows), stretches.length_ms))
+    curves.psi_limits = _limits(summary, chosen, events)
     return Life(
         fleet=summary.device.fleet,
         device=summary.device.name,
@@ -161,13 +167,13 @@ def life(
             windows=windows,
             inferences=sum(bucket.inferences for bucket in buckets.values()),
             errors=kinds.total(),
-            errors_by_kind=pairs(kinds),
+            errors_by_kind=listed(kinds, MOST_CHARACTERS),
             p50_ms=p50,
             p95_ms=p95,
             p99_ms=p99,
             unreadable=unreadable,
         ),
-        curves=_curves(buckets, stretches.length_ms, _BREAK * max(usually_ms, stretches.length_ms)),
+        curves=curves,
         events=[_told(event) for event in reversed(events[-_MOST_EVENTS:])],
         earlier_events=len(events) > _MOST_EVENTS,
     )
@@ -189,6 +195,15 @@ def _curves(buckets: dict[int, Bucket], bucket_ms: int, break_ms: int) -> Curves
         _point(curves, at_ms / 1000, buckets[number], shown)
         before = at_ms
     return curves
+
+
+def _limits(summary: DeviceSummary, slot: str, events: list[StoredEvent]) -> dict[str, float]:
+    """Return the limits that the board itself told with drift that it raised."""
+    raised = [
+        *standing((one.at_ms, one.event) for one in events if one.event.slot == slot and one.event.name == RAISED)
+    ]
+    raised += summary.slots[slot].alarms if slot in summary.slots else ()
+    return {plain(one.feature, 60): one.limit for one in raised if one.limit is not None}
 
 
 def _point(curves: Curves, at_s: float, bucket: Bucket, shown: list[tuple[str, list[float | None]]]) -> None:
@@ -215,7 +230,7 @@ def _facts(summary: DeviceSummary) -> list[tuple[str, str]]:
         facts += [("agent", plain(state.agent, 40))] if state.agent else []
         facts += [("window", duration(state.window_s))] if state.window_s else []
         facts.append(("clock", "synchronised" if state.clock_synchronised else "not synchronised"))
-        facts += [(plain(key, 40), plain(value, 120)) for key, value in [*state.board.items()][:24]]
+        facts += [fact(key, value) for key, value in [*state.board.items()][:24]]
     facts.append(("rows", f"{summary.rows}"))
     facts += [("lost for good", f"{summary.lost_rows} rows")] if summary.lost_rows else []
     facts += [("came twice", f"{summary.duplicates} rows")] if summary.duplicates else []
@@ -246,7 +261,8 @@ def _slot(summary: DeviceSummary, name: str) -> SlotFacts:
 
 def _told(stored: StoredEvent) -> Told:
     event = stored.event
-    detail = pairs(event.detail, 500) if event.detail else ""
+    detail = listed(event.detail, 500)
     if event.burst is not None:
-        detail = f"{detail} burst of {len(event.burst.data)} bytes".strip()
+        burst = f"a burst of {amount(len(event.burst.data))}"
+        detail = f"{detail}, {burst}" if detail else burst
     return Told(stored.at_ms, event.severity, plain(event.slot, 63), plain(event.name, 60), detail)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from edgeglm.errors import MissingExtraError
+from edgeglm.files import private_folder
 from edgeglm.fleet.addresses import parse_store
 from edgeglm.fleet.alerts.judging import Alarms
 from edgeglm.fleet.alerts.reading import load_rules
@@ -53,8 +54,11 @@ def serve_until(stop: threading.Event, settings: PageSettings, ready: Callable[[
             )
     from edgeglm.fleet.page.access import token_of
 
+    if settings.needs_token and settings.token_file is None:
+        private_folder(settings.token_path.parent)  # as the collector makes it, whichever comes first
     token, new = token_of(settings.token_path) if settings.needs_token else (None, False)
-    webhook = Webhook(settings.webhook, log) if settings.webhook else None
+    judging = (settings.fleet or "", str(settings.rules.absolute()) if settings.rules else "")
+    webhook = Webhook(settings.webhook, log, judging=judging) if settings.webhook else None
     watch = partial(Watch, settings.store, settings.fleet, alarms, webhook, log)
     listening = listening_socket(settings)
     try:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgeglm.errors import EnvironmentFailedError, UserError
+from edgeglm.fleet.addresses import PostgresAddress, parse_store
 from edgeglm.trust.names import is_host, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PORT = 8480
-TOKEN_FILE = Path("fleet-page.token")
+TOKEN_FILE = "page.token"  # noqa: S105 - its name, beside the store
+_FOLDER = Path("fleet")  # where it lies when the store is a database
 _BACKLOG = 256
 
 
@@ -27,7 +29,7 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = PORT  # 0: any that is free
     names: tuple[str, ...] = ()  # what else people call this machine in their browsers
-    token_file: Path | None = None  # None: one in this folder, where a token is needed
+    token_file: Path | None = None  # None: one beside the store, where a token is needed
     rules: Path | None = None  # of alarms; None: those that come with edgeglm
     webhook: str | None = None  # who is told of alarms
 
@@ -38,8 +40,11 @@ class PageSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def token_path(self) -> Path:
-        """Where the token is."""
-        return self.token_file or TOKEN_FILE
+        """Where the token is. Raises: UserError: The store's address is none."""
+        if self.token_file is not None:
+            return self.token_file
+        store = parse_store(self.store)
+        return (_FOLDER if isinstance(store, PostgresAddress) else store.parent) / TOKEN_FILE
 
 
 def check_settings(settings: PageSettings) -> PageSettings:

@@ -112,14 +112,15 @@ class Watch:
 
         due = self._webhook is not None and time.monotonic() >= self._standing_due_s
 
-        def ask(reader: StoreReader) -> tuple[list[DeviceSummary], Glance, list[Change], list[str] | None]:
+        def ask(reader: StoreReader) -> tuple[list[DeviceSummary], Glance, list[Change], list[str] | None, str]:
             summaries = reader.devices(self._fleet)
             new = glance.after(summaries, reader.poison_count(), now_ms)
             changes = self.alarms.judge(summaries, new.problems, usual_models(summaries), now_ms)
-            return summaries, new, changes, self.alarms.ids() if due else None
+            told = reader.identity() if self._webhook is not None and (due or changes) else ""
+            return summaries, new, changes, self.alarms.ids() if due else None, told
 
         try:
-            self.summaries, self.glance, changes, standing = await self._fleet_store(ask)
+            self.summaries, self.glance, changes, standing, store = await self._fleet_store(ask)
         except EdgeglmError as error:
             problem = error.problems[0]
             where = f"{problem.where}: " if problem.where else ""
@@ -131,7 +132,7 @@ class Watch:
             if before is not None:
                 self._log.note("the store can be read again")
             if self._webhook is not None:
-                self._webhook.tell(changes, standing)
+                self._webhook.tell(changes, standing, store=store)
                 self._standing_due_s = time.monotonic() + _STANDING_S if due else self._standing_due_s
         async with self._news:
             self._news.notify_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import sys
 import tempfile
 import types
@@ -27,6 +28,7 @@ Format: TypeAlias = Literal["csv", "parquet"]
 WHAT: tuple[What, ...] = get_args(What)
 _ROWS: dict[What, type[FlatRow]] = {"windows": FlatWindow, "events": FlatEvent, "gaps": FlatGap}
 _SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
+_PRIVATE = 0o600  # as the store
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell for that begins so
 
 
@@ -69,7 +71,7 @@ def check_target(path: Path | None, file_format: Format, *, force: bool) -> None
 
 
 def write(found: Iterable[FlatRow], what: What, file_format: Format, path: Path | None, *, force: bool) -> int:
-    """Write rows to a file that is whole or not there, or as CSV to stdout; return how many.
+    """Write rows to a file of its owner's alone, whole or not there, or as CSV to stdout; return how many.
 
     Args:
         found: See ``rows``.
@@ -88,7 +90,7 @@ def write(found: Iterable[FlatRow], what: What, file_format: Format, path: Path 
         return write_csv(found, what, sys.stdout)
     if file_format == "parquet":
         return _write_parquet(found, what, path)
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path, mode=_PRIVATE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         return write_csv(found, what, file)
 
 
@@ -115,7 +117,8 @@ def _write_parquet(found: Iterable[FlatRow], what: What, path: Path) -> int:
     except ImportError as error:
         raise MissingExtraError("writing Parquet needs duckdb", hint="pip install 'edgeglm[fleet]'") from error
     count = 0
-    with tempfile.TemporaryDirectory(prefix="export-") as folder, replacing(path) as temporary:
+    with tempfile.TemporaryDirectory(prefix="export-") as folder:
+        packed = Path(folder) / "rows.parquet"
         lines = Path(folder) / "rows.jsonl"  # what duckdb reads quickly, with None and text kept apart
         encode = msgspec.json.Encoder().encode
         with lines.open("wb") as file:
@@ -126,7 +129,9 @@ def _write_parquet(found: Iterable[FlatRow], what: What, path: Path) -> int:
         with duckdb.connect(":memory:") as database:
             # the types are said, so that a file of no rows has its columns too
             table = database.read_json(str(lines), columns=columns(what), format="newline_delimited")
-            table.write_parquet(str(temporary), compression="zstd")
+            table.write_parquet(str(packed), compression="zstd")
+        with replacing(path, mode=_PRIVATE) as temporary:  # duckdb would make a file that others may read
+            shutil.copyfile(packed, temporary)
     return count
 
 

@@ -70,6 +70,9 @@ class StoreReader(Protocol):
     def poison_count(self) -> int:
         """Return how many messages and rows could not be read, ever: more than are kept."""
 
+    def identity(self) -> str:
+        """Return what tells this store from all others, as ``StoreWriter`` has it; empty where it has none yet."""
+
     def close(self) -> None:
         """Let it go."""
 
@@ -109,7 +112,10 @@ class StoreWriter(Protocol):
         """Remove everything known of a board; return how many rows that were. It may come again, as a new one."""
 
     def identity(self) -> str:
-        """Return what tells this store from all others: twelve hex digits, made with it."""
+        """Return what tells this store from all others: twelve hex digits, the same as long as it stays where it is.
+
+        A copy in another place has another one, and what is restored into the place of the first has that one's.
+        """
 
     def abandon(self) -> None:
         """Let the thread that writes or flushes come back soon, with an error; called from another one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgeglm.fleet.store.naming import place_of_database
 from edgeglm.fleet.store.postgres_schema import check, check_version, connect, told
 from edgeglm.fleet.store.segment_files import SegmentFiles
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
@@ -42,6 +43,10 @@ class PostgresReader(SqliteReader):
         with told(self._address):
             check_version(self._connection, self._address)  # a newer version may have taken it over meanwhile
             return self._connection.execute(statement, given).fetchall()
+
+    def _place(self) -> tuple[str, str]:
+        with told(self._address):
+            return place_of_database(self._connection)
 
     def _page(
         self,

@@ -13,6 +13,7 @@ from edgeglm_agent.wire.topics import ROOT, shard_of
 
 from edgeglm.errors import StoreError
 from edgeglm.fleet.store.boards import Boards
+from edgeglm.fleet.store.naming import identity_of, place_of_database
 from edgeglm.fleet.store.postgres_schema import check_version, connect, migrate, told
 from edgeglm.fleet.store.postgres_tables import BoardGoneError, PostgresTables
 from edgeglm.fleet.store.postgres_tending import PostgresTending
@@ -90,8 +91,9 @@ class PostgresWriter:
         with told(self._address):
             db.execute(made, (secrets.randbits(48),))
             row = db.execute("select value from counters where name = 'identity'").fetchone()
+            place = place_of_database(db)
         assert row is not None
-        return f"{row[0]:012x}"
+        return identity_of(row[0], *place)
 
     def abandon(self) -> None:
         """Cut the connection; see ``StoreWriter``. To cancel a commit that waits for a standby would count as done."""

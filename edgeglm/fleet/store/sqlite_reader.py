@@ -13,6 +13,7 @@ from edgeglm_agent.wire.commands import Reply, State
 from edgeglm_agent.wire.telemetry import Event, Gap, Result, Window
 
 from edgeglm.fleet.store import alarms
+from edgeglm.fleet.store.naming import identity_of, place_of_file
 from edgeglm.fleet.store.segment_files import SegmentFiles, SegmentGoneError
 from edgeglm.fleet.store.segment_list import folder_of, listed, missing
 from edgeglm.fleet.store.segment_pages import END, SegmentPages
@@ -148,6 +149,14 @@ class SqliteReader:
         """Return how many messages and rows could not be read, ever."""
         found = self._all("select value from counters where name = 'poison'", ())
         return int(found[0][0]) if found else 0
+
+    def identity(self) -> str:
+        """Return what tells this store from all others; see ``StoreReader``."""
+        made = self._all("select value from counters where name = 'identity'", ())
+        return identity_of(made[0][0], *self._place()) if made else ""
+
+    def _place(self) -> tuple[str, str]:
+        return place_of_file(self._path)
 
     def close(self) -> None:
         """Let it go."""

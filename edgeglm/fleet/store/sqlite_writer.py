@@ -12,6 +12,7 @@ from edgeglm_agent.wire.topics import ROOT, shard_of
 from edgeglm.errors import BusyError
 from edgeglm.files import locked, private_folder, storage_errors
 from edgeglm.fleet.store.boards import Boards
+from edgeglm.fleet.store.naming import identity_of, place_of_file
 from edgeglm.fleet.store.segment_files import SegmentFiles
 from edgeglm.fleet.store.segment_list import folder_of, names
 from edgeglm.fleet.store.sqlite_schema import open_for_writing, told
@@ -113,7 +114,7 @@ class SqliteWriter:
             if kept is None:  # else nothing is written: a store that is locked, or a full disk, is waited for later
                 kept = (secrets.randbits(48),)
                 self._db.execute("insert into counters values ('identity', ?)", kept)
-        return f"{kept[0]:012x}"
+        return identity_of(kept[0], *place_of_file(self._path))
 
     def abandon(self) -> None:
         """Interrupt what is being done; see ``StoreWriter``. A disk that hangs cannot be."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeglm.fleet.broker.settings import BrokerSettings
 
 BROKER_FOLDER, STORE_FILE = "broker", "fleet.db"
@@ -46,7 +48,9 @@ def store_url(folder: Path) -> str:
     return f"sqlite:///{quote(os.fspath(path))}"
 
 
-def parts_of(folder: Path, settings: BrokerSettings, program: str, *, page_port: int) -> list[Part]:
+def parts_of(
+    folder: Path, settings: BrokerSettings, program: str, *, page_port: int, keeping: Sequence[str] = ()
+) -> list[Part]:
     """Return what is started, in this order.
 
     Args:
@@ -54,6 +58,7 @@ def parts_of(folder: Path, settings: BrokerSettings, program: str, *, page_port:
         settings: Of the broker.
         program: Which broker.
         page_port: Where the page listens, for this machine alone.
+        keeping: The collector's options of how long rows are kept.
     """
     broker = ["--data", str(settings.data), "--host", settings.host, "--port", str(settings.port)]
     broker += ["--broker-program", program, *(["--tls"] if settings.tls else [])]
@@ -67,7 +72,7 @@ def parts_of(folder: Path, settings: BrokerSettings, program: str, *, page_port:
             Port(settings.host, settings.port, "--port", code="broker-port"),
             left_out=_COME_AND_GO,
         ),
-        Part("collector", ["collect", "--broker", settings.url("collector"), *store]),
+        Part("collector", ["collect", "--broker", settings.url("collector"), *store, *keeping]),
         Part(
             "page",
             ["serve", "--host", _PAGE_HOST, "--port", str(page_port), *store],

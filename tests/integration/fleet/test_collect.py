@@ -226,9 +226,11 @@ def test_each_collector_takes_its_shards_alone(broker: Broker, tmp_path: Path, s
         assert sorted(found) == sorted(f"press-{board}" for board in range(30))
 
 
-def test_who_collects_the_same_boards_into_another_store_takes_nothing_away(
+def test_who_collects_the_same_boards_into_a_copy_of_the_store_takes_nothing_away(
     broker: Broker, collector: RunningCollector, sender: Sender, tmp_path: Path
 ) -> None:
+    with sqlite3.connect(collector.store) as original, sqlite3.connect(tmp_path / "other.db") as copy:
+        original.backup(copy)
     with running_collector(tmp_path / "other.db", f"mqtt://127.0.0.1:{broker.port}") as other:
         for first in range(1, 400, 100):
             sender.give("press-1", EPOCH, windows(first, first + 99))

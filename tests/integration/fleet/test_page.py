@@ -276,6 +276,9 @@ def test_alarms_are_told_to_a_webhook_when_they_are_raised_and_when_they_are_ove
         assert page.end() == (143, "")
         with running_page(made.url, "--rules", str(rules), "--webhook", receiver.url):
             again = receiver.until(5)[4]
+        with running_page(made.url, "--fleet", "north", "--rules", str(rules), "--webhook", receiver.url):
+            other = receiver.until(6)[5]
+    assert again["page"] == receiver.until(1)[0]["page"] != other["page"], "whose alarms stand"
     assert ([one["id"] for one in again["alerts"]], again["standing"]) == ([raised["id"]], [raised["id"]])
     assert (raised["device"], raised["reason"]) == ("evil-1", "99.0 C; the limit is 95 C")
     assert (cleared["id"], cleared["state"]) == (raised["id"], "cleared")
@@ -313,16 +316,18 @@ def test_for_other_machines_it_asks_for_the_token_that_it_made(
 
 
 def test_the_link_with_the_token_is_shown_on_the_terminal_of_whoever_starts_it(
-    fleet: Simulated, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    token_file = tmp_path / "page.token"
+    token_file = tmp_path / "fleet" / "page.token"  # beside a store that is not there yet
     for times in (1, 0):  # when it is made, and never again
         ours, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 400, 0, 0))
-        with running_page(fleet.url, "--token-file", str(token_file), stderr=terminal) as page:
+        with running_page(f"sqlite:///{tmp_path}/fleet/fleet.db", "--name", "example.org", stderr=terminal) as page:
             os.close(terminal)
             assert page.end()[0] == 143
             said = os.read(ours, 65_536).decode()
             os.close(ours)
         assert said.count(f"login#{token_file.read_text().strip()}") == times
         assert str(token_file) in said
+        assert token_file.parent.stat().st_mode & 0o777 == 0o700
+        assert (token_file.parent / ".gitignore").read_text() == "*\n"

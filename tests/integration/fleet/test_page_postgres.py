@@ -19,6 +19,12 @@ from tests.support.fleet.simulated import Simulated
 
 DASHBOARD = Path("deploy/grafana/fleet.json")
 DEVICES, LASTS_S = 20, 900
+MEASURED = (
+    "Failed samples",
+    "Temperature of the hottest zones",
+    "Drift: the worst stability index",
+    "Workers' processors",
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +78,14 @@ def test_every_panel_of_the_dashboard_finds_what_the_store_has(postgres: Postgre
     assert 0.9 * 4 * DEVICES * LASTS_S < answered <= 4 * DEVICES * LASTS_S
     rates = [row[1] for row in found["Inferences per second"]]
     assert max(rates) == pytest.approx(4 * DEVICES, rel=0.3)
-    hottest = [row[1] for row in found["Temperature of the hottest zones"]]
+    hottest = [row[1] for row in found["Temperature of the hottest zones"] if row[1] is not None]
     assert 80 < max(hottest) < 90
     assert len(found["Longest not heard"]) == DEVICES
-    assert all(rows for rows in found.values())
+    assert all(any(row[-1] is not None for row in rows) for rows in found.values())
+    failed, events = found["Failed samples"], found["Events"]
+    assert 0 < max(row[1] for row in failed if row[1] is not None) < 0.08, "one board of them all"
+    assert min(min(row[1:]) for row in events) == 0, "where nothing was told, nothing was told"
+    assert sum(sum(row[1:]) for row in events) > 0
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
@@ -105,6 +115,32 @@ def test_windows_longer_than_a_point_of_the_curve_count_once_and_all_the_time(po
             assert rate == 0
     answered = sum(float(rate) * interval_s for _, rate in rates)
     assert answered == pytest.approx(float(total[0][0]), rel=0.25), "but for the newest windows"
+
+
+def test_where_no_board_spoke_no_curve_is_drawn(postgres: Postgres) -> None:
+    lasts_s, interval_s = 4800, 30
+    now_ms = time.time_ns() // 1_000_000
+    made = Simulated(postgres.new_database(), devices=2, window_s=300, lasts_s=lasts_s, end_ms=now_ms)
+    made.close()
+    end_s = now_ms // 1000
+    spoke, silent = range(end_s - lasts_s + 330, end_s - 3000), range(end_s - 2400, end_s - 1500)
+    with postgres.connection(made.url) as db:
+        between = (spoke.stop * 1000, silent.stop * 1000)
+        assert db.execute("delete from edgeglm.windows where at_ms between %s and %s", between).rowcount > 0
+        for panel in json.loads(DASHBOARD.read_text())["panels"]:
+            if panel["type"] != "timeseries" or panel["title"] not in (
+                *MEASURED,
+                "Inferences per second",
+                "Boards that speak",
+            ):
+                continue
+            assert panel["fieldConfig"]["defaults"]["custom"]["spanNulls"] is False
+            rows = db.execute(interpolated(panel["targets"][0]["rawSql"], interval_s=interval_s)).fetchall()
+            times = [row[0].timestamp() for row in rows]
+            assert {round(after - before) for before, after in itertools.pairwise(times)} == {interval_s}, "no hole"
+            nothing = None if panel["title"] in MEASURED else 0
+            assert {row[1] for row in rows if round(row[0].timestamp()) in silent} == {nothing}, panel["title"]
+            assert nothing not in {row[1] for row in rows if round(row[0].timestamp()) in spoke}, panel["title"]
 
 
 def test_the_page_shows_a_fleet_in_postgresql_and_tells_when_it_is_gone(postgres: Postgres, url: str) -> None:

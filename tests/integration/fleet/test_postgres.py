@@ -333,6 +333,7 @@ def test_what_cannot_be_reached_or_used_is_said_without_a_traceback(url: str, po
 def test_a_copy_that_was_made_meanwhile_is_a_store(url: str, postgres: Postgres) -> None:
     store = open_store(url)
     store.commit(Arrivals([batch(*windows(1, 2, 3))]))
+    name = store.identity()
     copy = postgres.folder / "fleet.dump"
     place = ("-h", "127.0.0.1", "-p", str(postgres.port), "-U", "tests")
     postgres.program("pg_dump", *place, "--format=custom", "--schema=edgeglm", "--file", copy, url.rpartition("/")[2])
@@ -340,9 +341,14 @@ def test_a_copy_that_was_made_meanwhile_is_a_store(url: str, postgres: Postgres)
     restored = postgres.new_database()
     postgres.program("pg_restore", *place, "--dbname", restored.rpartition("/")[2], copy)
     store = open_store(restored)
+    assert store.identity() != name, "another database"
     done = store.commit(Arrivals([batch(*windows(3, 4))]))
     store.close()
     assert (done.new_rows, done.duplicates) == (1, 1)
+    for where, same in ((url, True), (restored, False)):
+        reader = open_reader(where)
+        assert (reader.identity() == name) is same
+        reader.close()
     reader = open_reader(restored)
     assert [one.sequence for one in reader.windows(EVER, BOARD)] == [1, 2, 3, 4]
     reader.close()

@@ -96,7 +96,9 @@ def windows(first: int, last: int) -> list[Row]:
 
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_all_of_it_runs_and_ends_in_order(tmp_path: Path, how: signal.Signals, code: int) -> None:
-    with running_fleet(tmp_path) as fleet:
+    with running_fleet(tmp_path, "--keep-raw", "30d", "--keep-events", "365d") as fleet:
+        collects = Path(f"/proc/{fleet.pid_of('collect')}/cmdline").read_text().split("\0")
+        assert collects[-5:] == ["--keep-raw", "30d", "--keep-events", "365d", ""]
         assert fleet.said == {
             "broker": f"mqtt://127.0.0.1:{fleet.port}",
             "collector": "sqlite:///fleet/fleet.db",
@@ -193,8 +195,11 @@ def test_with_certificates_the_other_verbs_are_told_where_it_is(tmp_path: Path) 
         assert fleet.end() == 143
 
 
-def test_other_networks_are_refused_without_tls_before_anything_begins(tmp_path: Path) -> None:
+def test_other_networks_without_tls_and_ages_that_contradict_are_refused_before_anything_begins(tmp_path: Path) -> None:
     ended = broker_verb("up", "--host", "0.0.0.0", cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "code: broker-exposed" in ended.stderr
+    ended = broker_verb("up", "--keep-raw", "30d", "--keep-windows", "7d", cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "--keep-windows: windows would be removed before they are merged" in ended.stderr
     assert list(tmp_path.iterdir()) == []

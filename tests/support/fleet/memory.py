@@ -87,5 +87,8 @@ class ListReader(msgspec.Struct):
     def poison_count(self) -> int:
         return len(self.stored_poison)
 
+    def identity(self) -> str:
+        return ""
+
     def close(self) -> None:
         pass

@@ -391,6 +391,80 @@ def test_rows_before_and_behind_what_is_broken_are_taken_over(path: Path) -> Non
     assert told[0]["saved"] == len(bodies) + 1
 
 
+ENDED = """
+import os, signal, sys
+from pathlib import Path
+from edgeglm_agent.outbox import Outbox, changes, rows
+
+where, path = sys.argv[1], Path(sys.argv[2])
+calls = {"insert": 0, "rename": 0}
+
+
+def ended(name, at, real):
+    def call(*arguments):
+        calls[name] += 1
+        if calls[name] == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
+
+    return call
+
+
+if where == "before the new file":
+    real = changes.open_file
+    changes.open_file = lambda path: real(path) if path.exists() else os.kill(os.getpid(), signal.SIGKILL)
+elif where == "amid the rows":
+    rows.Rows.insert = ended("insert", 450, rows.Rows.insert)
+else:
+    Path.rename = ended("rename", 2, Path.rename)
+    changes.set_aside(path)
+Outbox(path, quota_bytes=10_000_000)
+"""
+
+
+def end_an_agent(where: str, path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDED, where, str(path)], capture_output=True, text=True, check=False)
+    assert ended.returncode == -9, ended.stderr
+
+
+@pytest.mark.parametrize("where", ["before the new file", "amid the rows"])
+def test_a_damaged_file_whose_agent_was_killed_before_it_had_told_is_told_by_the_next(path: Path, where: str) -> None:
+    outbox = Outbox(path, quota_bytes=MANY)
+    outbox.put_many([(METRICS, window(number)) for number in range(1_000)])
+    outbox.close()
+    whole = bytearray(path.read_bytes())
+    middle = whole.index(msgspec.msgpack.encode(window(598))) // 4096 * 4096
+    whole[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(whole)
+    end_an_agent(where, path)
+    told: list[dict[str, object]] = []
+    again = Outbox(path, quota_bytes=MANY, on_event=lambda _, detail: told.append(detail))
+    kept = [body.inferences for row in waiting(again, METRICS) if isinstance(body := body_of(row), Window)]
+    assert kept == sorted(set(kept)), "each once"
+    assert (kept[0], kept[-1]) == (0, 999)
+    assert 900 < len(kept) < 1_000, "all but a page of them"
+    assert [gap.reason for gap in gaps(again)] == ["corrupt"]
+    assert [detail["saved"] for detail in told] == [len(kept) - (400 if where == "amid the rows" else 0)]
+    assert again.epoch not in {outbox.epoch, b""}
+    again.close()
+    last = Outbox(path, quota_bytes=MANY, on_event=lambda _, detail: told.append(detail))
+    assert (last.epoch, len(told), len(waiting(last, METRICS))) == (again.epoch, 1, len(kept)), "once and for all"
+    assert list(path.parent.glob("*.untold")) == []
+
+
+def test_a_new_file_never_finds_the_log_of_one_whose_agent_was_killed_while_it_put_it_aside(path: Path) -> None:
+    path.write_bytes(b"this is no database\n" * 500)
+    path.with_name("outbox.db-wal").write_bytes(b"its log" * 5_000)
+    end_an_agent("before the log", path)
+    assert not path.exists()
+    assert path.with_name("outbox.db-wal").exists()
+    told: list[dict[str, object]] = []
+    again = Outbox(path, quota_bytes=MANY, on_event=lambda _, detail: told.append(detail))
+    assert again.put(EVENTS, event()) > 0
+    assert [(detail["saved"], "ended before" in str(detail["why"])) for detail in told] == [(0, True)]
+    assert [gap.reason for gap in gaps(again)] == ["corrupt"]
+
+
 def test_at_most_two_damaged_files_are_kept(path: Path) -> None:
     for _ in range(4):
         path.write_bytes(b"this is no database\n" * 500)

@@ -118,6 +118,7 @@ def test_csv_goes_to_stdout_and_to_a_file_the_same(tmp_path: Path, capsys: pytes
     write(rows(reader(), "windows", ALWAYS, None, None), "windows", "csv", path, force=False)
     shown = capsys.readouterr().out
     assert path.read_text() == shown
+    assert path.stat().st_mode & 0o777 == 0o600, "as the store"
     first, second = read_csv(shown)
     assert (first["device"], first["board_undervoltage"], first["energy_uj"]) == ("gate-1", "true", "1234")
     assert (second["device"], second["board_undervoltage"], second["energy_uj"]) == ("gate-2", "", "")
@@ -129,6 +130,7 @@ def test_parquet_has_the_same_rows_with_their_types(tmp_path: Path, what: str) -
     kind = next(known for known in WHAT if known == what)
     found = list(rows(reader(), kind, ALWAYS, None, None))
     assert write(found, kind, "parquet", path, force=False) == 2
+    assert path.stat().st_mode & 0o777 == 0o600
     with duckdb.connect() as database:
         table = database.read_parquet(str(path))
         assert dict(zip(table.columns, map(str, table.types), strict=True)) == columns(kind)

@@ -127,6 +127,19 @@ def test_a_token_is_asked_for_on_this_machine_alone_too_where_a_proxy_lets_other
     assert "; secure" not in ask("/login", method="POST", data={"token": TOKEN}).headers["set-cookie"].lower()
 
 
+@pytest.mark.parametrize(
+    ("store", "path"),
+    [
+        ("sqlite:///fleet/fleet.db", "fleet/page.token"),
+        ("sqlite:////var/lib/edgeglm/other.db", "/var/lib/edgeglm/page.token"),
+        ("postgresql://edgeglm@db.example.org/fleet", "fleet/page.token"),
+    ],
+)
+def test_the_token_lies_beside_the_store_unless_told(store: str, path: str) -> None:
+    assert PageSettings(store=store, names=("fleet.example.org",)).token_path == Path(path)
+    assert PageSettings(store=store, token_file=Path("my.token")).token_path == Path("my.token")
+
+
 @pytest.mark.parametrize("names", [("a b",), ("",), ("x/y",)])
 def test_a_name_that_is_none_is_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(UserError) as caught:

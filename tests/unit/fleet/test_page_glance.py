@@ -15,6 +15,8 @@ from edgeglm.fleet.page import stretches as stretches_module
 from edgeglm.fleet.page.glance import Glance, Trouble
 from edgeglm.fleet.page.groups import MOST_GROUPS, OTHERS, distribution
 from edgeglm.fleet.page.life import Life, life
+from edgeglm.fleet.page.words import fact, listed
+from edgeglm.fleet.store.alarms import Alarm
 from edgeglm.fleet.store.types import Device, DeviceSummary, StoredWindow
 from tests.support.fleet.boards import (
     HOSTILE,
@@ -156,7 +158,7 @@ def test_windows_of_one_stretch_are_added_up_by_their_histograms() -> None:
     assert len(found.curves.at_s) == 1
     assert found.curves.p99_ms[0] == pytest.approx(10, rel=0.01)
     assert found.curves.error_percent[0] == pytest.approx(100 * 3 / 12_003)
-    assert found.total.errors_by_kind == "run=3"
+    assert found.total.errors_by_kind == "run 3"
 
 
 def test_drift_is_drawn_of_the_worst_features_and_what_cannot_be_read_is_counted() -> None:
@@ -164,6 +166,41 @@ def test_drift_is_drawn_of_the_worst_features_and_what_cannot_be_read_is_counted
     found = lived([stored_window(GATE, 1, window(drift=drift, latency_ms=b"\xff", total_ms=b"\xff"))])
     assert [*found.curves.psi] == ["f8", "f7", "f6", "f5"]
     assert (found.total.unreadable, found.curves.p95_ms) == (1, [None])
+
+
+def test_what_a_board_says_of_itself_is_in_words_and_units() -> None:
+    board = {"model": "Raspberry Pi 5", "kind": "raspberry-pi", "memory_mb": 8000, "cores": 4, "simulated": True}
+    odd = {
+        "disk_mb": -1,
+        "x_mb": "8000",
+        "y_kb": float("nan"),
+        "z_mb": 10**400,
+        "_mb": 3,
+        "serial_no": None,
+        "t_c": 61.5,
+    }
+    assert lived([], said=state(board=board)).facts[2:8] == [
+        ("window", "5 min"),
+        ("clock", "not synchronised"),
+        ("model", "Raspberry Pi 5"),
+        ("kind", "Raspberry Pi"),
+        ("memory", "8 GB"),
+        ("processor cores", "4"),
+    ]
+    shown = dict(fact(key, value) for key, value in odd.items())
+    assert (shown["t"], shown["serial no"], shown["x mb"], shown[" mb"]) == ("61.5 \u00b0C", "null", "8000", "3")
+    assert (shown["disk mb"], shown["y kb"], len(shown["z mb"])) == ("-1", "NaN", 120)
+    detail = {"feature": "input.x", "psi": 0.412, "free_mb": 120, "why": "so, psi 9"}
+    assert listed(detail, 200) == 'feature input.x, stability index 0.412, free 120 MB, why "so, psi 9"'
+
+
+def test_the_limit_of_drift_is_the_one_that_the_board_told() -> None:
+    few = Alarm("input.x", 0.9, 0.41, NOW_MS - 9 * MINUTE_MS)
+    drifting = window(drift=(Drift("input.x", 900, 0, 30), Drift("input.y", 300, 0, 900), Drift("z", 9, 0, 900)))
+    raised = stored_event(GATE, 7, at_ms=NOW_MS - MINUTE_MS, detail={"feature": "input.y", "psi": 0.3, "limit": 0.25})
+    board = summary("gate-1", drifting, alarms=(few,))
+    reader = ListReader([board], [stored_window(GATE, 1, drifting)], [raised])
+    assert life(reader, board, "1h", None, NOW_MS, {}).curves.psi_limits == {"input.x": 0.41, "input.y": 0.25}
 
 
 def test_windows_of_one_moment_are_read_once_where_a_page_ends_among_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,32 @@ def test_what_is_known_is_known_after_the_store_was_opened_again(path: Path) -> 
         store = SqliteWriter(path)
         assert store.commit(Arrivals([batch(*windows(*numbers))])).known == {STREAM: expected}
         store.close()
+
+
+def test_a_copy_is_another_store_and_what_is_restored_is_the_same(path: Path) -> None:
+    def name_of(where: Path) -> str:
+        store = SqliteWriter(where)
+        name = store.identity()
+        store.close()
+        reader = SqliteReader(where)
+        assert reader.identity() == name, "as who only looks knows it"
+        reader.close()
+        return name
+
+    SqliteWriter(path).close()
+    reader = SqliteReader(path)
+    assert reader.identity() == "", "nobody has collected into it"
+    reader.close()
+    name = name_of(path)
+    assert name_of(path) == name
+    copy = path.with_name("copy.db")
+    shutil.copy(path, copy)
+    assert name_of(copy) not in ("", name)
+    path.unlink()
+    assert name_of(path) != name, "a new one in the same place"
+    path.unlink()
+    copy.replace(path)
+    assert name_of(path) == name, "restored"
 
 
 def test_what_was_written_and_not_flushed_is_not_kept(path: Path) -> None:

@@ -79,6 +79,24 @@ sed: 3
 
 
 @pytest.mark.parametrize(
+    ("right", "key"),
+    [
+        ("name: tiny", "name"),
+        ('entry: "data.py:load"', "data.entry"),
+        ('scale: "1/255"', "preprocess[0].normalise.scale"),
+    ],
+)
+def test_a_line_end_behind_what_has_a_form_is_refused(right: str, key: str) -> None:
+    text = MINIMAL + 'preprocess: [{normalise: {scale: "1/255"}}]\n'
+    parse(text)
+    name, value = right.split(": ")
+    value = value.strip('"')
+    problem = fault(text.replace(right, f'{name}: "{value}\\n"'))
+    assert problem.where.endswith(f" {key}")
+    assert problem.code == "recipe-out-of-range" or "scale" in key
+
+
+@pytest.mark.parametrize(
     ("line", "key", "code", "message", "hint"),
     [
         ("target: rpi-5", "target", "recipe-unknown-value", "unknown value `rpi-5`", "did you mean `rpi5`?"),

@@ -19,7 +19,7 @@ const charts = {
   rate: make("Throughput", "inferences per second", [{label: "inferences", tone: "--accent", fill: true}]),
   errors: make("Failed samples", "percent", [{label: "failed", tone: "--bad", fill: true}]),
   temperature: make("Temperature", "degrees Celsius", [{label: "hottest zone", tone: "--warm"}], 20),
-  drift: make("Drift, by feature", "stability index, the limit is 0.25", []),
+  drift: make("Drift, by feature", "stability index; the limit is 0.25, more for a model that was proved on few samples", []),
   cpu: make("Processors", "percent", [{label: "busy", tone: "--accent"}]),
 };
 
@@ -63,11 +63,13 @@ function show() {
   set(charts.temperature, [curves.temperature_c]);
   set(charts.cpu, [curves.cpu_percent]);
   const features = Object.keys(curves.psi);
-  set(charts.drift, features.map(name => curves.psi[name]), features.map((label, place) => ({label, tone: TONES[place]})));
+  set(charts.drift, features.map(name => curves.psi[name]), features.map((name, place) => ({label: limited(name), tone: TONES[place]})));
   showEvents();
   showFacts();
 }
 
+// with the limit that the board told when it raised this one
+const limited = name => (life.curves.psi_limits[name] === undefined ? name : `${name}, raised beyond ${figure(life.curves.psi_limits[name])}`);
 const ms = value => element("span", {}, figure(value), element("span", {class: "unit"}, " ms"));
 
 function showHealth() {
