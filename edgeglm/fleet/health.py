@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 
 # the worst first
 Kind: TypeAlias = Literal[
-    "silent", "wrong-model", "erroring", "throttled", "hot", "drifting", "slow", "busy", "gaps", "restored", "clock"
+    "silent",
+    "down",
+    "no-input",
+    "wrong-model",
+    "erroring",
+    "throttled",
+    "hot",
+    "drifting",
+    "slow",
+    "busy",
+    "gaps",
+    "restored",
+    "clock",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -44,6 +56,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     clock_behind_s: float = 7200.0  # more, since the way is in it: a board over its byte budget lets windows wait
     gap_lately_h: float = 24.0
     least_majority: int = 3  # boards that run the same, before another is wrong
+    crashes: int = 2  # of a worker in a row; one alone is in its windows
 
 
 THRESHOLDS = Thresholds()
@@ -105,6 +118,7 @@ def problems(
     """
     found = [
         *_silent(summary, now_ms, thresholds),
+        *_slots(summary, thresholds),
         *_wrong_models(summary, usual or {}),
         *_board(summary, thresholds),
         *_gaps(summary, now_ms, thresholds),
@@ -165,18 +179,34 @@ def _silent(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterator
         yield HealthProblem("silent", f"{ago}: something is due every {duration(window_s)}{stands}")
 
 
+def _slots(summary: DeviceSummary, limits: Thresholds) -> Iterator[HealthProblem]:
+    """Tell of slots that do not do their work, as the board says of itself."""
+    for name, slot in (summary.state.slots if summary.state else {}).items():
+        why = f": {plain(slot.why, 120)}" if slot.why else ""
+        what = f"{plain(slot.model, 60)} is" if slot.model else "it is"
+        if slot.status in ("quarantined", "refused"):
+            yield HealthProblem("down", f"{what} {slot.status}{why}", name)
+        elif slot.failures >= limits.crashes:
+            yield HealthProblem(
+                "down", f"its worker failed {slot.failures} times in a row; {what} {slot.status}{why}", name
+            )
+        if slot.input_lost:
+            yield HealthProblem("no-input", f"nothing comes in: {plain(slot.input_lost, 120)}", name)
+
+
 def _wrong_models(summary: DeviceSummary, usual: Mapping[tuple[str, str], Usual]) -> Iterator[HealthProblem]:
     for name, slot in (summary.state.slots if summary.state else {}).items():
         due = usual.get((summary.device.fleet, name))
         runs_other = slot.manifest_sha256 or slot.model  # one that never came up may have no manifest to tell
-        others = due is not None and runs_other not in ("", due.manifest_sha256, due.model)
-        right = f"; {due.boards} of {due.of} boards run {_model(due.model, due.manifest_sha256)}" if due else ""
-        if slot.status in ("quarantined", "refused"):
-            why = f": {plain(slot.why, 120)}" if slot.why else ""
-            runs = f"{plain(slot.model, 60)} is " if slot.model else ""
-            yield HealthProblem("wrong-model", f"{runs}{slot.status}{why}{right if others else ''}", name)
-        elif others:
-            yield HealthProblem("wrong-model", f"it runs {_model(slot.model, slot.manifest_sha256)}{right}", name)
+        if due is None or runs_other in ("", due.manifest_sha256, due.model):
+            continue
+        runs = (
+            f"it runs {_model(slot.model, slot.manifest_sha256)}"
+            if slot.manifest_sha256
+            else f"it is given {plain(slot.model, 60)}"
+        )
+        right = f"{due.boards} of {due.of} boards run {_model(due.model, due.manifest_sha256)}"
+        yield HealthProblem("wrong-model", f"{runs}; {right}", name)
 
 
 def _model(model: str, sha256: str) -> str:

@@ -62,6 +62,7 @@ class SlotKeeper:
         self.sample_share = settings.telemetry.sample_share
         self.part_owed_since = 0.0  # 0: none is owed
         self.input_gone = ""  # why; empty: it is there
+        self._input_lost = ""  # likewise, as the fleet was told: not each time that it comes and goes
         self.last_error = ""  # of this supervisor's time
         self._settings = settings
         self._external = settings.workers == "external"
@@ -102,6 +103,7 @@ class SlotKeeper:
             provider=said.provider if said else "",
             why=self.why or (said.passed_over if said else ""),
             failures=self._failures.count,
+            input_lost=self._input_lost,
         )
 
     def in_words(self) -> str:
@@ -166,7 +168,7 @@ class SlotKeeper:
         """Take over a worker that outlived the supervisor before; one that serves by other settings starts anew."""
         self._begin(now)
         self.serving, self.status, self.why = rejoins.serving, "serving", ""
-        self.input_gone = rejoins.input_gone
+        self.input_gone = self._input_lost = rejoins.input_gone
         self._memory.load = max(self._memory.load, rejoins.load)
         self._state.save()
         self.process.count_from_now()
@@ -179,6 +181,13 @@ class SlotKeeper:
         """Let an external worker that was held load the model, where its time has come."""
         if self.line.held and self.status in ("waiting", "refused") and now >= self.next_start:
             self._allow(now)
+
+    def happened(self, event: ipc.Happened) -> bool:
+        """Take note of what the worker tells; return whether the slot is no longer as the board has said."""
+        if event.name not in ("input-lost", "input-back"):
+            return False
+        self._input_lost = str(event.detail.get("why", "")) if event.name == "input-lost" else ""
+        return True
 
     def told(self, part: ipc.Part) -> None:
         """Take note that a window's part has come."""
@@ -225,10 +234,14 @@ class SlotKeeper:
         self.line.send(ipc.Flush())
         return True
 
-    def watch(self, now: float) -> None:
-        """Look, once a second, whether the worker computes too long or takes too much memory."""
+    def watch(self, now: float) -> bool:
+        """Look, once a second, whether the worker computes too long or takes too much memory.
+
+        Returns:
+            Whether its earlier failures were forgiven: the slot is no longer as the board has said.
+        """
         if not self.pid or self._killed_for:
-            return
+            return False
         broken = self._limits.broken(
             self.process,
             starting_s=now - self._started if self.status == "starting" else 0.0,
@@ -237,8 +250,10 @@ class SlotKeeper:
         )
         if broken is not None:
             self._kill(*broken)
-        if self.status == "serving" and self._failures.count and now - self._started > _SOUND_AFTER_S:
+        sound = self.status == "serving" and self._failures.count > 0 and now - self._started > _SOUND_AFTER_S
+        if sound:
             self._failures.forgive()
+        return sound
 
     def reap(self, now: float) -> bool:
         """Return whether the worker has ended, after deciding what is to come of that."""
@@ -251,7 +266,7 @@ class SlotKeeper:
         lost = max(0, self.process.ended() - self._seen)
         killed_for, self._killed_for = self._killed_for, ""
         confessed, self._confessed = self._confessed, ""
-        self.input_gone = ""
+        self.input_gone = self._input_lost = ""
         idle, self._idle = self._idle, ""
         again, self._again = self._again, 0.0
         self.serving = None

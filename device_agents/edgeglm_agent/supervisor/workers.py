@@ -93,7 +93,8 @@ class Workers:
     def tick(self, now: float) -> None:
         """Look, once a second, after each, and after who says nothing."""
         for keeper in self.keepers.values():
-            keeper.watch(now)
+            if keeper.watch(now):
+                self._supervisor.changed()
         self._lobby.tick(now)
 
     def handled(self) -> int:
@@ -151,6 +152,8 @@ class Workers:
                     burst=message.burst,
                     channels=message.channels,
                 )
+                if keeper.happened(message):
+                    self._supervisor.changed()
             elif isinstance(message, ipc.Answered):
                 head = (keeper.name, keeper.load)
                 answers.append(Result(*head, message.trace_id, message.at_ms, message.answer, message.crop))

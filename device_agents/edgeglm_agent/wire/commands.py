@@ -101,6 +101,7 @@ class SlotState(msgspec.Struct, frozen=True, omit_defaults=True):
     provider: str = ""  # likewise: cpu, cuda, tensorrt, xnnpack
     why: str = ""  # of waiting, quarantined and refused; of a serving one: what was passed over
     failures: int = 0  # in a row
+    input_lost: str = ""  # why nothing comes in; empty: something does, or has for less than a minute
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):

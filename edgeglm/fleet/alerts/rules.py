@@ -40,8 +40,23 @@ class Silent(Rule, frozen=True, kw_only=True):
     windows: Annotated[int, Meta(ge=1, le=1000)] = THRESHOLDS.silent_windows  # of the board's own length
 
 
+class Down(Rule, frozen=True, kw_only=True):
+    """A slot is quarantined or refused, or its worker failed again and again."""
+
+    kind = "down"
+    sets = ("crashes", "crashes")
+
+    crashes: Annotated[int, Meta(ge=1, le=1000)] = THRESHOLDS.crashes  # of the worker, in a row
+
+
+class NoInput(Rule, frozen=True, kw_only=True):
+    """A slot's camera, file or connection has gone."""
+
+    kind = "no-input"
+
+
 class WrongModel(Rule, frozen=True, kw_only=True):
-    """A slot is quarantined or refused, or runs another manifest than most boards."""
+    """A slot runs another manifest than most boards."""
 
     kind = "wrong-model"
 
@@ -122,7 +137,21 @@ class Clock(Rule, frozen=True, kw_only=True):
 
 RULES: dict[str, type[Rule]] = {
     rule.kind: rule
-    for rule in (Silent, WrongModel, Erroring, Throttled, Hot, Drifting, Slow, Busy, Gaps, Restored, Clock)
+    for rule in (
+        Silent,
+        Down,
+        NoInput,
+        WrongModel,
+        Erroring,
+        Throttled,
+        Hot,
+        Drifting,
+        Slow,
+        Busy,
+        Gaps,
+        Restored,
+        Clock,
+    )
 }
 
 

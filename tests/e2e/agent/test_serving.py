@@ -256,7 +256,8 @@ def test_an_input_that_is_not_there_is_shown_and_told_once(tmp_path: Path, model
         assert gone.input_gone == f"{tmp_path}/ttyUSB0 cannot be opened: No such file or directory"
         ours, theirs = os.openpty()
         (tmp_path / "ttyUSB0").symlink_to(os.ttyname(theirs))
-        agent.until_slot(lambda slot: not slot.input_gone, "the port is found")
+        found = agent.until_slot(lambda slot: not slot.input_gone, "the port is found")
+        assert found.state.input_lost == gone.input_gone, "the fleet hears that it is back when it has been for a while"
         (tmp_path / "ttyUSB0").unlink()
         os.close(theirs)
         os.close(ours)

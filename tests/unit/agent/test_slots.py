@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -305,6 +306,31 @@ def test_one_that_does_not_go_when_it_is_told_to_is_ended(keeper: SlotKeeper, mo
     worker.go(keeper, 412.0)
     assert Worker(keeper, 412.1).told() == ["Start"]
     assert keeper.state.failures == 0
+
+
+def test_failures_are_forgiven_after_a_while_and_that_is_to_be_announced(keeper: SlotKeeper) -> None:
+    Worker(keeper, 100.0).go(keeper, 110.0)
+    Worker(keeper, 120.0)
+    keeper.heard(ipc.Serving("kws 1.2", "aa" * 32, "model.onnx", "none", "onnxruntime 1", "cpu"))
+    now = time.monotonic()
+    assert (keeper.watch(now), keeper.state.failures) == (False, 1)
+    assert (keeper.watch(now + 400.0), keeper.state.failures) == (True, 0)
+    assert not keeper.watch(now + 401.0)
+
+
+def test_a_lost_input_is_part_of_what_the_board_says_until_it_is_back_or_its_worker_has_gone(
+    keeper: SlotKeeper,
+) -> None:
+    lost = ipc.Happened("input-lost", "warning", "00" * 8, 1, 1, {"why": "/dev/video0 is not there"})
+    worker = Worker(keeper, 100.0)
+    assert keeper.happened(lost)
+    assert keeper.state.input_lost == "/dev/video0 is not there"
+    assert keeper.happened(ipc.Happened("input-back", "info", "00" * 8, 1, 1, {"away_s": 1.0, "losses": 1}))
+    assert keeper.state.input_lost == ""
+    assert not keeper.happened(ipc.Happened("drift-raised", "warning", "00" * 8, 1, 1, {"why": "x"}))
+    keeper.happened(lost)
+    worker.go(keeper, 110.0)
+    assert keeper.state.input_lost == ""
 
 
 def test_a_second_worker_that_has_gone_again_is_no_fault(keeper: SlotKeeper) -> None:

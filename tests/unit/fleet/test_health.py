@@ -166,15 +166,31 @@ def test_the_model_that_most_boards_run_is_the_right_one() -> None:
     assert found(others[0], (*others, *half)) == {}, "half is no majority"
 
 
-def test_a_slot_that_gave_up_says_why_and_what_it_should_run_if_that_is_known() -> None:
+def test_a_slot_that_gave_up_says_why_and_what_it_should_run_if_that_is_another() -> None:
     broken = slot(status="quarantined", why="5 failures in a row, the last: ended by SIGSEGV")
     alone = summary(said=state(slots={"main": broken}))
-    assert found(alone)["wrong-model"] == "kws 1.2 is quarantined: 5 failures in a row, the last: ended by SIGSEGV"
+    assert found(alone) == {"down": "kws 1.2 is quarantined: 5 failures in a row, the last: ended by SIGSEGV"}
     others = tuple(summary(f"gate-{number}") for number in range(2, 5))
     refused = summary(said=state(slots={"main": slot("new 2", "cc" * 32, status="refused", why="no runtime")}))
-    assert found(refused, others)["wrong-model"].endswith("no runtime; 3 of 4 boards run kws 1.2 (manifest aaaaaaaa)")
+    reason = "it runs new 2 (manifest cccccccc); 3 of 4 boards run kws 1.2 (manifest aaaaaaaa)"
+    assert found(refused, others) == {"down": "new 2 is refused: no runtime", "wrong-model": reason}
     unread = summary(said=state(slots={"main": slot("kws 1.1", "", status="refused", why="not a manifest")}))
-    assert found(unread, others)["wrong-model"].endswith("3 of 3 boards run kws 1.2 (manifest aaaaaaaa)")
+    reason = "it is given kws 1.1; 3 of 3 boards run kws 1.2 (manifest aaaaaaaa)"
+    assert found(unread, others)["wrong-model"] == reason
+
+
+def test_a_worker_that_crashes_again_and_again_is_told_of_though_it_comes_back() -> None:
+    once = summary(said=state(slots={"main": slot(failures=1)}))
+    assert found(once) == {}, "one crash is in the windows"
+    twice = summary(said=state(slots={"main": slot(failures=2)}))
+    assert found(twice) == {"down": "its worker failed 2 times in a row; kws 1.2 is serving"}
+    waits = summary(said=state(slots={"main": slot("", status="waiting", failures=4, why="ended by SIGSEGV")}))
+    assert found(waits)["down"] == "its worker failed 4 times in a row; it is waiting: ended by SIGSEGV"
+
+
+def test_a_slot_to_which_nothing_comes_says_why() -> None:
+    blind = summary(said=state(slots={"main": slot(input_lost="/dev/video0 is not there\x1b[2J")}))
+    assert found(blind) == {"no-input": "nothing comes in: /dev/video0 is not there\\x1b[2J"}
 
 
 def test_lost_rows_are_a_problem_for_a_day() -> None:

@@ -39,9 +39,9 @@ def test_several_slots_are_a_line_each_and_each_has_its_own_problems() -> None:
     slow = window("door", latency_ms=sketch(900.0), inferences=300)
     _, main, door = table(summary("gate-1", window(), slow, said=said))
     assert main[-1] == "-"
-    assert door[:3] == ["gate-1:door", "bell 2", "quaran.."]
-    assert door[-1] == "wrong-model +1"
-    assert table(summary("gate-1", window(), slow, said=said), width=None)[2][-1] == "wrong-model,slow"
+    assert door[:3] == ["gate-1:door", "bell 2", "quarantined"]
+    assert door[-1] == "down +1"
+    assert table(summary("gate-1", window(), slow, said=said), width=None)[2][-1] == "down,slow"
 
 
 def test_boards_of_several_fleets_are_named_with_theirs() -> None:

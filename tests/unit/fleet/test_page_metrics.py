@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edgeglm.fleet.alerts.judging import Alarms
 from edgeglm.fleet.alerts.reading import load_rules
+from edgeglm.fleet.health import KINDS
 from edgeglm.fleet.page.glance import Glance, Trouble
 from edgeglm.fleet.page.metrics import exposition
 from tests.support.fleet.boards import HOSTILE, NOW_MS, sketch, slot, state, summary, window
@@ -44,7 +45,7 @@ def test_a_scrape_has_the_fleet_in_sums() -> None:
     assert found["boards"] == [({}, 2)]
     assert found["boards_ill"] == [({}, 1)]
     assert ({"problem": "erroring"}, 1) in found["boards_with_problem"]
-    assert len(found["boards_with_problem"]) == 11, "also those that no board has"
+    assert len(found["boards_with_problem"]) == len(KINDS), "also those that no board has"
     assert ({"problem": "erroring", "severity": "error"}, 1) in found["alarms"]
     assert (found["rows_total"], found["rows_lost_total"], found["unreadable_total"]) == (
         [({}, 12)],
