@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 64 << 20  # in hand: above it nothing more is read from the broker
 _MOST_ROWS = 4096  # of a transaction, and the message that goes beyond it
+_MOST_AT_ONCE = 4 << 20  # bytes likewise: what is read and bound to statements is there several times for that moment
 _PACE_S = 0.25  # from one commit to the next, while little waits: each costs a sync, and every page that it touches
 _ENOUGH = 2000  # messages that are no longer waited with
 _FIRST_WAIT_S = 0.5
@@ -145,7 +146,7 @@ class Collector:
         """Take one message; False: we are stopping."""
         if self._stopping:
             return False
-        if self._intake.rows >= _MOST_ROWS:
+        if self._intake.rows >= _MOST_ROWS or self._intake.bytes >= _MOST_AT_ONCE:
             self._divide()
         self._in_hand += self._intake.take(topic, payload, retained=retained)
         if self._in_hand > _MOST_BYTES:

@@ -20,6 +20,8 @@ _NAMES = {
     "l4t": "Jetson Linux",
     "jetpack": "JetPack",
     "psi": "stability index",
+    "js": "Jensen-Shannon distance",
+    "n": "samples",
 }
 _VALUES = {"raspberry-pi": "Raspberry Pi", "jetson": "Jetson"}
 _BYTES = {"bytes": 1, "kb": 1e3, "mb": 1e6}

@@ -329,13 +329,13 @@ def test_it_can_be_stopped_while_the_store_takes_nothing(collector: RunningColle
     assert "Traceback" not in collector.log()
 
 
-def test_what_is_in_hand_is_bounded_while_the_store_takes_nothing(
+def test_what_is_in_hand_is_bounded_while_the_store_takes_nothing_and_when_it_takes_it_all(
     broker: Broker, collector: RunningCollector, sender: Sender
 ) -> None:
-    def resident_mb() -> float:
+    def resident_mb(what: str = "VmRSS") -> float:
         assert collector.process is not None
         status = Path(f"/proc/{collector.process.pid}/status").read_text(encoding="ascii")
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        return int(status.split(f"{what}:")[1].split()[0]) / 1024
 
     sender.give("press-1", EPOCH, windows(1, 10))
     sender.until_acknowledged()
@@ -360,6 +360,7 @@ def test_what_is_in_hand_is_bounded_while_the_store_takes_nothing(
     reader = SqliteReader(collector.store)
     until(lambda: len([*reader.results(Device("works", "press-1"), EVER)]) == 200, "all of it in the store", collector)
     reader.close()
+    assert resident_mb("VmHWM") < before + 220, "and SQLite's cache of 64 MB, and what one transaction copies"
 
 
 def unread(port: int) -> int:

@@ -19,7 +19,7 @@ const charts = {
   rate: make("Throughput", "inferences per second", [{label: "inferences", tone: "--accent", fill: true}]),
   errors: make("Failed samples", "percent", [{label: "failed", tone: "--bad", fill: true}]),
   temperature: make("Temperature", "degrees Celsius", [{label: "hottest zone", tone: "--warm"}], 20),
-  drift: make("Drift, by feature", "stability index; the limit is 0.25, more for a model that was proved on few samples", []),
+  drift: make("Drift, by feature", "stability index; the limit is 0.25 where none is named", []),
   cpu: make("Processors", "percent", [{label: "busy", tone: "--accent"}]),
 };
 
@@ -69,7 +69,7 @@ function show() {
 }
 
 // with the limit that the board told when it raised this one
-const limited = name => (life.curves.psi_limits[name] === undefined ? name : `${name}, raised beyond ${figure(life.curves.psi_limits[name])}`);
+const limited = name => (life.curves.psi_limits[name] === undefined ? name : `${name} (limit ${figure(life.curves.psi_limits[name])})`);
 const ms = value => element("span", {}, figure(value), element("span", {class: "unit"}, " ms"));
 
 function showHealth() {
