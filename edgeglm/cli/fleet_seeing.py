@@ -30,6 +30,7 @@ def list_boards(
 ) -> None:
     """List the boards, and what is wrong with them."""
     from edgeglm.fleet.plain import json_text
+    from edgeglm.fleet.quiet import quiet
     from edgeglm.fleet.seeing.listing import (
         NONE_YET,
         Listing,
@@ -41,7 +42,8 @@ def list_boards(
     )
 
     with reading(store) as reader:
-        boards = board_lines(reader.devices(fleet), now_ms())
+        summaries, at_ms = reader.devices(fleet), now_ms()
+        boards = board_lines(summaries, at_ms)
         unreadable = reader.poison_count()
     shown = worst_first(boards) if only_problems else boards
     with printing():
@@ -51,6 +53,8 @@ def list_boards(
             width = terminal_width()
             typer.echo(render_problems(shown, width=width) if only_problems else render(shown, now_ms(), width=width))
     typer.echo(counts(boards) if boards else NONE_YET.rstrip(), err=True)
+    if nothing := quiet(summaries, at_ms):
+        typer.echo(nothing.reason(at_ms), err=True)
     if unreadable:
         typer.echo(f"{unreadable} messages or rows could not be read, ever: edgeglm fleet poison", err=True)
 

@@ -148,6 +148,20 @@ def offline(summary: DeviceSummary) -> bool:
     return summary.state is not None and not summary.state.online and summary.state_ms >= heard
 
 
+def heard_ms(summary: DeviceSummary) -> int:
+    """Return when a board last sent a window, or said that it is there."""
+    last, state = newest(summary), summary.state
+    heard = [last.received_ms] if last else []
+    heard += [summary.state_ms] if state and state.online else []
+    return max(heard, default=summary.last_seen_ms)
+
+
+def due_s(summary: DeviceSummary) -> int:
+    """Return how long a board may take from one message to the next."""
+    state = summary.state
+    return ((state.window_s if state else 0) or WINDOW_S) * (state.windows_at_once if state else 1)
+
+
 @lru_cache(maxsize=16_384)  # newest windows are asked again and again, by lists and by rules
 def quantile_ms(packed: bytes, share: float) -> float | None:
     """Return a percentile of a packed sketch; None: it is empty or damaged."""
@@ -165,18 +179,15 @@ def error_share(window: Window) -> float | None:
 
 def _silent(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterator[HealthProblem]:
     last = newest(summary)
-    ago = f"its last window came {_ago(last.received_ms, now_ms)}" if last else "no window ever came"
+    came = f"its last window came {ago(last.received_ms, now_ms)}" if last else "no window ever came"
     if offline(summary):
-        yield HealthProblem("silent", f"offline: its connection ended {_ago(summary.state_ms, now_ms)}; {ago}")
+        yield HealthProblem("silent", f"offline: its connection ended {ago(summary.state_ms, now_ms)}; {came}")
         return
-    state = summary.state
-    window_s = ((state.window_s if state else 0) or WINDOW_S) * (state.windows_at_once if state else 1)
-    heard_ms = [last.received_ms] if last else []
-    heard_ms += [summary.state_ms] if state and state.online else []
-    silence_s = (now_ms - max(heard_ms, default=summary.last_seen_ms)) / 1000
+    state, window_s = summary.state, due_s(summary)
+    silence_s = (now_ms - heard_ms(summary)) / 1000
     if silence_s > max(limits.silent_windows * window_s, limits.least_silence_s):
         stands = "; as far as the broker knows it is connected" if state and state.online else ""
-        yield HealthProblem("silent", f"{ago}: something is due every {duration(window_s)}{stands}")
+        yield HealthProblem("silent", f"{came}: something is due every {duration(window_s)}{stands}")
 
 
 def _slots(summary: DeviceSummary, limits: Thresholds) -> Iterator[HealthProblem]:
@@ -256,7 +267,7 @@ def _drifting(slot: SlotSummary, now_ms: int, limits: Thresholds) -> Iterator[He
     if not stand:
         return
     worst = max(stand, key=lambda alarm: max(now.get(alarm.feature, 0.0), alarm.psi or 0.0))
-    raised = f"raised {_ago(worst.since_ms, now_ms)}"
+    raised = f"raised {ago(worst.since_ms, now_ms)}"
     at = raised if worst.psi is None else f"stability index {min(_MOST_PSI, worst.psi):.2f}, {raised}"
     newest_psi = f", {min(_MOST_PSI, now[worst.feature]):.2f} in the newest window" if worst.feature in now else ""
     others = f", and {len(stand) - 1} more" if len(stand) > 1 else ""
@@ -271,7 +282,7 @@ def _drifting(slot: SlotSummary, now_ms: int, limits: Thresholds) -> Iterator[He
 def _gaps(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterator[HealthProblem]:
     if summary.lost_rows and now_ms - summary.lost_at_ms < limits.gap_lately_h * 3_600_000:
         rows = "1 row is" if summary.lost_rows == 1 else f"{summary.lost_rows} rows are"
-        yield HealthProblem("gaps", f"{rows} lost for good, ever; it last said so {_ago(summary.lost_at_ms, now_ms)}")
+        yield HealthProblem("gaps", f"{rows} lost for good, ever; it last said so {ago(summary.lost_at_ms, now_ms)}")
 
 
 def _restored(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterator[HealthProblem]:
@@ -279,7 +290,7 @@ def _restored(summary: DeviceSummary, now_ms: int, limits: Thresholds) -> Iterat
         rows = "1 row" if summary.taken_back == 1 else f"{summary.taken_back} rows"
         yield HealthProblem(
             "restored",
-            f"{rows} came under numbers that it had given before, the last {_ago(summary.taken_back_at_ms, now_ms)}: "
+            f"{rows} came under numbers that it had given before, the last {ago(summary.taken_back_at_ms, now_ms)}: "
             "was its card restored from an old image, or copied? They are kept apart",
         )
 
@@ -292,7 +303,7 @@ def _clock(summary: DeviceSummary, limits: Thresholds) -> Iterator[HealthProblem
         yield HealthProblem("clock", f"its clock is {duration(-off_s)} behind the collector's")
 
 
-def _ago(at_ms: int, now_ms: int) -> str:
+def ago(at_ms: int, now_ms: int) -> str:
     """Return how long ago that was, in words that do not change each second: pages are told of every change."""
     seconds = max(0, now_ms - at_ms) // 1000
     size = next(size for least, size in ((172_800, 3600), (120, 60), (0, 1)) if seconds >= least)

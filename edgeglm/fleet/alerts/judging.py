@@ -10,13 +10,15 @@ import msgspec
 from edgeglm.fleet.alerts.rules import passes
 from edgeglm.fleet.health import THRESHOLDS, problems, slot_state
 from edgeglm.fleet.plain import plain
+from edgeglm.fleet.quiet import quiet
+from edgeglm.fleet.store.types import Device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edgeglm.fleet.alerts.rules import Rule, Rules
     from edgeglm.fleet.health import HealthProblem, Usual
-    from edgeglm.fleet.store.types import Device, DeviceSummary
+    from edgeglm.fleet.store.types import DeviceSummary
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +29,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     severity: str
     problem: str
     fleet: str
-    device: str
+    device: str  # empty: of no board
     slot: str  # empty: the board itself
     reason: str  # as it was when it was raised
     since_ms: int  # when it was first seen
@@ -85,6 +87,12 @@ class Alarms:
             now_ms: By the clock that summaries are of.
         """
         seen: dict[_Key, str] = {}
+        for number, rule in enumerate(self._rules):
+            if rule.kind == "nothing-comes":
+                concerned = [summary for summary in summaries if _concerns(rule, summary, "")]
+                if (nothing := quiet(concerned, now_ms)) is not None:
+                    seen[_Key(number, Device(rule.fleet or "", ""), "")] = nothing.reason(now_ms)
+        held = bool(seen)
         for limits, rules in self._passes:
             for summary in summaries:
                 of_board = found.get(summary.device, ())
@@ -92,8 +100,11 @@ class Alarms:
                     of_board = problems(summary, now_ms, usual, limits)
                 for problem in of_board:
                     for number, rule in rules:
-                        if rule.kind == problem.kind and _concerns(rule, summary, problem.slot):
-                            seen[_Key(number, summary.device, problem.slot)] = problem.reason
+                        key = _Key(number, summary.device, problem.slot)
+                        if rule.kind != problem.kind or not _concerns(rule, summary, problem.slot):
+                            continue
+                        if not (held and problem.kind == "silent" and key not in self._known):
+                            seen[key] = problem.reason
         changes = [change for key, reason in seen.items() if (change := self._holds(key, reason, now_ms))]
         over = [key for key in self._known if key not in seen]
         return [*changes, *(change for key in over if (change := self._is_over(key, now_ms)))]

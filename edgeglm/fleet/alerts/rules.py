@@ -17,7 +17,7 @@ Share = Annotated[float, Meta(ge=0, lt=1)]
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every rule takes."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[Kind | Literal["nothing-comes"]]
     sets: ClassVar[tuple[str, str] | None] = None  # its own key, and the limit of health that it stands for
 
     # how long it has to hold before it is told, and to be over before that is told: a window holds until the next comes
@@ -38,6 +38,12 @@ class Silent(Rule, frozen=True, kw_only=True):
     sets = ("windows", "silent_windows")
 
     windows: Annotated[int, Meta(ge=1, le=1000)] = THRESHOLDS.silent_windows  # of the board's own length
+
+
+class NothingComes(Rule, frozen=True, kw_only=True):
+    """Boards stopped all at once: collector or broker is down. While it holds, no board is told to be silent."""
+
+    kind = "nothing-comes"
 
 
 class Down(Rule, frozen=True, kw_only=True):
@@ -138,6 +144,7 @@ class Clock(Rule, frozen=True, kw_only=True):
 RULES: dict[str, type[Rule]] = {
     rule.kind: rule
     for rule in (
+        NothingComes,
         Silent,
         Down,
         NoInput,

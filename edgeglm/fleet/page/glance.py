@@ -12,6 +12,7 @@ from edgeglm_agent.wire.sketch import Sketch
 from edgeglm.fleet.health import KINDS, HealthProblem, current_slots
 from edgeglm.fleet.page.groups import Group, Sketches, board_kind, groups
 from edgeglm.fleet.plain import plain
+from edgeglm.fleet.quiet import quiet
 from edgeglm.fleet.seeing.flat import percentiles
 from edgeglm.fleet.seeing.listing import SlotLine, board_lines
 
@@ -60,6 +61,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     error_share: float | None = None
     unreadable: int = 0  # messages and rows, ever
     trouble: Trouble | None = None
+    quiet: str = ""  # why nothing comes from any board
+    newest_ms: int = 0  # when anything last came
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -142,6 +145,7 @@ class Glance:
         counted = Counter(kind for line in found for kind in {problem.kind for problem in line.problems})
         samples = sum(group.samples + group.errors for group in self.groups)
         p50, p95, p99 = percentiles(whole)
+        nothing = quiet(summaries, now_ms)
         self.head = Head(
             boards=len(found),
             ill=sum(bool(line.problems) for line in found),
@@ -153,6 +157,8 @@ class Glance:
             per_second=sum(group.per_second for group in self.groups),
             error_share=sum(group.errors for group in self.groups) / samples if samples > 0 else None,
             unreadable=unreadable,
+            quiet=nothing.reason(now_ms) if nothing else "",
+            newest_ms=max((summary.last_seen_ms for summary in summaries), default=0),
         )
         self.trend = before.trend
         if not self.trend or now_ms - self.trend[-1].at_ms >= _POINT_MS:

@@ -46,6 +46,7 @@ class _Fleet(Collector):
         )
         yield _gauge("store_look_seconds", "How long the last look at the store took", watch.look_s)
         yield _gauge("looked_timestamp_seconds", "When the store was last read", glance.at_ms / 1000)
+        yield _gauge("newest_timestamp_seconds", "When anything last came from a board", head.newest_ms / 1000)
         yield _gauge("boards", "Boards that the store knows", head.boards)
         yield _gauge("boards_online", "Boards whose connection stands, as far as the broker knows", head.online)
         yield _gauge("boards_ill", "Boards with any problem", head.ill)

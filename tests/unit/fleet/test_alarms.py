@@ -52,7 +52,33 @@ def test_the_rules_that_come_along_are_those_of_the_documentation() -> None:
 
 
 def test_there_is_a_rule_for_every_problem() -> None:
-    assert set(RULES) == set(KINDS)
+    assert set(RULES) == {*KINDS, "nothing-comes"}  # which is of no board
+
+
+def test_a_collector_that_is_down_is_one_alarm_and_no_board_is_silent_for_it() -> None:
+    alarms = rules("  - nothing-comes: {severity: error}\n  - silent")
+    boards = [
+        summary(f"gate-{number}", received_ms=NOW_MS - number * 29_000, state_ms=NOW_MS - 3_600_000)
+        for number in range(10)
+    ]
+    dead = summary("gate-dead", received_ms=NOW_MS - 7_200_000, state_ms=NOW_MS - 7_200_000)
+    assert judged(alarms, *boards, dead) == [("raised", "silent", "gate-dead")], "it was silent before"
+    told = [(at_s, *change) for at_s in range(0, 3000, 10) for change in judged(alarms, *boards, dead, at_s=at_s)]
+    ((at_s, *change),) = told
+    assert change == ["raised", "nothing-comes", ""]
+    assert 270 <= at_s <= 900, "once a window of nearly all is missing, before the first is silent by itself"
+    back = [summary(one.device.name, received_ms=NOW_MS + 3_000_000, state_ms=NOW_MS) for one in boards[:9]]
+    after = judged(alarms, *back, boards[9], dead, at_s=3000)
+    assert after == [("raised", "silent", "gate-9"), ("cleared", "nothing-comes", "")]
+
+
+def test_a_few_boards_that_stop_while_others_go_on_are_silent_each() -> None:
+    alarms = rules("  - nothing-comes\n  - silent")
+    quick = [summary(f"gate-{number}", said=state(window_s=1)) for number in range(3)]
+    slow = [summary(f"yard-{number}", received_ms=NOW_MS - number * 30_000) for number in range(10)]
+    assert {change[1] for change in judged(alarms, *quick, *slow, at_s=20)} == {"silent"}
+    two = [summary(f"gate-{number}") for number in range(2)]
+    assert {change[1] for change in judged(rules("  - nothing-comes\n  - silent"), *two, at_s=9000)} == {"silent"}
 
 
 def test_every_fault_of_a_file_is_said_with_its_line() -> None:

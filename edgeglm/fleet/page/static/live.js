@@ -39,7 +39,7 @@ function open(query, take) {
     const news = JSON.parse(message.data);
     skew = news.now_ms - Date.now();
     shown = Date.now();
-    tellTrouble(news.head.trouble, news.now_ms);
+    tellTrouble(news.head);
     take(news);
     hear();
   });
@@ -61,13 +61,18 @@ function tellLink() {
   setText(link, connected ? "Live" : shown ? `Connection lost; what you see is ${age(shown, Date.now())} old. Trying again` : "No connection. Trying");
 }
 
-function tellTrouble(trouble, nowMs) {
+function tellTrouble({trouble, quiet}) {
   const section = byId("trouble");
-  section.hidden = !trouble;
-  if (!trouble) return;
+  section.hidden = !trouble && !quiet;
+  if (section.hidden) return;
+  const head = text => element("h2", {}, element("span", {class: "sign", "aria-hidden": "true"}, "!"), text);
+  if (!trouble) {
+    fill(section, head("Nothing comes in"), element("p", {}, `${quiet[0].toUpperCase()}${quiet.slice(1)}.`));
+    return;
+  }
   fill(
     section,
-    element("h2", {}, element("span", {class: "sign", "aria-hidden": "true"}, "!"), "The store cannot be read"),
+    head("The store cannot be read"),
     element("p", {}, trouble.what),
     trouble.hint && element("p", {class: "quiet"}, trouble.hint),
     element("p", {class: "quiet"}, "What is below is as it was before. This page goes on by itself once the store can be read."));
