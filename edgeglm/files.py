@@ -122,6 +122,26 @@ def temporary_folder_is_full() -> StorageError:
     )
 
 
+def check_replaceable(path: Path) -> None:
+    """Refuse what is no file: a rename would put one in the place of a device, for every program of this machine.
+
+    Raises:
+        UserError: It is a device or a pipe, or lies among them: /dev/stdout may lead to a file, and is none.
+    """
+    if not os.path.lexists(path):
+        return
+    folder = Path(os.path.realpath(path.parent))
+    # Path's own would raise where they may not look
+    is_other = os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))  # noqa: PTH110, PTH112, PTH113
+    if is_other or folder == Path("/dev") or folder.is_relative_to("/proc"):
+        raise UserError(
+            "this is a device or a pipe, not a file that can be replaced",
+            where=str(path),
+            hint="name a file",
+            code="not-a-file",
+        )
+
+
 @contextmanager
 def replacing(path: Path, *, synced: bool = True, mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced and renamed into place.
@@ -134,7 +154,9 @@ def replacing(path: Path, *, synced: bool = True, mode: int = 0o644) -> Iterator
 
     Raises:
         StorageError: The disk is full or refuses; ``path`` is then as it was before.
+        UserError: ``path`` is a device or a pipe.
     """
+    check_replaceable(path)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)

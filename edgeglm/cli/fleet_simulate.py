@@ -37,7 +37,7 @@ def simulate(
 ) -> int:
     """Simulate boards that speak to a broker as real ones do; say what was sent, acknowledged and how late.
 
-    Exit 4 when rows were left without an acknowledgement.
+    Exit 4 when rows were left without an acknowledgement, or devices without a connection.
     """
     from edgeglm.cli.console import ConsoleLog
     from edgeglm.cli.signals import stopped_by_signals
@@ -60,7 +60,9 @@ def simulate(
     answer(summary, render, json=json)
     if stopped.code:
         return stopped.code
+    if summary.never:
+        why = f": {summary.last_failure}" if summary.refused else " in this time"
+        log.warn(f"{summary.never:,} of {summary.devices:,} devices never connected{why}")
     if summary.rows.outstanding:
         log.warn(f"{summary.rows.outstanding:,} rows have no acknowledgement: does a collector take them?")
-        return 4
-    return 0
+    return 4 if summary.never or summary.rows.outstanding else 0

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias, get_args, get_type_hin
 import msgspec
 
 from edgeglm.errors import MissingExtraError, UserError
-from edgeglm.files import replacing
+from edgeglm.files import check_replaceable, replacing
 from edgeglm.fleet.seeing.flat import FlatEvent, FlatGap, FlatRow, FlatWindow, flat_event, flat_gap, flat_window
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check_target(path: Path | None, file_format: Format, *, force: bool) -> None
         force: Whether a file that is there is replaced.
 
     Raises:
-        UserError: The file is there, or is a folder, or Parquet would go to stdout.
+        UserError: The file is there, or is a folder or a device, or Parquet would go to stdout.
     """
     if path is None:
         if file_format == "parquet":
@@ -68,6 +68,8 @@ def check_target(path: Path | None, file_format: Format, *, force: bool) -> None
             hint="choose another name, or --force to replace it",
             code="export-exists",
         )
+    else:
+        check_replaceable(path)
 
 
 def write(found: Iterable[FlatRow], what: What, file_format: Format, path: Path | None, *, force: bool) -> int:

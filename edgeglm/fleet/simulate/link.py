@@ -83,6 +83,7 @@ class Link:
         failures: Attempts in a row that failed.
         away_until: Seconds since the run began: before that it makes no attempt.
         is_opening: An attempt is under way.
+        was_open: The broker has accepted it once.
     """
 
     __slots__ = (
@@ -96,13 +97,14 @@ class Link:
         "on_lost",
         "on_message",
         "tick_at",
+        "was_open",
     )
 
     def __init__(self, device: Device, *, on_message: Callable[..., None], on_lost: Callable[[Link], None]) -> None:
         self.device = device
         self.on_message, self.on_lost = on_message, on_lost
         self.failures, self.away_until, self.tick_at = 0, 0.0, 0.0
-        self.is_opening = False
+        self.is_opening = self.was_open = False
         self._client: Any = None
         self._queue: deque[Message] = deque()  # for which the broker has no room yet
         self._gone: asyncio.Future[None] | None = None
@@ -149,7 +151,7 @@ class Link:
                 target.version = MQTTv311
             _abort(client)
             return why
-        self._client = client
+        self._client, self.was_open = client, True
         self._queue.clear()
         client._package_handler._remove_message_callback = self._answered  # called with each answer to a publish
         client.subscribe([gmqtt.Subscription(device.topics.ack, 0), gmqtt.Subscription(device.topics.commands, 1)])

@@ -107,6 +107,7 @@ class Run:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         tally.devices = len(self._links)
         tally.connected = sum(link.is_open for link in self._links)
+        tally.never = sum(not link.was_open and now >= link.away_until for link in self._links)
         tally.withheld = sum(len(link.device.flying) for link in self._links if link.device.withholds(now))
         tally.outstanding = sum(len(link.device.flying) for link in self._links) - tally.withheld
         tally.cpu_s = usage.ru_utime + usage.ru_stime

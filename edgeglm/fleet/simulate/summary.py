@@ -39,6 +39,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
     devices: int
     connected: int  # when the run ended
+    never: int  # devices that had no connection, though they were to have one
     processes: int
     seconds: float
     messages: int
@@ -68,6 +69,7 @@ def summarize(tally: Tally, *, seconds: float, processes: int) -> Summary:
     return Summary(
         devices=tally.devices,
         connected=tally.connected,
+        never=tally.never,
         processes=processes,
         seconds=round(seconds, 3),
         messages=tally.messages,
@@ -112,8 +114,9 @@ def render(summary: Summary) -> str:
     failure = f", the last: {summary.last_failure}" if summary.refused else ""
     megabytes = summary.payload_bytes / 1e6
     connections = f"{summary.connections:,}, {summary.reconnects:,} of them anew; {summary.refused:,} refused{failure}"
+    never = f", {summary.never:,} never" if summary.never else ""
     lines = [
-        ("devices", f"{summary.devices:,}, {summary.connected:,} connected at the end"),
+        ("devices", f"{summary.devices:,}, {summary.connected:,} connected at the end{never}"),
         ("time", f"{summary.seconds:,.1f} s"),
         ("messages", f"{summary.messages:,}, {summary.messages_per_second:,.0f} a second, {megabytes:,.1f} MB"),
         ("rows sent", f"{rows.sent:,}: {kinds}"),

@@ -7,10 +7,11 @@ from edgeglm_agent.wire.sketch import Sketch
 
 
 class Tally(msgspec.Struct, kw_only=True):
-    """Counts, all of them rising, but for the first three."""
+    """Counts, all of them rising, but for the first four."""
 
     devices: int = 0
     connected: int = 0  # now
+    never: int = 0  # devices that have had no connection yet, though they were to have one
     outstanding: int = 0  # rows that were sent, and have no acknowledgement yet
     withheld: int = 0  # of devices that are silent, or whose card was put back: nobody can acknowledge them now
     connections: int = 0  # that the broker accepted

@@ -230,6 +230,13 @@ def test_no_more_is_sent_at_once_than_the_broker_takes(tmp_path: Path) -> None:
     assert told["rows"]["acknowledged"] == told["rows"]["sent"] > 3 * 40
 
 
+def test_devices_that_never_connected_are_told_and_fail_the_run(tmp_path: Path) -> None:
+    arguments = ("--profile", profile(tmp_path), "--devices", "4", "--duration", "1", "--json")
+    told = Simulation(free_port(), *arguments).ended(4)
+    assert (told["never"], told["connections"], told["rows"]["sent"]) == (4, 0, 0)
+    assert told["refused"] >= 4
+
+
 @pytest.mark.parametrize(
     ("number", "code", "processes"), [(signal.SIGINT, 130, "1"), (signal.SIGTERM, 143, "1"), (signal.SIGINT, 130, "2")]
 )

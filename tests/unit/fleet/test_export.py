@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from edgeglm_agent.wire.telemetry import BoardReading, Burst, Drift, Power
 
 from edgeglm.errors import UserError
-from edgeglm.fleet.seeing.export import WHAT, columns, rows, write, write_csv
+from edgeglm.fleet.seeing.export import WHAT, check_target, columns, rows, write, write_csv
 from edgeglm.fleet.seeing.flat import flat_event, flat_gap, flat_window
 from edgeglm.fleet.store.types import Device, Span
 from tests.support.fleet.boards import (
@@ -178,6 +179,17 @@ def test_a_file_that_is_there_is_left_alone_unless_told(tmp_path: Path) -> None:
         write([], "windows", "csv", tmp_path, force=True)
     with pytest.raises(UserError, match="cannot go to stdout"):
         write([], "windows", "parquet", None, force=False)
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    (tmp_path / "link.csv").symlink_to("/dev/null")
+    for path in (pipe, tmp_path / "link.csv", Path("/dev/full"), Path("/dev/stdout"), Path("/proc/self/fd/1")):
+        with pytest.raises(UserError, match="a device or a pipe") as error:
+            check_target(path, "csv", force=True)
+        assert error.value.code == "not-a-file"
+    assert pipe.is_fifo()
 
 
 def test_a_failure_half_way_leaves_no_piece_of_a_file(tmp_path: Path) -> None:
