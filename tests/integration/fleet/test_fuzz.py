@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import random
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 from edgeglm_agent.wire.telemetry import Window, row_of
 from edgeglm_agent.wire.topics import Topics
 
+from edgeglm.fleet.page.life import SPANS
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
 from edgeglm.fleet.store.types import Device, Span
 from tests.support.agent.broker import Broker
 from tests.support.fleet.broker import broker_verb
 from tests.support.fleet.collector import Sender, running_collector
 from tests.support.fleet.odd import odd_message
+from tests.support.fleet.page import running_page
 
 EVER = Span(-(2**61), 2**61)
 SOUND = Device("works", "press-2")
@@ -83,6 +86,11 @@ def test_whatever_comes_is_kept_or_put_aside_and_can_be_looked_at(tmp_path: Path
             for what in ("windows", "events", "gaps")
         ),
         ("export", "--since", "2900w", "-o", "windows.parquet"),
+        ("poison",),
+        ("poison", "--json"),
+        ("top",),
+        *(("twin", name, "--at", "1s") for name in names),
+        *(("twin", name, "--at", "1s", "--json") for name in names),
     ):
         done = broker_verb(*words, *store, cwd=tmp_path)
         assert done.returncode == 0, (words, done.stderr[-2000:])
@@ -90,3 +98,17 @@ def test_whatever_comes_is_kept_or_put_aside_and_can_be_looked_at(tmp_path: Path
         assert "\x1b" not in done.stdout, words
         if "--json" in words:
             json.loads(done.stdout)
+
+    with running_page(store[1]) as page:
+        for path in ("/metrics", *(f"/life/{name}?span={span}" for name in names for span in SPANS)):
+            with urllib.request.urlopen(page.url.rstrip("/") + path, timeout=120) as answer:
+                assert answer.status == 200
+                if path != "/metrics":
+                    json.load(answer)
+        with urllib.request.urlopen(page.url.rstrip("/") + "/live", timeout=120) as live:
+            event = b""
+            while not event.startswith(b"data:"):
+                event = live.readline()
+            assert len(json.loads(event[5:])["boards"]) == len(names)
+        code, said = page.end()
+        assert (code, "Traceback" in said) == (143, False), said

@@ -27,7 +27,13 @@ class Agent:
     """A supervisor that runs, with its workers."""
 
     def __init__(
-        self, folder: Path, settings: str, *, python_path: Path | None = None, command: Sequence[str] = COMMAND
+        self,
+        folder: Path,
+        settings: str,
+        *,
+        python_path: Path | None = None,
+        command: Sequence[str] = COMMAND,
+        device: str = "bench-1",
     ) -> None:
         """Write the settings and start it.
 
@@ -36,7 +42,9 @@ class Agent:
             settings: Without device and folders.
             python_path: Searched before all else.
             command: What it is started with, before the settings' path.
+            device: Its name.
         """
+        self._device = device
         self._command = command
         self.folder = folder
         self.settings = folder / "agent.toml"
@@ -100,8 +108,9 @@ class Agent:
 
     def set(self, settings: str) -> None:
         """Write other settings, for the next start."""
+        own = f'device = "{self._device}"\nstate_dir = "{self.folder}/state"\nruntime_dir = "{self.folder}/run"\n'
         self.settings.write_text(
-            f'device = "bench-1"\nstate_dir = "{self.folder}/state"\nruntime_dir = "{self.folder}/run"\n{settings}',
+            own + settings,
             encoding="utf-8",
         )
         self.settings.chmod(0o600)
@@ -125,10 +134,15 @@ class Agent:
 
 @contextlib.contextmanager
 def running_agent(
-    folder: Path, settings: str, *, python_path: Path | None = None, command: Sequence[str] = COMMAND
+    folder: Path,
+    settings: str,
+    *,
+    python_path: Path | None = None,
+    command: Sequence[str] = COMMAND,
+    device: str = "bench-1",
 ) -> Iterator[Agent]:
     """Start an agent, and leave nothing of it running; see ``Agent``."""
-    agent = Agent(folder, settings, python_path=python_path, command=command)
+    agent = Agent(folder, settings, python_path=python_path, command=command, device=device)
     try:
         yield agent
     finally:
