@@ -26,8 +26,8 @@ class Quiet(NamedTuple):
     def reason(self, now_ms: int) -> str:
         """Return it in words."""
         return (
-            f"nothing has come from any of {self.boards} boards since the last message {ago(self.since_ms, now_ms)}: "
-            "collector, broker or the way to it is down"
+            f"the last message of any of {self.boards} boards came {ago(self.since_ms, now_ms)}: collector, broker or "
+            "the way to it is down"
         )
 
 
