@@ -41,7 +41,7 @@ def list_boards(
         worst_first,
     )
 
-    with reading(store) as reader:
+    with reading(store, fleet) as reader:
         summaries, at_ms = reader.devices(fleet), now_ms()
         boards = board_lines(summaries, at_ms)
         unreadable = reader.poison_count()
@@ -76,7 +76,7 @@ def show(
 
     at_ms = now_ms()
     span = Span(parse_time(since, now_ms=at_ms, option="--since"), OPEN_END_MS)
-    with reading(store) as reader:
+    with reading(store, fleet) as reader:
         found = card(reader, find(reader, device, fleet), span, at_ms)
     with printing():
         typer.echo(json_text(found) if json else render(found, at_ms, width=terminal_width() or 80))
@@ -98,7 +98,7 @@ def logs(
     from edgeglm.fleet.store.types import Span
 
     since_ms = parse_time(since, now_ms=now_ms(), option="--since")
-    with reading(store) as reader:
+    with reading(store, fleet) as reader:
         one = find(reader, device, fleet).device if device else None
         if not follow:
             with printing():
@@ -141,7 +141,7 @@ def export(
     until_ms = parse_time(until, now_ms=at_ms, option="--until") if until else OPEN_END_MS
     kind = file_format or ("parquet" if output and output.suffix == ".parquet" else "csv")
     check_target(output, kind, force=force)
-    with reading(store) as reader, printing():
+    with reading(store, fleet) as reader, printing():
         one = find(reader, device, fleet).device if device else None
         count = write(rows(reader, what, Span(since_ms, until_ms), fleet, one), what, kind, output, force=force)
         typer.echo(f"{count} {what}" + (f" in {output}" if output else ""), err=True)
@@ -178,7 +178,7 @@ def forget(
     from edgeglm.fleet.seeing.finding import find
     from edgeglm.fleet.store.opening import open_store
 
-    with reading(store) as reader:
+    with reading(store, fleet) as reader:
         found = find(reader, device, fleet).device
     name = plain("/".join(found), 130)
     if not yes:

@@ -16,12 +16,15 @@ _LEAST_WIDTH = 40
 
 
 @contextmanager
-def reading(store: str) -> Iterator[StoreReader]:
-    """Open a store to look at, and let it go again."""
+def reading(store: str, fleet: str | None = None) -> Iterator[StoreReader]:
+    """Open a store to look at, and let it go again; a fleet that it does not have is refused."""
+    from edgeglm.fleet.seeing.finding import check_fleet
     from edgeglm.fleet.store.opening import open_reader
 
     reader = open_reader(store)
     try:
+        if fleet is not None:
+            check_fleet(reader.fleets(), fleet)
         yield reader
     finally:
         reader.close()

@@ -29,7 +29,7 @@ def top(
     from edgeglm.fleet.seeing.top import in_order, look, table
 
     every_s = parse_span_s(every, option="--every")
-    with reading(store) as reader:
+    with reading(store, fleet) as reader:
         seen = look(reader.devices(fleet), now_ms())
     if not is_terminal():
         with printing():

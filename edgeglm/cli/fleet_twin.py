@@ -39,7 +39,7 @@ def twin(
     from edgeglm.fleet.seeing.twin_text import render
 
     at_ms, around_ms = parse_time(at, now_ms=now_ms(), option="--at"), parse_around_ms(around, option="--around")
-    with reading(store) as reader:
+    with reading(store, fleet) as reader:
         found = twin_of(reader, find(reader, device, fleet), at_ms, around_ms, slot)
     kept = keep(found, output) if output is not None else []
     with printing():

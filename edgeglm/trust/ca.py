@@ -227,6 +227,14 @@ class Authority:
             yield
 
 
+def ending(ends: datetime) -> str:
+    """Return "ends on 2027-03-01" or "has ended on ...", where that is soon or over; else nothing."""
+    now = datetime.now(UTC)
+    if ends >= now + timedelta(days=WARN_DAYS):
+        return ""
+    return f"{'has ended' if ends < now else 'ends'} on {ends:%Y-%m-%d}"
+
+
 def check_free(files: Files) -> None:
     """Raises: UserError: A certificate or a key is there already."""
     for path in (files.certificate, files.key):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeglm_agent.settings.types import Settings, Tls
 
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: X509_VERIFY_PARAM_set_flags(3)
-_SOON_S = 30 * 86400
+SOON_S = 30 * 86400  # before its end
 _NAME = "certificate"
 
 
@@ -143,7 +143,7 @@ def _dates(facts: CertificateFacts, shown: str) -> Finding:
         begins = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(facts.begins))
         hint = "look at the clocks of this board and of the one that made it"
         return Finding(_NAME, "fail", f"{shown}: it is valid only from {begins} on", hint)
-    if facts.ends - now < _SOON_S:
+    if facts.ends - now < SOON_S:
         days = int((facts.ends - now) // 86400)
         return Finding(_NAME, "warn", f"{shown}: it expires on {ends}, in {days} days", renew)
     return Finding(_NAME, "ok", f"{shown}, until {ends}")

@@ -11,6 +11,7 @@ from edgeglm_agent.status import LinkStatus
 from edgeglm_agent.uplink.account import Account
 from edgeglm_agent.uplink.attempts import TAKEN_OVER, Attempts
 from edgeglm_agent.uplink.commands import Clock, Order
+from edgeglm_agent.uplink.ending import Ending
 from edgeglm_agent.uplink.incoming import Incoming
 from edgeglm_agent.uplink.link import Link
 from edgeglm_agent.uplink.reports import Closed, Message, Opened, Opening, Outgoing, Subscribed, Taken
@@ -62,7 +63,7 @@ class Uplink:
             wake: Is called by the network's thread when ``poll`` has something to do; it must only wake.
             birth: What the board says of itself now.
             tell: Takes (event, severity, detail) of what should be told: another agent of this name, a topic that the
-                broker refuses.
+                broker refuses, a certificate that ends.
             synchronised: Whether the board's clock is right.
             wall: The board's clock, seconds.
             timing: How long things may take.
@@ -98,6 +99,7 @@ class Uplink:
         self.refused = self._subscriptions.refused
         self._attempts = Attempts(settings.mqtt, timing, state.session)
         self._rivalry = Rivalry(self._attempts, state.device, state.session, tell)
+        self._ending = Ending(settings.mqtt.tls, tell, synchronised=synchronised, wall=wall)
         self._generation = 0
         self._opened: Opened | None = None
         self._why = "not started"
@@ -181,6 +183,7 @@ class Uplink:
             else:
                 self._is_closed(report, now)
         self._account.charge()
+        self._ending.look(now)
         if now >= self._settle_at:
             self._settle_at = now + _SETTLE_S
             self._outbox.settle()

@@ -147,6 +147,7 @@ EVENTS = {  # name -> when it is told
     "state-rebuilt": "the agent's state was damaged, and begun anew",
     "commanded": "a command changed something: which, and what it set",
     "shutdown": "the agent was told to end",
+    "certificate-ends": "the board's certificate ends within 30 days, or has ended: once a day",
     "device-id-taken": "another agent bears the same name",
     "subscription-refused": "the broker does not let the board hear what it has to hear",
 }

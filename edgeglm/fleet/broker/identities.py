@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from edgeglm.fleet.broker.settings import LOCAL
-from edgeglm.trust.ca import WARN_DAYS, Authority
+from edgeglm.trust.ca import WARN_DAYS, Authority, ending
 from edgeglm.trust.names import Files, Role, files_in, is_host
 from edgeglm.trust.signing import read_certificate
 
@@ -42,10 +42,9 @@ class Identities:
         """Make what is missing or ends soon; return whether the broker's own is a new one. Raises: StorageError."""
         changed = {role: self._renewed(role) for role in _KEPT}
         for certificate in self.authority.expiring():
-            ended = certificate.ends < datetime.now(UTC)
             self._log.warn(
                 f"the certificate of {certificate.role} {certificate.name} "
-                f"{'has ended' if ended else 'ends'} on {certificate.ends:%Y-%m-%d}: "
+                f"{ending(certificate.ends)}: "
                 f"edgeglm fleet certificate {certificate.name} --role {certificate.role} --renew"
             )
         if self.authority.ends < datetime.now(UTC) + timedelta(days=12 * WARN_DAYS):

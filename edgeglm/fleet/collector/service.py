@@ -12,6 +12,7 @@ from edgeglm.errors import MissingExtraError
 from edgeglm.files import storage_errors
 from edgeglm.fleet.addresses import parse_broker
 from edgeglm.fleet.collector.broker_trial import tell_what_it_drops
+from edgeglm.fleet.collector.certificates import tell_what_ends
 from edgeglm.fleet.collector.run import Collector
 from edgeglm.fleet.collector.shards import parse_part
 from edgeglm.fleet.collector.tending import tend
@@ -75,9 +76,9 @@ def collect_until(
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)  # thousands of messages are in hand at any time, and none is a cycle
         log.stage(f"collecting from {address} into {store}")
-        trial = tell_what_it_drops(address, part, log)
-        beside = [trial, tend(writer, keeping or Keeping(), log)]
-        asyncio.run(_collect(Collector(address, writer, part, log, ready), stop, alive, beside))
+        collector = Collector(address, writer, part, log, ready)  # first: it may refuse, and leave the others unmade
+        trial, ends = tell_what_it_drops(address, part, log), tell_what_ends(address, log)
+        asyncio.run(_collect(collector, stop, alive, [trial, ends, tend(writer, keeping or Keeping(), log)]))
     finally:
         writer.close()
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from edgeglm.errors import MissingExtraError
+from edgeglm.errors import EdgeglmError, MissingExtraError
 from edgeglm.files import private_folder
 from edgeglm.fleet.addresses import parse_store
 from edgeglm.fleet.alerts.judging import Alarms
@@ -17,6 +17,8 @@ from edgeglm.fleet.alerts.reading import load_rules
 from edgeglm.fleet.alerts.webhook import Webhook
 from edgeglm.fleet.page.settings import address, check_settings, listening_socket, own_names
 from edgeglm.fleet.page.watch import Watch
+from edgeglm.fleet.seeing.finding import check_fleet
+from edgeglm.fleet.store.opening import open_reader
 
 if TYPE_CHECKING:
     import socket
@@ -40,12 +42,13 @@ def serve_until(stop: threading.Event, settings: PageSettings, ready: Callable[[
         log: Where is said what happens.
 
     Raises:
-        UserError: An address, a name, the token's file or the rules are none.
+        UserError: An address, a name, the token's file or the rules are none, or the store has other fleets alone.
         MissingExtraError: Starlette, uvicorn or prometheus_client is not installed.
         EnvironmentFailedError: The port is taken.
     """
     check_settings(settings)
     parse_store(settings.store)
+    _check_fleet(settings)
     alarms = Alarms(load_rules(settings.rules))
     for package in ("starlette", "uvicorn", "prometheus_client"):
         if importlib.util.find_spec(package) is None:
@@ -73,6 +76,23 @@ def serve_until(stop: threading.Event, settings: PageSettings, ready: Callable[[
         if webhook is not None:
             webhook.close()
         listening.close()
+
+
+def _check_fleet(settings: PageSettings) -> None:
+    """Refuse a fleet that the store does not have; what cannot be read yet is shown on the page once it can be."""
+    if settings.fleet is None:
+        return
+    try:
+        reader = open_reader(settings.store)
+    except EdgeglmError:
+        return
+    try:
+        there = reader.fleets()
+    except EdgeglmError:
+        return
+    finally:
+        reader.close()
+    check_fleet(there, settings.fleet)
 
 
 async def _serve(

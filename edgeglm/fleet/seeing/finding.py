@@ -16,10 +16,38 @@ from edgeglm.fleet.plain import plain
 from edgeglm.fleet.store.types import Device
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeglm.fleet.store.base import StoreReader
     from edgeglm.fleet.store.types import DeviceSummary
 
 DEFAULT_FLEET = Settings().fleet
+
+
+_MOST_FLEETS = 10  # that an error names
+
+
+def check_fleet(there: Sequence[str], fleet: str) -> None:
+    """Refuse a fleet that no board is of, where others are known: an empty list of problems would look like health.
+
+    Args:
+        there: The fleets that the store knows; where it knows none, every name may be right.
+        fleet: As the user gave it.
+
+    Raises:
+        UserError: It is none of them.
+    """
+    if not there or fleet in there:
+        return
+    near = " or ".join(f"`{plain(name, 63)}`" for name in nearest(fleet, there))
+    named = ", ".join(plain(name, 63) for name in there[:_MOST_FLEETS])
+    more = f", and {len(there) - _MOST_FLEETS} more" if len(there) > _MOST_FLEETS else ""
+    raise UserError(
+        f"no board of fleet `{plain(fleet, 63)}` is known",
+        where="--fleet",
+        hint=f"{f'did you mean {near}? ' if near else ''}known fleets: {named}{more}",
+        code="fleet-unknown",
+    )
 
 
 def find(reader: StoreReader, name: str, fleet: str | None = None) -> DeviceSummary:

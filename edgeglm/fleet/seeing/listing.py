@@ -34,9 +34,9 @@ _LEAST_REASON = 30
 _LEAST_COLUMN = 8
 _MODEL, _STATUS = 1, 2  # columns
 NONE_YET = """no board has said anything yet. To hear from boards:
-  1. run a broker:     edgeglm fleet broker
-  2. collect:          edgeglm fleet collect --broker mqtt://localhost
-  3. on each board, in agent.toml:
+  1. let a broker and a collector run, unless they do: edgeglm fleet up
+     (or apart: edgeglm fleet broker; edgeglm fleet collect --broker mqtt://localhost)
+  2. on each board, in agent.toml:
        [mqtt]
        host = "the broker's name or address"
 """

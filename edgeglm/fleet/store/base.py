@@ -31,6 +31,9 @@ class StoreReader(Protocol):
     open another reader then. Not for several threads at once.
     """
 
+    def fleets(self) -> list[str]:
+        """Return the names of the fleets that any board is of, in their order."""
+
     def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
         """Return every board, by fleet and name."""
 

@@ -77,6 +77,10 @@ class SqliteReader:
         self._file = file_of(path)
         self._segments = SegmentFiles(folder_of(path))
 
+    def fleets(self) -> list[str]:
+        """Return the names of the fleets that any board is of, in their order."""
+        return sorted(name for (name,) in self._all("select distinct fleet from devices", ()))
+
     def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
         """Return every board, by fleet and name."""
         where, given = ("where d.fleet = ?", (fleet,)) if fleet is not None else ("", ())

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -399,6 +400,23 @@ def test_a_connection_that_is_cut_again_and_again_loses_nothing(tmp_path: Path, 
 def authority_in(folder: Path) -> Authority:
     folder.mkdir()
     return Authority(folder)
+
+
+@pytest.mark.parametrize(("broker_days", "own_days"), [(7, 60), (60, 7)])
+def test_a_certificate_that_ends_soon_is_warned_of_before_it_does(
+    tmp_path: Path, broker_days: int, own_days: int
+) -> None:
+    authority = authority_in(tmp_path / "certificates")
+    shown = authority.issue("broker", hosts=("localhost",), lasts=timedelta(days=broker_days))
+    own, key = authority.issue("collector", lasts=timedelta(days=own_days))
+    day = f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d}"
+    with Broker(tmp_path / "broker", certificate=shown, clients=authority.pem) as broker:
+        address = f"mqtts://localhost:{broker.port}"
+        files = f"?ca={authority.pem}&certificate={own}&key={key}"
+        with running_collector(tmp_path / "fleet.db", address + files) as collector:
+            whose = f"the certificate of the broker {address}" if broker_days == 7 else f"certificate, {own},"
+            collector.until_said(f"{whose} ends on {day}")
+            assert collector.log().count(" ends on ") == 1
 
 
 def test_a_collector_shows_its_certificate_and_trusts_the_brokers(tmp_path: Path) -> None:

@@ -136,6 +136,19 @@ def test_poison_lists_what_was_put_aside(tmp_path: Path) -> None:
     assert document["unreadable"] == len(document["messages"]) == 3
 
 
+def test_a_fleet_that_the_store_does_not_have_is_refused_by_every_verb(store: Filled, tmp_path: Path) -> None:
+    for verb in (
+        ("ls", "--problems"), ("top",), ("logs",), ("logs", "--follow"), ("export", "-o", str(tmp_path / "rows.csv")),
+        ("show", "gate-2"), ("twin", "gate-2", "--at", "1h"), ("forget", "gate-2", "--yes"), ("serve", "--port", "0"),
+    ):  # fmt: skip
+        wrong = fleet(store, *verb, "--fleet", "nroth")
+        assert (wrong.returncode, wrong.stdout) == (2, ""), verb
+        assert "--fleet: no board of fleet `nroth` is known" in wrong.stderr
+        assert "did you mean `north`? known fleets: north, south\n" in wrong.stderr
+        assert wrong.stderr.endswith("code: fleet-unknown\n")
+    assert not (tmp_path / "rows.csv").exists()
+
+
 def test_a_table_on_a_terminal_fits_it(store: Filled) -> None:
     for words in (("ls",), ("ls", "--problems"), ("show", "south/gate-1")):
         main, child = pty.openpty()
@@ -164,6 +177,8 @@ def test_an_empty_store_says_how_boards_get_there_and_a_missing_one_who_makes_it
     assert (empty.returncode, empty.stdout) == (0, "")
     assert "edgeglm fleet collect" in empty.stderr
     assert "no board has said anything yet" in empty.stderr
+    named = fleet(tmp_path / "fleet.db", "ls", "--fleet", "north")
+    assert (named.returncode, named.stderr) == (0, empty.stderr), "it may be right: nobody has said anything"
     assert json.loads(fleet(tmp_path / "fleet.db", "ls", "--json").stdout) == {"boards": [], "unreadable": 0}
     missing = fleet(tmp_path / "nowhere.db", "ls")
     assert (missing.returncode, missing.stdout) == (2, "")

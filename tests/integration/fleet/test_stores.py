@@ -66,6 +66,13 @@ def reader(store: StoreWriter, url: str) -> Iterator[StoreReader]:
     one.close()
 
 
+def test_the_fleets_are_those_of_the_boards_that_are_known(store: StoreWriter, reader: StoreReader) -> None:
+    assert reader.fleets() == []
+    for name in ("south", "North", "east"):
+        store.commit(Arrivals(states=[IncomingState(Device(name, f"{name}-{n}"), state(), NOW) for n in (1, 2)]))
+    assert reader.fleets() == ["North", "east", "south"]
+
+
 def numbers_of(reader: StoreReader, device: Device = BOARD) -> list[int]:
     return [stored.sequence for stored in reader.windows(EVER, device)]
 

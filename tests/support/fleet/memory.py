@@ -30,6 +30,9 @@ class ListReader(msgspec.Struct):
     stored_results: list[StoredResult] = []
     stored_poison: list[Poison] = []
 
+    def fleets(self) -> list[str]:
+        return sorted({board.device.fleet for board in self.boards})
+
     def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
         return [board for board in self.boards if fleet in (None, board.device.fleet)]
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edgeglm.errors import UserError
-from edgeglm.trust.ca import Authority
+from edgeglm.trust.ca import Authority, ending
 from edgeglm.trust.names import Role, uri_of, user_of
 
 
@@ -235,3 +235,10 @@ def test_issuing_and_revoking_read_the_copies_of_that_holder_alone(tmp_path: Pat
     with pytest.raises(UserError) as refused:
         authority.issued()
     assert refused.value.code == "authority-damaged"
+
+
+def test_an_end_is_worth_a_word_from_thirty_days_before_it() -> None:
+    now = datetime.now(UTC)
+    assert ending(now + timedelta(days=31)) == ""
+    assert ending(now + timedelta(days=29)) == f"ends on {now + timedelta(days=29):%Y-%m-%d}"
+    assert ending(now - timedelta(days=1)) == f"has ended on {now - timedelta(days=1):%Y-%m-%d}"
