@@ -64,7 +64,7 @@ def broker(
         from edgeglm.fleet.broker.production import write_configuration
 
         with printing():
-            for path in write_configuration(settings, write_config):
+            for path in write_configuration(settings, write_config, ConsoleLog()):
                 typer.echo(path)
         return 0
     log = ConsoleLog()

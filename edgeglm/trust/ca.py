@@ -72,6 +72,14 @@ class Authority:
         """The list of those that count no more; always there."""
         return self.folder / "revoked.pem"
 
+    def what_made_means(self) -> str:
+        """Say what a user has to know once it was made: a second one by mistake shuts every board out."""
+        return (
+            f"made a new authority in {self.folder.absolute()}: keep a copy, and let nobody else have its key. "
+            "Certificates of any other do not count with it: where boards have some already, remove it, and name the "
+            "folder of theirs with --data or EDGEGLM_BROKER_DATA"
+        )
+
     @property
     def ends(self) -> datetime:
         """When it counts no more, nor anything it has signed."""

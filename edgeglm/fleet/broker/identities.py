@@ -32,7 +32,7 @@ class Identities:
         own = ["localhost", "127.0.0.1", "::1", socket.gethostname(), settings.host, *settings.names]
         self._hosts = tuple(dict.fromkeys(host for host in own if is_host(host) and host not in ("0.0.0.0", "::")))  # noqa: S104 - left out
         if self.authority.made:
-            log.note(f"made a new authority in {settings.trust}: keep a copy, and let nobody else have its key")
+            log.note(self.authority.what_made_means())
 
     def files(self, role: Role) -> Files:
         """Return where one of ours lies."""

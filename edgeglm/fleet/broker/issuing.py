@@ -20,6 +20,8 @@ def issue(
 ) -> tuple[Files, list[str]]:
     """Write a new certificate and its key into a folder; return the files, and what the user should know.
 
+    An authority is made for a broker alone: whoever else has a certificate is to be let in by a broker that there is.
+
     Args:
         data: The broker's folder.
         role: One of ``ISSUED_ROLES``.
@@ -30,7 +32,7 @@ def issue(
         renew: The holder may have one already.
 
     Raises:
-        UserError: The name cannot be one, or has a certificate; files are there already.
+        UserError: The name cannot be one, or has a certificate; files are there already; or there is no authority.
         MissingExtraError: The package `cryptography` is not installed.
         StorageError: Something cannot be written.
     """
@@ -44,9 +46,12 @@ def issue(
             code="certificate-name",
         )
     check_free(files_in(out, checked, name))
-    private_folder(data)
+    if checked == "broker":
+        private_folder(data)
+    else:
+        _check_authority(data)
     authority = Authority(data / "trust")
-    notes = [f"made a new authority in {authority.folder}"] if authority.made else []
+    notes = [authority.what_made_means()] if authority.made else []
     own = dict.fromkeys((name, *hosts)) if checked == "broker" else ()
     identity = authority.issue(checked, name, hosts=own, days=days, renew=renew)
     files = authority.hand_out(identity, out)
@@ -70,11 +75,19 @@ def take_back(data: Path, role: str, name: str) -> list[int]:
         StorageError: The list cannot be written.
     """
     checked = check_holder(role, name, among=ISSUED_ROLES)
-    if not (data / "trust" / "ca.pem").is_file():
+    _check_authority(data)
+    return [certificate.serial for certificate in Authority(data / "trust").revoke(checked, name)]
+
+
+def _check_authority(data: Path) -> None:
+    """See that one is there, be it damaged. Raises: UserError."""
+    trust = data / "trust"
+    # the files that it would be missed by: one that has lost its own certificate is told by its own error
+    if not (trust / "ca.pem").exists() and not any((trust / "issued").glob("*.pem")):
         raise UserError(
             "there is no authority in this folder",
             where=str(data),
-            hint="name the broker's with --data",
+            hint="name the broker's with --data or EDGEGLM_BROKER_DATA; where there is none yet, "
+            "`edgeglm fleet broker` makes it, with --tls or --write-config",
             code="authority-missing",
         )
-    return [certificate.serial for certificate in Authority(data / "trust").revoke(checked, name)]

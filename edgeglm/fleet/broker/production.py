@@ -13,6 +13,7 @@ from edgeglm.trust.ca import Authority
 
 if TYPE_CHECKING:
     from edgeglm.fleet.broker.settings import BrokerSettings
+    from edgeglm.log import Log
 
 PLACE = Path("/etc/mosquitto")
 DATABASE = Path("/var/lib/mosquitto")
@@ -27,12 +28,13 @@ anew before that. After `edgeglm fleet revoke`, copy trust/revoked.pem from the 
 """
 
 
-def write_configuration(settings: BrokerSettings, folder: Path) -> list[Path]:
+def write_configuration(settings: BrokerSettings, folder: Path, log: Log) -> list[Path]:
     """Write all of it into a new folder; return the files.
 
     Args:
         settings: Its ``names`` are what boards reach the broker by; its authority signs the broker's certificate.
         folder: Where to; must not hold anything.
+        log: Is told of an authority that was made for it.
 
     Raises:
         UserError: No name was given, or the folder holds something.
@@ -55,6 +57,8 @@ def write_configuration(settings: BrokerSettings, folder: Path) -> list[Path]:
         )
     private_folder(settings.data)
     authority = Authority(settings.trust)
+    if authority.made:
+        log.note(authority.what_made_means())
     identity = authority.issue("broker", settings.names[0], hosts=settings.names, renew=True)
     names = Files(*(PLACE / name for name in ("fleet-ca.pem", "broker.pem", "broker.key", "revoked.pem", "acl")))
     text = configuration(host=None, port=settings.port, database=DATABASE, files=names, user=None)

@@ -7,6 +7,7 @@ import os
 import re
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -278,6 +279,42 @@ def test_the_configuration_for_another_machine_is_one_that_mosquitto_takes(tmp_p
         running.wait()
 
 
+def commands_of_the_containers() -> str:
+    """Return what docs/scaling.md types on the way from one machine to containers, as far as it makes certificates."""
+    text = (Path(__file__).parents[3] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    block = text.split("## One machine, in containers")[1].split("```console\n")[1].split("```")[0]
+    typed = [line.removeprefix("$ ") for line in block.splitlines()]
+    ours = [number for number, line in enumerate(typed) if line.startswith("edgeglm fleet")]
+    assert len(ours) == 2
+    return "\n".join(["set -eu", 'edgeglm() { "$PYTHON" -m edgeglm "$@"; }', *typed[: ours[-1] + 1]])
+
+
+def test_the_way_of_the_docs_to_containers_keeps_the_authority_that_boards_trust(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "EDGEGLM_BROKER_DATA"}
+    environment["PYTHON"] = sys.executable
+    made = broker_verb("certificate", "broker.example.org", "--role", "broker", cwd=tmp_path)
+    assert f"made a new authority in {tmp_path}/fleet/broker/trust: " in made.stderr
+    assert "EDGEGLM_BROKER_DATA" in made.stderr
+    (tmp_path / "deploy").mkdir()
+    words = ["bash", "-c", commands_of_the_containers()]
+    ended = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert ended.returncode == 0, ended.stderr
+    assert "new authority" not in ended.stderr
+    trusted = (tmp_path / "fleet" / "broker" / "trust" / "ca.pem").read_bytes()
+    for folder in ("for-broker", "certificates/fleet"):
+        assert (tmp_path / "deploy" / folder / "fleet-ca.pem").read_bytes() == trusted
+    assert not (tmp_path / "deploy" / "fleet").exists()
+
+
+def test_a_second_authority_is_told_of_when_it_is_made(tmp_path: Path) -> None:
+    words = ("broker", "--write-config", "etc", "--name", "broker.example.org")
+    first = broker_verb(*words, cwd=tmp_path)
+    assert f"made a new authority in {tmp_path}/fleet/broker/trust: " in first.stderr
+    again = broker_verb(*words[:2], "again", *words[3:], cwd=tmp_path)
+    assert again.returncode == 0
+    assert "new authority" not in again.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -288,6 +325,8 @@ def test_the_configuration_for_another_machine_is_one_that_mosquitto_takes(tmp_p
         (("certificate", "gate-7", "--role", "root"), "certificate-role"),
         (("certificate", "gate-7", "--role", "probe"), "certificate-role"),
         (("certificate", "gate-7", "--host", "broker.example"), "certificate-name"),
+        (("certificate", "gate-7"), "authority-missing"),
+        (("certificate", "intake-1", "--role", "collector", "--data", "elsewhere"), "authority-missing"),
         (("revoke", "gate-7"), "authority-missing"),
     ],
 )
