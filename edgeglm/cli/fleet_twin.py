@@ -34,11 +34,11 @@ def twin(
     from edgeglm.fleet.plain import json_text
     from edgeglm.fleet.seeing.finding import find
     from edgeglm.fleet.seeing.keeping import keep
-    from edgeglm.fleet.seeing.times import parse_around_ms, parse_time
+    from edgeglm.fleet.seeing.times import parse_around_ms, parse_past
     from edgeglm.fleet.seeing.twin import twin as twin_of
     from edgeglm.fleet.seeing.twin_text import render
 
-    at_ms, around_ms = parse_time(at, now_ms=now_ms(), option="--at"), parse_around_ms(around, option="--around")
+    at_ms, around_ms = parse_past(at, now_ms=now_ms(), option="--at"), parse_around_ms(around, option="--around")
     with reading(store, fleet) as reader:
         found = twin_of(reader, find(reader, device, fleet), at_ms, around_ms, slot)
     kept = keep(found, output) if output is not None else []

@@ -29,7 +29,8 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     model: str  # of its slot of that name, by the newest that it said
     same_model: bool
-    silent: bool  # no window of it was begun within the stretch
+    silent: bool  # no window of it held the moment
+    unheard: bool = False  # nothing of it had come yet: nobody can tell how it was, and it is compared with nobody
     p95_ms: float | None = None
     error_share: float | None = None
     psi: float | None = None
@@ -84,6 +85,17 @@ def held(windows: Iterable[StoredWindow], at_ms: int) -> dict[str, StoredWindow]
     return {slot: stored for slot, stored in begun.items() if at_ms - _end_ms(stored) <= _late_ms(stored)}
 
 
+def unheard(summary: DeviceSummary, windows: Iterable[StoredWindow], at_ms: int) -> bool:
+    """Tell whether a moment is before all that was heard of a board: that it says nothing of it is no sign.
+
+    Args:
+        summary: The board.
+        windows: Those of around the moment; a board that was first heard later may tell of a time before.
+        at_ms: The moment.
+    """
+    return at_ms < summary.first_seen_ms and all(stored.at_ms > at_ms for stored in windows)
+
+
 def _end_ms(stored: StoredWindow) -> int:
     return stored.at_ms + max(0, stored.window.duration_ms)
 
@@ -129,12 +141,15 @@ def neighbourhood(
     boards = [
         _neighbour(one, slot, own, windows.get(one.device, []), events.get(one.device, []), at_ms) for one in others
     ]
-    alike = [one for one in boards if one.same_model]
-    compared = alike or boards
+    heard = [one for one in boards if not one.unheard]
+    alike = [one for one in heard if one.same_model]
+    compared = alike or heard
     counted = Counter(sign for one in compared for sign in one.signs)
     return Neighbourhood(
-        boards=sorted(boards, key=lambda one: (not one.same_model, -len(one.signs), one.silent, one.device)),
-        compared="same-model" if alike else "same-fleet" if boards else "none",
+        boards=sorted(
+            boards, key=lambda one: (not one.same_model, -len(one.signs), one.unheard, one.silent, one.device)
+        ),
+        compared="same-model" if alike else "same-fleet" if heard else "none",
         company=[Company(sign, counted[sign], len(compared)) for sign in own_signs],
         cut=count >= MOST_WINDOWS or told >= _MOST_EVENTS,
     )
@@ -150,12 +165,15 @@ def _neighbour(
 ) -> Neighbour:
     then = held(windows, at_ms)
     model = _model_of(summary, slot)
+    not_yet = unheard(summary, windows, at_ms)
+    silent = not then and not not_yet
     line = Neighbour(
         device=plain(summary.device.name),
         model=plain(model[0], 80),
         same_model=bool(own[0]) and model == own,
-        silent=not then,
-        signs=signs_of(problems_at(summary, then, at_ms), events) + ([] if then else ["silent"]),
+        silent=silent,
+        unheard=not_yet,
+        signs=signs_of(problems_at(summary, then, at_ms), events) + (["silent"] if silent else []),
     )
     stored = then.get(slot)
     if stored is None:

@@ -46,6 +46,18 @@ def parse_time(text: str, *, now_ms: int, option: str) -> int:
     )
 
 
+def parse_past(text: str, *, now_ms: int, option: str) -> int:
+    """Return the moment that a text means, as ``parse_time``. Raises: UserError: Likewise, or it is still to come."""
+    if (at_ms := parse_time(text, now_ms=now_ms, option=option)) > now_ms:
+        raise UserError(
+            f"`{text}` is still to come: nothing can be known of it",
+            where=option,
+            hint=f"it is {local_iso(now_ms)} here",
+            code="time-invalid",
+        )
+    return at_ms
+
+
 def parse_span_s(text: str, *, option: str) -> float:
     """Return how many seconds a text means: ``30s``, ``5m``, ``2h``; a number alone is seconds. Raises: UserError."""
     word = text.strip().lower()

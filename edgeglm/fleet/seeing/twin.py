@@ -10,7 +10,7 @@ from edgeglm.errors import UserError
 from edgeglm.fleet.health import HealthProblem, newest
 from edgeglm.fleet.plain import plain
 from edgeglm.fleet.seeing.flat import FlatEvent, FlatGap, FlatWindow, finite, flat_event, flat_gap, flat_window
-from edgeglm.fleet.seeing.neighbours import Neighbourhood, held, neighbourhood, problems_at, signs_of
+from edgeglm.fleet.seeing.neighbours import Neighbourhood, held, neighbourhood, problems_at, signs_of, unheard
 from edgeglm.fleet.seeing.signals import Piece, Signal, piece_kind, signal_of
 from edgeglm.fleet.store.types import Span
 
@@ -86,6 +86,7 @@ class Twin(msgspec.Struct, frozen=True, kw_only=True):
     since_ms: int
     until_ms: int
     first_seen_ms: int
+    unheard: bool  # the moment is before all that was heard of it: nobody can tell how it was
     slot: str  # which is compared with the neighbours'
     settings: Settings
     ran: list[Ran]
@@ -130,7 +131,8 @@ def twin(reader: StoreReader, summary: DeviceSummary, at_ms: int, around_ms: int
     events = [*reader.events(span, device)]
     history = [*reader.events(Span(at_ms - _HISTORY_MS, at_ms + 1), device, newest=_HISTORY)]
     wrong = problems_at(summary, then, at_ms)
-    signs = signs_of(wrong, events) + ([] if then else ["silent"])
+    not_yet = unheard(summary, windows, at_ms)
+    signs = signs_of(wrong, events) + ([] if then or not_yet else ["silent"])
     last = newest(summary)
     chosen = slot or (last.slot if last and last.slot in names else next(iter(names), ""))
     shown = sorted(events, key=lambda one: abs(one.at_ms - at_ms))[:_MOST_EVENTS]
@@ -142,6 +144,7 @@ def twin(reader: StoreReader, summary: DeviceSummary, at_ms: int, around_ms: int
         since_ms=span.since_ms,
         until_ms=span.until_ms - 1,
         first_seen_ms=summary.first_seen_ms,
+        unheard=not_yet,
         slot=chosen,
         settings=_settings(summary, history, at_ms),
         ran=[_ran(summary, name, then.get(name), history, at_ms) for name in names],

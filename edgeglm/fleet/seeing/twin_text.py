@@ -31,8 +31,8 @@ def render(twin: Twin, *, width: int, blocks: bool = True) -> str:
     around = duration((twin.until_ms - twin.at_ms) / 1000)
     head = f"{plain(twin.device)} of fleet {plain(twin.fleet)} at {local_iso(twin.at_ms)}, {around} before and after"
     lines = _wrapped(head, width, "")
-    if twin.first_seen_ms > twin.until_ms and not twin.windows:
-        lines += _wrapped(f"it was first heard {local_iso(twin.first_seen_ms)}", width)
+    if twin.unheard:
+        lines += _wrapped(f"nothing had come from it yet: it was first heard {local_iso(twin.first_seen_ms)}", width)
     lines += ["", "it ran"]
     for ran in twin.ran:
         lines += _wrapped(_ran(ran), width)
@@ -41,10 +41,14 @@ def render(twin: Twin, *, width: int, blocks: bool = True) -> str:
     for problem in twin.problems:
         where = f" ({plain(problem.slot, 63)})" if problem.slot not in ("", "main") else ""
         lines += _wrapped(f"{problem.kind}{where}: {problem.reason}", width)
-    told = [sign for sign in twin.signs if sign not in {problem.kind for problem in twin.problems}]
+    if "silent" in twin.signs:
+        lines += _wrapped("silent: no window of it held the moment", width)
+    told = [sign for sign in twin.signs if sign not in {"silent", *(problem.kind for problem in twin.problems)}]
     if told:
-        lines += _wrapped(f"it told, or did not: {', '.join(told)}", width)
-    if not twin.signs:
+        lines += _wrapped(f"it told: {', '.join(told)}", width)
+    if twin.unheard and not twin.signs:
+        lines.append("  nobody can tell")
+    elif not twin.signs:
         lines.append("  nothing, as far as its windows and events say")
     lines += _windows(twin, width)
     lines += ["", "it said" if twin.events else "it told no events"]
@@ -157,8 +161,11 @@ def _neighbours(found: Neighbourhood, width: int) -> Iterator[str]:
     yield from _wrapped(f"neighbours: {others}, {alike} with the same model", width, "")
     whom = "boards with the same model" if found.compared == "same-model" else "other boards"
     for one in found.company:
-        verdict = "it is alone" if not one.too else f"{one.too} of {one.of} {whom} too"
-        yield from _wrapped(f"{one.sign}: {verdict}" + (f" (of {one.of + 1})" if not one.too else ""), width)
+        if not one.of:
+            verdict = "no other board had been heard"
+        else:
+            verdict = f"{one.too} of {one.of} {whom} too" if one.too else f"it is alone (of {one.of + 1})"
+        yield from _wrapped(f"{one.sign}: {verdict}", width)
     head = ["DEVICE", "MODEL", "P95 MS", "ERR %", "TEMP", "DRIFT", "SIGNS"]
     rows = [
         [
@@ -168,7 +175,7 @@ def _neighbours(found: Neighbourhood, width: int) -> Iterator[str]:
             figure(None if one.error_share is None else one.error_share * 100),
             figure(one.temperature_c),
             figure(one.psi),
-            ", ".join(one.signs) or "-",
+            ", ".join(one.signs) or ("not heard yet" if one.unheard else "-"),
         ]
         for one in found.boards[:_MOST_NEIGHBOURS]
     ]

@@ -331,6 +331,7 @@ def test_forget_while_somebody_collects_is_one_clear_error(store: Filled) -> Non
         (("show", b"\xff".decode(errors="surrogateescape")), "is known"),
         (("show", HOSTILE), "is known"),
         (("twin", "gate-2", "--at", "yesterday"), "--at: `yesterday` is no time"),
+        (("twin", "gate-2", "--at", "9998-12-31"), "--at: `9998-12-31` is still to come"),
         (("twin", "gate-2", "--at", "1h", "--around", "2d"), "--around: `2d` is more than a day"),
         (("top", "--every", "0s"), "--every: `0s` is no length of time"),
         (("ls", "--store", "mysql://x"), "is no address of a store"),

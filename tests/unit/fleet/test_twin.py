@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from edgeglm_agent.wire.telemetry import BoardReading, Burst, Drift, Result
@@ -217,6 +218,35 @@ def test_a_neighbour_that_was_away_is_no_comparison_of_figures_but_a_sign() -> N
     nobody = of(fleet(stored_windows=[]))
     assert nobody.signs == ["silent"]
     assert nobody.neighbours.company[0].too == 4
+
+
+def test_of_a_time_before_a_board_was_heard_nothing_is_wrong_with_it() -> None:
+    reader = fleet(stored_windows=windows(OTHERS[0]))
+    for place in (0, 2, 3):
+        reader.boards[place] = msgspec.structs.replace(reader.boards[place], first_seen_ms=AT_MS + 60 * MINUTE_MS)
+    found = of(reader)
+    assert (found.unheard, found.signs, found.neighbours.company) == (True, [], [])
+    signs = {one.device: (one.unheard, one.silent, one.signs) for one in found.neighbours.boards}
+    later, away = (True, False, []), (False, True, ["silent"])
+    assert signs == {"gate-2": (False, False, []), "gate-3": later, "gate-4": later, "gate-5": away}
+    text = render(found, width=80)
+    assert "nothing had come from it yet: it was first heard" in " ".join(text.split())
+    assert "nobody can tell" in text
+    assert text.count("not heard yet") == 2
+
+    reader.boards[0] = summary("gate-1")
+    company = of(reader).neighbours.company
+    assert [(one.sign, one.too, one.of) for one in company] == [("silent", 1, 2)], "of those that had been heard"
+    assert "silent: no window of it held the moment" in render(of(reader), width=80)
+
+
+def test_windows_of_before_a_board_was_heard_count_when_they_come_later() -> None:
+    reader = fleet()
+    reader.boards[0] = msgspec.structs.replace(reader.boards[0], first_seen_ms=AT_MS + 60 * MINUTE_MS)
+    assert (of(reader).unheard, of(reader).signs) == (False, [])
+    reader.stored_windows = [one for one in reader.stored_windows if one.device != ME] + windows(ME)[:1]
+    later = twin(reader, reader.boards[0], AT_MS + 10 * MINUTE_MS, 30 * MINUTE_MS)
+    assert (later.unheard, later.signs) == (False, ["silent"])
 
 
 def test_what_was_lost_then_is_told_and_hostile_words_move_no_cursor() -> None:
