@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from edgeglm.cli.answer import Json
-from edgeglm.cli.console import printing
+from edgeglm.cli.console import ConsoleLog, printing
 from edgeglm.cli.fleet_options import DEFAULT_STORE, FleetName, StoreUrl
 from edgeglm.cli.fleet_store import now_ms, reading, terminal_width
 
@@ -106,7 +106,7 @@ def logs(
                     typer.echo(event_line(event, with_fleet=fleet is None and one is None))
             return 0
         with stopped_by_signals() as stopped, printing():
-            for event in follow_events(reader, since_ms, one, fleet, stop=stopped.event):
+            for event in follow_events(reader, since_ms, one, fleet, stop=stopped.event, log=ConsoleLog()):
                 typer.echo(event_line(event, with_fleet=fleet is None and one is None))
                 sys.stdout.flush()  # whoever reads a pipe is to see it now
     return stopped.code

@@ -18,7 +18,7 @@ from edgeglm.fleet.store.opening import open_reader, open_store
 from edgeglm.fleet.store.postgres_schema import SCHEMA
 from edgeglm.fleet.store.types import Arrivals, Device, Stream
 from tests.support.agent.broker import Broker
-from tests.support.fleet.arriving import BOARD, EVER, NOW, STREAM, batch, window, windows
+from tests.support.fleet.arriving import BOARD, EVER, NOW, STREAM, batch, event, window, windows
 from tests.support.fleet.collector import PATIENCE_S, Sender, running_collector, until
 from tests.support.fleet.postgres import Postgres
 
@@ -312,6 +312,50 @@ def test_a_reader_goes_on_after_its_connection_has_ended(url: str, postgres: Pos
     assert caught.value.code == "store-unreachable"
     assert [one.device for one in reader.devices()] == [BOARD]
     reader.close()
+
+
+def test_logs_follow_on_after_a_restart_and_show_each_event_once(url: str, postgres: Postgres, tmp_path: Path) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    store = open_store(url)
+    store.commit(Arrivals([batch(row_of(1, event("first", at_ms=now_ms)), at_ms=now_ms)]))
+    store.close()
+    out, log = tmp_path / "out", tmp_path / "log"
+    with out.open("wb") as shown, log.open("wb") as said:
+        command = [sys.executable, "-m", "edgeglm", "fleet", "logs", "--follow", "--store", url]
+        following = subprocess.Popen(command, stdout=shown, stderr=said)
+
+    def until_told(path: Path, text: str) -> None:
+        give_up = time.monotonic() + PATIENCE_S
+        while text not in path.read_text():
+            assert following.poll() is None, log.read_text()
+            assert time.monotonic() < give_up, path.read_text()
+            time.sleep(0.05)
+
+    try:
+        until_told(out, " first ")
+        postgres.end()
+        try:
+            until_told(log, "it is tried again")
+            time.sleep(2.5)  # it does try
+        finally:
+            postgres.start()
+        store = open_store(url)
+        # of a collector that had it in hand when the server went, behind one that has gone on already
+        store.commit(Arrivals([batch(row_of(2, event("second", at_ms=now_ms)), at_ms=now_ms + 300_000)]))
+        until_told(out, " second ")
+        store.commit(Arrivals([batch(row_of(3, event("late", at_ms=now_ms)), at_ms=now_ms + 10_000)]))
+        until_told(out, " late ")
+        store.close()
+        following.send_signal(signal.SIGTERM)
+        assert following.wait(PATIENCE_S) == 143
+    finally:
+        following.kill()
+        following.wait()
+    names = [line.split()[4] for line in out.read_text().splitlines()]
+    assert names == ["first", "second", "late"]
+    assert log.read_text().count("it is tried again") == 1
+    assert log.read_text().count("the store can be read again") == 1
+    assert "Traceback" not in log.read_text()
 
 
 def test_what_cannot_be_reached_or_used_is_said_without_a_traceback(url: str, postgres: Postgres) -> None:
