@@ -58,11 +58,14 @@ class _Fleet(Collector):
         for labels, count in watch.alarms.standing().items():
             alarms.add_metric(labels, count)
         yield alarms
-        yield _counter(
-            "rows", "Rows that were kept, of boards that the store knows", sum(one.rows for one in summaries)
+        # gauges, since they fall when a board is forgotten: what falls is a counter's reset, and counted anew by rate()
+        yield _gauge("rows", "Rows that were kept, of boards that the store knows", sum(one.rows for one in summaries))
+        yield _gauge(
+            "rows_again", "Of these boards, rows that came more than once", sum(one.duplicates for one in summaries)
         )
-        yield _counter("rows_again", "Rows that came more than once", sum(one.duplicates for one in summaries))
-        yield _counter("rows_lost", "Rows that boards told to be lost", sum(one.lost_rows for one in summaries))
+        yield _gauge(
+            "rows_lost", "Of these boards, rows that they told to be lost", sum(one.lost_rows for one in summaries)
+        )
         yield _counter("unreadable", "Messages and rows that could not be read", head.unreadable)
         yield from _of_groups(glance.groups)
 

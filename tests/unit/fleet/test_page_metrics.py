@@ -47,7 +47,7 @@ def test_a_scrape_has_the_fleet_in_sums() -> None:
     assert ({"problem": "erroring"}, 1) in found["boards_with_problem"]
     assert len(found["boards_with_problem"]) == len(KINDS), "also those that no board has"
     assert ({"problem": "erroring", "severity": "error"}, 1) in found["alarms"]
-    assert (found["rows_total"], found["rows_lost_total"], found["unreadable_total"]) == (
+    assert (found["rows"], found["rows_lost"], found["unreadable_total"]) == (
         [({}, 12)],
         [({}, 3)],
         [({}, 7)],
@@ -56,6 +56,24 @@ def test_a_scrape_has_the_fleet_in_sums() -> None:
     assert by_quantile["0.95"] == pytest.approx(0.9, rel=0.01)
     assert found["store_up"] == [({}, 1)]
     assert scraped(Looked(trouble=Trouble("gone")))["store_up"] == [({}, 0)]
+
+
+def test_what_falls_when_a_board_is_forgotten_is_no_counter() -> None:
+    """Prometheus takes a counter that falls for one that began anew, and adds the whole of it to every rate."""
+    both = summary(rows=7, lost_rows=2, duplicates=1), summary("gate-2", rows=5, lost_rows=3, duplicates=4)
+    before, after = [
+        {
+            sample.name: (family.type, sample.value)
+            for family in text_string_to_metric_families(exposition(cast("Watch", Looked(*boards))).decode())
+            for sample in family.samples
+            if not sample.labels
+        }
+        for boards in (both, both[:1])
+    ]
+    fallen = {name for name, (_, value) in after.items() if value < before[name][1]}
+    assert {f"edgeglm_fleet_{name}" for name in ("boards", "rows", "rows_lost", "rows_again")} <= fallen
+    assert {before[name][0] for name in fallen} == {"gauge"}
+    assert before["edgeglm_fleet_unreadable_total"][0] == "counter"
 
 
 def test_however_many_boards_and_names_the_series_are_bounded_and_whole() -> None:
