@@ -26,6 +26,10 @@ def list_boards(
     only_problems: Annotated[
         bool, typer.Option("--problems", help="Only boards with problems, the worst first, with the reasons.")
     ] = False,
+    problem: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Likewise, with problems of this kind; repeatable.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the boards, and what is wrong with them."""
@@ -36,6 +40,7 @@ def list_boards(
         Listing,
         board_lines,
         counts,
+        only,
         render,
         render_problems,
         worst_first,
@@ -45,6 +50,8 @@ def list_boards(
         summaries, at_ms = reader.devices(fleet), now_ms()
         boards = board_lines(summaries, at_ms)
         unreadable = reader.poison_count()
+    if problem:
+        boards, only_problems = only(boards, problem), True
     shown = worst_first(boards) if only_problems else boards
     with printing():
         if json:

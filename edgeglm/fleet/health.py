@@ -27,7 +27,6 @@ Kind: TypeAlias = Literal[
     "silent",
     "down",
     "no-input",
-    "wrong-model",
     "erroring",
     "throttled",
     "hot",
@@ -37,6 +36,7 @@ Kind: TypeAlias = Literal[
     "gaps",
     "restored",
     "clock",
+    "wrong-model",  # as all boards are that have a roll-out before them, or behind them
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

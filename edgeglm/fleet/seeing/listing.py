@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from edgeglm_agent.status_text import table
+from edgeglm_agent.suggest import nearest
 
+from edgeglm.errors import UserError
 from edgeglm.fleet.health import (
     KINDS,
     HealthProblem,
@@ -86,6 +88,27 @@ def board_lines(summaries: Sequence[DeviceSummary], now_ms: int) -> list[BoardLi
             problems=problems(summary, now_ms, usual),
         )
         for summary in summaries
+    ]
+
+
+def only(boards: Sequence[BoardLine], kinds: Sequence[str]) -> list[BoardLine]:
+    """Return the boards with their problems of some kinds alone.
+
+    Raises:
+        UserError: There is no such kind.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            near = nearest(kind, KINDS)
+            raise UserError(
+                f"no problem is called `{plain(kind, 60)}`",
+                where="--problem",
+                hint=f"did you mean `{near[0]}`?" if near else f"there are {', '.join(KINDS)}",
+                code="problem-unknown",
+            )
+    return [
+        msgspec.structs.replace(board, problems=[problem for problem in board.problems if problem.kind in kinds])
+        for board in boards
     ]
 
 

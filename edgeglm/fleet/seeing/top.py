@@ -225,7 +225,8 @@ def screen(
     if height < _LEAST_HEIGHT:
         return rows[:height], 0, None if chosen is None else chosen + 1
     clock = time.strftime("%H:%M:%S", time.localtime(seen.at_ms / 1000))
-    rate = sum(line.slot.per_second or 0.0 for line in lines)
+    silent = {_key(line) for line in lines if any(problem.kind == "silent" for problem in line.problems)}
+    rate = sum(line.slot.per_second or 0.0 for line in lines if _key(line) not in silent)
     units = f"{figure(rate)} inferences a second; latencies in ms, from input to result"
     keys = _KEYS.format(board.sort + (" (reversed)" if board.backwards else ""))
     if len(lines) > page:

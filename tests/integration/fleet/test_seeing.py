@@ -100,6 +100,8 @@ def test_ls_problems_names_the_worst_first_with_the_reason(store: Filled) -> Non
     assert re.match(r"offline: its connection ended 5\d min.* ago; its last window came 5\d min.* ago$", rows[0][2])
     assert "input.x has moved" in rows[4][2]
     assert "2 rows are lost for good" in rows[3][2]
+    some = fleet(store, "ls", "--problem", "gaps", "--problem", "silent", "--fleet", "north").stdout
+    assert [line.split()[:2] for line in some.splitlines()[1:]] == [["gate-4", "silent"], ["gate-3", "gaps"]]
 
 
 def test_ls_as_json_has_boards_slots_and_problems(store: Filled) -> None:
@@ -327,6 +329,7 @@ def test_forget_while_somebody_collects_is_one_clear_error(store: Filled) -> Non
         (("logs", "--since", "24"), "--since: `24` is no time"),
         (("export", "--until", "2027-13-01"), "--until: `2027-13-01` is no time"),
         (("ls", "--fleet", "no/th"), "--fleet: `no/th` cannot be a fleet"),
+        (("ls", "--problem", "silnt"), "hint: did you mean `silent`?"),
         (("ls", "--fleet", b"\xff\x1b[2J".decode(errors="surrogateescape")), "cannot be a fleet"),
         (("show", b"\xff".decode(errors="surrogateescape")), "is known"),
         (("show", HOSTILE), "is known"),

@@ -32,6 +32,12 @@ def test_a_line_has_rate_percentiles_errors_temperature_drift_and_the_worst_prob
     assert table(fleet(summary(slots={}, said=None)).lines, 80)[1].split() == ["gate-1", *["-"] * 8]
 
 
+def test_boards_that_are_silent_infer_nothing() -> None:
+    seen = fleet(summary(), summary("gone", received_ms=0))
+    lines, _, _ = screen(seen, in_order(seen.lines, "problem"), Board(), 80, 24)
+    assert lines[1].startswith("10 inferences a second")
+
+
 def test_what_hurts_comes_first_in_every_order() -> None:
     seen = fleet(summary(), summary("hot", HOT), summary("slow", SLOW), summary("gone", received_ms=0))
     assert names(seen, "problem") == ["gone", "hot", "slow", "gate-1"]

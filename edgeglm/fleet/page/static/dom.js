@@ -54,7 +54,7 @@ export function moment(atMs) {
 
 export const plural = (count, word) => `${count.toLocaleString("en").replaceAll(",", "\u202f")} ${word}${count === 1 ? "" : "s"}`;
 
-const WORST = new Set(["silent", "down", "no-input", "wrong-model", "erroring"]);
+const WORST = new Set(["silent", "down", "no-input", "erroring"]);
 
 export const chip = (kind, count = null) => element(
   "span", {class: `chip ${WORST.has(kind) ? "missed" : "undecided"}`}, count === null ? kind : `${kind} ${count}`);

@@ -15,7 +15,7 @@ const COLUMNS = [
   ["Temp", line => most(line, "temperature_c")],
   ["Problems", null],
 ];
-const KINDS = ["silent", "down", "no-input", "wrong-model", "erroring", "throttled", "hot", "drifting", "slow", "busy", "gaps", "restored", "clock"];
+const KINDS = ["silent", "down", "no-input", "erroring", "throttled", "hot", "drifting", "slow", "busy", "gaps", "restored", "clock", "wrong-model"];
 
 const boards = new Map(); // id -> what is known of it
 const rows = new Map(); // id -> its row
