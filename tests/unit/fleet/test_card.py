@@ -19,6 +19,7 @@ from edgeglm.fleet.seeing.finding import find
 from edgeglm.fleet.seeing.flat import flat_gap
 from edgeglm.fleet.store.rows import lost_rows
 from edgeglm.fleet.store.types import Device, IncomingReply, Span, StoredGap
+from edgeglm.log import SilentLog
 from tests.support.fleet.boards import (
     HOSTILE,
     MINUTE_MS,
@@ -148,7 +149,7 @@ def test_following_tells_each_event_once_and_what_comes_late_as_well() -> None:
             reader.stored_events.append(msgspec.structs.replace(late, received_ms=NOW_MS + 1000 + len(told)))
             return self.is_set()
 
-    for stored in follow(reader, 0, None, None, stop=Stop()):
+    for stored in follow(reader, 0, None, None, stop=Stop(), log=SilentLog()):
         told.append(stored.sequence)  # noqa: PERF401 - it is looked at in between
     assert told == [1, 3, 4]
 
