@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 CACHED = "stopped; what is finished is cached: the same command goes on from there"
 EXIT_CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 
+_AGAIN_S = 1.0  # one Ctrl-C may reach us twice: from the terminal, and from who started us
 _terminal = 2  # where stderr leads, also while a converter is silenced
 _last_words = "stopped"
 
@@ -56,14 +58,18 @@ def last_words() -> str:
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    code = EXIT_CODES[signal.Signals(number)]
+    _end_now(EXIT_CODES[signal.Signals(number)], _last_words)
+
+
+def _end_now(code: int, words: str = "") -> None:
     for other in EXIT_CODES:
         signal.signal(other, lambda *_: os._exit(code))
     with suppress(OSError, RuntimeError, ValueError):  # its reader is gone; it was being written to; it is closed
         sys.stdout.flush()
     remove_leftovers()
-    with suppress(OSError):
-        os.write(_terminal, f"\n{_last_words}\n".encode())
+    if words:
+        with suppress(OSError):
+            os.write(_terminal, f"\n{words}\n".encode())
     os._exit(code)  # at once: libraries that were half imported tear themselves down badly, and threads may wait
 
 
@@ -77,16 +83,23 @@ class Stopped:
 
 @contextmanager
 def stopped_by_signals() -> Iterator[Stopped]:
-    """Let SIGINT, SIGTERM and SIGHUP set an event inside; a second one ends the process at once."""
-    stopped = Stopped()
+    """Let SIGINT, SIGTERM and SIGHUP set an event inside; Ctrl-C again, a second later, ends the process at once.
+
+    Further SIGTERMs change nothing: who ends a whole group (systemd, timeout) sends several, and so does `fleet up`,
+    whose parts have heard one by then. Who has no patience left has SIGKILL.
+    """
+    stopped, first_s = Stopped(), 0.0
     before = {number: signal.getsignal(number) for number in EXIT_CODES}
     ours = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
 
     def note(number: int, _: FrameType | None) -> None:
-        if stopped.event.is_set():
-            os._exit(stopped.code)  # what was started ends with us
-        stopped.code = EXIT_CODES[signal.Signals(number)]
-        stopped.event.set()
+        nonlocal first_s
+        if not stopped.event.is_set():
+            first_s = time.monotonic()
+            stopped.code = EXIT_CODES[signal.Signals(number)]
+            stopped.event.set()
+        elif number == signal.SIGINT and time.monotonic() - first_s > _AGAIN_S:
+            _end_now(stopped.code)  # what was started ends with us
 
     for number in ours:
         signal.signal(number, note)

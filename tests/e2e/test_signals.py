@@ -139,3 +139,31 @@ def test_a_signal_at_any_moment_ends_with_its_code(tmp_path: Path, verb: str, mo
         assert process.returncode in (code, 0), f"{number.name} after {moment} s: {process.returncode}\n{stderr}"
         assert "Traceback" not in stderr
         assert (process.returncode == 0) == ("stopped" not in stderr)
+
+
+# what runs until it is told: a collector that still has much to commit
+TOLD = """\
+import os, signal, tempfile, time
+from edgeglm.cli.signals import stop_on_signals, stopped_by_signals
+from edgeglm.leftovers import temporary_folder_of_run
+
+stop_on_signals()
+with temporary_folder_of_run(), stopped_by_signals() as stopped:
+    print(tempfile.gettempdir(), flush=True)
+    for again in range(3):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopped.event.wait(0)
+    os.kill(os.getpid(), signal.SIGINT)  # at the same moment: no person
+    time.sleep(1.5)
+    os.kill(os.getpid(), signal.SIGTERM)  # of who ends its parts one after the other
+    print("goes on", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("not reached", flush=True)
+"""
+
+
+def test_what_ends_in_order_hears_many_signals_as_one_until_ctrl_c_comes_again() -> None:
+    done = subprocess.run([sys.executable, "-c", TOLD], capture_output=True, text=True, check=False, timeout=300)
+    folder, *said = done.stdout.splitlines()
+    assert (done.returncode, said, done.stderr) == (143, ["goes on"], "")
+    assert not Path(folder).exists()

@@ -154,6 +154,27 @@ def test_nothing_stays_when_it_is_killed_and_another_goes_on_at_once(tmp_path: P
             assert second.end() == 143
 
 
+def test_a_signal_that_reaches_every_part_ends_them_in_order_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    with running_fleet(tmp_path) as fleet:
+        with Sender(fleet.port) as sender:
+            sender.give("press-1", EPOCH, windows(1, 50))
+            sender.until_acknowledged()
+        pids = fleet.pids()
+        for pid in (fleet.process.pid, *pids):  # as systemd does; `up` then sends another
+            os.kill(pid, signal.SIGTERM)
+        assert fleet.process.wait(PATIENCE_S) == 143
+        assert not any(is_running(pid) for pid in pids)
+        log = fleet.log()
+        assert log.count("stopped: 49 rows") == 1
+        assert "Traceback" not in log
+        assert list(temporary.iterdir()) == []
+
+
 def test_a_folder_has_one_and_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with running_fleet(tmp_path) as fleet:
         second = broker_verb("up", cwd=tmp_path)
