@@ -123,7 +123,9 @@ def export(
     device: SomeDevice = None,
     store: StoreUrl = DEFAULT_STORE,
     fleet: FleetName = None,
-    what: Annotated[Literal["windows", "events", "gaps"], typer.Option(help="What to write.")] = "windows",
+    what: Annotated[
+        Literal["windows", "events", "results", "gaps"], typer.Option(help="What to write; results are answers.")
+    ] = "windows",
     file_format: Annotated[
         Literal["csv", "parquet"] | None,
         typer.Option("--format", help="Default: as the file's name ends, else csv.", show_default=False),
@@ -137,7 +139,7 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write windows, events or gaps as CSV or Parquet, a row each."""
+    """Write windows, events, answers or gaps as CSV or Parquet, a row each."""
     from edgeglm.fleet.seeing.export import check_target, rows, write
     from edgeglm.fleet.seeing.finding import find
     from edgeglm.fleet.seeing.times import OPEN_END_MS, parse_time

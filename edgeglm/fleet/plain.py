@@ -56,6 +56,15 @@ def json_text(value: object) -> str:
     return _BEYOND_ASCII.sub(_json_escaped, text)
 
 
+def json_line(document: bytes) -> str:
+    """Return a JSON document on one line, what is not printable in it as an escape. Raises: ValueError: It is none."""
+    try:
+        text = msgspec.json.encode(msgspec.json.decode(document)).decode()
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    return _BEYOND_ASCII.sub(_json_escaped, text)
+
+
 def _json_escaped(match: re.Match[str]) -> str:
     character = match[0]
     return character if character.isprintable() else json.dumps(character)[1:-1]

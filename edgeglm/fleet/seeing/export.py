@@ -1,4 +1,4 @@
-"""Windows, events and gaps as a file for other programs: CSV or Parquet, a row each, units in the columns' names."""
+"""Windows, events, answers and gaps as a file for other programs: CSV or Parquet, a row each, with units in names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ import msgspec
 
 from edgeglm.errors import MissingExtraError, UserError
 from edgeglm.files import check_replaceable, replacing
-from edgeglm.fleet.seeing.flat import FlatEvent, FlatGap, FlatRow, FlatWindow, flat_event, flat_gap, flat_window
+from edgeglm.fleet.seeing.flat import (
+    FlatEvent,
+    FlatGap,
+    FlatResult,
+    FlatRow,
+    FlatWindow,
+    flat_event,
+    flat_gap,
+    flat_result,
+    flat_window,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,10 +33,15 @@ if TYPE_CHECKING:
     from edgeglm.fleet.store.base import StoreReader
     from edgeglm.fleet.store.types import Device, Span
 
-What: TypeAlias = Literal["windows", "events", "gaps"]
+What: TypeAlias = Literal["windows", "events", "results", "gaps"]
 Format: TypeAlias = Literal["csv", "parquet"]
 WHAT: tuple[What, ...] = get_args(What)
-_ROWS: dict[What, type[FlatRow]] = {"windows": FlatWindow, "events": FlatEvent, "gaps": FlatGap}
+_ROWS: dict[What, type[FlatRow]] = {
+    "windows": FlatWindow,
+    "events": FlatEvent,
+    "results": FlatResult,
+    "gaps": FlatGap,
+}
 _SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
 _PRIVATE = 0o600  # as the store
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell for that begins so
@@ -38,6 +53,8 @@ def rows(reader: StoreReader, what: What, span: Span, fleet: str | None, device:
         yield from (flat_window(stored) for stored in reader.windows(span, device, fleet))
     elif what == "events":
         yield from (flat_event(stored) for stored in reader.events(span, device, fleet))
+    elif what == "results":
+        yield from (flat_result(stored) for stored in reader.results(device, span, fleet=fleet))
     else:
         gaps = (stored for stored in reader.gaps(span, device) if fleet in (None, stored.device.fleet))
         yield from (flat_gap(stored) for stored in gaps)

@@ -13,7 +13,8 @@ import msgspec
 from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.sketch import Sketch, unpack_numbers
 
-from edgeglm.fleet.plain import plain, plain_values
+from edgeglm.fleet.plain import json_line, plain, plain_values
+from edgeglm.fleet.seeing.signals import piece_kind
 from edgeglm.fleet.seeing.times import utc_iso
 from edgeglm.fleet.store.rows import lost_rows
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgeglm_agent.wire.telemetry import BoardReading
 
-    from edgeglm.fleet.store.types import Stored, StoredEvent, StoredGap, StoredWindow
+    from edgeglm.fleet.store.types import Stored, StoredEvent, StoredGap, StoredResult, StoredWindow
 
 _LARGEST = (1 << 63) - 1
 _TEXT = 65_536  # characters of a table
@@ -90,6 +91,17 @@ class FlatEvent(FlatRow, frozen=True, kw_only=True):
     detail: str
     burst_bytes: int | None
     channel_errors: str | None  # of an anomaly: the mean reconstruction error of each channel
+
+
+class FlatResult(FlatRow, frozen=True, kw_only=True):
+    """One answer of a model."""
+
+    slot: str
+    load: int
+    trace_id: str
+    answer: str  # JSON, on one line; of what is none a JSON string
+    piece_format: str | None  # of the input that came along: jpeg, png, npy, other
+    piece_bytes: int | None
 
 
 class FlatGap(FlatRow, frozen=True, kw_only=True):
@@ -166,6 +178,20 @@ def flat_event(stored: StoredEvent) -> FlatEvent:
     )
 
 
+def flat_result(stored: StoredResult) -> FlatResult:
+    """Return an answer as a flat row; of the piece of its input the size alone."""
+    result = stored.result
+    return FlatResult(
+        **_head(stored),
+        slot=plain(result.slot),
+        load=_int(result.load),
+        trace_id=plain(result.trace_id),
+        answer=_answer(result.answer),
+        piece_format=piece_kind(result.crop) or None,
+        piece_bytes=len(result.crop) or None,
+    )
+
+
 def flat_gap(stored: StoredGap) -> FlatGap:
     """Return a gap as a flat row."""
     return FlatGap(
@@ -210,6 +236,14 @@ def _head(stored: Stored) -> dict[str, Any]:
 def _table(values: Mapping[str, object]) -> str:
     text = json.dumps(plain_values(dict(values)), ensure_ascii=False, default=str)
     return text if len(text) <= _TEXT else json.dumps({"left out": f"{len(values)} entries, {len(text)} characters"})
+
+
+def _answer(document: bytes) -> str:
+    try:
+        text = json_line(document)
+    except ValueError:
+        return json.dumps(plain(document[:_TEXT].decode(errors="replace"), _TEXT), ensure_ascii=False)
+    return text if len(text) <= _TEXT else json.dumps({"left out": f"{len(text)} characters"})
 
 
 def _bins(packed: bytes) -> str | None:

@@ -58,8 +58,10 @@ class StoreReader(Protocol):
     ) -> Iterator[StoredEvent]:
         """Return events that came in at that moment or later, in the order in which they came in."""
 
-    def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:
-        """Return answers of the model within the span, the oldest first."""
+    def results(
+        self, device: Device | None, span: Span, newest: int | None = None, fleet: str | None = None
+    ) -> Iterator[StoredResult]:
+        """Return answers of the models within the span, the oldest first; ``newest``: at most so many, the newest."""
 
     def gaps(self, span: Span, device: Device | None = None) -> Iterator[StoredGap]:
         """Return what boards have told to be lost, within the span."""

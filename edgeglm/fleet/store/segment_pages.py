@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 END: tuple[int, ...] = (1 << 63,)  # after every key
 _ROWS = 50_000  # of a stretch, in memory
+_BYTES = 64_000_000  # likewise, as they are packed: answers may have pictures with them
+_LEAST_ROWS = 100
 _DAYS = 31  # of a stretch, where one board is asked for
 _BEFORE_ALL = (-1,) * 3  # boards and streams of one moment
 
@@ -83,18 +85,18 @@ class SegmentPages:
     def _fetch(self, listing: list[Segment], after: tuple[int, ...]) -> None:
         """Read the next stretch."""
         segments, until_ms = self._asked(listing, after), self._until_ms
-        through = END
+        through, most = END, most_rows(segments)
         if self._order[0] == "at_ms":
             days = sorted({one.day for one in segments})
             rows, first = 0, 0
-            while first < len(days) and rows < _ROWS and first < _DAYS:
+            while first < len(days) and rows < most and first < _DAYS:
                 rows += 0 if self._device is not None else sum(one.rows for one in segments if one.day == days[first])
                 first += 1
             if first < len(days):
                 until_ms = min(until_ms, days[first] * DAY_MS)
                 through = (until_ms, *_BEFORE_ALL)
                 segments = [one for one in segments if one.day < days[first]]
-        read = self._read(segments, after, until_ms, ", ".join(self._order), _ROWS)
+        read = self._read(segments, after, until_ms, ", ".join(self._order), most)
         self._rows.extend(read)
         self._through = self._last if self._full else through
 
@@ -122,3 +124,9 @@ class SegmentPages:
 
     def _key(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         return row[: len(self._order)]
+
+
+def most_rows(segments: Sequence[Segment]) -> int:
+    """Return how many rows of segments are held at a time."""
+    row_bytes = sum(one.bytes for one in segments) / max(1, sum(one.rows for one in segments))
+    return min(_ROWS, max(_LEAST_ROWS, int(_BYTES / max(1.0, row_bytes))))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _Body = TypeVar("_Body")
 _Older = TypeVar("_Older")
+_LARGE_PAGE = 500  # rows at a time that may have a picture each
 _MOST_TRIES = 5  # to have segments as they are listed
 _Head: TypeAlias = tuple[Device, bytes, int, int, int]
 _DEVICES = """
@@ -123,9 +124,11 @@ class SqliteReader:
         for head, body in self._paged("events", Event, order, after, 2**62, device=device, fleet=fleet):
             yield StoredEvent(*head, body)
 
-    def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:
-        """Return answers of the model within the span, the oldest first."""
-        for head, body in self._rows("results", Result, span, device=device, newest=newest):
+    def results(
+        self, device: Device | None, span: Span, newest: int | None = None, fleet: str | None = None
+    ) -> Iterator[StoredResult]:
+        """Return answers of the models within the span, the oldest first; ``newest``: at most so many, the newest."""
+        for head, body in self._rows("results", Result, span, device=device, fleet=fleet, newest=newest):
             yield StoredResult(*head, body)
 
     def gaps(self, span: Span, device: Device | None = None) -> Iterator[StoredGap]:
@@ -255,14 +258,15 @@ class SqliteReader:
             for row in rows[-newest:] if newest else []:
                 yield _row(row[len(order) :], kind)
             return
+        most = self.page if table != "results" else min(self.page, _LARGE_PAGE)
         while after != END:
             found, through = self._page(
                 table,
                 f"{statement}{key} limit ?",
-                (after[0], *after, *given, self.page),
+                (after[0], *after, *given, most),
                 partial(older.through, after=after),
             )
-            after = min(through, found[-1][: len(order)] if len(found) == self.page else END)
+            after = min(through, found[-1][: len(order)] if len(found) == most else END)
             there = (row for row in found if row[: len(order)] <= after)
             for row in merge(there, older.take(after), key=itemgetter(slice(len(order)))):
                 yield _row(row[len(order) :], kind)

@@ -93,6 +93,8 @@ def test_every_kind_of_row_comes_out_as_it_went_in(store: StoreWriter, reader: S
     assert [got.window] == bodies[:1]
     assert [one.event for one in reader.events(EVER)] == bodies[1:2]
     assert [one.result for one in reader.results(BOARD, EVER)] == bodies[2:3]
+    assert [one.result for one in reader.results(None, EVER, fleet=BOARD.fleet)] == bodies[2:3]
+    assert [*reader.results(None, EVER, fleet="another")] == []
     assert [one.gap for one in reader.gaps(EVER, BOARD)] == bodies[3:]
     summary = reader.device(BOARD)
     assert summary is not None

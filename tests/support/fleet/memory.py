@@ -70,9 +70,15 @@ class ListReader(msgspec.Struct):
             if device in (None, one.device) and fleet in (None, one.device.fleet) and one.received_ms >= since_ms:
                 yield one
 
-    def results(self, device: Device, span: Span, newest: int | None = None) -> Iterator[StoredResult]:
+    def results(
+        self, device: Device | None, span: Span, newest: int | None = None, fleet: str | None = None
+    ) -> Iterator[StoredResult]:
         found = [
-            one for one in self.stored_results if one.device == device and span.since_ms <= one.at_ms < span.until_ms
+            one
+            for one in self.stored_results
+            if device in (None, one.device)
+            and fleet in (None, one.device.fleet)
+            and span.since_ms <= one.at_ms < span.until_ms
         ]
         yield from found if newest is None else found[-newest:]
 

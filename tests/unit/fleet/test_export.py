@@ -11,12 +11,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from edgeglm_agent.wire.telemetry import BoardReading, Burst, Drift, Power
+from edgeglm_agent.wire.telemetry import BoardReading, Burst, Drift, Power, Result
 
 from edgeglm.errors import UserError
 from edgeglm.fleet.seeing.export import WHAT, check_target, columns, rows, write, write_csv
-from edgeglm.fleet.seeing.flat import flat_event, flat_gap, flat_window
-from edgeglm.fleet.store.types import Device, Span
+from edgeglm.fleet.seeing.flat import flat_event, flat_gap, flat_result, flat_window
+from edgeglm.fleet.store.types import Device, Span, StoredResult
 from tests.support.fleet.boards import (
     HOSTILE,
     MINUTE_MS,
@@ -52,7 +52,15 @@ def reader() -> ListReader:
         [stored_window(GATE, 1, FULL), stored_window(other, 1, window(at_ms=NOW_MS - MINUTE_MS))],
         [stored_event(GATE, 2), stored_event(other, 3)],
         [stored_gap(GATE, 4, [5, 6, 9]), stored_gap(other, 4, [5])],
+        stored_results=[stored_result(GATE, 7), stored_result(other, 8, crop=b"\xff\xd8\xff" + bytes(97))],
     )
+
+
+def stored_result(
+    device: Device, sequence: int, answer: bytes = b'[{"index": 3, "score": 0.9}]', crop: bytes = b""
+) -> StoredResult:
+    result = Result("main", 2, f"{sequence:016x}", NOW_MS - sequence, answer, crop)
+    return StoredResult(device, b"12345678", sequence, NOW_MS - sequence, NOW_MS, result)
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
@@ -93,6 +101,34 @@ def test_what_boards_make_up_becomes_a_row_that_every_program_can_read() -> None
     assert row.slot.isprintable()
     assert row.errors_by_kind.isprintable()
     assert "100000 entries" in row.classes
+
+
+def test_an_answer_is_a_row_with_its_json_and_the_size_of_the_piece() -> None:
+    row = flat_result(stored_result(GATE, 7, crop=b"\xff\xd8\xff" + bytes(97)))
+    assert (row.device, row.slot, row.load, row.trace_id) == ("gate-1", "main", 2, "0000000000000007")
+    assert json.loads(row.answer) == [{"index": 3, "score": 0.9}]
+    assert (row.piece_format, row.piece_bytes) == ("jpeg", 100)
+    alone = flat_result(stored_result(GATE, 7))
+    assert (alone.piece_format, alone.piece_bytes) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        (b'{"a":\n 1e3, "b": 123456789012345678901234567890}', {"a": 1000.0, "b": 123456789012345678901234567890}),
+        ('{"‮": "\\u001b[31m​"}'.encode(), {"‮": "\x1b[31m​"}),
+        (b"", ""),
+        (b"{not\x1b", "{not\\x1b"),
+        (b"\xff", "�"),
+        (b"[" * 5000, "[" * 5000),
+        (b"[" * 5000 + b"]" * 5000, "[" * 5000 + "]" * 5000),
+        (b'"' + b"x" * 70_000 + b'"', {"left out": "70002 characters"}),
+    ],
+)
+def test_whatever_a_board_answers_is_json_on_one_printable_line(answer: bytes, read: object) -> None:
+    row = flat_result(stored_result(GATE, 7, answer))
+    assert json.loads(row.answer) == read
+    assert row.answer.isprintable()
 
 
 def test_events_and_gaps_are_rows_too() -> None:

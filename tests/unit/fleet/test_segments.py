@@ -16,7 +16,7 @@ from edgeglm_agent.wire.telemetry import Event, Gap, Result, Row, pack_ranges, r
 from edgeglm.errors import StoreError, UserError
 from edgeglm.fleet.store import segment_files, segment_pages, sqlite_tending
 from edgeglm.fleet.store.keeping import DAY_MS, Keeping, Tended, check_keeping
-from edgeglm.fleet.store.segment_list import folder_of
+from edgeglm.fleet.store.segment_list import Segment, folder_of
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
 from edgeglm.fleet.store.sqlite_tending import SqliteTending
 from edgeglm.fleet.store.sqlite_writer import SqliteWriter
@@ -77,6 +77,8 @@ def answers(path: Path) -> dict[str, Any]:
             "newest of all": [*reader.events(EVER, newest=30)],
             "received": [*reader.events_received(FIRST + DAY_MS)],
             "results": [*reader.results(one, EVER)],
+            "all results": [*reader.results(None, EVER)],
+            "results of a fleet": [*reader.results(None, EVER, fleet="yard")],
             "newest results": [*reader.results(one, EVER, newest=12)],
             "gaps": [*reader.gaps(EVER)],
         }
@@ -97,6 +99,12 @@ def in_journal(path: Path) -> int:
         (count,) = db.execute("select count(*) from windows").fetchone()
     db.close()
     return int(count)
+
+
+def test_few_rows_with_pictures_are_held_at_a_time_and_many_without() -> None:
+    bare, pictures = [Segment(1, "results", 0, "x", 100_000, size, 0, 0) for size in (15_000_000, 1_600_000_000)]
+    assert (segment_pages.most_rows([bare]), segment_pages.most_rows([pictures])) == (50_000, 4000)
+    assert segment_pages.most_rows([]) == 50_000
 
 
 @pytest.mark.parametrize("stretch", [11, 50_000])
