@@ -89,7 +89,7 @@ async def try_broker(address: BrokerAddress, part: Part) -> Kept:
     came = asyncio.Event()
 
     def first(client: gmqtt.Client, message_id: int, _: bytes) -> None:
-        client._connection.send_package(acknowledgements([message_id]))
+        _acknowledge(client, [message_id])
         came.set()
 
     async with _connected(address, receiver, lasting=True, receive=first) as client:
@@ -129,7 +129,7 @@ async def _count(address: BrokerAddress, client_id: str, topic: str, run: bytes,
         if holding:
             held.append(message_id)
         else:
-            client._connection.send_package(acknowledgements([message_id]))
+            _acknowledge(client, [message_id])
 
     async with _connected(address, client_id, lasting=True, receive=message) as client:
         before = -1
@@ -138,7 +138,7 @@ async def _count(address: BrokerAddress, client_id: str, topic: str, run: bytes,
             await asyncio.sleep(_SETTLED_S)
         holding = False
         under_way = before
-        client._connection.send_package(acknowledgements(held))
+        _acknowledge(client, held)
         async with asyncio.timeout(_PATIENCE_S):
             while not marked.is_set():
                 sender.publish(topic, run + b"mark", qos=1)
@@ -146,6 +146,12 @@ async def _count(address: BrokerAddress, client_id: str, topic: str, run: bytes,
                     async with asyncio.timeout(_MARK_EVERY_S):
                         await marked.wait()
     return Kept(len(seen - {b"mark"}), under_way)
+
+
+def _acknowledge(client: gmqtt.Client, message_ids: list[int]) -> None:
+    """Let the broker forget messages; what was read before the connection ended, and comes after that, it keeps."""
+    if not client._connection.is_closing():  # asyncio logs each write to one that is
+        client._connection.send_package(acknowledgements(message_ids))
 
 
 async def _subscribe(client: gmqtt.Client, topic: str) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from edgeglm.fleet.addresses import parse_broker
+from edgeglm.fleet.collector import broker_trial
 from edgeglm.fleet.collector.broker_trial import MESSAGES, Kept, try_broker
 from edgeglm.fleet.collector.shards import parse_part
+from edgeglm.fleet.packets import acknowledgements
 from tests.support.agent.broker import Broker
 from tests.support.fleet.broker import running_broker
 from tests.support.fleet.collector import running_collector
@@ -31,6 +34,32 @@ def test_a_collector_warns_of_a_broker_with_default_settings(tmp_path: Path) -> 
             assert f"of {MESSAGES} messages that it had taken, it gave 1000 to one that came back" in said
             assert "max_queued_messages 0" in said
         assert tried(url) == Kept(1000, 20)  # again, with what the last one has left
+
+
+@pytest.mark.parametrize("after", [1, 200])
+def test_a_collector_that_stops_while_messages_come_writes_to_no_connection_that_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, after: int
+) -> None:
+    counted = 0
+
+    async def stopped(url: str) -> None:
+        trial = asyncio.ensure_future(try_broker(parse_broker(url), parse_part("00-ff", None)))
+
+        def acknowledged(message_ids: list[int]) -> bytes:
+            nonlocal counted
+            counted += bool(counted) or len(message_ids) > 1  # from those that were held back on
+            if counted == after + 1:
+                trial.cancel()
+            return acknowledgements(message_ids)
+
+        monkeypatch.setattr(broker_trial, "acknowledgements", acknowledged)
+        with contextlib.suppress(asyncio.CancelledError):
+            await trial
+
+    with Broker(tmp_path / "broker", lines=("max_queued_messages 0", "max_inflight_messages 300")) as broker:
+        asyncio.run(stopped(f"mqtt://127.0.0.1:{broker.port}"))
+    assert counted > after
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 @pytest.mark.parametrize(
