@@ -140,7 +140,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write windows, events, answers or gaps as CSV or Parquet, a row each."""
-    from edgeglm.fleet.seeing.export import check_target, rows, write
+    from edgeglm.fleet.seeing.export import check_target, rows, told, write
     from edgeglm.fleet.seeing.finding import find
     from edgeglm.fleet.seeing.times import OPEN_END_MS, parse_time
     from edgeglm.fleet.store.types import Span
@@ -152,7 +152,8 @@ def export(
     check_target(output, kind, force=force)
     with reading(store, fleet) as reader, printing():
         one = find(reader, device, fleet).device if device else None
-        count = write(rows(reader, what, Span(since_ms, until_ms), fleet, one), what, kind, output, force=force)
+        found = told(rows(reader, what, Span(since_ms, until_ms), fleet, one), what, ConsoleLog())
+        count = write(found, what, kind, output, force=force)
         typer.echo(f"{count} {what}" + (f" in {output}" if output else ""), err=True)
 
 

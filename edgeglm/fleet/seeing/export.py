@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 import sys
-import tempfile
 import types
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias, get_args, get_type_hints
 
 import msgspec
 
-from edgeglm.errors import MissingExtraError, UserError
+from edgeglm.errors import UserError
 from edgeglm.files import check_replaceable, replacing
 from edgeglm.fleet.seeing.flat import (
     FlatEvent,
@@ -26,12 +23,15 @@ from edgeglm.fleet.seeing.flat import (
     flat_result,
     flat_window,
 )
+from edgeglm.fleet.seeing.parquet import write_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from edgeglm.fleet.store.base import StoreReader
     from edgeglm.fleet.store.types import Device, Span
+    from edgeglm.log import Log
 
 What: TypeAlias = Literal["windows", "events", "results", "gaps"]
 Format: TypeAlias = Literal["csv", "parquet"]
@@ -44,6 +44,7 @@ _ROWS: dict[What, type[FlatRow]] = {
 }
 _SQL = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
 _PRIVATE = 0o600  # as the store
+_TOLD_ROWS = 100_000  # a quarter of a minute
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes a cell for that begins so
 
 
@@ -58,6 +59,14 @@ def rows(reader: StoreReader, what: What, span: Span, fleet: str | None, device:
     else:
         gaps = (stored for stored in reader.gaps(span, device) if fleet in (None, stored.device.fleet))
         yield from (flat_gap(stored) for stored in gaps)
+
+
+def told(found: Iterable[FlatRow], what: What, log: Log) -> Iterator[FlatRow]:
+    """Return rows, and say now and then how far they go: those of a large fleet's week take a while."""
+    for count, row in enumerate(found, 1):
+        yield row
+        if count % _TOLD_ROWS == 0:
+            log.note(f"{count} {what}, up to {row.at_utc or row.at_ms}")
 
 
 def check_target(path: Path | None, file_format: Format, *, force: bool) -> None:
@@ -108,7 +117,7 @@ def write(found: Iterable[FlatRow], what: What, file_format: Format, path: Path 
     if path is None:
         return write_csv(found, what, sys.stdout)
     if file_format == "parquet":
-        return _write_parquet(found, what, path)
+        return write_parquet(found, columns(what), path)
     with replacing(path, mode=_PRIVATE) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         return write_csv(found, what, file)
 
@@ -128,30 +137,6 @@ def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def _write_parquet(found: Iterable[FlatRow], what: What, path: Path) -> int:
-    try:
-        import duckdb
-    except ImportError as error:
-        raise MissingExtraError("writing Parquet needs duckdb", hint="pip install 'edgeglm[fleet]'") from error
-    count = 0
-    with tempfile.TemporaryDirectory(prefix="export-") as folder:
-        packed = Path(folder) / "rows.parquet"
-        lines = Path(folder) / "rows.jsonl"  # what duckdb reads quickly, with None and text kept apart
-        encode = msgspec.json.Encoder().encode
-        with lines.open("wb") as file:
-            for row in found:
-                count += 1
-                file.write(encode(row))
-                file.write(b"\n")
-        with duckdb.connect(":memory:") as database:
-            # the types are said, so that a file of no rows has its columns too
-            table = database.read_json(str(lines), columns=columns(what), format="newline_delimited")
-            table.write_parquet(str(packed), compression="zstd")
-        with replacing(path, mode=_PRIVATE) as temporary:  # duckdb would make a file that others may read
-            shutil.copyfile(packed, temporary)
-    return count
 
 
 def columns(what: What) -> dict[str, str]:

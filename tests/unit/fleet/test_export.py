@@ -14,9 +14,11 @@ import pytest
 from edgeglm_agent.wire.telemetry import BoardReading, Burst, Drift, Power, Result
 
 from edgeglm.errors import UserError
-from edgeglm.fleet.seeing.export import WHAT, check_target, columns, rows, write, write_csv
+from edgeglm.fleet.seeing import export, parquet
+from edgeglm.fleet.seeing.export import WHAT, check_target, columns, rows, told, write, write_csv
 from edgeglm.fleet.seeing.flat import flat_event, flat_gap, flat_result, flat_window
 from edgeglm.fleet.store.types import Device, Span, StoredResult
+from edgeglm.log import SilentLog
 from tests.support.fleet.boards import (
     HOSTILE,
     MINUTE_MS,
@@ -194,6 +196,24 @@ def test_hostile_texts_come_through_parquet_plain(tmp_path: Path) -> None:
         ((fleet, device, name),) = database.sql(f"select fleet, device, name from '{tmp_path}/h.parquet'").fetchall()
     assert (device, name) == ("\\x00", "\\ud800")
     assert fleet.isprintable()
+
+
+def test_more_rows_than_a_piece_come_in_their_order_and_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "_PIECE_ROWS", 100)
+    monkeypatch.setattr(export, "_TOLD_ROWS", 100)
+    notes: list[str] = []
+    log = SilentLog()
+    log.note = notes.append  # type: ignore[method-assign]
+    many = (flat_event(stored_event(GATE, number)) for number in range(250))
+    path = tmp_path / "events.parquet"
+    assert write(told(many, "events", log), "events", "parquet", path, force=False) == 250
+    with duckdb.connect() as database:
+        found = [number for (number,) in database.sql(f"select sequence from '{path}'").fetchall()]
+    assert found == [*range(250)]
+    assert [note.split(",")[0] for note in notes] == ["100 events", "200 events"]
+    assert [file.name for file in tmp_path.iterdir()] == ["events.parquet"]
 
 
 def test_fleet_and_board_narrow_it() -> None:
