@@ -133,7 +133,7 @@ def check_replaceable(path: Path) -> None:
     folder = Path(os.path.realpath(path.parent))
     # Path's own would raise where they may not look
     is_other = os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))  # noqa: PTH110, PTH112, PTH113
-    if is_other or folder == Path("/dev") or folder.is_relative_to("/proc"):
+    if is_other or folder == Path("/dev") or (folder.is_relative_to("/proc") and folder.name == "fd"):
         raise UserError(
             "this is a device or a pipe, not a file that can be replaced",
             where=str(path),

@@ -13,12 +13,13 @@ import duckdb
 import pytest
 from edgeglm_agent.wire.telemetry import BoardReading, Burst, Drift, Power, Result
 
-from edgeglm.errors import UserError
+from edgeglm.errors import StorageError, UserError
 from edgeglm.fleet.seeing import export, parquet
 from edgeglm.fleet.seeing.export import WHAT, check_target, columns, rows, told, write, write_csv
 from edgeglm.fleet.seeing.flat import flat_event, flat_gap, flat_result, flat_window
 from edgeglm.fleet.store.types import Device, Span, StoredResult
 from edgeglm.log import SilentLog
+from tests.support.agent.small_disk import SmallDisk
 from tests.support.fleet.boards import (
     HOSTILE,
     MINUTE_MS,
@@ -214,6 +215,22 @@ def test_more_rows_than_a_piece_come_in_their_order_and_are_told_of(
     assert found == [*range(250)]
     assert [note.split(",")[0] for note in notes] == ["100 events", "200 events"]
     assert [file.name for file in tmp_path.iterdir()] == ["events.parquet"]
+
+
+@pytest.mark.parametrize("piece_rows", [100, 1 << 20], ids=["its pieces", "its text"])
+def test_a_full_disk_leaves_nothing_of_a_parquet_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_rows: int
+) -> None:
+    monkeypatch.setattr(parquet, "_PIECE_ROWS", piece_rows)
+    many = (
+        flat_event(stored_event(GATE, number, detail={str(n): os.urandom(60).hex() for n in range(9)}))
+        for number in range(9000)
+    )
+    with SmallDisk(tmp_path / "disk", megabytes=2) as disk:
+        with pytest.raises(StorageError) as error:
+            write(many, "events", "parquet", disk.path / "events.parquet", force=False)
+        assert error.value.code == "disk-full"
+        assert list(disk.path.iterdir()) == []
 
 
 def test_fleet_and_board_narrow_it() -> None:
