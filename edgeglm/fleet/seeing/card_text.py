@@ -7,11 +7,12 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from edgeglm_agent.board.pi import in_words
-from edgeglm_agent.status_text import amount, duration, table
+from edgeglm_agent.status_text import amount, duration
 
 from edgeglm.fleet.plain import pairs, plain
 from edgeglm.fleet.seeing.listing import figure
 from edgeglm.fleet.seeing.times import age, local_iso
+from edgeglm.fleet.seeing.window_text import window_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from edgeglm.fleet.seeing.flat import FlatWindow
 
 _MOST_SLOTS = 64
-WINDOW_HEAD = ("WINDOW FROM", "S", "ANSWERED", "FAILED", "P50 MS", "P95 MS", "P99 MS", "CPU", "TEMP C")
 
 
 def render(card: Card, now_ms: int, *, width: int) -> str:
@@ -148,23 +148,7 @@ def _windows(windows: Sequence[FlatWindow], width: int) -> Iterator[str]:
         yield ""
         if slot not in ("", "main"):
             yield f"{slot}:"
-        rows = [window_cells(window) for window in windows if window.slot == slot]
-        yield from table(WINDOW_HEAD, rows, right_from=1, width=width)
-
-
-def window_cells(window: FlatWindow) -> list[str]:
-    """Return a window's line, below ``WINDOW_HEAD``."""
-    return [
-        local_iso(window.at_ms)[:19],
-        f"{window.duration_ms / 1000:.0f}",
-        str(window.inferences),
-        str(window.errors),
-        figure(window.total_p50_ms),
-        figure(window.total_p95_ms),
-        figure(window.total_p99_ms),
-        "-" if window.worker_cpu_percent is None else f"{window.worker_cpu_percent:.0f}%",
-        figure(window.board_temperature_c),
-    ]
+        yield from window_table([window for window in windows if window.slot == slot], width)
 
 
 def _wrapped(text: str, width: int, first: str = "    ", rest: str = "      ") -> list[str]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from edgeglm_agent.status_text import amount, duration, table
 
 from edgeglm.fleet.plain import pairs, plain
-from edgeglm.fleet.seeing.card_text import WINDOW_HEAD, window_cells
 from edgeglm.fleet.seeing.listing import figure
 from edgeglm.fleet.seeing.times import local_iso
 from edgeglm.fleet.seeing.twin import Settings
+from edgeglm.fleet.seeing.window_text import window_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,16 +103,7 @@ def _windows(twin: Twin, width: int) -> Iterator[str]:
         if slot in twin.missing:
             yield from _wrapped(f"no window held the moment; {twin.missing[slot]}", width)
         if own:
-            rows = [
-                [
-                    ">" if one.at_ms <= twin.at_ms <= one.at_ms + one.duration_ms else "",
-                    local_iso(one.at_ms)[11:19],
-                    *window_cells(one)[1:],
-                    figure(one.drift_psi),
-                ]
-                for one in own
-            ]
-            yield from table(["", "FROM", *WINDOW_HEAD[1:], "DRIFT"], rows, right_from=2, width=width)
+            yield from window_table(own, width, around_ms=twin.at_ms)
 
 
 def _event(event: Said, width: int, levels: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from edgeglm.fleet.seeing.card_text import render
 from edgeglm.fleet.seeing.events import event_line, follow
 from edgeglm.fleet.seeing.finding import find
 from edgeglm.fleet.seeing.flat import flat_gap
+from edgeglm.fleet.seeing.times import local_iso
 from edgeglm.fleet.store.rows import lost_rows
 from edgeglm.fleet.store.types import Device, IncomingReply, Span, StoredGap
 from edgeglm.log import SilentLog
@@ -93,7 +94,8 @@ def test_a_card_says_what_it_is_what_it_runs_what_happened_and_what_it_answered(
     ):
         assert expected in flat, expected
     assert len(found.windows) == 12, "the newest of them, and no more"
-    assert text.count("\n20") >= 12
+    for one in found.windows:
+        assert f"\n{local_iso(one.at_ms)[11:19]}  " in text
 
 
 def test_what_is_lost_is_counted_as_the_store_counts_it() -> None:
