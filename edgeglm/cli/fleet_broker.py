@@ -79,11 +79,19 @@ def broker(
 
 
 def certificate(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The board's name in its settings; a broker's host.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="The board's name in its settings; a broker's host.")
+    ],
     role: Role = "device",
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FOLDER", help="Where it goes.", show_default="certificates/NAME"),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FOLDER",
+            help="Where it goes; of several names, each into a folder of its name within.",
+            show_default="certificates/NAME",
+        ),
     ] = None,
     host: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Of a broker: what else it is reached by; repeatable.")
@@ -94,18 +102,18 @@ def certificate(
     renew: Annotated[bool, typer.Option("--renew", help="The holder has one already; both count.")] = False,
     data: Data = Path(DEFAULT_DATA),
 ) -> None:
-    """Make a certificate with its key, and print the files."""
+    """Make a certificate with its key for each name, and print the files."""
     from edgeglm.fleet.broker.issuing import issue
 
-    files, notes = issue(
-        data, role, name, out=out or Path("certificates") / name, hosts=tuple(host or ()), days=days, renew=renew
-    )
+    one = out if len(names) == 1 else None
+    folders = {name: one or (out or Path("certificates")) / name for name in names}
     log = ConsoleLog()
-    for note in notes:
-        log.note(note)
     with printing():
-        for path in files:
-            typer.echo(path)
+        for issued in issue(data, role, folders, hosts=tuple(host or ()), days=days, renew=renew):
+            for note in issued.notes:
+                log.note(note)
+            for path in issued.files:
+                typer.echo(path)
 
 
 def revoke(

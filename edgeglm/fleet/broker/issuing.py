@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeglm.errors import UserError
 from edgeglm.files import private_folder
@@ -10,33 +10,47 @@ from edgeglm.trust.ca import Authority, check_free
 from edgeglm.trust.names import ISSUED_ROLES, check_holder, files_in, is_host
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from edgeglm.trust.names import Files
 
 
+class Issued(NamedTuple):
+    """What one holder was given."""
+
+    files: Files
+    notes: list[str]  # what the user should know
+
+
 def issue(
-    data: Path, role: str, name: str, *, out: Path, hosts: tuple[str, ...] = (), days: int | None = None, renew: bool
-) -> tuple[Files, list[str]]:
-    """Write a new certificate and its key into a folder; return the files, and what the user should know.
+    data: Path,
+    role: str,
+    folders: Mapping[str, Path],
+    *,
+    hosts: tuple[str, ...] = (),
+    days: int | None = None,
+    renew: bool,
+) -> Iterator[Issued]:
+    """Write new certificates and their keys, each into a folder of its own; yield what each holder was given.
 
     An authority is made for a broker alone: whoever else has a certificate is to be let in by a broker that there is.
+    Names and folders are all looked at before the first certificate is made.
 
     Args:
         data: The broker's folder.
         role: One of ``ISSUED_ROLES``.
-        name: Whose it is.
-        out: The folder.
+        folders: Name of each holder -> where its files go.
         hosts: Of a broker, what else it is reached by.
-        days: How long it counts; None: as long as its role's do.
-        renew: The holder may have one already.
+        days: How long they count; None: as long as the role's do.
+        renew: The holders may have one already.
 
     Raises:
-        UserError: The name cannot be one, or has a certificate; files are there already; or there is no authority.
+        UserError: A name cannot be one, or has a certificate; files are there already; or there is no authority.
         MissingExtraError: The package `cryptography` is not installed.
         StorageError: Something cannot be written.
     """
-    checked = check_holder(role, name, among=ISSUED_ROLES)
+    checked, *_ = [check_holder(role, name, among=ISSUED_ROLES) for name in folders]
     wrong = [host for host in hosts if not is_host(host)]
     if wrong or (hosts and checked != "broker"):
         raise UserError(
@@ -45,25 +59,32 @@ def issue(
             hint="--host is of a broker alone: broker.example.org, 192.0.2.7",
             code="certificate-name",
         )
-    check_free(files_in(out, checked, name))
+    for name, folder in folders.items():
+        check_free(files_in(folder, checked, name))
     if checked == "broker":
         private_folder(data)
     else:
         _check_authority(data)
     authority = Authority(data / "trust")
     notes = [authority.what_made_means()] if authority.made else []
-    own = dict.fromkeys((name, *hosts)) if checked == "broker" else ()
-    identity = authority.issue(checked, name, hosts=own, days=days, renew=renew)
-    files = authority.hand_out(identity, out)
-    notes.append(f"{role} {name}: counts until {identity.certificate.ends:%Y-%m-%d}")
-    if checked == "device":
-        notes.append("in the board's agent.toml, below [mqtt], when these files lie in /etc/edgeglm-agent:")
-        there = "/etc/edgeglm-agent"
-        notes.append(
-            f'tls = {{ca = "{there}/{files.authority.name}", certificate = "{there}/{files.certificate.name}", '
-            f'key = "{there}/{files.key.name}"}}'
-        )
-    return files, notes
+    for name, folder in folders.items():
+        own = dict.fromkeys((name, *hosts)) if checked == "broker" else ()
+        identity = authority.issue(checked, name, hosts=own, days=days, renew=renew)
+        files = authority.hand_out(identity, folder)
+        notes.append(f"{role} {name}: counts until {identity.certificate.ends:%Y-%m-%d}")
+        if checked == "device" and len(folders) == 1:
+            notes += _for_the_board(files)
+        yield Issued(files, notes)
+        notes = []
+
+
+def _for_the_board(files: Files) -> list[str]:
+    there = "/etc/edgeglm-agent"
+    return [
+        f"in the board's agent.toml, below [mqtt], when these files lie in {there}:",
+        f'tls = {{ca = "{there}/{files.authority.name}", certificate = "{there}/{files.certificate.name}", '
+        f'key = "{there}/{files.key.name}"}}',
+    ]
 
 
 def take_back(data: Path, role: str, name: str) -> list[int]:

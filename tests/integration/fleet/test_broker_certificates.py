@@ -306,6 +306,22 @@ def test_the_way_of_the_docs_to_containers_keeps_the_authority_that_boards_trust
     assert not (tmp_path / "deploy" / "fleet").exists()
 
 
+def test_many_certificates_are_made_at_once_or_none_of_them(tmp_path: Path) -> None:
+    broker_verb("certificate", "broker.example.org", "--role", "broker", cwd=tmp_path)
+    issued = tmp_path / "fleet" / "broker" / "trust" / "issued"
+    for names in (("gate-1", "gate 2"), ("gate-1", "broker.example.org")):
+        (tmp_path / "out" / "broker.example.org").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / "broker.example.org" / "broker.example.org.key").touch()
+        wrong = broker_verb("certificate", *names, "-o", "out", cwd=tmp_path)
+        assert (wrong.returncode, wrong.stdout, len([*issued.glob("*.pem")])) == (2, "", 1)
+    made = broker_verb("certificate", "gate-1", "gate-2", "gate-1", "-o", "out", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.split() == [
+        f"out/{name}/{file}" for name in ("gate-1", "gate-2") for file in ("fleet-ca.pem", f"{name}.pem", f"{name}.key")
+    ]
+    assert {(tmp_path / file).stat().st_mode & 0o077 for file in made.stdout.split() if file.endswith(".key")} == {0}
+
+
 def test_a_second_authority_is_told_of_when_it_is_made(tmp_path: Path) -> None:
     words = ("broker", "--write-config", "etc", "--name", "broker.example.org")
     first = broker_verb(*words, cwd=tmp_path)

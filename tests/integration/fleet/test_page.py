@@ -36,6 +36,18 @@ from tests.support.fleet.simulated import Simulated
 PHONE, DESKTOP = (360, 800), (1280, 900)
 MARKUP = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>'\"&lt;"
 EVIL = Device("north", "evil-1")
+WORDS_ON_CANVAS = """
+window.words = [];
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, ...more) {
+  if (this.textAlign === "center") window.words.push({text, half: this.measureText(text).width / 2 / devicePixelRatio});
+  return write.call(this, text, x, ...more);
+};
+"""
+ROOMS = """
+const right = (plot, part) => plot.querySelector(part).getBoundingClientRect().right;
+return [...document.querySelectorAll(".plot .uplot")].map(plot => right(plot, "canvas") - right(plot, ".u-over"));
+"""
 WIDTHS = "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
 
 
@@ -112,6 +124,19 @@ def test_every_page_fits_is_readable_and_asks_nobody_else(
         assert chrome.execute_script(LOW_CONTRAST) == []
         assert asked_elsewhere(chrome, page.url) == []
         assert chrome.get_log("browser") == [], "nothing was refused or failed"
+
+
+@pytest.mark.parametrize("path", ["", "models", "board/north/gate-07?span=1h"])
+def test_the_last_word_below_a_chart_has_room_on_a_phone(chrome: Chrome, page: RunningPage, path: str) -> None:
+    """Its middle may be where the curve ends: half of it stands beyond."""
+    added = chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WORDS_ON_CANVAS})
+    try:
+        opened(chrome, page.url + path, size=(400, 800))
+        words = until(chrome, "window.words.length >= 2 && window.words")
+        rooms = chrome.execute_script(ROOMS)
+    finally:
+        chrome.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", {"identifier": added["identifier"]})
+    assert [one for one in words if one["half"] > min(rooms)] == []
 
 
 def test_what_boards_write_is_text_and_never_markup(chrome: Chrome, page: RunningPage) -> None:

@@ -3,6 +3,7 @@ import {element, figure, fill, moment} from "./dom.js";
 
 const HEIGHT = 180;
 const TABLE_ROWS = 24;
+const LABEL_ROOM = 30; // right of the curves: half of the last time, 23:59:59, stands there
 const all = new Set();
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -63,7 +64,7 @@ export class Chart {
     const written = (_, values) => values.map(value => (value === null ? "" : figure(value)));
     this.plot = new uPlot({
       width, height: HEIGHT, legend: {show: false}, cursor: {drag: {x: false, y: false}, points: {size: 6}},
-      padding: [10, 8, 0, 0],
+      padding: [10, LABEL_ROOM, 0, 0],
       scales: {
         x: {time: this.time, range: (_, low, high) => this.span ?? (low === high ? [low - 30, high + 30] : [low, high]), ...(this.logX && {distr: 3})},
         y: {range: (_, low, high) => [this.least === null ? Math.min(0, low ?? 0) : Math.min(this.least, low ?? this.least), high > 0 ? high * 1.08 : 1]},
