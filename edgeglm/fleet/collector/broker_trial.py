@@ -49,11 +49,18 @@ class TrialError(Exception):
     """It could not be tried, and why."""
 
 
-async def tell_what_it_drops(address: BrokerAddress, part: Part, log: Log) -> None:
-    """Try the broker once it can be reached, and say what it would lose; say nothing where all is well."""
+async def tell_what_it_drops(address: BrokerAddress, part: Part, log: Log, *, client_id: str) -> None:
+    """Try the broker once it can be reached, and say what it would lose; say nothing where all is well.
+
+    Args:
+        address: The broker.
+        part: What the collector takes.
+        log: Is told.
+        client_id: The collector's, which no other has.
+    """
     while True:
         try:
-            kept = await try_broker(address, part)
+            kept = await try_broker(address, part, client_id=client_id)
         except TrialError as error:
             log.note(f"whether {address} keeps what waits for a collector could not be tried: {error}")
             return
@@ -74,15 +81,20 @@ async def tell_what_it_drops(address: BrokerAddress, part: Part, log: Log) -> No
         return
 
 
-async def try_broker(address: BrokerAddress, part: Part) -> Kept:
+async def try_broker(address: BrokerAddress, part: Part, *, client_id: str) -> Kept:
     """Return what arrives of ``MESSAGES`` that were sent to a client that was away.
+
+    Args:
+        address: The broker.
+        part: What the collector takes.
+        client_id: The collector's: two clients are called after it.
 
     Raises:
         TrialError: The broker does not let it be tried.
         OSError, EdgeglmError: There is no connection, or no answer.
     """
     topic = f"{Topics(part.fleet or NAME, NAME).prefix}/{LEAF}"
-    receiver, sender = f"{part.client_id}-probe", f"{part.client_id}-probe-sender"
+    receiver, sender = f"{client_id}-probe", f"{client_id}-probe-sender"
     run = secrets.token_bytes(8)
     async with _connected(address, receiver, lasting=False):  # forget what one that was killed has left
         pass
@@ -145,6 +157,7 @@ async def _count(address: BrokerAddress, client_id: str, topic: str, run: bytes,
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_MARK_EVERY_S):
                         await marked.wait()
+        await _until_it_has_read(client, topic)
     return Kept(len(seen - {b"mark"}), under_way)
 
 
@@ -166,6 +179,19 @@ async def _subscribe(client: gmqtt.Client, topic: str) -> None:
     async with asyncio.timeout(_PATIENCE_S):
         if any(code >= 0x80 for code in await granted):
             raise TrialError(f"it does not let this collector read {topic}")
+
+
+async def _until_it_has_read(client: gmqtt.Client, topic: str) -> None:
+    """Wait until the broker has read all that was sent, and that this client leaves: the next one has its name.
+
+    mosquitto reads one packet at a time of each, and would log a client that came while it was connected already.
+    """
+    read = asyncio.Event()
+    client.on_unsubscribe = lambda *_: read.set()
+    client.unsubscribe(topic)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_S):
+            await read.wait()
 
 
 @contextlib.asynccontextmanager

@@ -110,7 +110,8 @@ class Collector:
         self._portions: deque[_Portion] = deque()
         self._acknowledging = Acknowledging()
         # of this store: who collects the same boards into another one has messages of their own
-        self._link = Link(address, f"{part.client_id}-{store.identity()}", part.filters, self, log, ready)
+        self.client_id = f"{part.client_id}-{store.identity()}"
+        self._link = Link(address, self.client_id, part.filters, self, log, ready)
         self._came, self._enough, self._owes = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._ending = asyncio.Event()
         self._stopping = False

@@ -77,8 +77,9 @@ def collect_until(
         gc.set_threshold(50_000, 20, 50)  # thousands of messages are in hand at any time, and none is a cycle
         log.stage(f"collecting from {address} into {store}")
         collector = Collector(address, writer, part, log, ready)  # first: it may refuse, and leave the others unmade
-        trial, ends = tell_what_it_drops(address, part, log), tell_what_ends(address, log)
-        asyncio.run(_collect(collector, stop, alive, [trial, ends, tend(writer, keeping or Keeping(), log)]))
+        trial = tell_what_it_drops(address, part, log, client_id=collector.client_id)
+        beside = [trial, tell_what_ends(address, log), tend(writer, keeping or Keeping(), log)]
+        asyncio.run(_collect(collector, stop, alive, beside))
     finally:
         writer.close()
 

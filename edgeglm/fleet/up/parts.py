@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from edgeglm.fleet.broker.settings import BrokerSettings
 
 BROKER_FOLDER, STORE_FILE = "broker", "fleet.db"
-# mosquitto's lines of connections that end in order: a hundred boards would bury everything else
-_COME_AND_GO = re.compile(
+# lines of connections that end in order, since a hundred boards would bury everything else; the collector's own trial;
+# NATS' of its start, and of clients that try another version of MQTT first
+_LEFT_OUT = re.compile(
     r": (New connection from |New client connected from |Client \S+ (disconnected|closed its connection)\.$)"
+    r"|: Client \S+-probe already connected|Replacing old client \S+ - mid:\d+ - \S+-probe\b"
+    r"|^\[\d+\] \S+ \S+ \[INF\]|\[ERR\] .* - unacceptable protocol version of 5$"
 )
 _PAGE_HOST = "127.0.0.1"  # from elsewhere it needs a token: that is for `edgeglm fleet serve` to be told
 
@@ -70,7 +73,7 @@ def parts_of(
             "broker",
             ["broker", *broker],
             Port(settings.host, settings.port, "--port", code="broker-port"),
-            left_out=_COME_AND_GO,
+            left_out=_LEFT_OUT,
         ),
         Part("collector", ["collect", "--broker", settings.url("collector"), *store, *keeping]),
         Part(

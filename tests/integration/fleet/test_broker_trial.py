@@ -17,11 +17,12 @@ from tests.support.agent.broker import Broker
 from tests.support.fleet.broker import running_broker
 from tests.support.fleet.collector import running_collector
 
+NAMED = "edgeglm-collector-00-ff-0123456789ab"
 DEFAULTS = ("max_queued_messages 1000", "max_inflight_messages 20")  # mosquitto's own
 
 
 def tried(url: str) -> Kept:
-    return asyncio.run(try_broker(parse_broker(url), parse_part("00-ff", None)))
+    return asyncio.run(try_broker(parse_broker(url), parse_part("00-ff", None), client_id=NAMED))
 
 
 def test_a_collector_warns_of_a_broker_with_default_settings(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_a_collector_that_stops_while_messages_come_writes_to_no_connection_that
     counted = 0
 
     async def stopped(url: str) -> None:
-        trial = asyncio.ensure_future(try_broker(parse_broker(url), parse_part("00-ff", None)))
+        trial = asyncio.ensure_future(try_broker(parse_broker(url), parse_part("00-ff", None), client_id=NAMED))
 
         def acknowledged(message_ids: list[int]) -> bytes:
             nonlocal counted
@@ -60,6 +61,15 @@ def test_a_collector_that_stops_while_messages_come_writes_to_no_connection_that
         asyncio.run(stopped(f"mqtt://127.0.0.1:{broker.port}"))
     assert counted > after
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+def test_the_broker_sees_each_of_its_clients_leave_before_the_next_of_that_name_comes(tmp_path: Path) -> None:
+    with Broker(tmp_path / "broker", lines=("max_queued_messages 0", "max_inflight_messages 2000")) as broker:
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        assert tried(url).arrived == MESSAGES
+        log = (tmp_path / "broker" / "log").read_text()
+        assert log.count(f"as {NAMED}-probe ") == 4
+        assert "already connected" not in log
 
 
 @pytest.mark.parametrize(

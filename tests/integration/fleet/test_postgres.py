@@ -374,6 +374,25 @@ def test_what_cannot_be_reached_or_used_is_said_without_a_traceback(url: str, po
         assert caught.value.code == code
 
 
+def test_a_collector_without_rights_says_so_and_nothing_of_python(
+    url: str, postgres: Postgres, tmp_path: Path, broker: Broker
+) -> None:
+    open_store(url).close()
+    with postgres.connection(url) as db:
+        db.execute("drop role if exists looker")
+        db.execute("create role looker login")
+        db.execute("grant usage on schema edgeglm to looker")
+        db.execute("grant select on edgeglm.schema_version to looker")
+    theirs = postgres.url(url.rpartition("/")[2], "looker")
+    words = ["--broker", f"mqtt://127.0.0.1:{broker.port}", "--store", theirs]
+    command = [sys.executable, "-m", "edgeglm", "fleet", "collect", *words]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=PATIENCE_S)
+    assert ended.returncode == 4
+    assert ended.stderr.endswith("code: store-refused\n")
+    assert "never awaited" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_copy_that_was_made_meanwhile_is_a_store(url: str, postgres: Postgres) -> None:
     store = open_store(url)
     store.commit(Arrivals([batch(*windows(1, 2, 3))]))
