@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 from edgeglm_agent.board.pi import in_words
 from edgeglm_agent.status_text import amount, duration
-from edgeglm_agent.wire.sketch import Sketch
 
 from edgeglm.fleet.health import HealthProblem, offline, problems
 from edgeglm.fleet.page.glance import shown_problems
 from edgeglm.fleet.page.groups import board_kind
-from edgeglm.fleet.page.stretches import Bucket, Stretches, backwards
+from edgeglm.fleet.page.histograms import added_up, quantiles
+from edgeglm.fleet.page.stretches import Bucket, Stretches, backwards, seen
 from edgeglm.fleet.page.words import fact, listed
 from edgeglm.fleet.plain import MOST_CHARACTERS, plain
-from edgeglm.fleet.seeing.flat import percentiles
 from edgeglm.fleet.store.alarms import RAISED, standing
 from edgeglm.fleet.store.types import Span
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeglm.fleet.health import Usual
+    from edgeglm.fleet.page.stretches import Histograms
     from edgeglm.fleet.store.base import StoreReader
     from edgeglm.fleet.store.types import DeviceSummary, StoredEvent
 
@@ -34,6 +34,8 @@ _MOST_FEATURES = 4  # whose drift is drawn
 _MOST_SLOTS = 64
 _BREAK = 3  # windows of a curve's own length without one: the curve is broken
 _AHEAD_MS = 300_000  # boards' clocks may be
+_SHARES = (0.5, 0.95, 0.99)
+_NOTHING = (None,) * 4
 
 
 class SlotFacts(msgspec.Struct, frozen=True):
@@ -128,27 +130,28 @@ def life(
     asked_ms = now_ms - SPANS[span]
     since_ms, oldest_ms = asked_ms, now_ms
     stretches = Stretches(now_ms)
-    whole = Sketch()
     kinds: Counter[str] = Counter()
-    windows = unreadable = lengths_ms = 0
-    for count, stored in enumerate(backwards(reader, summary.device, Span(asked_ms, now_ms + _AHEAD_MS))):
-        if count >= _MOST_WINDOWS:
+    windows = unreadable = lengths_ms = count = 0
+    for page in backwards(reader, summary.device, Span(asked_ms, now_ms + _AHEAD_MS)):
+        some, room = page[: _MOST_WINDOWS - count], _MOST_WINDOWS - count
+        count += len(some)
+        oldest_ms = some[-1].at_ms if some else oldest_ms
+        shown = [(one.at_ms, window) for one in some if (window := seen(one.body)).slot == chosen]
+        for _, window in shown:
+            windows += max(1, window.merged)
+            lengths_ms += max(0, window.duration_ms)
+            if window.errors:
+                kinds.update(window.errors)
+        unreadable += stretches.add(shown)
+        if len(page) > room:
             since_ms = oldest_ms
             break
-        window, oldest_ms = stored.window, stored.at_ms
-        if window.slot != chosen:
-            continue
-        windows += max(1, window.merged)
-        lengths_ms += max(0, window.duration_ms)
-        kinds.update(window.errors)
-        unreadable += not stretches.at(stored.at_ms).add(window)
     stretches.reach(since_ms)
     buckets = stretches.found
-    for bucket in buckets.values():
-        whole.merge(bucket.whole)
     events = [*reader.events(Span(since_ms, now_ms + _AHEAD_MS), summary.device, newest=_MOST_EVENTS + 1)]
-    p50, p95, p99 = percentiles(whole)
-    curves = _curves(buckets, stretches.length_ms, _BREAK * max(lengths_ms // max(1, windows), stretches.length_ms))
+    histograms = stretches.histograms()
+    (p50,), (p95,), (p99,) = quantiles(added_up(histograms.whole), *_SHARES)
+    curves = _curves(stretches, histograms, _BREAK * max(lengths_ms // max(1, windows), stretches.length_ms))
     curves.psi_limits = _limits(summary, chosen, events)
     return Life(
         fleet=summary.device.fleet,
@@ -179,20 +182,21 @@ def life(
     )
 
 
-def _curves(buckets: dict[int, Bucket], bucket_ms: int, break_ms: int) -> Curves:
+def _curves(stretches: Stretches, histograms: Histograms, break_ms: int) -> Curves:
     curves = Curves()
     worst: Counter[str] = Counter()
-    for bucket in buckets.values():
-        for feature, psi in bucket.psi.items():
-            worst[feature] = max(worst[feature], round(psi * 1000))
+    for bucket in stretches.found.values():
+        for feature, psi_milli in bucket.psi_milli.items():
+            worst[feature] = max(worst[feature], psi_milli)
     curves.psi = {plain(feature, 60): [] for feature, _ in worst.most_common(_MOST_FEATURES)}
     shown = [(feature, curves.psi[plain(feature, 60)]) for feature, _ in worst.most_common(_MOST_FEATURES)]
+    figures = zip(*quantiles(histograms.whole, *_SHARES), *quantiles(histograms.model, 0.95), strict=True)
     before: int | None = None
-    for number in sorted(buckets):
-        at_ms = number * bucket_ms
+    for number, latencies in zip(histograms.numbers, figures, strict=True):
+        at_ms = number * stretches.length_ms
         if before is not None and at_ms - before > break_ms:
-            _point(curves, (before + at_ms) / 2000, Bucket(), shown)
-        _point(curves, at_ms / 1000, buckets[number], shown)
+            _point(curves, (before + at_ms) / 2000, Bucket(), _NOTHING, shown)
+        _point(curves, at_ms / 1000, stretches.found[number], latencies, shown)
         before = at_ms
     return curves
 
@@ -206,21 +210,27 @@ def _limits(summary: DeviceSummary, slot: str, events: list[StoredEvent]) -> dic
     return {plain(one.feature, 60): one.limit for one in raised if one.limit is not None}
 
 
-def _point(curves: Curves, at_s: float, bucket: Bucket, shown: list[tuple[str, list[float | None]]]) -> None:
+def _point(
+    curves: Curves,
+    at_s: float,
+    bucket: Bucket,
+    latencies_ms: tuple[float | None, ...],
+    shown: list[tuple[str, list[float | None]]],
+) -> None:
     curves.at_s.append(at_s)
-    p50, p95, p99 = percentiles(bucket.whole)
-    curves.p50_ms.append(p50)
-    curves.p95_ms.append(p95)
-    curves.p99_ms.append(p99)
-    curves.model_p95_ms.append(bucket.model.quantile(0.95))
+    for column, latency_ms in zip(
+        (curves.p50_ms, curves.p95_ms, curves.p99_ms, curves.model_p95_ms), latencies_ms, strict=True
+    ):
+        column.append(latency_ms)
     seconds, samples = bucket.length_ms / 1000, bucket.inferences + bucket.errors
     curves.per_second.append(bucket.inferences / seconds if seconds else None)
     curves.error_percent.append(100 * bucket.errors / samples if samples > 0 else None)
-    curves.temperature_c.append(bucket.hottest)
-    total, weight = bucket.cpu
-    curves.cpu_percent.append(total / weight if weight else None)
+    curves.temperature_c.append(None if bucket.hottest_decic is None else bucket.hottest_decic / 10)
+    weight_ms = bucket.cpu_weight_ms
+    curves.cpu_percent.append(bucket.cpu_permille_ms / weight_ms / 10 if weight_ms else None)
     for feature, values in shown:
-        values.append(bucket.psi.get(feature))
+        psi_milli = bucket.psi_milli.get(feature)
+        values.append(None if psi_milli is None else psi_milli / 1000)
 
 
 def _facts(summary: DeviceSummary) -> list[tuple[str, str]]:

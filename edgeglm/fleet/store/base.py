@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Device,
         DeviceSummary,
         IncomingReply,
+        PackedWindow,
         Poison,
         Span,
         StoredEvent,
@@ -47,6 +48,9 @@ class StoreReader(Protocol):
 
         ``newest``: at most so many, the newest ones.
         """
+
+    def packed_windows(self, device: Device, span: Span, newest: int) -> list[PackedWindow]:
+        """Return the newest of a board's windows that began within the span, the oldest first."""
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _ORDER = "device, at_ms, stream, sequence"
-_FORMAT = "format parquet, compression zstd, row_group_size 8192, use_tmp_file false"  # so few boards are in a group
+_FORMAT = "format parquet, compression zstd, row_group_size 4096, use_tmp_file false"  # so few boards are in a group
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -197,6 +197,7 @@ class SegmentFiles:
                     "temp_directory": str(self.folder / ".spill"),
                 }
             self._db = duckdb.connect(":memory:", config=settings)
+            self._db.execute("set parquet_metadata_cache = true")  # no segment changes, no name is used twice
         return self._db
 
     @contextmanager

@@ -73,13 +73,19 @@ class SegmentPages:
         """Return so many of the newest rows beyond a key, the oldest first. Raises: as ``through``."""
         found: list[tuple[Any, ...]] = []
         self._streams = self._named() if listing else {}
-        for segment in sorted(self._asked(listing, after), key=lambda one: -one.day):
-            if len(found) >= count and found[count - 1][0] >= (segment.day + 1) * DAY_MS:
-                break
-            backwards = ", ".join(f"{name} desc" for name in self._order)
-            found += self._read([segment], after, self._until_ms, backwards, count)
+        asked = self._asked(listing, after)
+        days = sorted({one.day for one in asked}, reverse=True) if count else []
+        backwards = ", ".join(f"{name} desc" for name in self._order)
+        read, at_once = 0, 1
+        while read < len(days) and not (len(found) >= count and found[count - 1][0] >= (days[read] + 1) * DAY_MS):
+            some = {*days[read : read + at_once]}
+            read += len(some)
+            found += self._read([one for one in asked if one.day in some], after, self._until_ms, backwards, count)
             found.sort(key=self._key, reverse=True)
             del found[count:]
+            if self._device is not None:  # of the next days as many as will do: each question has its cost
+                missing = max(1, count - len(found))
+                at_once = min(_DAYS, -(-missing * read // len(found)) if found else 2 * read)
         return found[::-1]
 
     def _fetch(self, listing: list[Segment], after: tuple[int, ...]) -> None:

@@ -22,6 +22,7 @@ from edgeglm.fleet.store.types import (
     Device,
     DeviceSummary,
     IncomingReply,
+    PackedWindow,
     Poison,
     SlotSummary,
     StoredEvent,
@@ -41,7 +42,7 @@ _Body = TypeVar("_Body")
 _Older = TypeVar("_Older")
 _LARGE_PAGE = 500  # rows at a time that may have a picture each
 _MOST_TRIES = 5  # to have segments as they are listed
-_Head: TypeAlias = tuple[Device, bytes, int, int, int]
+_Row: TypeAlias = tuple[int, int, int, bytes, bytes, str, str]  # moment, sequence, when it came, body; epoch and board
 _DEVICES = """
 select d.id, d.fleet, d.name, d.shard, d.first_seen_ms, d.heard_ms, d.state, d.state_ms,
     s.last_ms, s.rows, s.duplicates, s.taken_back, s.lost_rows, s.lost_at_ms,
@@ -105,15 +106,20 @@ class SqliteReader:
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
     ) -> Iterator[StoredWindow]:
         """Return windows that began within the span, the oldest first; ``newest``: at most so many, the newest ones."""
-        for head, body in self._rows("windows", Window, span, device=device, fleet=fleet, newest=newest):
-            yield StoredWindow(*head, body)
+        for row in self._rows("windows", span, device=device, fleet=fleet, newest=newest):
+            yield StoredWindow(*_read(row, Window))
+
+    def packed_windows(self, device: Device, span: Span, newest: int) -> list[PackedWindow]:
+        """Return the newest of a board's windows that began within the span, the oldest first."""
+        rows = self._rows("windows", span, device=device, newest=newest)
+        return [PackedWindow(at_ms, epoch, sequence, body) for at_ms, sequence, _, body, epoch, _, _ in rows]
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
     ) -> Iterator[StoredEvent]:
         """Return events within the span, the oldest first; ``newest``: at most so many, the newest ones."""
-        for head, body in self._rows("events", Event, span, device=device, fleet=fleet, newest=newest):
-            yield StoredEvent(*head, body)
+        for row in self._rows("events", span, device=device, fleet=fleet, newest=newest):
+            yield StoredEvent(*_read(row, Event))
 
     def events_received(
         self, since_ms: int, device: Device | None = None, fleet: str | None = None
@@ -121,20 +127,20 @@ class SqliteReader:
         """Return events that came in at that moment or later, in the order in which they came in."""
         order = ("received_ms", "at_ms", "device", "stream", "sequence")
         after = (since_ms - 1, 2**62, 0, 0, 0)
-        for head, body in self._paged("events", Event, order, after, 2**62, device=device, fleet=fleet):
-            yield StoredEvent(*head, body)
+        for row in self._paged("events", order, after, 2**62, device=device, fleet=fleet):
+            yield StoredEvent(*_read(row, Event))
 
     def results(
         self, device: Device | None, span: Span, newest: int | None = None, fleet: str | None = None
     ) -> Iterator[StoredResult]:
         """Return answers of the models within the span, the oldest first; ``newest``: at most so many, the newest."""
-        for head, body in self._rows("results", Result, span, device=device, fleet=fleet, newest=newest):
-            yield StoredResult(*head, body)
+        for row in self._rows("results", span, device=device, fleet=fleet, newest=newest):
+            yield StoredResult(*_read(row, Result))
 
     def gaps(self, span: Span, device: Device | None = None) -> Iterator[StoredGap]:
         """Return what boards have told to be lost, within the span."""
-        for head, body in self._rows("gaps", Gap, span, device=device):
-            yield StoredGap(*head, body)
+        for row in self._rows("gaps", span, device=device):
+            yield StoredGap(*_read(row, Gap))
 
     def replies(self, device: Device, span: Span) -> Iterator[IncomingReply]:
         """Return a board's answers to commands within the span, the oldest first."""
@@ -208,22 +214,20 @@ class SqliteReader:
     def _rows(
         self,
         table: str,
-        kind: type[_Body],
         span: Span,
         *,
         device: Device | None = None,
         fleet: str | None = None,
         newest: int | None = None,
-    ) -> Iterator[tuple[_Head, _Body]]:
-        """Return rows within the span: where each came from, and what it says; the oldest first."""
+    ) -> Iterator[_Row]:
+        """Return rows within the span, the oldest first."""
         after = (span.since_ms - 1, 2**62, 0, 0)
         order = ("at_ms", "device", "stream", "sequence")
-        return self._paged(table, kind, order, after, span.until_ms, device=device, fleet=fleet, newest=newest)
+        return self._paged(table, order, after, span.until_ms, device=device, fleet=fleet, newest=newest)
 
     def _paged(
         self,
         table: str,
-        kind: type[_Body],
         order: tuple[str, ...],
         after: tuple[int, ...],
         until_ms: int,
@@ -231,7 +235,7 @@ class SqliteReader:
         device: Device | None,
         fleet: str | None = None,
         newest: int | None = None,
-    ) -> Iterator[tuple[_Head, _Body]]:
+    ) -> Iterator[_Row]:
         """Return rows beyond a place in an order; a page is one statement, so that nothing is held up meanwhile."""
         number = None if device is None else self._number(device)
         if device is not None and number is None:
@@ -254,9 +258,8 @@ class SqliteReader:
             found, more = self._page(
                 table, statement, (after[0], *after, *given, newest), partial(older.newest, after=after, count=newest)
             )
-            rows = [*merge(reversed(found), more, key=itemgetter(slice(len(order))))]
-            for row in rows[-newest:] if newest else []:
-                yield _row(row[len(order) :], kind)
+            rows = sorted([*reversed(found), *more])  # no two have one key
+            yield from (row[len(order) :] for row in (rows[-newest:] if newest else ()))
             return
         most = self.page if table != "results" else min(self.page, _LARGE_PAGE)
         while after != END:
@@ -269,7 +272,7 @@ class SqliteReader:
             after = min(through, found[-1][: len(order)] if len(found) == most else END)
             there = (row for row in found if row[: len(order)] <= after)
             for row in merge(there, older.take(after), key=itemgetter(slice(len(order)))):
-                yield _row(row[len(order) :], kind)
+                yield row[len(order) :]
 
     def _page(
         self, table: str, statement: str, given: tuple[Any, ...], older: Callable[[list[Segment]], _Older]
@@ -304,9 +307,9 @@ class SqliteReader:
         return {number: (epoch, fleet, name) for number, epoch, fleet, name in found}
 
 
-def _row(row: tuple[Any, ...], kind: type[_Body]) -> tuple[_Head, _Body]:
+def _read(row: _Row, kind: type[_Body]) -> tuple[Device, bytes, int, int, int, _Body]:
     at_ms, sequence, received_ms, body, epoch, fleet, name = row
-    return (Device(fleet, name), epoch, sequence, at_ms, received_ms), msgspec.msgpack.decode(body, type=kind)
+    return Device(fleet, name), epoch, sequence, at_ms, received_ms, msgspec.msgpack.decode(body, type=kind)
 
 
 def _summary(row: tuple[Any, ...], slots: dict[str, SlotSummary]) -> DeviceSummary:

@@ -115,6 +115,15 @@ class StoredWindow(Stored, frozen=True):
     window: Window
 
 
+class PackedWindow(NamedTuple):
+    """A window as its board packed it, for who reads many and needs little of each."""
+
+    at_ms: int
+    epoch: bytes
+    sequence: int
+    body: bytes
+
+
 class StoredEvent(Stored, frozen=True):
     """Something that happened."""
 

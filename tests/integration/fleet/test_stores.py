@@ -410,6 +410,11 @@ def test_windows_of_all_boards_come_in_one_pass_by_time(store: StoreWriter, read
     assert {one.device for one in reader.windows(EVER, fleet="yard")} == {others[2].device, others[3].device}
     assert sum(1 for _ in reader.windows(EVER, others[0].device)) == 400
     assert [*reader.windows(EVER, newest=700)] == found[-700:]
+    packed = reader.packed_windows(others[1].device, EVER, 150)
+    newest = [*reader.windows(EVER, others[1].device)][-150:]
+    assert [(*one[:3], msgspec.msgpack.decode(one.body, type=Window)) for one in packed] == [
+        (one.at_ms, one.epoch, one.sequence, one.window) for one in newest
+    ]
 
 
 def test_events_come_in_the_order_in_which_they_came_in(store: StoreWriter, reader: StoreReader) -> None:

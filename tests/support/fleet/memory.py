@@ -10,6 +10,7 @@ from edgeglm.fleet.store.types import (
     Device,
     DeviceSummary,
     IncomingReply,
+    PackedWindow,
     Poison,
     Span,
     StoredEvent,
@@ -50,6 +51,12 @@ class ListReader(msgspec.Struct):
             and fleet in (None, one.device.fleet)
         ]
         yield from found if newest is None else found[-newest:]
+
+    def packed_windows(self, device: Device, span: Span, newest: int) -> list[PackedWindow]:
+        return [
+            PackedWindow(one.at_ms, one.epoch, one.sequence, msgspec.msgpack.encode(one.window))
+            for one in self.windows(span, device, newest=newest)
+        ]
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None

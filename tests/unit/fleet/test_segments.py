@@ -74,6 +74,7 @@ def answers(path: Path) -> dict[str, Any]:
             "fleet": [*reader.windows(EVER, fleet="yard")],
             "events": [*reader.events(EVER)],
             "newest": [*reader.events(span, one, newest=3)],
+            "newest packed": [reader.packed_windows(one, EVER, newest) for newest in (0, 1, 9, 20, 25, 100)],
             "newest of all": [*reader.events(EVER, newest=30)],
             "received": [*reader.events_received(FIRST + DAY_MS)],
             "results": [*reader.results(one, EVER)],

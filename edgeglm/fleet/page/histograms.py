@@ -1,0 +1,144 @@
+"""Many packed sketches added up at once: what ``Sketch`` does one by one, in a few steps of numpy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+from edgeglm_agent.wire import WireError
+from edgeglm_agent.wire.sketch import Sketch, middle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Ints: TypeAlias = NDArray[np.int64]
+    Floats: TypeAlias = NDArray[np.float64]
+    Flags: TypeAlias = NDArray[np.bool_]
+
+_LOWEST, _HIGHEST = -1400, 2000  # buckets, as ``Sketch`` has them
+_LONGEST_BYTES = 5  # of a number that is read here: 20,000 windows of such counts are exact in a float
+_MOST_BYTES = 65_536  # of a sketch
+
+
+class Counts(NamedTuple):
+    """What many sketches hold, a line for each bucket of each that is not empty."""
+
+    owner: Ints  # the sketch's place among those given
+    bucket: Ints
+    n: Floats  # how many values
+
+
+class Table(NamedTuple):
+    """Counts by stretch and bucket."""
+
+    lowest: int  # the bucket of the first column
+    counts: Floats  # a row for each stretch
+
+
+def unpacked(packed: Sequence[bytes]) -> tuple[Counts, set[int]]:
+    """Return what sketches hold, and the places of those that are damaged, of which nothing is counted."""
+    usual = [place for place, one in enumerate(packed) if one and one[-1] < 128 and len(one) <= _MOST_BYTES]
+    counts, odd = _at_once([packed[place] for place in usual], np.array(usual, np.int64))
+    damaged: set[int] = set()
+    parts = [counts]
+    for place in sorted({place for place, one in enumerate(packed) if one} - {*usual} | odd):
+        try:
+            one = Sketch.unpack(packed[place]).counts
+        except WireError:
+            damaged.add(place)
+        else:
+            buckets = np.array([*one], np.int64)
+            parts.append(Counts(np.full(len(one), place), buckets, np.array([*one.values()], np.float64)))
+    return Counts(*(np.concatenate(columns) for columns in zip(*parts, strict=True))), damaged
+
+
+def _at_once(packed: Sequence[bytes], places: Ints) -> tuple[Counts, set[int]]:
+    """Return what sketches hold; those with anything that no edgeglm packs are left out, and their places returned.
+
+    Each has a byte at least, and ends where a number ends.
+    """
+    if not packed:
+        return Counts(places, places, places.astype(np.float64)), set()
+    data = np.frombuffer(b"".join(packed), np.uint8)
+    ends = np.flatnonzero(data < 128)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    values = (data[starts] & 127).astype(np.int64)
+    more = np.flatnonzero(ends > starts)  # numbers that go on
+    for at in range(1, _LONGEST_BYTES):
+        values[more] |= (data[starts[more] + at] & 127).astype(np.int64) << (7 * at)
+        more = more[ends[more] - starts[more] > at]
+    sizes = np.fromiter(map(len, packed), np.int64, len(packed))
+    first = np.searchsorted(starts, np.cumsum(sizes) - sizes)  # of each sketch: the number that says its first bucket
+    numbers = np.diff(first, append=values.size)
+    empty = values == 0  # a run of empty buckets: the next number is its length
+    empty[first] = False
+    run = np.zeros_like(empty)
+    run[1:] = empty[:-1]
+    run[first] = False  # a run whose length is missing, at a sketch's end
+    counted = ~(empty | run)
+    counted[first] = False
+    step = np.where(run, values, counted)
+    through = np.cumsum(step)
+    head = values[first]
+    base = np.where(head % 2 == 0, head // 2, -(head + 1) // 2)
+    place = np.repeat(np.arange(len(packed)), numbers)
+    after = through + (base - through[first])[place]  # the bucket that comes next
+    odd = (empty & run) | (after > _HIGHEST + 1) | (after < _LOWEST)
+    odd[more] = True
+    bad = np.zeros(len(packed), bool)
+    bad[place[odd]] = True
+    counted &= ~bad[place]
+    counts = Counts(places[place[counted]], after[counted] - 1, values[counted].astype(np.float64))
+    return counts, {int(one) for one in places[bad]}
+
+
+def table(counts: Counts, rows: Ints, height: int, chosen: Flags) -> Table:
+    """Add sketches up.
+
+    Args:
+        counts: What they hold.
+        rows: Of each sketch, the row that it belongs to.
+        height: How many rows there are.
+        chosen: Of each sketch, whether it counts.
+    """
+    taken = chosen[counts.owner]
+    bucket, row, count = counts.bucket[taken], rows[counts.owner[taken]], counts.n[taken]
+    if not bucket.size:
+        return Table(0, np.zeros((height, 0)))
+    lowest = int(bucket.min())
+    width = int(bucket.max()) - lowest + 1
+    sums = np.bincount(row * width + bucket - lowest, count, height * width).astype(np.float64, copy=False)
+    return Table(lowest, sums.reshape(height, width))
+
+
+def joined(tables: Sequence[tuple[Table, Ints]], height: int) -> Table:
+    """Add tables up, each with the rows that its own belong to."""
+    some = [(one, rows) for one, rows in tables if one.counts.size]
+    lowest = min((one.lowest for one, _ in some), default=0)
+    width = max((one.lowest + one.counts.shape[1] for one, _ in some), default=lowest) - lowest
+    sums = np.zeros((height, width))
+    for one, rows in some:
+        at = one.lowest - lowest
+        np.add.at(sums[:, at : at + one.counts.shape[1]], rows, one.counts)
+    return Table(lowest, sums)
+
+
+def quantiles(of: Table, *shares: float) -> list[list[float | None]]:
+    """Return the values below which these shares lie, of each row, as ``Sketch.quantile`` does."""
+    if not of.counts.size:
+        return [[None] * len(of.counts) for _ in shares]
+    through = np.cumsum(of.counts, axis=1)
+    n = through[:, -1]
+    found = []
+    for share in shares:
+        rank = np.maximum(1, np.ceil(share * n))
+        columns = np.argmax(through >= rank[:, None], axis=1)
+        found.append([middle(of.lowest + int(at)) if some else None for at, some in zip(columns, n > 0, strict=True)])
+    return found
+
+
+def added_up(of: Table) -> Table:
+    """Return all rows as one."""
+    return Table(of.lowest, of.counts.sum(axis=0, keepdims=True))
