@@ -140,15 +140,16 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write windows, events, answers or gaps as CSV or Parquet, a row each."""
-    from edgeglm.fleet.seeing.export import check_target, rows, told, write
+    from edgeglm.fleet.seeing.export import check_target, format_of, rows, told, write
     from edgeglm.fleet.seeing.finding import find
-    from edgeglm.fleet.seeing.times import OPEN_END_MS, parse_time
+    from edgeglm.fleet.seeing.times import OPEN_END_MS, check_span, parse_time
     from edgeglm.fleet.store.types import Span
 
     at_ms = now_ms()
     since_ms = parse_time(since, now_ms=at_ms, option="--since")
     until_ms = parse_time(until, now_ms=at_ms, option="--until") if until else OPEN_END_MS
-    kind = file_format or ("parquet" if output and output.suffix == ".parquet" else "csv")
+    check_span(Span(since_ms, until_ms))
+    kind = file_format or format_of(output)
     check_target(output, kind, force=force)
     with reading(store, fleet) as reader, printing():
         one = find(reader, device, fleet).device if device else None

@@ -61,6 +61,25 @@ def rows(reader: StoreReader, what: What, span: Span, fleet: str | None, device:
         yield from (flat_gap(stored) for stored in gaps)
 
 
+def format_of(path: Path | None) -> Format:
+    """Return the format that a file's name says; of one without an ending, or without a file, it is CSV.
+
+    Raises:
+        UserError: It ends as another program's files do.
+    """
+    ending = path.suffix.lower() if path is not None else ""
+    if ending == ".parquet":
+        return "parquet"
+    if ending in ("", ".csv", ".txt"):
+        return "csv"
+    raise UserError(
+        f"no file that ends in {ending} is written",
+        where=str(path),
+        hint="name it .csv or .parquet, or say which it is to be: --format csv",
+        code="export-name",
+    )
+
+
 def told(found: Iterable[FlatRow], what: What, log: Log) -> Iterator[FlatRow]:
     """Return rows, and say now and then how far they go: those of a large fleet's week take a while."""
     for count, row in enumerate(found, 1):

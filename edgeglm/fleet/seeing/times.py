@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from edgeglm.errors import UserError
+
+if TYPE_CHECKING:
+    from edgeglm.fleet.store.types import Span
 
 OPEN_END_MS = 1 << 53  # after everything: boards' clocks may be ahead
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -56,6 +60,17 @@ def parse_past(text: str, *, now_ms: int, option: str) -> int:
             code="time-invalid",
         )
     return at_ms
+
+
+def check_span(span: Span) -> None:
+    """Refuse a stretch that ends before it begins: from an hour ago until two hours ago. Raises: UserError."""
+    if span.until_ms <= span.since_ms:
+        raise UserError(
+            f"that is {local_iso(span.until_ms)}, and --since {local_iso(span.since_ms)}: no time lies between them",
+            where="--until",
+            hint="exchange them: --since is the earlier one, so `--since 2h --until 1h`",
+            code="time-invalid",
+        )
 
 
 def parse_span_s(text: str, *, option: str) -> float:

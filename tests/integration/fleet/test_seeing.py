@@ -330,6 +330,8 @@ def test_forget_while_somebody_collects_is_one_clear_error(store: Filled) -> Non
         (("export", "--until", "2027-13-01"), "--until: `2027-13-01` is no time"),
         (("ls", "--fleet", "no/th"), "--fleet: `no/th` cannot be a fleet"),
         (("ls", "--problem", "silnt"), "hint: did you mean `silent`?"),
+        (("export", "-o", "week.xlsx"), "week.xlsx: no file that ends in .xlsx is written"),
+        (("export", "--since", "1h", "--until", "2h"), "hint: exchange them"),
         (("ls", "--fleet", b"\xff\x1b[2J".decode(errors="surrogateescape")), "cannot be a fleet"),
         (("show", b"\xff".decode(errors="surrogateescape")), "is known"),
         (("show", HOSTILE), "is known"),
