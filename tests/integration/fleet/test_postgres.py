@@ -382,7 +382,7 @@ def test_a_collector_without_rights_says_so_and_nothing_of_python(
         db.execute("drop role if exists looker")
         db.execute("create role looker login")
         db.execute("grant usage on schema edgeglm to looker")
-        db.execute("grant select on edgeglm.schema_version to looker")
+        db.execute("grant select on all tables in schema edgeglm to looker")
     theirs = postgres.url(url.rpartition("/")[2], "looker")
     words = ["--broker", f"mqtt://127.0.0.1:{broker.port}", "--store", theirs]
     command = [sys.executable, "-m", "edgeglm", "fleet", "collect", *words]
