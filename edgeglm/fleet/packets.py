@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_ONE_BYTE = 0x80  # lengths below it
+
+
 def publish(topic: str, payload: bytes, *, is_v5: bool, packet_id: int | None = None, retain: bool = False) -> bytes:
     """Return a PUBLISH packet (MQTT 5, section 3.3; 3.1.1 has no properties): of QoS 1 with an id, else of QoS 0."""
     name = topic.encode()
     head = bytes([0x30 | (2 if packet_id is not None else 0) | retain])
     number = b"" if packet_id is None else packet_id.to_bytes(2, "big")
-    rest = (len(name).to_bytes(2, "big"), name, number, b"\0" if is_v5 else b"", payload)
-    return b"".join((head, pack_numbers((sum(map(len, rest)),)), *rest))  # lengths are LEB128, as ours are
+    length = 2 + len(name) + len(number) + is_v5 + len(payload)
+    packed = bytes((length,)) if length < _ONE_BYTE else pack_numbers((length,))  # lengths are LEB128, as ours are
+    return b"".join((head, packed, len(name).to_bytes(2, "big"), name, number, b"\0" if is_v5 else b"", payload))
 
 
 def acknowledgements(message_ids: Iterable[int]) -> bytes:

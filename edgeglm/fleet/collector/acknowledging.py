@@ -32,18 +32,24 @@ class Acknowledging:
         self._pending: dict[Stream, _Pending] = {}
         self._dues: list[tuple[float, int, Stream]] = []
         self._order = itertools.count()
+        self._at_once: dict[Stream, _Pending] = {}  # of boards that wait for nothing
 
     def committed(self, owed: Mapping[Stream, Owed], known: Mapping[Stream, Known], now: float) -> None:
         """Take what a commit has made of streams, and how long their boards wait (``now``: a monotonic clock's)."""
         for stream, one in owed.items():
-            if stream not in known:  # what came of it was put aside
+            there = known.get(stream)
+            if there is None:  # what came of it was put aside
+                continue
+            if one.within_s <= 0:
+                self._at_once[stream] = _Pending(now, one.topic, there)
+                self._pending.pop(stream, None)  # that is told with it
                 continue
             due = now + one.within_s * _SHARE
             pending = self._pending.get(stream)
             if pending is None:
-                self._pending[stream] = _Pending(due, one.topic, known[stream])
+                self._pending[stream] = _Pending(due, one.topic, there)
             else:
-                pending.known = known[stream]
+                pending.known = there
                 if due >= pending.due:
                     continue
                 pending.due = due
@@ -54,18 +60,24 @@ class Acknowledging:
 
     def due_at(self) -> float | None:
         """Return when the next is due; None: nothing is."""
+        if self._at_once:
+            return 0.0
         return self._dues[0][0] if self._dues else None
 
     def due(self, now: float, now_ms: int) -> list[tuple[str, bytes]]:
         """Take away what is due: topic and message each; ``now_ms``: our clock, for boards without one."""
-        out: list[tuple[str, bytes]] = []
+        out = [(one.topic, _said(stream, one.known, now_ms)) for stream, one in self._at_once.items()]
+        self._at_once.clear()
         while self._dues and self._dues[0][0] <= now:
             due, _, stream = heapq.heappop(self._dues)
             pending = self._pending.get(stream)
             if pending is None or pending.due != due:
                 continue  # it was told earlier, or is due at another time
             del self._pending[stream]
-            known = pending.known
-            beyond = pack_runs(known.beyond) if known.beyond else b""
-            out.append((pending.topic, encode_ack(stream.epoch, known.through, beyond, now_ms=now_ms)))
+            out.append((pending.topic, _said(stream, pending.known, now_ms)))
         return out
+
+
+def _said(stream: Stream, known: Known, now_ms: int) -> bytes:
+    beyond = pack_runs(known.beyond) if known.beyond else b""
+    return encode_ack(stream.epoch, known.through, beyond, now_ms=now_ms)

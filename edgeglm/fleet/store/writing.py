@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from edgeglm.fleet.store.boards import Boards, StreamState
     from edgeglm.fleet.store.tables import Tables
-    from edgeglm.fleet.store.types import Arrivals, Device, IncomingBatch, IncomingReply, IncomingState
+    from edgeglm.fleet.store.types import Arrivals, Device, IncomingBatch, IncomingReply, IncomingState, Stream
 
 POISON_KEPT = 1000  # the newest
 _MOST_HOLES = 4096  # of a stream: beyond them rows that make one more are put off
@@ -125,13 +125,16 @@ class Writing:
         """Write rows."""
         if not batches:
             return
-        self.streams({(self._numbers[one.stream.device], one.stream.epoch) for one in batches}, {})
-        for batch in batches:
-            stream = self._touched.get((self._numbers[batch.stream.device], batch.stream.epoch))
+        keys = [(self._numbers[one.stream.device], one.stream.epoch) for one in batches]
+        touched = self.streams(set(keys), {})
+        named: dict[Stream, StreamState] = {}
+        for batch, key in zip(batches, keys, strict=True):
+            stream = touched.get(key)
             if stream is None:  # of a board that begins anew without end
                 self.done.put_off += len(batch.rows)
             else:
                 self._take(batch, stream)
+                named[batch.stream] = stream
         self.flush_rows()
         if self._again:  # what is new is in the tables now, to be compared with
             take_again(self, self._tables, self._again)
@@ -140,10 +143,8 @@ class Writing:
             [(*key, *value) for key, value in self._latest.items() if may_have(slots[key[0]], key[1])]
         )
         self._boards.save(self._touched.values())
-        for named in {batch.stream for batch in batches}:
-            stream = self._touched.get((self._numbers[named.device], named.epoch))
-            if stream is not None:
-                self.done.known[named] = Known(stream.known.through, tuple(stream.known.beyond))
+        for name, stream in named.items():
+            self.done.known[name] = Known(stream.known.through, tuple(stream.known.beyond))
 
     def streams(
         self, keys: Iterable[tuple[int, bytes]], copy_of: dict[tuple[int, bytes], int]
