@@ -1,4 +1,4 @@
-"""Write the tables of docs/benchmarks.md from the JSON files in results/; `--check` only compares."""
+"""Write the tables of docs/benchmarks.md and docs/scaling.md from the JSON files in results/; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import table_fleet as fleet
 import table_images as images
 import table_overhead as overhead
 import table_peers as peers
+import table_scaling as scaling
 import table_sources as sources
 import table_texts as texts
 from common import HERE, RESULTS
 from table_rows import head, row
 
-DOC = HERE.parent / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+DOCS = HERE.parent / "docs"
 MAKERS = {  # result -> lines of what is asked, table
     "resnet56": (images.asked_resnet56, images.resnet56),
     "shapes": (images.asked_shapes, images.shapes),
@@ -47,15 +47,28 @@ MAKERS = {  # result -> lines of what is asked, table
 
 
 def main() -> None:
-    """Put the tables between the marks of the document."""
+    """Put the tables between the marks of the documents."""
     results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
-    text = DOC.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    made = f"{before}{BEGIN}\n\n{tables(results)}\n{END}{tail}"
-    if "--check" in sys.argv:
-        sys.exit(0 if made == text else f"{DOC.name} is not what benchmarks/results gives: run benchmarks/table.py")
-    DOC.write_text(made)
+    makers = {
+        "benchmarks.md": {"tables": tables},
+        "scaling.md": {"figures": scaling.figures, "million": scaling.million},
+    }
+    for name, marked in makers.items():
+        made = text = (DOCS / name).read_text()
+        for mark, make in marked.items():
+            made = between(made, mark, make(results))
+        if "--check" not in sys.argv:
+            (DOCS / name).write_text(made)
+        elif made != text:
+            sys.exit(f"{name} is not what benchmarks/results gives: run benchmarks/table.py")
+
+
+def between(text: str, mark: str, made: str) -> str:
+    """Return a document with other lines between two marks."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    before, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{before}{begin}\n\n{made}\n{end}{tail}"
 
 
 def tables(results: dict[str, dict[str, Any]]) -> str:

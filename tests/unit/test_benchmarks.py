@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,29 @@ def test_a_day_on_the_network_holds_four_events_however_short_it_is(
     assert len(due) == events
     if windows == 288:
         assert due == [5, 77, 149, 221]
+
+
+def test_the_docs_have_the_figures_of_the_results() -> None:
+    checked = subprocess.run(
+        [sys.executable, BENCHMARKS / "table.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_million_boards_are_reckoned_with_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import table_scaling
+
+    medians = {"closed": {"committed_per_second": 10_000.0}, "open": {"cpu_us_per_message": 60.0}}
+    rounds = {"closed": [{"bytes_per_row": 500.0}]}
+    results = {
+        "fleet_collector_postgresql": {"medians": medians, "rounds": rounds},
+        "fleet_connected": {"broker_kb_per_device": 5.0},
+    }
+    made = table_scaling.million(results)
+    assert "| collectors | 1 | 4 |" in made
+    assert "| an hour without collectors is worked off in | 30 minutes | 43 minutes |" in made
+    assert "| rows a day | 288 million, 144 GB | 1,440 million, 720 GB |" in made
 
 
 def test_a_peer_is_beside_a_run_of_ours_for_one_file(monkeypatch: pytest.MonkeyPatch) -> None:

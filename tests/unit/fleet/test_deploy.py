@@ -85,6 +85,14 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     assert all((DEPLOY.parent / path).exists() for path in copied)
 
 
+def test_secrets_that_are_made_by_the_docs_are_not_committed() -> None:
+    docs = (DEPLOY.parent / "docs" / "scaling.md").read_text()
+    named = {word.rpartition("=")[2].partition("/")[0] for word in re.findall(r"--from-file=(\S+)", docs)}
+    assert {"for-broker", "store.password", "page.token"} <= named
+    ignored = {line.rstrip("/") for line in (DEPLOY / ".gitignore").read_text().splitlines()}
+    assert named <= ignored
+
+
 def test_the_image_has_what_the_fleet_needs_but_a_broker() -> None:
     with (DEPLOY.parent / "pyproject.toml").open("rb") as file:
         extra = tomllib.load(file)["project"]["optional-dependencies"]["fleet"]

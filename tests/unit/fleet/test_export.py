@@ -15,7 +15,7 @@ from edgeglm_agent.wire.telemetry import BoardReading, Burst, Drift, Power, Resu
 
 from edgeglm.errors import StorageError, UserError
 from edgeglm.fleet.seeing import export, parquet
-from edgeglm.fleet.seeing.export import WHAT, check_target, columns, rows, told, write, write_csv
+from edgeglm.fleet.seeing.export import WHAT, check_target, columns, format_of, rows, told, write, write_csv
 from edgeglm.fleet.seeing.flat import flat_event, flat_gap, flat_result, flat_window
 from edgeglm.fleet.store.types import Device, Span, StoredResult
 from edgeglm.log import SilentLog
@@ -252,6 +252,15 @@ def test_a_file_that_is_there_is_left_alone_unless_told(tmp_path: Path) -> None:
         write([], "windows", "csv", tmp_path, force=True)
     with pytest.raises(UserError, match="cannot go to stdout"):
         write([], "windows", "parquet", None, force=False)
+
+
+def test_a_file_is_of_the_format_that_its_name_says_or_none_is_written() -> None:
+    assert [format_of(Path(name)) for name in ("a.csv", "A.PARQUET", "a")] == ["csv", "parquet", "csv"]
+    assert format_of(None) == "csv"
+    for name in ("a.xlsx", "a.csv.gz"):
+        with pytest.raises(UserError, match="no file that ends in") as error:
+            format_of(Path(name))
+        assert error.value.code == "export-name"
 
 
 def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
