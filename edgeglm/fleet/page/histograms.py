@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LOWEST, _HIGHEST = -1400, 2000  # buckets, as ``Sketch`` has them
 _LONGEST_BYTES = 5  # of a number that is read here: 20,000 windows of such counts are exact in a float
 _MOST_BYTES = 65_536  # of a sketch
+_AT_ONCE = 256  # sketches, so that all of a step is in the processor's cache: twice as fast
 
 
 class Counts(NamedTuple):
@@ -39,18 +40,26 @@ class Table(NamedTuple):
 
 def unpacked(packed: Sequence[bytes]) -> tuple[Counts, set[int]]:
     """Return what sketches hold, and the places of those that are damaged, of which nothing is counted."""
-    usual = [place for place, one in enumerate(packed) if one and one[-1] < 128 and len(one) <= _MOST_BYTES]
-    counts, odd = _at_once([packed[place] for place in usual], np.array(usual, np.int64))
-    damaged: set[int] = set()
-    parts = [counts]
-    for place in sorted({place for place, one in enumerate(packed) if one} - {*usual} | odd):
+    usual, odd, damaged = list[int](), set[int](), set[int]()
+    for place, one in enumerate(packed):
+        if one and one[-1] < 128 and len(one) <= _MOST_BYTES:
+            usual.append(place)
+        elif one:
+            odd.add(place)
+    parts = [Counts(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for start in range(0, len(usual), _AT_ONCE):
+        places = usual[start : start + _AT_ONCE]
+        counts, those = _at_once([packed[place] for place in places], np.array(places, np.int64))
+        parts.append(counts)
+        odd |= those
+    for place in sorted(odd):
         try:
-            one = Sketch.unpack(packed[place]).counts
+            held = Sketch.unpack(packed[place]).counts
         except WireError:
             damaged.add(place)
         else:
-            buckets = np.array([*one], np.int64)
-            parts.append(Counts(np.full(len(one), place), buckets, np.array([*one.values()], np.float64)))
+            buckets = np.array([*held], np.int64)
+            parts.append(Counts(np.full(len(held), place), buckets, np.array([*held.values()], np.float64)))
     return Counts(*(np.concatenate(columns) for columns in zip(*parts, strict=True))), damaged
 
 
@@ -59,8 +68,6 @@ def _at_once(packed: Sequence[bytes], places: Ints) -> tuple[Counts, set[int]]:
 
     Each has a byte at least, and ends where a number ends.
     """
-    if not packed:
-        return Counts(places, places, places.astype(np.float64)), set()
     data = np.frombuffer(b"".join(packed), np.uint8)
     ends = np.flatnonzero(data < 128)
     starts = np.concatenate(([0], ends[:-1] + 1))
@@ -79,19 +86,19 @@ def _at_once(packed: Sequence[bytes], places: Ints) -> tuple[Counts, set[int]]:
     run[first] = False  # a run whose length is missing, at a sketch's end
     counted = ~(empty | run)
     counted[first] = False
-    step = np.where(run, values, counted)
-    through = np.cumsum(step)
+    through = np.cumsum(counted + values * run)
     head = values[first]
     base = np.where(head % 2 == 0, head // 2, -(head + 1) // 2)
-    place = np.repeat(np.arange(len(packed)), numbers)
-    after = through + (base - through[first])[place]  # the bucket that comes next
-    odd = (empty & run) | (after > _HIGHEST + 1) | (after < _LOWEST)
+    after = through + np.repeat(base - through[first], numbers)  # the bucket that comes next
+    odd = empty & run
     odd[more] = True
-    bad = np.zeros(len(packed), bool)
-    bad[place[odd]] = True
-    counted &= ~bad[place]
-    counts = Counts(places[place[counted]], after[counted] - 1, values[counted].astype(np.float64))
-    return counts, {int(one) for one in places[bad]}
+    if after.max() > _HIGHEST + 1 or after.min() < _LOWEST:
+        odd |= (after > _HIGHEST + 1) | (after < _LOWEST)
+    owner = np.repeat(places, numbers)
+    bad = np.unique(owner[odd])
+    if bad.size:
+        counted &= ~np.isin(owner, bad)
+    return Counts(owner[counted], after[counted] - 1, values[counted].astype(np.float64)), {*bad.tolist()}
 
 
 def table(counts: Counts, rows: Ints, height: int, chosen: Flags) -> Table:
@@ -103,8 +110,10 @@ def table(counts: Counts, rows: Ints, height: int, chosen: Flags) -> Table:
         height: How many rows there are.
         chosen: Of each sketch, whether it counts.
     """
-    taken = chosen[counts.owner]
-    bucket, row, count = counts.bucket[taken], rows[counts.owner[taken]], counts.n[taken]
+    if not chosen.all():
+        taken = chosen[counts.owner]
+        counts = Counts(*(column[taken] for column in counts))
+    bucket, row, count = counts.bucket, rows[counts.owner], counts.n
     if not bucket.size:
         return Table(0, np.zeros((height, 0)))
     lowest = int(bucket.min())

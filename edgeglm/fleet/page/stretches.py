@@ -131,22 +131,19 @@ class Stretches:
             if (bucket := found.get(number)) is None:
                 bucket = found[number] = Bucket()
             bucket.add(window)
-        count = len(windows)
-        counts, damaged = unpacked([*(one.latency_ms for _, one in windows), *(one.total_ms for _, one in windows)])
-        sound = np.ones(count, bool)
-        sound[[place % count for place in damaged]] = False
-        own = np.array([bool(one.total_ms) for _, one in windows])  # where not: the whole is what the model takes
+        latencies, damaged = unpacked([one.latency_ms for _, one in windows])
+        totals, damaged_totals = unpacked([one.total_ms for _, one in windows])
+        sound = np.ones(len(windows), bool)
+        sound[[*(damaged | damaged_totals)]] = False
+        own = np.array([bool(one.total_ms) for _, one in windows])  # where not, the whole is what the model takes
         numbers, rows = np.unique(np.array([at_ms // length_ms for at_ms, _ in windows], np.int64), return_inverse=True)
-        both, none = np.concatenate((rows, rows)), np.zeros(count, bool)
-        self._parts.append(
-            _Part(
-                length_ms,
-                numbers,
-                table(counts, both, len(numbers), np.concatenate((sound & ~own, sound & own))),
-                table(counts, both, len(numbers), np.concatenate((sound, none))),
-            )
-        )
-        return count - int(sound.sum())
+        model = whole = table(latencies, rows, len(numbers), sound)
+        if own.any():
+            every = np.arange(len(numbers))
+            both = (table(totals, rows, len(numbers), sound), table(latencies, rows, len(numbers), sound & ~own))
+            whole = joined([(one, every) for one in both], len(numbers))
+        self._parts.append(_Part(length_ms, numbers, whole, model))
+        return len(windows) - int(sound.sum())
 
     def reach(self, since_ms: int) -> None:
         """Grow until a curve from that moment on has few enough points."""

@@ -74,18 +74,17 @@ class SegmentPages:
         found: list[tuple[Any, ...]] = []
         self._streams = self._named() if listing else {}
         asked = self._asked(listing, after)
-        days = sorted({one.day for one in asked}, reverse=True) if count else []
+        days = sorted({one.day for one in asked}, reverse=True)
         backwards = ", ".join(f"{name} desc" for name in self._order)
         read, at_once = 0, 1
-        while read < len(days) and not (len(found) >= count and found[count - 1][0] >= (days[read] + 1) * DAY_MS):
+        while read < len(days) and len(found) < count:
             some = {*days[read : read + at_once]}
             read += len(some)
-            found += self._read([one for one in asked if one.day in some], after, self._until_ms, backwards, count)
-            found.sort(key=self._key, reverse=True)
-            del found[count:]
+            more = [one for one in asked if one.day in some]
+            found += self._read(more, after, self._until_ms, backwards, count - len(found))
             if self._device is not None:  # of the next days as many as will do: each question has its cost
-                missing = max(1, count - len(found))
-                at_once = min(_DAYS, -(-missing * read // len(found)) if found else 2 * read)
+                missing = count - len(found)
+                at_once = min(_DAYS, max(1, -(-missing * read // len(found))) if found else 2 * read)
         return found[::-1]
 
     def _fetch(self, listing: list[Segment], after: tuple[int, ...]) -> None:
@@ -127,9 +126,6 @@ class SegmentPages:
         if self._order[0] == "at_ms":
             return [one for one in listing if (one.day + 1) * DAY_MS > after[0] and one.day * DAY_MS < self._until_ms]
         return [one for one in listing if one.last_received_ms >= after[0]]
-
-    def _key(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        return row[: len(self._order)]
 
 
 def most_rows(segments: Sequence[Segment]) -> int:
