@@ -112,7 +112,7 @@ def table(counts: Counts, rows: Ints, height: int, chosen: Flags) -> Table:
     """
     if not chosen.all():
         taken = chosen[counts.owner]
-        counts = Counts(*(column[taken] for column in counts))
+        counts = Counts(counts.owner[taken], counts.bucket[taken], counts.n[taken])
     bucket, row, count = counts.bucket, rows[counts.owner], counts.n
     if not bucket.size:
         return Table(0, np.zeros((height, 0)))
