@@ -58,3 +58,5 @@ class SmallDisk:
     ) -> None:
         self._holder.kill()
         self._holder.wait()
+        if self._holder.stdout is not None:
+            self._holder.stdout.close()
