@@ -72,6 +72,11 @@ class Counts(msgspec.Struct):
         self.poison += done.poison
         self.outdated_states += done.outdated_states
 
+    def join(self, others: Counts) -> None:
+        """Count what others count, too."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(others, name))
+
     def __str__(self) -> str:
         """Return them as a line of the log: what is not zero, and the rows."""
         named = {
@@ -116,7 +121,8 @@ class Collector:
         self._ending = asyncio.Event()
         self._stopping = False
         self._in_hand = 0  # bytes
-        self.counts = Counts()
+        self.counts = Counts()  # since they were told last
+        self._all = Counts()
 
     async def run(self, stop: threading.Event) -> None:
         """Collect until ``stop`` is set; then commit and acknowledge what is in hand.
@@ -141,7 +147,8 @@ class Collector:
             for task in (link, commits, *others):
                 task.cancel()
             await asyncio.gather(link, commits, *others, return_exceptions=True)
-        self._log.stage(f"stopped: {self.counts}")
+        self._all.join(self.counts)
+        self._log.stage(f"stopped: {self._all}")
 
     def message(self, topic: str | bytes, payload: bytes, *, retained: bool) -> bool:
         """Take one message; False: we are stopping."""
@@ -285,4 +292,5 @@ class Collector:
         while True:
             await asyncio.sleep(_MINUTE_S)
             self._log.note(str(self.counts))
+            self._all.join(self.counts)
             self.counts = Counts()

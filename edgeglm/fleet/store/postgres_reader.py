@@ -24,7 +24,8 @@ _Older = TypeVar("_Older")
 class PostgresReader(SqliteReader):
     """What is known of the boards; see ``StoreReader``. Not for several threads at once."""
 
-    page = 5000  # rows at a time: a page of many boards is sorted anew
+    page = 5000  # rows at a time
+    stretch_ms = 60_000  # that the first page of many boards is sorted of: their rows lie by board
 
     def __init__(self, address: PostgresAddress) -> None:
         """Connect. Raises: UserError: There is no store. MissingExtraError, StoreError: See ``connect``."""

@@ -71,6 +71,7 @@ class SqliteReader:
     """What is known of the boards; see ``StoreReader``. Not for several threads at once."""
 
     page = 500  # rows at a time, so that a long answer holds nothing up
+    stretch_ms: int | None = None  # that a page of many boards is looked for in; None: any, they lie in that order
 
     def __init__(self, path: Path) -> None:
         """Open it. Raises: UserError, StoreError, StorageError: See ``open_for_reading``."""
@@ -262,14 +263,22 @@ class SqliteReader:
             yield from (row[len(order) :] for row in (rows[-newest:] if newest else ()))
             return
         most = self.page if table != "results" else min(self.page, _LARGE_PAGE)
+        stretch_ms = self.stretch_ms if number is None and order[0] == "at_ms" else None
         while after != END:
+            end_ms = until_ms if stretch_ms is None else min(until_ms, after[0] + 1 + stretch_ms)
             found, through = self._page(
                 table,
                 f"{statement}{key} limit ?",
-                (after[0], *after, *given, most),
+                (after[0], *after, end_ms, *given[1:], most),
                 partial(older.through, after=after),
             )
-            after = min(through, found[-1][: len(order)] if len(found) == most else END)
+            if len(found) == most:
+                rest = found[-1][: len(order)]
+                stretch_ms = stretch_ms and max(1, 2 * (found[-1][0] - found[0][0]))
+            else:
+                rest = END if end_ms == until_ms else (end_ms - 1, 2**62, 0, 0)
+                stretch_ms = stretch_ms and 2 * stretch_ms
+            after = min(through, rest)
             there = (row for row in found if row[: len(order)] <= after)
             for row in merge(there, older.take(after), key=itemgetter(slice(len(order)))):
                 yield row[len(order) :]

@@ -15,8 +15,9 @@ from edgeglm_agent.wire.telemetry import Row, Window, row_of
 
 from edgeglm.errors import StoreError, UserError
 from edgeglm.fleet.store.opening import open_reader, open_store
+from edgeglm.fleet.store.postgres_reader import PostgresReader
 from edgeglm.fleet.store.postgres_schema import SCHEMA
-from edgeglm.fleet.store.types import Arrivals, Device, Stream
+from edgeglm.fleet.store.types import Arrivals, Device, Span, Stream
 from tests.support.agent.broker import Broker
 from tests.support.fleet.arriving import BOARD, EVER, NOW, STREAM, batch, event, window, windows
 from tests.support.fleet.collector import PATIENCE_S, Sender, running_collector, until
@@ -272,6 +273,33 @@ def test_rows_lie_in_tables_of_their_days_whatever_time_they_claim(url: str, pos
         ahead = db.execute("select to_regclass('edgeglm.events_20270117') is not null").fetchone()
         assert ahead == (True,), "days are made before they come"
     assert len(stored(url)) == 5
+
+
+def test_rows_of_many_boards_come_in_order_over_stretches_that_hold_much_and_over_days_that_hold_none(
+    url: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PostgresReader, "page", 7)
+    monkeypatch.setattr(PostgresReader, "stretch_ms", 1000)
+    dense = [NOW - 5 * DAY_MS + number // 4 for number in range(60)]  # several at one moment
+    times = [1_577_836_800_000, *dense, *(NOW - 2 * DAY_MS + number * 90_000 for number in range(30)), NOW]
+    store = open_store(url)
+    for name in ("gate-1", "gate-2"):
+        rows = [row_of(n, window(n, at_ms=at_ms)) for n, at_ms in enumerate(times, 1)]
+        store.commit(Arrivals([batch(*rows, stream=Stream(Device("works", name), EPOCH))]))
+    store.close()
+    with postgres.connection(url) as db:
+        key = "at_ms, device, stream, sequence"
+        expected = db.execute(f"select {key} from edgeglm.windows order by {key}").fetchall()
+        names = dict(db.execute("select id, name from edgeglm.devices").fetchall())
+    reader = open_reader(url)
+    found = [(one.at_ms, one.device.name, one.sequence) for one in reader.windows(EVER)]
+    some = Span(dense[3], dense[41])
+    part = [(one.at_ms, one.device.name, one.sequence) for one in reader.windows(some)]
+    reader.close()
+    wanted = [(at_ms, names[device], sequence) for at_ms, device, _, sequence in expected]
+    assert found == wanted
+    assert len(found) == 2 * len(times)
+    assert part == [one for one in wanted if some.since_ms <= one[0] < some.until_ms]
 
 
 def test_a_store_of_a_newer_version_is_refused_and_one_that_is_not_there_is_not_made(

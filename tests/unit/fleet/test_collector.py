@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -107,6 +108,33 @@ def test_much_that_waits_is_more_than_one_transaction_and_all_of_it_is_kept(tmp_
     store.close()
     assert (collector.counts.commits, collector.counts.messages, collector.counts.rows) == (2, 3, 12_000)
     assert collector._in_hand == 0
+
+
+def test_a_collector_that_stops_counts_all_that_it_kept_also_what_it_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_MINUTE_S", 0.05)
+    store = SqliteWriter(tmp_path / "fleet.db")
+    said: list[str] = []
+    log = SilentLog()
+    log.stage = log.note = said.append  # type: ignore[method-assign]
+    stop = threading.Event()
+
+    async def run() -> None:
+        collector = Collector(BrokerAddress("127.0.0.1", 1), store, Part(), log)
+        running = asyncio.ensure_future(collector.run(stop))
+        for number in (1, 2):
+            row = row_of(number, Event("e", "", "", NOW, 0, True, "info"))
+            collector.message(Topics("works", "press-1").events, encode_batch(b"epoch--1", [row]), retained=False)
+            while not any(line.startswith("1 rows") for line in said):
+                await asyncio.sleep(0.01)
+            said.clear()
+        stop.set()
+        await running
+
+    asyncio.run(run())
+    store.close()
+    assert said[-1].startswith("stopped: 2 rows, 2 messages, 2 commits")
 
 
 def test_many_small_rows_are_counted_by_the_memory_that_they_take(
