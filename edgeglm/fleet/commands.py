@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 import paho.mqtt.client as paho
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgeglm.fleet.store.types import Device
 
 LONGEST_S = 7 * 86_400  # a board refuses what is meant for later; as edgeglm_agent.uplink.commands has it
-_REFUSED = 128  # of a SUBACK's codes, from here on
+REFUSED = 128  # of a SUBACK's codes, from here on
 _LONGEST_WAIT_S = 0.2
 _MOST_BYTES = 4 << 20  # of an answer: logs and status are far less
 
@@ -101,6 +101,41 @@ def ask(
         EnvironmentFailedError: The broker is not reached or refuses; the board does not answer in time.
     """
     request = _Request(device, op, arguments, within_s, note)
+    exchange(broker, request, within_s=within_s)
+    if request.reply is None:
+        raise EnvironmentFailedError(
+            f"{plain(device.name)} did not answer within {within_s:g} s",
+            hint=request.why_silent(),
+            code="board-no-answer",
+        )
+    return Answer(request.reply, time.monotonic() - request.sent)
+
+
+class Exchange(Protocol):
+    """What is sent and heard over one connection."""
+
+    ends: float  # by the monotonic clock
+    refused: str  # why the broker does not let it be
+
+    @property
+    def done(self) -> bool:
+        """Whether everything was heard."""
+
+    def on_connect(self, client: paho.Client, _: object, __: object, reason: Any, ___: object) -> None:
+        """Subscribe."""
+
+    def on_subscribe(self, client: paho.Client, _: object, __: object, reasons: Sequence[Any], ___: object) -> None:
+        """Send."""
+
+    def on_message(self, client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
+        """Hear."""
+
+
+def exchange(broker: BrokerAddress, request: Exchange, *, within_s: float) -> None:
+    """Connect, and stay until everything was heard, or the time is over.
+
+    Raises: EnvironmentFailedError: The broker is not reached, or refuses.
+    """
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id=f"edgeglm-{secrets.token_hex(6)}",
@@ -126,7 +161,7 @@ def ask(
             code="broker-unreachable",
         ) from error
     try:
-        while request.reply is None and time.monotonic() < request.ends:
+        while not request.done and time.monotonic() < request.ends:
             code = client.loop(timeout=min(_LONGEST_WAIT_S, max(0.0, request.ends - time.monotonic())))
             if request.refused or code != paho.MQTT_ERR_SUCCESS:
                 raise EnvironmentFailedError(
@@ -137,13 +172,6 @@ def ask(
                 )
     finally:
         client.disconnect()
-    if request.reply is None:
-        raise EnvironmentFailedError(
-            f"{plain(device.name)} did not answer within {within_s:g} s",
-            hint=request.why_silent(),
-            code="board-no-answer",
-        )
-    return Answer(request.reply, time.monotonic() - request.sent)
 
 
 def refusal(device: Device, reply: Reply) -> EnvironmentFailedError:
@@ -155,6 +183,33 @@ def refusal(device: Device, reply: Reply) -> EnvironmentFailedError:
     )
 
 
+def command_for(device: Device, arguments: dict[str, Any], within_s: float) -> Command:
+    """Return a command with an id of its own."""
+    return Command(
+        schema=COMMAND_SCHEMA,
+        id=f"cli-{secrets.token_hex(8)}",
+        device=device.name,
+        deadline_ms=int((time.time() + within_s) * 1000),
+        args=arguments,
+    )
+
+
+def read_reply(payload: bytes | bytearray, command_id: str) -> Reply | None:
+    """Return the answer to a command, or None: this is none."""
+    if len(payload) > _MOST_BYTES:
+        return None
+    try:
+        reply = msgspec.json.decode(payload, type=Reply)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return reply if reply.id == command_id else None
+
+
+def refused_user(reason: object) -> str:
+    """Return what is said of a broker that lets nobody in by this name."""
+    return f"the broker refuses this user: {reason}"
+
+
 class _Request:
     """One command on its way."""
 
@@ -163,13 +218,7 @@ class _Request:
     ) -> None:
         self.device = device
         self.topics = Topics(*device)
-        self.command = Command(
-            schema=COMMAND_SCHEMA,
-            id=f"cli-{secrets.token_hex(8)}",
-            device=device.name,
-            deadline_ms=int((time.time() + within_s) * 1000),
-            args=arguments,
-        )
+        self.command = command_for(device, arguments, within_s)
         self.op = op
         self.note = note
         self.ends = time.monotonic() + within_s
@@ -179,14 +228,18 @@ class _Request:
         self.state: State | None = None
         self._subscribed = False
 
+    @property
+    def done(self) -> bool:
+        return self.reply is not None
+
     def on_connect(self, client: paho.Client, _: object, __: object, reason: Any, ___: object) -> None:
         if reason.is_failure:
-            self.refused = f"the broker refuses this user: {reason}"
+            self.refused = refused_user(reason)
             return
         client.subscribe([(self.topics.reply(self.command.id), 1), (self.topics.state, 1)])
 
     def on_subscribe(self, client: paho.Client, _: object, __: object, reasons: Sequence[Any], ___: object) -> None:
-        if reasons[0].value >= _REFUSED:
+        if reasons[0].value >= REFUSED:
             self.refused = f"the broker does not let this user read the answers of {plain(self.device.name)}"
             return
         self._subscribed = True
@@ -195,13 +248,8 @@ class _Request:
     def on_message(self, client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
         if message.topic == self.topics.state:
             self._take_state(client, message)
-        elif message.topic == self.topics.reply(self.command.id) and len(message.payload) <= _MOST_BYTES:
-            try:
-                reply = msgspec.json.decode(message.payload, type=Reply)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                return
-            if reply.id == self.command.id:
-                self.reply = reply
+        elif message.topic == self.topics.reply(self.command.id):
+            self.reply = read_reply(message.payload, self.command.id) or self.reply
 
     def _take_state(self, client: paho.Client, message: paho.MQTTMessage) -> None:
         try:

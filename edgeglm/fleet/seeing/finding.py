@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,42 @@ def addressed(name: str, fleet: str | None, store: str) -> Device:
         return find(reader, name).device
     finally:
         reader.close()
+
+
+def is_pattern(name: str) -> bool:
+    """Tell whether a user means several boards: no name has an asterisk."""
+    return "*" in name
+
+
+def matching(pattern: str, fleet: str | None, store: str) -> list[Device]:
+    """Return the boards that the store knows by a pattern, such as ``*``, ``gate-*`` or ``north/*``.
+
+    Raises:
+        UserError: There is no store, or no such board.
+        StoreError: It cannot be read.
+    """
+    from edgeglm.fleet.store.opening import open_reader
+
+    within, slash, bare = pattern.partition("/")
+    if slash and fleet not in (None, within):
+        raise _contradiction(pattern, within)
+    fleet, names = (within, bare) if slash else (fleet, pattern)
+    reader = open_reader(store)
+    try:
+        if fleet is not None:
+            check_fleet(reader.fleets(), fleet)
+        known = reader.devices(fleet)
+    finally:
+        reader.close()
+    wanted = re.compile(".*".join(map(re.escape, names.split("*"))))
+    found = [summary.device for summary in known if wanted.fullmatch(summary.device.name)]
+    if not found:
+        raise UserError(
+            f"no board `{plain(pattern)}` is known",
+            hint=f"`edgeglm fleet ls` lists the {len(known)} that are known",
+            code="device-unknown",
+        )
+    return found
 
 
 def _is_there(store: str) -> bool:

@@ -187,6 +187,17 @@ def test_collectors_command_nobody_and_operators_acknowledge_nothing(broker: Run
                     assert may_not_write(client, board, topic, then), (identity.certificate, topic)
 
 
+def test_an_operator_hears_the_answers_of_many_boards_by_one_subscription(broker: RunningBroker) -> None:
+    gate, door = issue(broker, "gate-7"), issue(broker, "door-1")
+    with Client(broker.port, "o", identity=local(broker, "operator")) as operator:
+        for leaf in ("res/cli-1", "state"):
+            assert operator.subscribe(f"edgeglm/v1/north/+/+/{leaf}") < 128
+        for identity, topics in ((gate, GATE), (door, DOOR)):
+            with Client(broker.port, "board", identity=identity) as client:
+                assert may_write(client, operator, topics.reply("cli-1"))
+                assert may_write(client, operator, topics.state)
+
+
 def test_a_revoked_certificate_ends_the_connection_and_lets_nobody_in(broker: RunningBroker, tmp_path: Path) -> None:
     gate, door = issue(broker, "gate-7"), issue(broker, "door-1")
     with Client(broker.port, "gate-7", identity=gate) as client:
