@@ -32,6 +32,7 @@ _IDLE_S = 10.0  # while nobody does: the trend goes on
 _SHARE = 4  # of the time that a look takes: waited at least
 _MOST_KEPT = 64  # boards' lives
 _KEPT_S = 30.0
+_BOARD_STORES = 2  # so that an hour of one board does not wait for a month of another
 _STANDING_S = 3600.0  # how often a webhook is told of all that stands
 _Answer = TypeVar("_Answer")
 
@@ -43,10 +44,15 @@ class _Looking:
         self._store = store
         self._thread = ThreadPoolExecutor(1, "store")
         self._reader: StoreReader | None = None
+        self.asked = 0  # questions without an answer as yet
 
     async def __call__(self, ask: Callable[[StoreReader], _Answer]) -> _Answer:
         """Return what ``ask`` finds. Raises: EdgeglmError: The store cannot be read."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, ask)
+        self.asked += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, ask)
+        finally:
+            self.asked -= 1
 
     def _ask(self, ask: Callable[[StoreReader], _Answer]) -> _Answer:
         if self._reader is None:
@@ -81,7 +87,8 @@ class Watch:
         self.ended = False
         self._fleet = fleet
         self._log = log
-        self._fleet_store, self._board_store = _Looking(store), _Looking(store)
+        self._fleet_store = _Looking(store)
+        self._board_stores = [_Looking(store) for _ in range(_BOARD_STORES)]
         self._news = asyncio.Condition()
         self._wanted = asyncio.Event()
         self._lives: OrderedDict[tuple[Device, str, str | None], tuple[float, int, asyncio.Future[bytes]]] = (
@@ -179,7 +186,7 @@ class Watch:
             usual = usual_models(one for one in summaries if one.device.fleet == device.fleet)
             return msgspec.json.encode(life(reader, summary, span, slot, now_ms, usual))
 
-        return await self._board_store(ask)
+        return await min(self._board_stores, key=lambda one: one.asked)(ask)
 
     async def close(self) -> None:
         """Let everybody who waits go, and the store too."""
@@ -187,7 +194,8 @@ class Watch:
         async with self._news:
             self._news.notify_all()
         await self._fleet_store.close()
-        await self._board_store.close()
+        for one in self._board_stores:
+            await one.close()
 
 
 def _now_ms() -> int:
