@@ -56,8 +56,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]
 @pytest.mark.parametrize(
     "stage",
     [
-        *("steps[2].distill", "artifacts[0]", "write"),
-        *(pytest.param(stage, marks=pytest.mark.full) for stage in ("preflight", "steps[0].finetune", "measure")),
+        "artifacts[0]",
+        *(
+            pytest.param(stage, marks=pytest.mark.full)
+            for stage in ("preflight", "steps[0].finetune", "steps[2].distill", "measure", "write")
+        ),
     ],
 )
 def test_a_run_killed_in_this_stage_ends_as_if_it_had_not_been(

@@ -85,6 +85,7 @@ def test_the_report_says_where_bytes_and_time_are_and_shows_answers_that_changed
     assert "No samples are shown" in page
 
 
+@pytest.mark.full
 def test_other_weights_of_the_same_network_are_another_run(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     compress(RECIPE, model=network(), data=DATA, output=tmp_path / "a", cache=cache)
@@ -125,6 +126,7 @@ def test_overrides_reach_a_recipe_given_as_data(tmp_path: Path) -> None:
     assert result.report.steps[0].settings["epochs"] == 2
 
 
+@pytest.mark.full
 def test_the_number_type_that_auto_chose_for_training_is_in_the_report(tmp_path: Path) -> None:
     said: list[str] = []
 
@@ -151,6 +153,7 @@ def test_the_number_type_that_auto_chose_for_training_is_in_the_report(tmp_path:
     assert not any("repeatable" in text for text in said)
 
 
+@pytest.mark.full
 def test_bfloat16_on_a_processor_without_it_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 

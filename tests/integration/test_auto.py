@@ -72,6 +72,7 @@ class TwoHeads(nn.Module):
         return {"brightness": image.flatten(1).mean(dim=1, keepdim=True), "logits": self.classes(image)}
 
 
+@pytest.mark.full
 def test_layers_of_a_further_output_are_left_in_float_where_the_task_reads_it(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(RIGHT)
     (tmp_path / "recipe.yaml").write_text(HEADS)
@@ -141,6 +142,7 @@ def test_only_candidates_that_were_not_taken_are_timed_in_fewer_runs(whole: Resu
         assert bool(side.latency_ms_extra) != side.outpaced
 
 
+@pytest.mark.full
 def test_the_same_recipe_gives_the_same_files_again(whole: Result, run: Callable[..., Result]) -> None:
     again = run("again", "auto")
     assert [(side.path, side.sha256, side.chosen) for side in again.report.artifacts] == [
@@ -232,6 +234,7 @@ def test_the_resolved_recipe_still_says_auto(whole: Result) -> None:
     assert artifact["search"] == {"trials": 32, "samples": 64, "keep": "chosen"}
 
 
+@pytest.mark.full
 def test_under_4_bits_sensitive_layers_get_8_instead_of_float(tmp_path: Path) -> None:
     data = {name: (inputs.reshape(len(inputs), -1), targets) for name, (inputs, targets) in digits().items()}
     recipe = {

@@ -94,6 +94,7 @@ def test_a_gru_for_a_pi_comes_first_in_the_one_format_that_computes_it_in_intege
     assert "ONNX dynamic-int8" not in tried(result)
 
 
+@pytest.mark.full
 def test_a_candidate_that_stayed_float_is_left_out_with_the_reason(tmp_path: Path) -> None:
     model = export_nets.gru()
     wanted = [{"format": "auto", "quantize": "dynamic-int8"}]

@@ -62,7 +62,11 @@ def float_file(model: Model, name: str, kind: str, folder: Path, board: str) -> 
     [(name, "onnx", "jetson-jp6", scheme) for name in NETS for scheme in SCHEMES]
     + [("cnn", "onnx", board, scheme) for board in ("rpi5", "x86-64") for scheme in SCHEMES]
     + [(name, "tflite", "rpi5", scheme) for name in ("cnn", "words") for scheme in SCHEMES]
-    + [(name, "openvino", "x86-64", scheme) for name in ("vit", "words") for scheme in OPENVINO_SCHEMES]
+    + [
+        pytest.param(name, "openvino", "x86-64", scheme, marks=pytest.mark.full if name == "vit" else [])
+        for name in ("vit", "words")
+        for scheme in OPENVINO_SCHEMES
+    ]
     + [(name, "openvino", "x86-64", scheme) for name in ("cnn", "lstm") for scheme in OPENVINO_SCHEMES[:3]],
 )
 def test_the_oldest_runtime_answers_as_the_newest(folder: Path, name: str, kind: str, board: str, scheme: str) -> None:

@@ -102,6 +102,7 @@ def test_targets_judge_where_there_are_any(tmp_path: Path) -> None:
     assert not any("judged by those of the teacher" in text for text in report.warnings)
 
 
+@pytest.mark.full
 def test_accuracy_control_asks_what_quantizing_costs(tmp_path: Path) -> None:
     artifacts = [{"format": "onnx", "quantize": {"scheme": "static-int8", "calibration": 50, "accuracy_control": True}}]
     report = run(tmp_path, "embedding", artifacts=artifacts, budget={"metric_drop": 0.2}).report

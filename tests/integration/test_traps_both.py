@@ -131,7 +131,7 @@ def test_a_network_that_branches_on_values_is_refused_with_its_layer(form: Form,
 
 
 @pytest.mark.parametrize("ignore", [(), ("head",), ("hidden",)], ids=["all", "float head", "float hidden"])
-@pytest.mark.parametrize("kind", ["twice", "inner", "same"])
+@pytest.mark.parametrize("kind", ["twice", "inner", pytest.param("same", marks=pytest.mark.full)])
 def test_outputs_that_are_read_inside_or_given_twice_are_quantized(
     form: Form, tmp_path: Path, kind: str, ignore: tuple[str, ...]
 ) -> None:

@@ -49,9 +49,8 @@ def kill_some(agent: Agent, chance: random.Random, workers: dict[str, int], name
     return "agent"
 
 
-@pytest.mark.parametrize(
-    ("count", "seed"), [pytest.param(900, 5, id="short"), pytest.param(20_000, 6, id="long", marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("count", "seed"), [(20_000, 6)])
 def test_what_real_agents_wrote_is_in_the_store_once_whoever_is_killed(
     tmp_path: Path, model: Path, count: int, seed: int
 ) -> None:
