@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ import pytest
 from edgeglm_agent.wire.sketch import Sketch
 from edgeglm_agent.wire.telemetry import BoardReading, Drift
 
+from edgeglm.fleet.health import KINDS
 from edgeglm.fleet.page import life as life_module
 from edgeglm.fleet.page import stretches as stretches_module
 from edgeglm.fleet.page.glance import Glance, Trouble
@@ -218,3 +221,13 @@ def test_however_much_a_board_says_a_bounded_part_is_read(monkeypatch: pytest.Mo
         assert found.total.windows == 50
         assert found.curves.at_s[-1] == pytest.approx(NOW_MS / 1000, abs=15), "the newest"
         assert found.since_ms == NOW_MS - 50_000 > found.asked_since_ms
+
+
+def test_the_page_ranks_problems_as_the_lists_do() -> None:
+    static = Path(life_module.__file__).with_name("static")
+    for name, constant in (("fleet.js", r"KINDS = (\[.*?\])"), ("dom.js", r"WORST = new Set\((\[.*?\])\)")):
+        found = re.search(constant, (static / name).read_text(encoding="utf-8"))
+        assert found is not None
+        kinds = json.loads(found[1])
+        assert kinds == list(KINDS)[: len(kinds)]
+        assert name == "dom.js" or len(kinds) == len(KINDS)
