@@ -10,30 +10,31 @@ from edgeglm_agent.board.pi import in_words
 from edgeglm_agent.status_text import amount, duration
 
 from edgeglm.fleet.health import HealthProblem, offline, problems
+from edgeglm.fleet.histograms import added_up, quantiles
 from edgeglm.fleet.page.glance import shown_problems
 from edgeglm.fleet.page.groups import board_kind
-from edgeglm.fleet.page.histograms import added_up, quantiles
-from edgeglm.fleet.page.stretches import Bucket, Stretches, backwards, seen
+from edgeglm.fleet.page.stretches import AHEAD_MS, by_hour, by_window
 from edgeglm.fleet.page.words import fact, listed
 from edgeglm.fleet.plain import MOST_CHARACTERS, plain
 from edgeglm.fleet.store.alarms import RAISED, standing
+from edgeglm.fleet.store.hour_sums import Figures
+from edgeglm.fleet.store.keeping import HOUR_MS
 from edgeglm.fleet.store.types import Span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgeglm.fleet.health import Usual
-    from edgeglm.fleet.page.stretches import Histograms
+    from edgeglm.fleet.page.stretches import Histograms, Stretches
     from edgeglm.fleet.store.base import StoreReader
     from edgeglm.fleet.store.types import DeviceSummary, StoredEvent
 
 SPANS = {"1h": 3_600_000, "6h": 21_600_000, "24h": 86_400_000, "7d": 604_800_000, "30d": 2_592_000_000}
-_MOST_WINDOWS = 20_000  # that are read for one answer
+_BY_HOUR_MS = 120 * HOUR_MS  # spans of so many hours, and longer ones, are drawn by the hour
 _MOST_EVENTS = 200
 _MOST_FEATURES = 4  # whose drift is drawn
 _MOST_SLOTS = 64
 _BREAK = 3  # windows of a curve's own length without one: the curve is broken
-_AHEAD_MS = 300_000  # boards' clocks may be
 _SHARES = (0.5, 0.95, 0.99)
 _NOTHING = (None,) * 4
 
@@ -128,30 +129,21 @@ def life(
     names = list(dict.fromkeys([*(summary.state.slots if summary.state else ()), *summary.slots]))[:_MOST_SLOTS]
     chosen = slot if slot is not None and slot in names else next(iter(names), "")
     asked_ms = now_ms - SPANS[span]
-    since_ms, oldest_ms = asked_ms, now_ms
-    stretches = Stretches(now_ms)
-    kinds: Counter[str] = Counter()
-    windows = unreadable = lengths_ms = count = 0
-    for page in backwards(reader, summary.device, Span(asked_ms, now_ms + _AHEAD_MS)):
-        some, room = page[: _MOST_WINDOWS - count], _MOST_WINDOWS - count
-        count += len(some)
-        oldest_ms = some[-1].at_ms if some else oldest_ms
-        shown = [(one.at_ms, window) for one in some if (window := seen(one.body)).slot == chosen]
-        for _, window in shown:
-            windows += max(1, window.merged)
-            lengths_ms += max(0, window.duration_ms)
-            if window.errors:
-                kinds.update(window.errors)
-        unreadable += stretches.add(shown)
-        if len(page) > room:
-            since_ms = oldest_ms
-            break
+    if SPANS[span] >= _BY_HOUR_MS:
+        asked_ms = asked_ms // HOUR_MS * HOUR_MS
+        since_ms, stretches = by_hour(reader, summary.device, chosen, Span(asked_ms, now_ms))
+    else:
+        since_ms, stretches = by_window(reader, summary.device, chosen, Span(asked_ms, now_ms))
     stretches.reach(since_ms)
-    buckets = stretches.found
-    events = [*reader.events(Span(since_ms, now_ms + _AHEAD_MS), summary.device, newest=_MOST_EVENTS + 1)]
+    whole = Figures()
+    for one in stretches.found.values():
+        whole.merge(one)
+    kinds = sorted(whole.errors, key=lambda kind: (-whole.errors[kind], kind))
+    events = [*reader.events(Span(since_ms, now_ms + AHEAD_MS), summary.device, newest=_MOST_EVENTS + 1)]
     histograms = stretches.histograms()
     (p50,), (p95,), (p99,) = quantiles(added_up(histograms.whole), *_SHARES)
-    curves = _curves(stretches, histograms, _BREAK * max(lengths_ms // max(1, windows), stretches.length_ms))
+    length_ms = max(whole.length_ms // max(1, whole.windows), stretches.length_ms)
+    curves = _curves(stretches, histograms, _BREAK * length_ms)
     curves.psi_limits = _limits(summary, chosen, events)
     return Life(
         fleet=summary.device.fleet,
@@ -167,14 +159,14 @@ def life(
         slot=plain(chosen, 63),
         problems=shown_problems(problems(summary, now_ms, usual)),
         total=Total(
-            windows=windows,
-            inferences=sum(bucket.inferences for bucket in buckets.values()),
-            errors=kinds.total(),
-            errors_by_kind=listed(kinds, MOST_CHARACTERS),
+            windows=whole.windows,
+            inferences=whole.inferences,
+            errors=sum(whole.errors.values()),
+            errors_by_kind=listed({kind: whole.errors[kind] for kind in kinds}, MOST_CHARACTERS),
             p50_ms=p50,
             p95_ms=p95,
             p99_ms=p99,
-            unreadable=unreadable,
+            unreadable=stretches.unreadable,
         ),
         curves=curves,
         events=[_told(event) for event in reversed(events[-_MOST_EVENTS:])],
@@ -185,8 +177,8 @@ def life(
 def _curves(stretches: Stretches, histograms: Histograms, break_ms: int) -> Curves:
     curves = Curves()
     worst: Counter[str] = Counter()
-    for bucket in stretches.found.values():
-        for feature, psi_milli in bucket.psi_milli.items():
+    for one in stretches.found.values():
+        for feature, psi_milli in one.psi_milli.items():
             worst[feature] = max(worst[feature], psi_milli)
     curves.psi = {plain(feature, 60): [] for feature, _ in worst.most_common(_MOST_FEATURES)}
     shown = [(feature, curves.psi[plain(feature, 60)]) for feature, _ in worst.most_common(_MOST_FEATURES)]
@@ -195,7 +187,7 @@ def _curves(stretches: Stretches, histograms: Histograms, break_ms: int) -> Curv
     for number, latencies in zip(histograms.numbers, figures, strict=True):
         at_ms = number * stretches.length_ms
         if before is not None and at_ms - before > break_ms:
-            _point(curves, (before + at_ms) / 2000, Bucket(), _NOTHING, shown)
+            _point(curves, (before + at_ms) / 2000, Figures(), _NOTHING, shown)
         _point(curves, at_ms / 1000, stretches.found[number], latencies, shown)
         before = at_ms
     return curves
@@ -213,7 +205,7 @@ def _limits(summary: DeviceSummary, slot: str, events: list[StoredEvent]) -> dic
 def _point(
     curves: Curves,
     at_s: float,
-    bucket: Bucket,
+    figures: Figures,
     latencies_ms: tuple[float | None, ...],
     shown: list[tuple[str, list[float | None]]],
 ) -> None:
@@ -222,14 +214,15 @@ def _point(
         (curves.p50_ms, curves.p95_ms, curves.p99_ms, curves.model_p95_ms), latencies_ms, strict=True
     ):
         column.append(latency_ms)
-    seconds, samples = bucket.length_ms / 1000, bucket.inferences + bucket.errors
-    curves.per_second.append(bucket.inferences / seconds if seconds else None)
-    curves.error_percent.append(100 * bucket.errors / samples if samples > 0 else None)
-    curves.temperature_c.append(None if bucket.hottest_decic is None else bucket.hottest_decic / 10)
-    weight_ms = bucket.cpu_weight_ms
-    curves.cpu_percent.append(bucket.cpu_permille_ms / weight_ms / 10 if weight_ms else None)
+    errors = sum(figures.errors.values())
+    seconds, samples = figures.length_ms / 1000, figures.inferences + errors
+    curves.per_second.append(figures.inferences / seconds if seconds else None)
+    curves.error_percent.append(100 * errors / samples if samples > 0 else None)
+    curves.temperature_c.append(None if figures.hottest_decic is None else figures.hottest_decic / 10)
+    weight_ms = figures.cpu_weight_ms
+    curves.cpu_percent.append(figures.cpu_permille_ms / weight_ms / 10 if weight_ms else None)
     for feature, values in shown:
-        psi_milli = bucket.psi_milli.get(feature)
+        psi_milli = figures.psi_milli.get(feature)
         values.append(None if psi_milli is None else psi_milli / 1000)
 
 

@@ -4,93 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
-from edgeglm_agent.wire.telemetry import BoardReading, Drift
 
-from edgeglm.fleet.page.histograms import Table, joined, table, unpacked
+from edgeglm.fleet.histograms import Table, joined, latencies
+from edgeglm.fleet.store.hour_sums import Figures, hour_sum, seen
+from edgeglm.fleet.store.keeping import HOUR_MS
 from edgeglm.fleet.store.types import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from edgeglm.fleet.page.histograms import Ints
+    from edgeglm.fleet.histograms import Ints
     from edgeglm.fleet.store.base import StoreReader
+    from edgeglm.fleet.store.hour_sums import HourSum, Seen
     from edgeglm.fleet.store.types import Device, PackedWindow
 
 _POINTS = 240  # of a curve, at most; at least half of that where there is so much
 _SHORTEST_MS = 1000
+_MOST_WINDOWS = 20_000  # that are read for one answer
+_MOST_NOT_SUMMED = 30_000  # likewise, of those of hours that are not summed: a store does that within hours
+AHEAD_MS = 300_000  # boards' clocks may be
 _PAGE = 10_000  # windows that are in memory at once: 30 days of 300 s
-
-
-class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A ``Window``, of which what no curve needs is left packed: of a month there are thousands."""
-
-    slot: str
-    load: int
-    trace_id: msgspec.Raw
-    start_ms: int
-    uptime_ms: int
-    duration_ms: int
-    clock_synchronised: bool
-    inferences: int
-    errors: dict[str, int] = {}
-    latency_ms: bytes = b""
-    total_ms: bytes = b""
-    cpu_permille: int | None = None
-    rss_kb: int | None = None
-    energy_uj: int | None = None
-    confidence: msgspec.Raw = msgspec.Raw()
-    classes: msgspec.Raw = msgspec.Raw()
-    drift: tuple[Drift, ...] = ()
-    board: BoardReading | None = None
-    merged: int = 1
-
-
-seen = msgspec.msgpack.Decoder(Seen).decode
-
-
-class Bucket:
-    """What windows say of one stretch of time, but for their histograms."""
-
-    __slots__ = ("cpu_permille_ms", "cpu_weight_ms", "errors", "hottest_decic", "inferences", "length_ms", "psi_milli")
-
-    def __init__(self) -> None:
-        self.inferences = self.errors = self.length_ms = 0
-        self.hottest_decic: int | None = None
-        self.cpu_permille_ms = self.cpu_weight_ms = 0  # weighted by time
-        self.psi_milli: dict[str, int] = {}
-
-    def add(self, window: Seen) -> None:
-        """Add one."""
-        self.inferences += window.inferences
-        if window.errors:
-            self.errors += sum(window.errors.values())
-        self.length_ms += max(0, window.duration_ms)
-        board = window.board
-        if board is not None:
-            self._hot(board.temperature_decic)
-            if board.cpu_permille is not None:
-                weight_ms = max(1, window.duration_ms)
-                self.cpu_permille_ms += board.cpu_permille * weight_ms
-                self.cpu_weight_ms += weight_ms
-        for drift in window.drift:
-            self.psi_milli[drift.feature] = max(self.psi_milli.get(drift.feature, 0), drift.psi_milli)
-
-    def merge(self, other: Bucket) -> None:
-        """Add what another says."""
-        self.inferences += other.inferences
-        self.errors += other.errors
-        self.length_ms += other.length_ms
-        self._hot(other.hottest_decic)
-        self.cpu_permille_ms += other.cpu_permille_ms
-        self.cpu_weight_ms += other.cpu_weight_ms
-        for feature, psi_milli in other.psi_milli.items():
-            self.psi_milli[feature] = max(self.psi_milli.get(feature, 0), psi_milli)
-
-    def _hot(self, decic: int | None) -> None:
-        if decic is not None and (self.hottest_decic is None or decic > self.hottest_decic):
-            self.hottest_decic = decic
 
 
 class _Part(NamedTuple):
@@ -113,48 +47,65 @@ class Histograms(NamedTuple):
 class Stretches:
     """Stretches of one length, by their number; it doubles as often as keeps them few."""
 
-    def __init__(self, until_ms: int) -> None:
+    def __init__(self, until_ms: int, shortest_ms: int = _SHORTEST_MS) -> None:
         """Begin at the newest end."""
         self._until_ms = until_ms
-        self.length_ms = _SHORTEST_MS
-        self.found: dict[int, Bucket] = {}
+        self.length_ms = shortest_ms
+        self.found: dict[int, Figures] = {}
+        self.unreadable = 0  # windows whose histogram is damaged
         self._parts: list[_Part] = []
 
-    def add(self, windows: Sequence[tuple[int, Seen]]) -> int:
-        """Add windows with their moments, the newest first; return of how many the histogram is damaged."""
+    def add(self, windows: Sequence[tuple[int, Seen]]) -> None:
+        """Add windows with their moments, the newest first."""
         if not windows:
-            return 0
+            return
         self.reach(windows[-1][0])
-        length_ms, found = self.length_ms, self.found
         for at_ms, window in windows:
-            number = at_ms // length_ms
-            if (bucket := found.get(number)) is None:
-                bucket = found[number] = Bucket()
-            bucket.add(window)
-        latencies, damaged = unpacked([one.latency_ms for _, one in windows])
-        totals, damaged_totals = unpacked([one.total_ms for _, one in windows])
-        sound = np.ones(len(windows), bool)
-        sound[[*(damaged | damaged_totals)]] = False
-        own = np.array([bool(one.total_ms) for _, one in windows])  # where not, the whole is what the model takes
-        numbers, rows = np.unique(np.array([at_ms // length_ms for at_ms, _ in windows], np.int64), return_inverse=True)
-        model = whole = table(latencies, rows, len(numbers), sound)
-        if own.any():
-            every = np.arange(len(numbers))
-            both = (table(totals, rows, len(numbers), sound), table(latencies, rows, len(numbers), sound & ~own))
-            whole = joined([(one, every) for one in both], len(numbers))
-        self._parts.append(_Part(length_ms, numbers, whole, model))
-        return len(windows) - int(sound.sum())
+            self._at(at_ms).add(window)
+        numbers, rows = self._numbers([at_ms for at_ms, _ in windows])
+        whole, model, sound = latencies(
+            [one.latency_ms for _, one in windows], [one.total_ms for _, one in windows], rows, len(numbers)
+        )
+        self._parts.append(_Part(self.length_ms, numbers, whole, model))
+        self.unreadable += len(windows) - int(sound.sum())
+
+    def add_hours(self, hours: Sequence[tuple[int, HourSum]]) -> None:
+        """Add sums of hours, with when these begin, in the order of time; no stretch is shorter than an hour."""
+        if not hours:
+            return
+        self.reach(hours[0][0])
+        for at_ms, one in hours:
+            self._at(at_ms).merge(one.figures)
+            self.unreadable += one.unreadable
+        numbers, rows = self._numbers([at_ms for at_ms, _ in hours])
+        whole, model, _ = latencies(
+            [one.latency_ms or one.total_ms for _, one in hours],
+            [one.total_ms if one.latency_ms else b"" for _, one in hours],
+            rows,
+            len(numbers),
+        )
+        self._parts.append(_Part(self.length_ms, numbers, whole, model))
+
+    def _at(self, at_ms: int) -> Figures:
+        number = at_ms // self.length_ms
+        if (figures := self.found.get(number)) is None:
+            figures = self.found[number] = Figures()
+        return figures
+
+    def _numbers(self, times_ms: Sequence[int]) -> tuple[Ints, Ints]:
+        """Return the stretches of some moments, and of each moment which of them it is in."""
+        return np.unique(np.array(times_ms, np.int64) // self.length_ms, return_inverse=True)
 
     def reach(self, since_ms: int) -> None:
         """Grow until a curve from that moment on has few enough points."""
         while (self._until_ms - since_ms) // self.length_ms > _POINTS:
             self.length_ms *= 2
             before, self.found = self.found, {}
-            for number, bucket in before.items():
+            for number, figures in before.items():
                 if (there := self.found.get(number // 2)) is None:
-                    self.found[number // 2] = bucket
+                    self.found[number // 2] = figures
                 else:
-                    there.merge(bucket)
+                    there.merge(figures)
 
     def histograms(self) -> Histograms:
         """Return all histograms, in the order of time."""
@@ -166,7 +117,37 @@ class Stretches:
         return Histograms(numbers, joined(wholes, len(numbers)), joined(models, len(numbers)))
 
 
-def backwards(reader: StoreReader, device: Device, span: Span) -> Iterator[list[PackedWindow]]:
+def by_window(reader: StoreReader, device: Device, slot: str, span: Span) -> tuple[int, Stretches]:
+    """Return a slot's windows added up, and since when."""
+    stretches, oldest_ms, count = Stretches(span.until_ms), span.until_ms, 0
+    for page in _backwards(reader, device, Span(span.since_ms, span.until_ms + AHEAD_MS)):
+        some, room = page[: _MOST_WINDOWS - count], _MOST_WINDOWS - count
+        count += len(some)
+        oldest_ms = some[-1].at_ms if some else oldest_ms
+        stretches.add(_of_slot(some, slot))
+        if len(page) > room:
+            return oldest_ms, stretches
+    return span.since_ms, stretches
+
+
+def by_hour(reader: StoreReader, device: Device, slot: str, span: Span) -> tuple[int, Stretches]:
+    """Return what a slot did by the hour added up, and since when."""
+    stretches, since_ms = Stretches(span.until_ms, HOUR_MS), span.since_ms
+    found = reader.hours(device, slot, Span(since_ms, span.until_ms + AHEAD_MS), _MOST_NOT_SUMMED + 1)
+    windows = found.windows
+    if len(windows) > _MOST_NOT_SUMMED:
+        windows = windows[1:]
+        since_ms = windows[0].at_ms
+    stretches.add(_of_slot(reversed(windows), slot))
+    stretches.add_hours([(one.at_ms, hour_sum(one.body)) for one in found.sums if one.at_ms >= since_ms])
+    return since_ms, stretches
+
+
+def _of_slot(windows: Iterable[PackedWindow], slot: str) -> list[tuple[int, Seen]]:
+    return [(one.at_ms, window) for one in windows if (window := seen(one.body)).slot == slot]
+
+
+def _backwards(reader: StoreReader, device: Device, span: Span) -> Iterator[list[PackedWindow]]:
     """Yield a board's windows within a span by pages, the newest first, a bounded number of them in memory."""
     until_ms, known = span.until_ms, set[tuple[bytes, int]]()
     while True:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Committed,
         Device,
         DeviceSummary,
+        Hours,
         IncomingReply,
         PackedWindow,
         Poison,
@@ -51,6 +52,12 @@ class StoreReader(Protocol):
 
     def packed_windows(self, device: Device, span: Span, newest: int) -> list[PackedWindow]:
         """Return the newest of a board's windows that began within the span, the oldest first."""
+
+    def hours(self, device: Device, slot: str, span: Span, newest: int) -> Hours:
+        """Return what a board's slot did within a span of whole hours, by the hour.
+
+        ``newest``: of the windows that are in no sum as yet, at most so many of all slots, the newest ones.
+        """
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None

@@ -5,18 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgeglm.fleet.store.keeping import HOUR_MS
 from edgeglm.fleet.store.naming import place_of_database
 from edgeglm.fleet.store.postgres_schema import check, check_version, connect, told
 from edgeglm.fleet.store.segment_files import SegmentFiles
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
+from edgeglm.fleet.store.types import Hours, PackedHour, PackedWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import psycopg
 
     from edgeglm.fleet.addresses import PostgresAddress
+    from edgeglm.fleet.store.asking import Question
     from edgeglm.fleet.store.segment_list import Segment
+    from edgeglm.fleet.store.types import Device, Span
 
 _Older = TypeVar("_Older")
 
@@ -37,6 +41,52 @@ class PostgresReader(SqliteReader):
         """Let it go."""
         self._connection.close()
 
+    def hours(self, device: Device, slot: str, span: Span, newest: int) -> Hours:
+        """Return what a board's slot did within a span of whole hours, by the hour; see ``StoreReader``.
+
+        A sum counts as long as it is of as many windows as there are: of an hour that more came of since, or that was
+        not added up as yet, the windows themselves are read.
+        """
+        number = self._number(device)
+        if number is None:
+            return Hours([], [])
+        first, end = span.since_ms // HOUR_MS, -(-span.until_ms // HOUR_MS)
+        of_hours = "device = ? and hour >= ? and hour < ?"
+        with told(self._address), self._connection.transaction():
+            self._connection.execute("set transaction isolation level repeatable read")  # all of it of one moment
+            counted = dict(
+                self._all(
+                    f"select hour, sum(rows) from hour_sums where {of_hours} group by hour",  # noqa: S608 - of our own
+                    (number, first, end),
+                )
+            )
+            there = self._all(
+                f"select at_ms / {HOUR_MS}, count(*) from windows"  # noqa: S608 - of our own
+                " where device = ? and at_ms >= ? and at_ms < ? group by 1",
+                (number, first * HOUR_MS, end * HOUR_MS),
+            )
+            good = [hour for hour, rows in there if counted.get(hour) == rows]
+            sums = self._all(
+                f"select hour, body from hour_sums where {of_hours} and slot = ? and hour = any(?)"  # noqa: S608
+                " order by hour",
+                (number, first, end, slot, good),
+            )
+            others = [hour for hour, rows in there if counted.get(hour) != rows]
+            windows = self._windows(number, others, span, newest) if others else []
+        return Hours(
+            [PackedHour(hour * HOUR_MS, body) for hour, body in sums], [PackedWindow(*row) for row in reversed(windows)]
+        )
+
+    def _windows(self, device: int, hours: list[int], span: Span, newest: int) -> list[tuple[Any, ...]]:
+        """Return the newest of a board's windows of some hours, the newest first."""
+        since_ms, until_ms = min(hours) * HOUR_MS, (max(hours) + 1) * HOUR_MS
+        return self._all(
+            "select t.at_ms, s.epoch, t.sequence, t.body from windows t join streams s on s.id = t.stream"  # noqa: S608
+            f" where t.device = ? and t.at_ms >= ? and t.at_ms < ? and t.at_ms / {HOUR_MS} = any(?)"
+            " order by t.at_ms desc, t.stream desc, t.sequence desc limit ?",
+            (device, max(span.since_ms, since_ms), min(span.until_ms, until_ms), hours, newest),
+        )
+
     def _all(self, statement: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._connection.closed:
             self._connection = self._connected()
@@ -52,11 +102,10 @@ class PostgresReader(SqliteReader):
     def _page(
         self,
         table: str,  # noqa: ARG002
-        statement: str,
-        given: tuple[Any, ...],
+        questions: Sequence[Question],
         older: Callable[[list[Segment]], _Older],
-    ) -> tuple[list[tuple[Any, ...]], _Older]:
-        return self._all(statement, given), older([])  # all rows are in tables
+    ) -> tuple[list[list[tuple[Any, ...]]], _Older]:
+        return [self._all(*one) for one in questions], older([])  # all rows are in tables
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         connection = connect(self._address, reading=True)

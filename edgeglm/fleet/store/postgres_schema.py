@@ -98,6 +98,14 @@ MIGRATIONS = (
         where name in {alarms.EVENTS!r};
     drop index events_alarms;
     """,  # noqa: S608 - names of our own
+    # what slots did by the hour, and of how many rows that is
+    """
+    create table hour_sums (
+        hour bigint not null, device bigint not null references devices on delete cascade, slot text not null,
+        rows bigint not null, body bytea not null, primary key (device, hour, slot)
+    );
+    create index hour_sums_hour on hour_sums using brin (hour) with (autosummarize = on);
+    """,
 )
 SCHEMA = len(MIGRATIONS)
 _LOCK = 0x45474C4D  # "EGLM": who makes tables holds it

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GRACE_MS = 86_400_000
-_COLUMNS = "id, source, day, name, rows, bytes, last_received_ms, hourly"
+_COLUMNS = "id, source, day, name, rows, bytes, last_received_ms, hourly, summed"
 
 
 class Written(NamedTuple):
@@ -29,6 +29,7 @@ class Written(NamedTuple):
     bytes: int
     last_received_ms: int
     hourly: int = 0  # 1: windows that were merged
+    summed: int = 1  # 0: windows that are in no sum of an hour as yet
 
 
 class Segment(NamedTuple):
@@ -42,6 +43,7 @@ class Segment(NamedTuple):
     bytes: int
     last_received_ms: int
     hourly: int
+    summed: int
 
 
 def folder_of(path: Path) -> Path:
@@ -62,7 +64,8 @@ def listed(db: sqlite3.Connection, source: str | None = None) -> list[Segment]:
 def add(db: sqlite3.Connection, one: Written) -> None:
     """List one, within a transaction."""
     db.execute(
-        "insert into segments (source, day, name, rows, bytes, last_received_ms, hourly) values (?, ?, ?, ?, ?, ?, ?)",
+        "insert into segments (source, day, name, rows, bytes, last_received_ms, hourly, summed)"
+        " values (?, ?, ?, ?, ?, ?, ?, ?)",
         one,
     )
 

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from functools import partial
 from heapq import merge
-from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
-from edgeglm_agent.wire.commands import Reply, State
+from edgeglm_agent.wire.commands import Reply
 from edgeglm_agent.wire.telemetry import Event, Gap, Result, Window
 
-from edgeglm.fleet.store import alarms
+from edgeglm.fleet.store.asking import BY_TIME, Asked, before, newest_of
+from edgeglm.fleet.store.keeping import DAY_MS, HOUR_MS
 from edgeglm.fleet.store.naming import identity_of, place_of_file
 from edgeglm.fleet.store.segment_files import SegmentFiles, SegmentGoneError
 from edgeglm.fleet.store.segment_list import folder_of, listed, missing
 from edgeglm.fleet.store.segment_pages import END, SegmentPages
 from edgeglm.fleet.store.sqlite_schema import check_is_there, file_of, open_for_reading, told
+from edgeglm.fleet.store.summaries import summaries_of, summary_of
 from edgeglm.fleet.store.types import (
     Device,
     DeviceSummary,
+    Hours,
     IncomingReply,
+    PackedHour,
     PackedWindow,
     Poison,
-    SlotSummary,
     StoredEvent,
     StoredGap,
     StoredResult,
@@ -32,9 +34,10 @@ from edgeglm.fleet.store.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from edgeglm.fleet.store.asking import Question
     from edgeglm.fleet.store.segment_list import Segment
     from edgeglm.fleet.store.types import Span
 
@@ -43,28 +46,6 @@ _Older = TypeVar("_Older")
 _LARGE_PAGE = 500  # rows at a time that may have a picture each
 _MOST_TRIES = 5  # to have segments as they are listed
 _Row: TypeAlias = tuple[int, int, int, bytes, bytes, str, str]  # moment, sequence, when it came, body; epoch and board
-_DEVICES = """
-select d.id, d.fleet, d.name, d.shard, d.first_seen_ms, d.heard_ms, d.state, d.state_ms,
-    s.last_ms, s.rows, s.duplicates, s.taken_back, s.lost_rows, s.lost_at_ms,
-    s.taken_back_at_ms, (
-        select clock_off_ms from streams where device = d.id and clock_off_ms is not null order by last_ms desc limit 1
-    )
-from devices d left join (
-    select device, max(last_ms) as last_ms, sum(rows) as rows, sum(duplicates) as duplicates,
-        sum(taken_back) as taken_back, sum(lost_rows) as lost_rows, max(lost_at_ms) as lost_at_ms,
-        max(taken_back_at_ms) as taken_back_at_ms
-    from streams {streams} group by device
-) s on s.device = d.id {where} order by d.fleet, d.name
-"""
-_ALARMS = f"""
-select l.device, l.slot, e.at_ms, e.stream, e.sequence, e.body from latest l cross join alarm_events e
-    on e.device = l.device and e.slot = l.slot and e.at_ms >= coalesce((
-        select at_ms from alarm_events where device = l.device and slot = l.slot
-        order by at_ms desc limit 1 offset {alarms.NEWEST - 1}
-    ), {-(2**62)})
-{{where}} order by l.device, l.slot, e.at_ms, e.stream, e.sequence
-"""  # noqa: S608 - names of our own
-_LATEST = "select device, slot, at_ms, received_ms, body from latest l {where} order by device, slot"
 
 
 class SqliteReader:
@@ -86,22 +67,12 @@ class SqliteReader:
 
     def devices(self, fleet: str | None = None) -> list[DeviceSummary]:
         """Return every board, by fleet and name."""
-        where, given = ("where d.fleet = ?", (fleet,)) if fleet is not None else ("", ())
-        return self._summaries(_DEVICES.format(streams="", where=where), given, "", ())
+        return summaries_of(self._all, fleet)
 
     def device(self, device: Device) -> DeviceSummary | None:
         """Return one board; None: nothing of it ever came."""
         number = self._number(device)
-        if number is None:
-            return None
-        one = (number,)
-        found = self._summaries(
-            _DEVICES.format(streams="where device = ?", where="where d.id = ?"),
-            one * 2,
-            "where l.device = ?",
-            one,
-        )
-        return found[0] if found else None
+        return None if number is None else summary_of(self._all, number)
 
     def windows(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
@@ -112,8 +83,30 @@ class SqliteReader:
 
     def packed_windows(self, device: Device, span: Span, newest: int) -> list[PackedWindow]:
         """Return the newest of a board's windows that began within the span, the oldest first."""
-        rows = self._rows("windows", span, device=device, newest=newest)
-        return [PackedWindow(at_ms, epoch, sequence, body) for at_ms, sequence, _, body, epoch, _, _ in rows]
+        return [_packed(row) for row in self._rows("windows", span, device=device, newest=newest)]
+
+    def hours(self, device: Device, slot: str, span: Span, newest: int) -> Hours:
+        """Return what a board's slot did within a span of whole hours, by the hour; see ``StoreReader``."""
+        number = self._number(device)
+        if number is None:
+            return Hours([], [])
+        first, end = span.since_ms // HOUR_MS, -(-span.until_ms // HOUR_MS)
+        sums = (
+            "select hour, body from hour_sums where day in (select day from segments where source = 'windows'"
+            " and day >= ? and day <= ?) and device = ? and slot = ? and hour >= ? and hour < ? order by hour",
+            (first * HOUR_MS // DAY_MS, end * HOUR_MS // DAY_MS, number, slot, first, end),
+        )
+        after = before(span)
+        asked = self._asked("windows", BY_TIME, after, span.until_ms, number)
+        (hours, found), more = self._page(
+            "windows",
+            (sums, asked.newest(newest)),
+            lambda listing: asked.older.newest([one for one in listing if not one.summed], after, newest),
+        )
+        return Hours(
+            [PackedHour(hour * HOUR_MS, body) for hour, body in hours],
+            [_packed(row[len(BY_TIME) :]) for row in newest_of(found, more, newest)],
+        )
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None
@@ -186,32 +179,6 @@ class SqliteReader:
         found = self._all("select id from devices where fleet = ? and name = ?", device)
         return int(found[0][0]) if found else None
 
-    def _summaries(
-        self, statement: str, given: tuple[Any, ...], where: str, given_where: tuple[Any, ...]
-    ) -> list[DeviceSummary]:
-        told_of = self._all(_ALARMS.format(where=where), given_where)
-        stand = {
-            key: alarms.standing(
-                alarms.in_order((*row[2:5], msgspec.msgpack.decode(row[5], type=Event)) for row in rows)
-            )
-            for key, rows in groupby(told_of, key=lambda row: (int(row[0]), str(row[1])))
-        }
-        latest = self._all(_LATEST.format(where=where), given_where)
-        slots = {
-            number: {
-                slot: SlotSummary(
-                    slot,
-                    at_ms,
-                    received_ms,
-                    msgspec.msgpack.decode(body, type=Window),
-                    stand.get((number, slot), ()),
-                )
-                for _, slot, at_ms, received_ms, body in rows
-            }
-            for number, rows in groupby(latest, key=lambda row: int(row[0]))
-        }
-        return [_summary(row, slots.get(row[0], {})) for row in self._all(statement, given)]
-
     def _rows(
         self,
         table: str,
@@ -222,9 +189,7 @@ class SqliteReader:
         newest: int | None = None,
     ) -> Iterator[_Row]:
         """Return rows within the span, the oldest first."""
-        after = (span.since_ms - 1, 2**62, 0, 0)
-        order = ("at_ms", "device", "stream", "sequence")
-        return self._paged(table, order, after, span.until_ms, device=device, fleet=fleet, newest=newest)
+        return self._paged(table, BY_TIME, before(span), span.until_ms, device=device, fleet=fleet, newest=newest)
 
     def _paged(
         self,
@@ -241,36 +206,18 @@ class SqliteReader:
         number = None if device is None else self._number(device)
         if device is not None and number is None:
             return
-        given: list[int | str] = [until_ms]
-        where = "and t.at_ms < ?"
-        if number is not None:
-            where, given = f"{where} and t.device = ?", [*given, number]
-        if fleet is not None:
-            where, given = f"{where} and d.fleet = ?", [*given, fleet]
-        key = ", ".join(f"t.{name}" for name in order)
-        statement = (
-            f"select {key}, t.at_ms, t.sequence, t.received_ms, t.body, s.epoch, d.fleet, d.name"  # noqa: S608
-            f" from {table} t cross join streams s on s.id = t.stream cross join devices d on d.id = t.device"
-            f" where t.{order[0]} >= ? and ({key}) > ({', '.join('?' * len(order))}) {where} order by "
-        )
-        older = SegmentPages(self._segments, order, until_ms, number, partial(self._streams, number, fleet))
+        asked = self._asked(table, order, after, until_ms, number, fleet)
         if newest is not None:
-            statement += ", ".join(f"t.{name} desc" for name in order) + " limit ?"
-            found, more = self._page(
-                table, statement, (after[0], *after, *given, newest), partial(older.newest, after=after, count=newest)
-            )
-            rows = sorted([*reversed(found), *more])  # no two have one key
-            yield from (row[len(order) :] for row in (rows[-newest:] if newest else ()))
+            older = partial(asked.older.newest, after=after, count=newest)
+            (found,), more = self._page(table, (asked.newest(newest),), older)
+            yield from (row[len(order) :] for row in newest_of(found, more, newest))
             return
         most = self.page if table != "results" else min(self.page, _LARGE_PAGE)
         stretch_ms = self.stretch_ms if number is None and order[0] == "at_ms" else None
         while after != END:
             end_ms = until_ms if stretch_ms is None else min(until_ms, after[0] + 1 + stretch_ms)
-            found, through = self._page(
-                table,
-                f"{statement}{key} limit ?",
-                (after[0], *after, end_ms, *given[1:], most),
-                partial(older.through, after=after),
+            (found,), through = self._page(
+                table, (asked.page(after, end_ms, most),), partial(asked.older.through, after=after)
             )
             if len(found) == most:
                 rest = found[-1][: len(order)]
@@ -280,19 +227,31 @@ class SqliteReader:
                 stretch_ms = stretch_ms and 2 * stretch_ms
             after = min(through, rest)
             there = (row for row in found if row[: len(order)] <= after)
-            for row in merge(there, older.take(after), key=itemgetter(slice(len(order)))):
+            for row in merge(there, asked.older.take(after), key=itemgetter(slice(len(order)))):
                 yield row[len(order) :]
 
+    def _asked(
+        self,
+        table: str,
+        order: tuple[str, ...],
+        after: tuple[int, ...],
+        until_ms: int,
+        device: int | None,
+        fleet: str | None = None,
+    ) -> Asked:
+        older = SegmentPages(self._segments, order, until_ms, device, partial(self._streams, device, fleet))
+        return Asked(table, order, after, until_ms, device, fleet, older)
+
     def _page(
-        self, table: str, statement: str, given: tuple[Any, ...], older: Callable[[list[Segment]], _Older]
-    ) -> tuple[list[tuple[Any, ...]], _Older]:
-        """Return rows of the journal, and what the segments of the same moment have beside them."""
+        self, table: str, questions: Sequence[Question], older: Callable[[list[Segment]], _Older]
+    ) -> tuple[list[list[tuple[Any, ...]]], _Older]:
+        """Return answers of one moment, and what the segments of that moment have beside them."""
         for _ in range(_MOST_TRIES):
             with told(self._path):
                 check_is_there(self._db, self._path, self._file)
                 self._db.execute("begin")
                 try:
-                    found = self._db.execute(statement, given).fetchall()
+                    found = [self._db.execute(statement, given).fetchall() for statement, given in questions]
                     listing = listed(self._db, table)
                 finally:
                     self._db.execute("rollback")
@@ -316,27 +275,11 @@ class SqliteReader:
         return {number: (epoch, fleet, name) for number, epoch, fleet, name in found}
 
 
+def _packed(row: _Row) -> PackedWindow:
+    at_ms, sequence, _, body, epoch, _, _ = row
+    return PackedWindow(at_ms, epoch, sequence, body)
+
+
 def _read(row: _Row, kind: type[_Body]) -> tuple[Device, bytes, int, int, int, _Body]:
     at_ms, sequence, received_ms, body, epoch, fleet, name = row
     return Device(fleet, name), epoch, sequence, at_ms, received_ms, msgspec.msgpack.decode(body, type=kind)
-
-
-def _summary(row: tuple[Any, ...], slots: dict[str, SlotSummary]) -> DeviceSummary:
-    _, fleet, name, shard, first_seen_ms, heard_ms, state, state_ms = row[:8]
-    last_ms, rows, duplicates, taken_back, lost_rows, lost_at_ms, taken_back_at_ms, clock_off_ms = row[8:]
-    return DeviceSummary(
-        device=Device(fleet, name),
-        shard=shard,
-        first_seen_ms=first_seen_ms,
-        last_seen_ms=max(heard_ms, last_ms or 0),
-        state=None if state is None else msgspec.json.decode(state, type=State),
-        state_ms=state_ms,
-        slots=slots,
-        lost_rows=int(lost_rows or 0),  # a sum is no integer in PostgreSQL
-        lost_at_ms=lost_at_ms or 0,
-        duplicates=int(duplicates or 0),
-        clock_off_ms=clock_off_ms,
-        rows=int(rows or 0),
-        taken_back=int(taken_back or 0),
-        taken_back_at_ms=taken_back_at_ms or 0,
-    )

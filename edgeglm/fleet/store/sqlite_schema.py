@@ -107,6 +107,14 @@ MIGRATIONS = (
         where name in {ALARM_EVENTS};
     drop index events_alarms
     """,  # noqa: S608 - names of our own
+    # what slots did by the hour; windows of older segments are added up when the store is tended next
+    """
+    alter table segments add column summed integer not null default 0;
+    create table hour_sums (
+        day integer not null, device integer not null, slot text not null, hour integer not null, body blob not null,
+        primary key (day, device, slot, hour)
+    ) without rowid
+    """,
 )
 SCHEMA = len(MIGRATIONS)
 PRUNE_ALARM_EVENTS = f"""

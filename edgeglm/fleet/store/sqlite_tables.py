@@ -182,7 +182,7 @@ class SqliteTables:
             rows += self._db.execute(f"delete from {table} where device = ?", found).rowcount  # noqa: S608
         rows += self._forget_in_segments(found[0])
         self._db.execute("delete from placed where stream in (select id from streams where device = ?)", found)
-        for table in ("streams", "latest", "replies", "alarm_events"):
+        for table in ("streams", "latest", "replies", "alarm_events", "hour_sums"):
             self._db.execute(f"delete from {table} where device = ?", found)  # noqa: S608
         self._db.execute("delete from devices where id = ?", found)
         self._db.execute(
@@ -201,10 +201,8 @@ class SqliteTables:
                 self._db.execute("delete from segments where id = ?", (one.id,))
                 if count < one.rows:
                     left, hourly = one.rows - count, bool(one.hourly)
-                    add(
-                        self._db,
-                        self._segments.rewrite(one.source, one.day, [one.name], left, hourly=hourly, without=device),
-                    )
+                    new = self._segments.rewrite(one.source, one.day, [one.name], left, hourly=hourly, without=device)
+                    add(self._db, new._replace(summed=one.summed))
         return rows
 
     def _many(self, head: str, rows: Sequence[tuple[Any, ...]], tail: str = "") -> None:

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.files import storage_errors
-from edgeglm.fleet.store import segment_list
+from edgeglm.fleet.store import segment_list, sqlite_hours
 from edgeglm.fleet.store.hourly import ORDER, merged_by_hour
 from edgeglm.fleet.store.keeping import DAY_MS, Tended
 from edgeglm.fleet.store.rows import COLUMNS
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from edgeglm.fleet.store.hour_sums import HourKey
     from edgeglm.fleet.store.keeping import Keeping
     from edgeglm.fleet.store.segment_list import Segment, Written
 
@@ -82,7 +83,7 @@ class SqliteTending:
 
     def _steps(self) -> Iterator[float]:
         """Do it, a step at a time; say how long each took."""
-        for steps in (self._sweep(), self._remove(), self._compact(), self._merge_hours()):
+        for steps in (self._sweep(), self._remove(), self._sum_hours(), self._compact(), self._merge_hours()):
             while True:
                 began = time.monotonic()
                 try:
@@ -131,9 +132,28 @@ class SqliteTending:
                     count = self._db.execute(f"delete from {source} where at_ms <= ?", (last,)).rowcount  # noqa: S608
                 self.done.removed_rows += count
                 yield
+        if "windows" in limits:
+            with self._transaction():
+                self._db.execute("delete from hour_sums where day < ?", (limits["windows"] // DAY_MS,))
         if len(limits) == len(ROW_TABLES):  # where rows were put is of use as long as there may be some
             with self._transaction():
                 self._db.execute("delete from placed where at_ms < ?", (min(limits.values()),))
+
+    def _sum_hours(self) -> Iterator[None]:
+        """Add up the windows of segments that an earlier version wrote."""
+        for one in segment_list.listed(self._db, "windows"):
+            if one.summed:
+                continue
+            sums: dict[HourKey, bytes] = {}
+            for device in self._files.devices([one.name]):  # a few boards' windows at a time
+                rows = self._files.rows(COLUMNS["windows"], [one.name], "device between ? and ?", device, _KEY)
+                sums |= sqlite_hours.summed_rows(self._db, rows)
+                yield
+            with self._transaction():
+                statement = "update segments set summed = 1 where id = ? and replaced_ms is null"
+                if self._db.execute(statement, (one.id,)).rowcount:  # else a board was forgotten meanwhile
+                    sqlite_hours.save(self._db, sums)
+            yield
 
     def _compact(self) -> Iterator[None]:
         """Move rows of closed days from the journal into segments."""
@@ -184,6 +204,7 @@ class SqliteTending:
     def _move(self, source: str, day: int, rows: list[tuple[Any, ...]], before_ms: int) -> bool:
         """Move rows into a segment; False: others came in between them meanwhile, and nothing was done."""
         written = self._files.write(source, day, rows)
+        sums = sqlite_hours.summed_rows(self._db, rows) if source == "windows" else {}
         first, last = rows[0][:4], rows[-1][:4]
         with self._transaction():
             segment_list.add(self._db, written)
@@ -194,6 +215,8 @@ class SqliteTending:
             ).rowcount
             if deleted != len(rows):
                 self._db.execute("rollback")
+            else:
+                sqlite_hours.save(self._db, sums)
         if deleted != len(rows):
             self._files.remove([written.name])
             return False
@@ -222,7 +245,10 @@ class SqliteTending:
             yield
 
     def _by_day(self, source: str) -> dict[int, list[Segment]]:
-        return {day: [*some] for day, some in groupby(segment_list.listed(self._db, source), key=lambda one: one.day)}
+        """Return segments that may become others; windows not before they are in sums."""
+        listing = segment_list.listed(self._db, source)
+        days = {day: [*some] for day, some in groupby(listing, key=lambda one: one.day)}
+        return {day: some for day, some in days.items() if source != "windows" or all(one.summed for one in some)}
 
     def _exchange(self, old: list[Segment], new: list[Written]) -> None:
         """List segments in the place of others."""

@@ -124,6 +124,20 @@ class PackedWindow(NamedTuple):
     body: bytes
 
 
+class PackedHour(NamedTuple):
+    """What a slot did in an hour, packed: ``hour_sums.hour_sum`` reads it."""
+
+    at_ms: int  # when the hour begins
+    body: bytes
+
+
+class Hours(NamedTuple):
+    """A stretch of time by the hour: what was added up, and what was not as yet. No window is in both."""
+
+    sums: list[PackedHour]  # the oldest first
+    windows: list[PackedWindow]  # of all slots; the oldest first
+
+
 class StoredEvent(Stored, frozen=True):
     """Something that happened."""
 

@@ -28,6 +28,7 @@ from edgeglm.fleet.store.types import (
     Span,
     Stream,
 )
+from tests.support.fleet.by_hour import by_hour
 
 NOW = 1_800_000_000_000
 EVER = Span(-(2**61), 2**61)
@@ -98,6 +99,7 @@ def answers(url: str) -> dict[str, Any]:
             "results": [one for device in BOARDS for one in reader.results(device, EVER)],
             "gaps": [*reader.gaps(EVER)],
             "replies": [one for device in BOARDS for one in reader.replies(device, EVER)],
+            "hours": [by_hour(reader, device, "main", EVER) for device in BOARDS],
             "poison": reader.poison(10),
             "poison_count": reader.poison_count(),
         }

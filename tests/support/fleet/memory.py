@@ -9,6 +9,7 @@ import msgspec
 from edgeglm.fleet.store.types import (
     Device,
     DeviceSummary,
+    Hours,
     IncomingReply,
     PackedWindow,
     Poison,
@@ -57,6 +58,9 @@ class ListReader(msgspec.Struct):
             PackedWindow(one.at_ms, one.epoch, one.sequence, msgspec.msgpack.encode(one.window))
             for one in self.windows(span, device, newest=newest)
         ]
+
+    def hours(self, device: Device, slot: str, span: Span, newest: int) -> Hours:  # noqa: ARG002
+        return Hours([], self.packed_windows(device, span, newest))  # nothing is added up
 
     def events(
         self, span: Span, device: Device | None = None, fleet: str | None = None, newest: int | None = None

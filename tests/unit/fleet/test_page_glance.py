@@ -213,7 +213,7 @@ def test_windows_of_one_moment_are_read_once_where_a_page_ends_among_them(monkey
 
 
 def test_however_much_a_board_says_a_bounded_part_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life_module, "_MOST_WINDOWS", 50)
+    monkeypatch.setattr(stretches_module, "_MOST_WINDOWS", 50)
     made = [stored_window(GATE, at, window(at_ms=NOW_MS - at * 1000, duration_ms=1000)) for at in range(1, 3000)]
     for window_s, page in ((1, 7), (300, 50), (86_400, 1000)):  # whatever its settings say now
         monkeypatch.setattr(stretches_module, "_PAGE", page)

@@ -22,6 +22,7 @@ from edgeglm.fleet.store.sqlite_tending import SqliteTending
 from edgeglm.fleet.store.sqlite_writer import SqliteWriter
 from edgeglm.fleet.store.types import Arrivals, Device, Span, Stream
 from tests.support.fleet.arriving import EVER, NOW, batch, unset, window
+from tests.support.fleet.by_hour import by_hour
 
 FIRST = NOW - 6 * DAY_MS
 STREAMS = [Stream(Device(fleet, name), b"epoch--1") for fleet, name in (("works", "a"), ("works", "b"), ("yard", "a"))]
@@ -82,6 +83,7 @@ def answers(path: Path) -> dict[str, Any]:
             "results of a fleet": [*reader.results(None, EVER, fleet="yard")],
             "newest results": [*reader.results(one, EVER, newest=12)],
             "gaps": [*reader.gaps(EVER)],
+            "by the hour": [by_hour(reader, stream.device, "main", EVER) for stream in STREAMS],
         }
     finally:
         reader.close()
@@ -103,7 +105,7 @@ def in_journal(path: Path) -> int:
 
 
 def test_few_rows_with_pictures_are_held_at_a_time_and_many_without() -> None:
-    bare, pictures = [Segment(1, "results", 0, "x", 100_000, size, 0, 0) for size in (15_000_000, 1_600_000_000)]
+    bare, pictures = [Segment(1, "results", 0, "x", 100_000, size, 0, 0, 1) for size in (15_000_000, 1_600_000_000)]
     assert (segment_pages.most_rows([bare]), segment_pages.most_rows([pictures])) == (50_000, 4000)
     assert segment_pages.most_rows([]) == 50_000
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LOWEST, _HIGHEST = -1400, 2000  # buckets, as ``Sketch`` has them
 _LONGEST_BYTES = 5  # of a number that is read here: 20,000 windows of such counts are exact in a float
 _MOST_BYTES = 65_536  # of a sketch
+_BIG = 2**62  # a count that stays readable once more is added to it
 _AT_ONCE = 256  # sketches, so that all of a step is in the processor's cache: twice as fast
 
 
@@ -151,3 +152,39 @@ def quantiles(of: Table, *shares: float) -> list[list[float | None]]:
 def added_up(of: Table) -> Table:
     """Return all rows as one."""
     return Table(of.lowest, of.counts.sum(axis=0, keepdims=True))
+
+
+def latencies(model: Sequence[bytes], whole: Sequence[bytes], rows: Ints, height: int) -> tuple[Table, Table, Flags]:
+    """Add up what windows tell of the time from input to result, and of what the model took of it.
+
+    Args:
+        model: Of each window, the sketch of what the model took.
+        whole: Likewise, from input to result; empty where that is what the model took.
+        rows: Of each window, the row that it belongs to.
+        height: How many rows there are.
+
+    Returns:
+        Tables from input to result and of the model, the same one where no window tells them apart; and of each window
+        whether its sketches could be read: where not, neither counts.
+    """
+    models, damaged = unpacked(model)
+    wholes, damaged_wholes = unpacked(whole)
+    sound = np.ones(len(model), bool)
+    sound[[*(damaged | damaged_wholes)]] = False
+    apart = np.array([bool(one) for one in whole], bool)
+    of_model = table(models, rows, height, sound)
+    if not apart.any():
+        return of_model, of_model, sound
+    every = np.arange(height)
+    both = (table(wholes, rows, height, sound), table(models, rows, height, sound & ~apart))
+    return joined([(one, every) for one in both], height), of_model, sound
+
+
+def packed_rows(of: Table) -> list[bytes]:
+    """Return each row as ``Sketch.pack`` does."""
+    found = []
+    for row in of.counts:
+        (columns,) = np.nonzero(row)
+        counts = zip((columns + of.lowest).tolist(), row[columns].tolist(), strict=True)
+        found.append(Sketch({bucket: min(_BIG, int(n)) for bucket, n in counts}).pack())
+    return found

@@ -9,8 +9,8 @@ from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.sketch import Sketch, pack_numbers
 from edgeglm_agent.wire.telemetry import Window
 
-from edgeglm.fleet.page.histograms import added_up, joined, quantiles, table, unpacked
-from edgeglm.fleet.page.stretches import Seen, seen
+from edgeglm.fleet.histograms import added_up, joined, quantiles, table, unpacked
+from edgeglm.fleet.store.hour_sums import Seen, seen
 from tests.support.fleet.boards import window
 
 ODD = {
