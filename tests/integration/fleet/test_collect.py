@@ -25,7 +25,13 @@ from tests.support.agent.broker import Broker
 from tests.support.agent.certificates import Authority
 from tests.support.agent.relay import Relay, only_version_311
 from tests.support.agent.small_disk import SmallDisk
-from tests.support.fleet.collector import RunningCollector, Sender, running_collector, until
+from tests.support.fleet.collector import (
+    RunningCollector,
+    Sender,
+    running_collector,
+    until,
+    until_nothing_more_is_read,
+)
 
 EVER = Span(-(2**61), 2**61)
 EPOCH = b"epoch--1"
@@ -333,26 +339,16 @@ def test_it_can_be_stopped_while_the_store_takes_nothing(collector: RunningColle
 def test_what_is_in_hand_is_bounded_while_the_store_takes_nothing_and_when_it_takes_it_all(
     broker: Broker, collector: RunningCollector, sender: Sender
 ) -> None:
-    def resident_mb(what: str = "VmRSS") -> float:
-        assert collector.process is not None
-        status = Path(f"/proc/{collector.process.pid}/status").read_text(encoding="ascii")
-        return int(status.split(f"{what}:")[1].split()[0]) / 1024
-
     sender.give("press-1", EPOCH, windows(1, 10))
     sender.until_acknowledged()
-    before = resident_mb()
+    before = collector.resident_mb()
     with sqlite3.connect(collector.store, isolation_level=None) as other:
         other.execute("begin immediate")
         for number in range(200):  # of 1 MB each
             row = row_of(100 + number, Result("main", 1, "0" * 16, 0, b"{}", crop=bytes(1 << 20)))
             sender.client.publish(TOPICS.results, encode_batch(EPOCH, [row]), qos=1)
         collector.until_said("nothing is acknowledged")
-        holds, waits, give_up = list[float](), 0, time.monotonic() + 300
-        while len(holds) < 20:  # until it leaves what comes where it is
-            assert time.monotonic() < give_up, "it took everything"
-            last, waits = waits, unread(broker.port)
-            holds = [*holds, resident_mb()] if waits == last > 0 else []
-            time.sleep(0.05)
+        holds = until_nothing_more_is_read(collector, broker.port)
         assert min(holds) < before + 150, "64 MB, and what a heap of large messages wastes"
         other.execute("rollback")
     other.close()
@@ -361,13 +357,7 @@ def test_what_is_in_hand_is_bounded_while_the_store_takes_nothing_and_when_it_ta
     reader = SqliteReader(collector.store)
     until(lambda: len([*reader.results(Device("works", "press-1"), EVER)]) == 200, "all of it in the store", collector)
     reader.close()
-    assert resident_mb("VmHWM") < before + 220, "and SQLite's cache of 64 MB, and what one transaction copies"
-
-
-def unread(port: int) -> int:
-    """Return how many bytes wait in the kernel for clients of a port on this machine."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
-    return sum(int(line[4].partition(":")[2], 16) for line in lines if int(line[2].partition(":")[2], 16) == port)
+    assert collector.resident_mb("VmHWM") < before + 220, "and SQLite's cache of 64 MB, and what one transaction copies"
 
 
 def test_a_broker_that_knows_no_version_5_is_spoken_to_in_3_1_1(tmp_path: Path, broker: Broker) -> None:

@@ -56,6 +56,10 @@ class SmallDisk:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Let it go, with all that is on it."""
         self._holder.kill()
         self._holder.wait()
         if self._holder.stdout is not None:

@@ -50,6 +50,12 @@ class RunningCollector:
         self.process.send_signal(how)
         return self.process.wait(PATIENCE_S)
 
+    def resident_mb(self, what: str = "VmRSS") -> float:
+        """Return how much memory it has now; ``VmHWM``: had at most."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(status.split(f"{what}:")[1].split()[0]) / 1024
+
     def until_said(self, text: str, times: int = 1) -> None:
         """Wait until its log says something so many times."""
         until(lambda: self.log().count(text) >= times, f"`{text}` in the log", self)
@@ -64,6 +70,23 @@ def until(holds: Callable[[], Any], what: str, collector: RunningCollector | Non
         if collector is not None and collector.process is not None:
             assert collector.process.poll() is None, f"the collector ended: {said}"
         time.sleep(0.02)
+
+
+def until_nothing_more_is_read(collector: RunningCollector, port: int) -> list[float]:
+    """Wait until it leaves what comes from a broker where it is; return how many MB it had meanwhile."""
+    holds, waits, give_up = list[float](), 0, time.monotonic() + 300
+    while len(holds) < 20:
+        assert time.monotonic() < give_up, "it took everything"
+        last, waits = waits, _unread(port)
+        holds = [*holds, collector.resident_mb()] if waits == last > 0 else []
+        time.sleep(0.05)
+    return holds
+
+
+def _unread(port: int) -> int:
+    """Return how many bytes wait in the kernel for clients of a port on this machine."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return sum(int(line[4].partition(":")[2], 16) for line in lines if int(line[2].partition(":")[2], 16) == port)
 
 
 @contextlib.contextmanager

@@ -14,9 +14,11 @@ from pathlib import Path
 import psycopg
 
 from tests.support.agent.broker import free_port
+from tests.support.agent.small_disk import SmallDisk
 
 PATIENCE_S = 120.0  # guards against a hang; it is no speed limit
 _SUPERUSER = "tests"
+_AS_NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")  # where a disk is seen, all are root
 
 
 def programs() -> Path:
@@ -30,13 +32,20 @@ def programs() -> Path:
 class Postgres:
     """A server; ``end`` and ``start`` it as often as you like."""
 
-    def __init__(self, *settings: str, follows: Postgres | None = None) -> None:
-        """Make it: empty, or as a copy that follows another and answers questions alone until it is promoted."""
+    def __init__(self, *settings: str, follows: Postgres | None = None, disk_megabytes: int | None = None) -> None:
+        """Make it: empty, or as a copy that follows another and answers questions alone until it is promoted.
+
+        ``disk_megabytes``: what it keeps lies on a disk of its own, of that size; ``disk`` is that.
+        """
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))  # a path that any user may enter
         self.port = free_port()
         self._settings = [f"-c{one}" for one in settings]
         self._user: tuple[str, ...] = ()
-        if os.geteuid() == 0:  # it refuses to run as root
+        self.disk: SmallDisk | None = None
+        if disk_megabytes is not None:
+            self.disk = SmallDisk(self.folder / "data", megabytes=disk_megabytes)
+            self._user = (*self.disk.enter, *_AS_NOBODY)
+        elif os.geteuid() == 0:  # it refuses to run as root
             self._user = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups")
             shutil.chown(self.folder, "nobody", "nogroup")
         self._numbers = itertools.count(1)
@@ -64,6 +73,10 @@ class Postgres:
             else:
                 return
 
+    def has_ended(self) -> bool:
+        """Tell whether it is down."""
+        return self._process is None or self._process.poll() is not None
+
     def end(self, how: signal.Signals = signal.SIGINT) -> None:
         """End it: at once, clients or not, and in order."""
         if self._process is not None and self._process.poll() is None:
@@ -77,6 +90,8 @@ class Postgres:
     def remove(self) -> None:
         """End it, and leave nothing of it."""
         self.end(signal.SIGQUIT)
+        if self.disk is not None:
+            self.disk.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str, user: str = _SUPERUSER) -> str:
