@@ -34,12 +34,12 @@ def list_boards(
 ) -> None:
     """List the boards, and what is wrong with them."""
     from edgeglm.fleet.plain import json_text
-    from edgeglm.fleet.quiet import quiet
     from edgeglm.fleet.seeing.listing import (
         NONE_YET,
         Listing,
         board_lines,
         counts,
+        nothing_comes,
         only,
         render,
         render_problems,
@@ -50,18 +50,19 @@ def list_boards(
         summaries, at_ms = reader.devices(fleet), now_ms()
         boards = board_lines(summaries, at_ms)
         unreadable = reader.poison_count()
+    nothing = nothing_comes(summaries, at_ms)
     if problem:
         boards, only_problems = only(boards, problem), True
     shown = worst_first(boards) if only_problems else boards
     with printing():
         if json:
-            typer.echo(json_text(Listing(boards=shown, unreadable=unreadable)))
+            typer.echo(json_text(Listing(boards=shown, unreadable=unreadable, nothing_comes=nothing)))
         elif shown:
             width = terminal_width()
             typer.echo(render_problems(shown, width=width) if only_problems else render(shown, now_ms(), width=width))
     typer.echo(counts(boards) if boards else NONE_YET.rstrip(), err=True)
-    if nothing := quiet(summaries, at_ms):
-        typer.echo(nothing.reason(at_ms), err=True)
+    if nothing:
+        typer.echo(nothing.reason, err=True)
     if unreadable:
         typer.echo(f"{unreadable} messages or rows could not be read, ever: edgeglm fleet poison", err=True)
 

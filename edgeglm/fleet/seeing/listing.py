@@ -24,6 +24,7 @@ from edgeglm.fleet.health import (
     usual_models,
 )
 from edgeglm.fleet.plain import plain
+from edgeglm.fleet.quiet import quiet
 from edgeglm.fleet.seeing.times import age
 
 if TYPE_CHECKING:
@@ -68,11 +69,20 @@ class BoardLine(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[HealthProblem]
 
 
+class NothingComes(msgspec.Struct, frozen=True, kw_only=True):
+    """Boards that all stopped at one moment: collector, broker or the way to it is down."""
+
+    since_ms: int  # when the last message came
+    boards: int  # that spoke until then
+    reason: str  # in words
+
+
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What ``fleet ls --json`` prints."""
 
     boards: list[BoardLine]
     unreadable: int  # messages and rows of the whole store that could not be read, ever
+    nothing_comes: NothingComes | None  # from any board of those that were asked for; None: something does
 
 
 def board_lines(summaries: Sequence[DeviceSummary], now_ms: int) -> list[BoardLine]:
@@ -89,6 +99,12 @@ def board_lines(summaries: Sequence[DeviceSummary], now_ms: int) -> list[BoardLi
         )
         for summary in summaries
     ]
+
+
+def nothing_comes(summaries: Sequence[DeviceSummary], now_ms: int) -> NothingComes | None:
+    """Return since when nothing comes from any of these boards; None: something does, or they are too few to tell."""
+    found = quiet(summaries, now_ms)
+    return found and NothingComes(since_ms=found.since_ms, boards=found.boards, reason=found.reason(now_ms))
 
 
 def only(boards: Sequence[BoardLine], kinds: Sequence[str]) -> list[BoardLine]:

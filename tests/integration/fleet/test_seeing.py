@@ -108,6 +108,7 @@ def test_ls_as_json_has_boards_slots_and_problems(store: Filled) -> None:
     done = fleet(store, "ls", "--json")
     boards = {(board["fleet"], board["device"]): board for board in json.loads(done.stdout)["boards"]}
     assert len(boards) == 5
+    assert json.loads(done.stdout)["nothing_comes"] is None
     assert [problem["kind"] for problem in boards["north", "gate-3"]["problems"]] == ["erroring", "hot", "gaps"]
     assert boards["north", "gate-1"]["slots"][0]["p95_ms"] == pytest.approx(20, rel=0.01)
     assert boards["south", "gate-1"]["slots"][0]["model"] == HOSTILE
@@ -122,6 +123,19 @@ def test_ls_says_how_much_could_not_be_read(tmp_path: Path) -> None:
     filled.close()
     assert json.loads(done.stdout)["unreadable"] == 3
     assert done.stderr.splitlines()[-1] == "3 messages or rows could not be read, ever: edgeglm fleet poison"
+
+
+def test_ls_says_when_nothing_comes_from_any_board(tmp_path: Path) -> None:
+    filled, last_ms = Filled(tmp_path), now_ms() - 700_000
+    for device in GATES:
+        filled.say(device, state(device.name), last_ms - 7_200_000)
+        filled.send(device, window(at_ms=last_ms - 300_000), received_ms=last_ms)
+    done = fleet(filled.path, "ls", "--json")
+    filled.close()
+    said = json.loads(done.stdout)["nothing_comes"]
+    assert (said["since_ms"], said["boards"], said["reason"]) == (last_ms, 4, done.stderr.splitlines()[-1])
+    assert said["reason"].startswith("the last message of any of 4 boards came 11 min")
+    assert not any(board["problems"] for board in json.loads(done.stdout)["boards"]), "none is silent by itself as yet"
 
 
 def test_poison_lists_what_was_put_aside(tmp_path: Path) -> None:
@@ -181,7 +195,8 @@ def test_an_empty_store_says_how_boards_get_there_and_a_missing_one_who_makes_it
     assert "no board has said anything yet" in empty.stderr
     named = fleet(tmp_path / "fleet.db", "ls", "--fleet", "north")
     assert (named.returncode, named.stderr) == (0, empty.stderr), "it may be right: nobody has said anything"
-    assert json.loads(fleet(tmp_path / "fleet.db", "ls", "--json").stdout) == {"boards": [], "unreadable": 0}
+    nothing = {"boards": [], "unreadable": 0, "nothing_comes": None}
+    assert json.loads(fleet(tmp_path / "fleet.db", "ls", "--json").stdout) == nothing
     missing = fleet(tmp_path / "nowhere.db", "ls")
     assert (missing.returncode, missing.stdout) == (2, "")
     assert missing.stderr.endswith("code: store-missing\n")
