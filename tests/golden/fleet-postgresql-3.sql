@@ -165,6 +165,10 @@ CREATE TABLE edgeglm.hourly_days (
     day bigint NOT NULL,
     rows bigint NOT NULL
 );
+CREATE TABLE edgeglm.late_hours (
+    device bigint NOT NULL,
+    hour bigint NOT NULL
+);
 CREATE TABLE edgeglm.latest (
     device bigint NOT NULL,
     slot text NOT NULL,
@@ -536,6 +540,8 @@ ALTER TABLE ONLY edgeglm.hour_sums
     ADD CONSTRAINT hour_sums_pkey PRIMARY KEY (device, hour, slot);
 ALTER TABLE ONLY edgeglm.hourly_days
     ADD CONSTRAINT hourly_days_pkey PRIMARY KEY (day);
+ALTER TABLE ONLY edgeglm.late_hours
+    ADD CONSTRAINT late_hours_pkey PRIMARY KEY (device, hour);
 ALTER TABLE ONLY edgeglm.latest
     ADD CONSTRAINT latest_pkey PRIMARY KEY (device, slot);
 ALTER TABLE ONLY edgeglm.others
@@ -652,6 +658,8 @@ ALTER TABLE ONLY edgeglm.alarm_events
     ADD CONSTRAINT alarm_events_device_fkey FOREIGN KEY (device) REFERENCES edgeglm.devices(id) ON DELETE CASCADE;
 ALTER TABLE ONLY edgeglm.hour_sums
     ADD CONSTRAINT hour_sums_device_fkey FOREIGN KEY (device) REFERENCES edgeglm.devices(id) ON DELETE CASCADE;
+ALTER TABLE ONLY edgeglm.late_hours
+    ADD CONSTRAINT late_hours_device_fkey FOREIGN KEY (device) REFERENCES edgeglm.devices(id) ON DELETE CASCADE;
 ALTER TABLE ONLY edgeglm.latest
     ADD CONSTRAINT latest_device_fkey FOREIGN KEY (device) REFERENCES edgeglm.devices(id) ON DELETE CASCADE;
 ALTER TABLE ONLY edgeglm.placed

@@ -98,13 +98,16 @@ MIGRATIONS = (
         where name in {alarms.EVENTS!r};
     drop index events_alarms;
     """,  # noqa: S608 - names of our own
-    # what slots did by the hour, and of how many rows that is
+    # what slots did by the hour, and of how many rows that is; hours that more came of when they were long over
     """
     create table hour_sums (
         hour bigint not null, device bigint not null references devices on delete cascade, slot text not null,
         rows bigint not null, body bytea not null, primary key (device, hour, slot)
     );
     create index hour_sums_hour on hour_sums using brin (hour) with (autosummarize = on);
+    create table late_hours (
+        device bigint not null references devices on delete cascade, hour bigint not null, primary key (device, hour)
+    );
     """,
 )
 SCHEMA = len(MIGRATIONS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeglm.fleet.store.postgres_days import Days
+from edgeglm.fleet.store.postgres_hours import tell_late
 from edgeglm.fleet.store.rows import COLUMNS, TEXTS
 from edgeglm.fleet.store.tables import ROW_TABLES, STREAM_COLUMNS, NewDevice, Place
 from edgeglm.fleet.store.types import Device
@@ -203,6 +204,8 @@ class PostgresTables:
         done = self._db.execute(
             f"insert into {table} ({columns}) select {columns} from staged_{table} on conflict do nothing"  # noqa: S608
         )
+        if table == "windows":
+            tell_late(self._db, rows)
         if done.rowcount < len(rows):  # what it knows of the stream says otherwise: no row goes unsaid
             raise RuntimeError(f"{len(rows) - done.rowcount} of {len(rows)} rows are in {table} already")
 

@@ -12,11 +12,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from edgeglm.fleet.store.hour_sums import summed
 from edgeglm.fleet.store.hourly import ORDER, merged_by_hour
 from edgeglm.fleet.store.keeping import DAY_MS, HOUR_MS, Tended
+from edgeglm.fleet.store.postgres_hours import HELD, PostgresHours
 from edgeglm.fleet.store.postgres_schema import check_version, connect, told
 from edgeglm.fleet.store.rows import COLUMNS
 from edgeglm.fleet.store.sqlite_schema import PRUNE_ALARM_EVENTS
@@ -34,18 +32,6 @@ if TYPE_CHECKING:
 _LOCK = 0x45474C4B  # "EGLK": who tends holds it
 _BOARDS = 50  # of a transaction
 _LONGEST_REST_S = 2.0
-_SETTLED_MS = 600_000  # after the end of an hour: most of its windows have come
-_LATE_HOURS = 3  # whose sums are made anew at once where more came
-_LATEST_HOURS = 32 * 24  # likewise once a day: no page looks back any further
-_HELD = "select id from devices where id = any(%s) order by id for key share"
-_UNSUMMED = f"""
-select distinct w.device from (
-    select device, at_ms / {HOUR_MS} as hour, count(*) as rows
-    from windows where at_ms >= %s and at_ms < %s group by 1, 2
-) w left join (
-    select device, hour, sum(rows) as rows from hour_sums where hour >= %s and hour < %s group by 1, 2
-) s using (device, hour) where s.rows is distinct from w.rows order by 1
-"""  # noqa: S608 - a number of our own
 _DAY = re.compile(r"_(\d{8})\Z")
 
 
@@ -80,7 +66,7 @@ class PostgresTending:
         return self.done
 
     def _run(self) -> None:
-        for steps in (self._remove(), self._merge_hours(), self._sum_hours()):
+        for steps in (self._remove(), self._merge_hours(), PostgresHours(self._db, self._now_ms).steps()):
             while True:
                 began = time.monotonic()
                 try:
@@ -162,13 +148,14 @@ class PostgresTending:
         where = "where device = any(%s) and at_ms >= %s and at_ms < %s"
         with self._db.transaction():
             # who lets the store forget one of them waits until what is written here can be seen
-            self._all(_HELD, boards)
+            self._all(HELD, boards)
             rows = self._all(f"select {names} from windows {where} order by {ORDER} for update", *within)  # noqa: S608
             merged = [*merged_by_hour(rows)]
             if len(merged) == len(rows):
                 return 0
             self._db.execute(
-                "delete from hour_sums where device = any(%s) and hour >= %s and hour < %s",
+                "with gone as (delete from hour_sums where device = any(%s) and hour >= %s and hour < %s returning *)"
+                " insert into late_hours select distinct device, hour from gone on conflict do nothing",
                 (boards, day * DAY_MS // HOUR_MS, (day + 1) * DAY_MS // HOUR_MS),
             )
             keys = [[*column] for column in zip(*(row[:4] for row in rows), strict=True)]
@@ -187,44 +174,6 @@ class PostgresTending:
         self.done.merged_windows += len(rows)
         self.done.hourly_windows += len(merged)
         return len(rows) - len(merged)
-
-    def _sum_hours(self) -> Iterator[None]:
-        """Add up the windows of hours that are over; once a day those of earlier ones too that more came of since."""
-        end = (self._now_ms - _SETTLED_MS) // HOUR_MS
-        begun = min((day * DAY_MS // HOUR_MS for day in self._days("windows")), default=end)
-        known = self._one("select value from counters where name = 'summed_before'") or 0
-        of_today = known * HOUR_MS // DAY_MS == end * HOUR_MS // DAY_MS
-        first = max(begun, min(known, end - _LATE_HOURS) if of_today else end - _LATEST_HOURS)
-        while first < end:
-            until = min(end, (first * HOUR_MS // DAY_MS + 1) * DAY_MS // HOUR_MS)  # a day at a time
-            boards = [board for (board,) in self._all(_UNSUMMED, first * HOUR_MS, until * HOUR_MS, first, until)]
-            for start in range(0, len(boards), _BOARDS):
-                self._sum(first, until, boards[start : start + _BOARDS])
-                yield
-            first = until
-            yield
-        self._db.execute(
-            "insert into counters values ('summed_before', %s) on conflict (name) do update set value = excluded.value",
-            (end,),
-        )
-
-    def _sum(self, first: int, until: int, boards: list[int]) -> None:
-        """Add up some hours of some boards."""
-        with self._db.transaction():
-            # who lets the store forget one of them waits until what is written here can be seen
-            boards = [board for (board,) in self._all(_HELD, boards)]
-            rows = self._all(
-                "select at_ms, device, slot, body from windows where device = any(%s) and at_ms >= %s and at_ms < %s",
-                boards,
-                first * HOUR_MS,
-                until * HOUR_MS,
-            )
-            self._db.execute(
-                "delete from hour_sums where device = any(%s) and hour >= %s and hour < %s", (boards, first, until)
-            )
-            with self._db.cursor().copy("copy hour_sums (hour, device, slot, rows, body) from stdin") as copy:
-                for key, one in summed(rows).items():
-                    copy.write_row((*key, one.rows, msgspec.msgpack.encode(one.sum)))
 
     def _write_anew(self, table: str) -> None:
         """Give back the room of what was merged; where somebody uses the table just now, it is used again later."""

@@ -42,17 +42,17 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 def fill(url: str, *, days: int = 5, each: int = 300, answer_bytes: int = 10) -> None:
-    """Fill a store with so many rows of each of the last days."""
-    now_ms = int(time.time() * 1000)
+    """Fill a store with so many rows of each of the days before yesterday, all of which came on their day."""
+    today_ms = int(time.time() * 1000) // DAY_MS * DAY_MS
     numbers = iter(range(1, 10**9))
     store = open_store(url)
     for day in range(days, 1, -1):
         rows: list[Row] = []
         for at in range(each):
-            at_ms = now_ms - day * DAY_MS + at * 60_000
+            at_ms = today_ms - day * DAY_MS + at * 60_000
             rows.append(row_of(number := next(numbers), window(number, at_ms=at_ms)))
             rows.append(row_of(next(numbers), Result("main", 1, "00" * 8, at_ms, os.urandom(answer_bytes))))
-        store.commit(Arrivals([batch(*rows, at_ms=now_ms - day * DAY_MS + each * 60_000)]))
+        store.commit(Arrivals([batch(*rows, at_ms=today_ms - day * DAY_MS + each * 60_000)]))
     store.close()
 
 

@@ -14,6 +14,7 @@ import pytest
 from edgeglm_agent.wire.sketch import Sketch
 from edgeglm_agent.wire.telemetry import BoardReading, Drift, Row, Window, row_of
 
+from edgeglm.errors import StoreError
 from edgeglm.fleet.addresses import PostgresAddress, parse_store
 from edgeglm.fleet.page.life import Life, life
 from edgeglm.fleet.store import hour_sums
@@ -140,6 +141,25 @@ def test_what_comes_late_counts_at_once_and_is_added_up_later(
     tend(url, NOW + 2 * DAY_MS)
     check(reader, windows=range(1))
     assert lives(reader) == before
+
+
+def test_what_is_just_being_written_is_added_up_once_it_is_there(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    store, reader = open_store(url), open_reader(url)
+    store.commit(Arrivals([batch(*(_row(number) for number in range(1, COUNT + 1)), at_ms=NOW - DAY_MS)]))
+    tend(url)
+    store.commit(Arrivals([batch(_row(3, shift_ms=1000), at_ms=NOW)]))
+    store.write(Arrivals([batch(_row(4, shift_ms=1000), at_ms=NOW)]))
+    with pytest.raises(StoreError) as caught:  # of the same hour: it is noted to be late, and that is held
+        tend(url, NOW + DAY_MS)
+    assert caught.value.code == "store-locked"
+    store.flush()
+    assert by_hour(reader, BOARD, "main", SPAN) == one_by_one(reader, BOARD, "main", SPAN)
+    tend(url, NOW + DAY_MS)
+    assert by_hour(reader, BOARD, "main", SPAN) == one_by_one(reader, BOARD, "main", SPAN)
+    assert reader.hours(BOARD, "main", SPAN, 9).windows == []
+    reader.close()
+    store.close()
 
 
 def test_windows_that_become_one_come_to_the_same_and_so_does_what_comes_late_then(
