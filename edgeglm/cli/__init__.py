@@ -12,9 +12,10 @@ def main() -> None:
     from edgeglm.cli.signals import stop_on_signals
 
     stop_on_signals()
-    from edgeglm.cli.console import outlive_stderr
+    from edgeglm.cli.console import outlive_closed_stdout, outlive_stderr
     from edgeglm.leftovers import temporary_folder_of_run
 
+    outlive_closed_stdout()  # first: the lowest number that is free is its own
     outlive_stderr()
     with temporary_folder_of_run():
         code = _run()

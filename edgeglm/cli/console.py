@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ class _LastingFile(io.FileIO):
 def outlive_stderr() -> None:
     """Make sys.stderr one whose reader may leave (`2>&1 | head`): neither the log nor user code then fails by it."""
     if sys.stderr is None:  # closed by the caller (`2>&-`): print() would take stdout instead
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for the rest of the process
+        sys.stderr = _nowhere()
         return
     sys.stderr.flush()
     raw = _LastingFile(sys.stderr.fileno(), "w", closefd=False)
@@ -41,13 +41,22 @@ def outlive_stderr() -> None:
     sys.stderr = io.TextIOWrapper(writer, sys.stderr.encoding, "backslashreplace", line_buffering=True)
 
 
+def outlive_closed_stdout() -> None:
+    """Print nowhere where the caller has closed stdout (`>&-`): what is asked of sys.stdout is there then."""
+    if sys.stdout is None:
+        sys.stdout = _nowhere()
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")  # for the rest of the process
+
+
 @contextmanager
 def printing() -> Iterator[None]:
     """Print a result inside: a reader of stdout that leaves early (`| head`) is no error, and changes no exit code."""
     try:
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as broken:
         if isinstance(broken, SystemExit) and not isinstance(broken.__context__, BrokenPipeError):
             raise  # rich makes SystemExit of a broken pipe, and nobody else should
@@ -56,8 +65,6 @@ def printing() -> Iterator[None]:
 
 def reader_has_left() -> bool:
     """Tell whether stdout is a pipe that nobody reads any more."""
-    if sys.stdout is None:
-        return False
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -82,11 +82,12 @@ def _ask_many(
 
     def heard(device: Device, reply: Reply, took_s: float) -> None:
         if reply.ok and not json:
-            typer.echo(answer_text("/".join(device), reply, took_s))
+            with printing():  # of each: the others are waited for, and judged, whoever reads on
+                typer.echo(answer_text("/".join(device), reply, took_s))
 
-    with printing():
-        answers = ask_many(address, devices, op, arguments, within_s=within_s, heard=heard)
-        if json:
+    answers = ask_many(address, devices, op, arguments, within_s=within_s, heard=heard)
+    if json:
+        with printing():
             told = [{"fleet": each.fleet, "device": each.name, "reply": answers.replies.get(each)} for each in devices]
             typer.echo(json_text(told))
     if (error := left_over(answers, op, within_s)) is not None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from edgeglm.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -62,7 +64,17 @@ def parts_of(
         program: Which broker.
         page_port: Where the page listens, for this machine alone.
         keeping: The collector's options of how long rows are kept.
+
+    Raises:
+        UserError: Broker and page would listen on one port.
     """
+    if page_port == settings.port:
+        raise UserError(
+            f"{page_port} is the broker's port",
+            where="--page-port",
+            hint="choose another for one of them, with --port or --page-port",
+            code="fleet-ports",
+        )
     broker = ["--data", str(settings.data), "--host", settings.host, "--port", str(settings.port)]
     broker += ["--broker-program", program, *(["--tls"] if settings.tls else [])]
     for name in settings.names:

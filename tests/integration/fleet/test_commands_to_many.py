@@ -81,6 +81,18 @@ def test_who_does_not_answer_or_refuses_is_named(broker: Broker, collector: Runn
     assert "works/press-21 (a simulated board obeys ping and status, not set)" in done.stderr
 
 
+def test_a_reader_that_leaves_early_changes_nothing_of_the_rest(broker: Broker, collector: RunningCollector) -> None:
+    line = f"{sys.executable} -m edgeglm fleet cmd 'press-*' ping --within 10s | head -1; echo ${{PIPESTATUS[0]}}"
+    to = {"EDGEGLM_BROKER": f"mqtt://127.0.0.1:{broker.port}", "EDGEGLM_STORE": f"sqlite:///{collector.store}"}
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=True, timeout=PATIENCE_S, env=os.environ | to
+    )
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stdout.endswith("\n4\n"), "of the one that is away"
+    assert f"of {BOARDS + 1} boards {BOARDS} did it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_as_json_each_board_has_its_answer_or_none(broker: Broker, collector: RunningCollector) -> None:
     done = cmd(broker, collector, "press-02", "ping", "--json", "--within", "2m")
     assert json.loads(done.stdout)["ok"], "one that is named is asked as ever"

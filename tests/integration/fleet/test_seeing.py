@@ -313,6 +313,13 @@ def test_a_reader_that_leaves_early_is_no_error(store: Filled) -> None:
         assert done.stderr == ""
 
 
+@pytest.mark.parametrize("verb", ["ls", "show gate-2", "top", "export", "poison", "twin gate-2 --at 1m --json"])
+def test_a_stdout_that_is_closed_is_no_error(store: Filled, verb: str) -> None:
+    line = f"exec {sys.executable} -m edgeglm fleet {verb} --store {store.url} >&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
 def test_forget_removes_a_board_and_asks_before(store: Filled) -> None:
     store.close()
     unasked = fleet(store, "forget", "gate-2")

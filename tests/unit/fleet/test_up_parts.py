@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeglm.errors import UserError
 from edgeglm.fleet.broker.settings import BrokerSettings
 from edgeglm.fleet.up.parts import parts_of
 
@@ -39,3 +40,9 @@ def test_only_lines_that_tell_of_a_fault_are_repeated(line: str, repeated: bool)
     (broker, *_) = parts_of(Path("/data"), BrokerSettings(data=Path("/data/broker")), "auto", page_port=8480)
     assert broker.left_out is not None
     assert (broker.left_out.search(line.strip()) is None) is repeated
+
+
+def test_broker_and_page_cannot_have_one_port() -> None:
+    with pytest.raises(UserError, match=r"^--page-port: 8480 is the broker's port") as raised:
+        parts_of(Path("/data"), BrokerSettings(data=Path("/data/broker"), port=8480), "auto", page_port=8480)
+    assert raised.value.code == "fleet-ports"
