@@ -31,6 +31,8 @@ class SegmentPages:
         until_ms: int,
         device: int | None,
         named: Callable[[], dict[int, tuple[bytes, str, str]]],
+        *,
+        of_fleet: bool = False,
     ) -> None:
         """Take note of the question.
 
@@ -40,9 +42,10 @@ class SegmentPages:
             until_ms: The end of the time that is asked for.
             device: The only board that is asked for.
             named: Returns epoch, fleet and board of every stream that is asked for.
+            of_fleet: Those are the streams of one fleet, and not all that rows may be of.
         """
         self._files, self._order, self._until_ms = files, order, until_ms
-        self._device, self._named = device, named
+        self._device, self._named, self._of_fleet = device, named, of_fleet
         self._streams: dict[int, tuple[bytes, str, str]] = {}
         self._listing: list[Segment] | None = None
         self._rows: deque[tuple[Any, ...]] = deque()
@@ -110,10 +113,13 @@ class SegmentPages:
     ) -> list[tuple[Any, ...]]:
         key = ", ".join(self._order)
         where = f"{self._order[0]} >= ? and ({key}) > ({', '.join('?' * len(self._order))}) and at_ms < ?"
-        given: list[int] = [after[0], *after, until_ms]
+        given: list[Any] = [after[0], *after, until_ms]
         if self._device is not None:
             where += " and device = ?"
             given.append(self._device)
+        if self._of_fleet:  # before so many of them are taken
+            where += " and stream in (select unnest(?::bigint[]))"
+            given.append([*self._streams])
         names = [one.name for one in segments]
         columns = f"{key}, at_ms, sequence, received_ms, body, stream"
         found = self._files.rows(columns, names, where, given, order, limit)

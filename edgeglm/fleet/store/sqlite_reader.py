@@ -239,7 +239,8 @@ class SqliteReader:
         device: int | None,
         fleet: str | None = None,
     ) -> Asked:
-        older = SegmentPages(self._segments, order, until_ms, device, partial(self._streams, device, fleet))
+        named = partial(self._streams, device, fleet)
+        older = SegmentPages(self._segments, order, until_ms, device, named, of_fleet=fleet is not None)
         return Asked(table, order, after, until_ms, device, fleet, older)
 
     def _page(

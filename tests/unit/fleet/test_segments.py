@@ -81,6 +81,16 @@ def answers(path: Path) -> dict[str, Any]:
             "results": [*reader.results(one, EVER)],
             "all results": [*reader.results(None, EVER)],
             "results of a fleet": [*reader.results(None, EVER, fleet="yard")],
+            "newest of a fleet": [
+                [*newest]
+                for count in (0, 1, 9, 30, 100)
+                for newest in (
+                    reader.windows(EVER, fleet="yard", newest=count),
+                    reader.events(span, fleet="yard", newest=count),
+                    reader.results(None, EVER, newest=count, fleet="yard"),
+                )
+            ],
+            "newest of nobody": [*reader.windows(EVER, fleet="nowhere", newest=9)],
             "newest results": [*reader.results(one, EVER, newest=12)],
             "gaps": [*reader.gaps(EVER)],
             "by the hour": [by_hour(reader, stream.device, "main", EVER) for stream in STREAMS],
