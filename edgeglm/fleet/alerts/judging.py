@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgeglm.fleet.alerts.rules import Rule, Rules
     from edgeglm.fleet.health import HealthProblem, Usual
+    from edgeglm.fleet.quiet import Quiet
     from edgeglm.fleet.store.types import DeviceSummary
 
 
@@ -76,6 +77,7 @@ class Alarms:
         summaries: Sequence[DeviceSummary],
         found: Mapping[Device, Sequence[HealthProblem]],
         usual: Mapping[tuple[str, str], Usual],
+        nothing: Quiet | None,
         now_ms: int,
     ) -> list[Change]:
         """Return what has changed.
@@ -84,14 +86,17 @@ class Alarms:
             summaries: All boards.
             found: Their problems by the usual limits.
             usual: See ``health.usual_models``.
+            nothing: See ``quiet.quiet``, of all of them.
             now_ms: By the clock that summaries are of.
         """
         seen: dict[_Key, str] = {}
         for number, rule in enumerate(self._rules):
             if rule.kind == "nothing-comes":
-                concerned = [summary for summary in summaries if _concerns(rule, summary, "")]
-                if (nothing := quiet(concerned, now_ms)) is not None:
-                    seen[_Key(number, Device(rule.fleet or "", ""), "")] = nothing.reason(now_ms)
+                told = nothing
+                if rule.fleet is not None or rule.model is not None:
+                    told = quiet([summary for summary in summaries if _concerns(rule, summary, "")], now_ms)
+                if told is not None:
+                    seen[_Key(number, Device(rule.fleet or "", ""), "")] = told.reason(now_ms)
         held = bool(seen)
         for limits, rules in self._passes:
             for summary in summaries:

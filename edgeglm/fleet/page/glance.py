@@ -19,6 +19,7 @@ from edgeglm.fleet.seeing.listing import SlotLine, board_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeglm.fleet.quiet import Quiet
     from edgeglm.fleet.store.types import Device, DeviceSummary
 
 _MOST_SLOTS = 16  # of a board, in a line
@@ -84,6 +85,7 @@ class Glance:
         at_ms: Of the last look that succeeded.
         head, groups, trend, lines: What is shown; lines as JSON, by board.
         problems: Of each board.
+        nothing: Since when nothing comes from any of them; None: something does.
     """
 
     def __init__(self) -> None:
@@ -94,6 +96,7 @@ class Glance:
         self.trend: list[Point] = []
         self.lines: dict[str, bytes] = {}
         self.problems: dict[Device, list[HealthProblem]] = {}
+        self.nothing: Quiet | None = None
         self._changed: dict[str, int] = {}  # board -> version of its line
         self._gone: dict[str, int] = {}
         self._sketches = Sketches()
@@ -145,7 +148,7 @@ class Glance:
         counted = Counter(kind for line in found for kind in {problem.kind for problem in line.problems})
         samples = sum(group.samples + group.errors for group in self.groups)
         p50, p95, p99 = percentiles(whole)
-        nothing = quiet(summaries, now_ms)
+        self.nothing = quiet(summaries, now_ms)
         self.head = Head(
             boards=len(found),
             ill=sum(bool(line.problems) for line in found),
@@ -157,7 +160,7 @@ class Glance:
             per_second=sum(group.per_second for group in self.groups),
             error_share=sum(group.errors for group in self.groups) / samples if samples > 0 else None,
             unreadable=unreadable,
-            quiet=nothing.reason(now_ms) if nothing else "",
+            quiet=self.nothing.reason(now_ms) if self.nothing else "",
             newest_ms=max((summary.last_seen_ms for summary in summaries), default=0),
         )
         self.trend = before.trend

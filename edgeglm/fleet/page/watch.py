@@ -122,7 +122,7 @@ class Watch:
         def ask(reader: StoreReader) -> tuple[list[DeviceSummary], Glance, list[Change], list[str] | None, str]:
             summaries = reader.devices(self._fleet)
             new = glance.after(summaries, reader.poison_count(), now_ms)
-            changes = self.alarms.judge(summaries, new.problems, usual_models(summaries), now_ms)
+            changes = self.alarms.judge(summaries, new.problems, usual_models(summaries), new.nothing, now_ms)
             told = reader.identity() if self._webhook is not None and (due or changes) else ""
             return summaries, new, changes, self.alarms.ids() if due else None, told
 

@@ -19,6 +19,7 @@ from edgeglm.fleet.alerts.reading import DEFAULT, load_rules, parse_rules
 from edgeglm.fleet.alerts.rules import RULES
 from edgeglm.fleet.alerts.webhook import SECRET_VARIABLE, Webhook
 from edgeglm.fleet.health import KINDS, problems
+from edgeglm.fleet.quiet import quiet
 from edgeglm.fleet.store.types import DeviceSummary
 from edgeglm.log import SilentLog
 from tests.support.fleet.boards import HOSTILE, NOW_MS, sketch, slot, state, summary, window
@@ -32,7 +33,8 @@ def rules(text: str) -> Alarms:
 def judged(alarms: Alarms, *boards: DeviceSummary, at_s: float = 0.0) -> list[tuple[str, str, str]]:
     now_ms = NOW_MS + round(at_s * 1000)
     found = {board.device: problems(board, now_ms) for board in boards}
-    return [(one.state, one.problem, one.device) for one in alarms.judge(boards, found, {}, now_ms)]
+    changes = alarms.judge(boards, found, {}, quiet(boards, now_ms), now_ms)
+    return [(one.state, one.problem, one.device) for one in changes]
 
 
 def hot(name: str = "gate-1", degrees: int = 81) -> DeviceSummary:
@@ -79,6 +81,16 @@ def test_a_few_boards_that_stop_while_others_go_on_are_silent_each() -> None:
     assert {change[1] for change in judged(alarms, *quick, *slow, at_s=20)} == {"silent"}
     two = [summary(f"gate-{number}") for number in range(2)]
     assert {change[1] for change in judged(rules("  - nothing-comes\n  - silent"), *two, at_s=9000)} == {"silent"}
+
+
+@pytest.mark.parametrize("part", ["fleet: south", "model: bell"])
+def test_nothing_comes_from_a_part_of_the_boards_while_others_go_on(part: str) -> None:
+    alarms = rules(f"  - nothing-comes: {{{part}}}\n  - nothing-comes\n  - silent")
+    bells = state(slots={"main": slot("bell 2")})
+    south = [summary(f"gate-{number}", fleet="south", said=bells) for number in range(3)]
+    north = [summary(f"gate-{number}", received_ms=NOW_MS + 600_000) for number in range(9)]
+    assert judged(alarms, *south, *north, at_s=610) == [("raised", "nothing-comes", "")]
+    assert judged(alarms, *south, *north, at_s=1300) == [("raised", "nothing-comes", "")], "and of all, a while later"
 
 
 def test_every_fault_of_a_file_is_said_with_its_line() -> None:

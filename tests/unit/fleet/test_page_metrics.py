@@ -25,7 +25,7 @@ class Looked:
     def __init__(self, *boards: DeviceSummary, trouble: Trouble | None = None) -> None:
         self.glance = Glance().after(boards, 7, NOW_MS)
         self.alarms = Alarms(load_rules(None))
-        self.alarms.judge(boards, self.glance.problems, {}, NOW_MS)
+        self.alarms.judge(boards, self.glance.problems, {}, self.glance.nothing, NOW_MS)
         self.summaries, self.look_s = boards, 0.01
         if trouble:
             self.glance = self.glance.failed(trouble)
