@@ -80,9 +80,17 @@ def broker(
 
 def certificate(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="The board's name in its settings; a broker's host.")
-    ],
-    role: Role = "device",
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="The board's name in its settings; a broker's host.", show_default=False),
+    ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(metavar="ROLE", help="device, collector, operator or broker.", show_default="device; --list: all"),
+    ] = None,
+    names_file: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Names as well, one a line; each gets a folder of its own."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -100,20 +108,51 @@ def certificate(
         int | None, typer.Option(min=1, max=3650, help="How long it counts.", show_default="730 of a board, else 365")
     ] = None,
     renew: Annotated[bool, typer.Option("--renew", help="The holder has one already; both count.")] = False,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="Make none: list who holds one, those first that end within 30 days.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --list: print JSON.")] = False,
     data: Data = Path(DEFAULT_DATA),
 ) -> None:
-    """Make a certificate with its key for each name, and print the files."""
+    """Make a certificate with its key for each name, and print the files; or list them."""
+    from edgeglm.fleet.broker.holders import read_names
     from edgeglm.fleet.broker.issuing import issue
 
-    one = out if len(names) == 1 else None
-    folders = {name: one or (out or Path("certificates")) / name for name in names}
+    if only_list:
+        if names or names_file:
+            raise typer.BadParameter("--list makes none: leave NAME and --from away")
+        _list_holders(data, role, json=json)
+        return
+    if json:
+        raise typer.BadParameter("--json is of --list")
+    places = dict.fromkeys(names or (), "") | (read_names(names_file) if names_file else {})
+    if not places:
+        raise typer.BadParameter("say whose: NAME, or --from a file of names")
+    one = out if len(places) == 1 and not names_file else None
+    folders = {name: one or (out or Path("certificates")) / name for name in places}
     log = ConsoleLog()
+    made = issue(data, role or "device", folders, hosts=tuple(host or ()), days=days, renew=renew, places=places)
     with printing():
-        for issued in issue(data, role, folders, hosts=tuple(host or ()), days=days, renew=renew):
+        for issued in made:
             for note in issued.notes:
                 log.note(note)
             for path in issued.files:
                 typer.echo(path)
+
+
+def _list_holders(data: Path, role: str | None, *, json: bool) -> None:
+    from edgeglm.cli.fleet_store import terminal_width
+    from edgeglm.fleet.broker.holders import counts, holders, render
+    from edgeglm.fleet.plain import json_text
+    from edgeglm.trust.names import check_role
+
+    found = holders(data, None if role is None else check_role(role))
+    with printing():
+        if json:
+            typer.echo(json_text(found))
+        elif found.holders:
+            typer.echo(render(found.holders, width=terminal_width()))
+    typer.echo(counts(found), err=True)
 
 
 def revoke(

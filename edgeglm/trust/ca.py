@@ -111,12 +111,7 @@ class Authority:
                     code="authority-ended",
                 )
             if not renew and (old := self.valid(role, name)):
-                raise UserError(
-                    f"the {role} has a certificate, which counts until {old[-1].ends:%Y-%m-%d}",
-                    where=name,
-                    hint="two boards of one name end each other's connections; --renew makes the same one another",
-                    code="certificate-exists",
-                )
+                raise exists(old[-1])
             certificate, key = self._signer.sign(role, name, hosts, DAYS[role] if days is None else days)
             # before anybody has it, so that it can be revoked
             write_bytes(self.folder / "issued" / f"{role}.{name}.{certificate.serial:x}.pem", certificate.pem)
@@ -152,12 +147,16 @@ class Authority:
             if certificate.serial not in revoked and certificate.ends > now
         ]
 
+    def newest(self) -> list[Certificate]:
+        """Return each holder's newest certificate, ended or not; one that was revoked only where all of theirs were."""
+        revoked, found = self.revoked(), self.issued()
+        found.sort(key=lambda each: each.serial not in revoked)  # and by when they end, as they came
+        return [*{(each.role, each.name): each for each in found}.values()]
+
     def expiring(self, *, within_days: int = WARN_DAYS) -> list[Certificate]:
         """Return each holder's newest certificate where that ends soon or has ended; none that was revoked."""
-        revoked = self.revoked()
-        newest = {(each.role, each.name): each for each in self.issued() if each.serial not in revoked}
-        limit = datetime.now(UTC) + timedelta(days=within_days)
-        return [each for each in newest.values() if each.ends < limit]
+        revoked, limit = self.revoked(), datetime.now(UTC) + timedelta(days=within_days)
+        return [each for each in self.newest() if each.ends < limit and each.serial not in revoked]
 
     def revoke(self, role: Role, name: str) -> list[Certificate]:
         """Let no certificate of a holder count any more; return which.
@@ -241,6 +240,16 @@ def ending(ends: datetime) -> str:
     if ends >= now + timedelta(days=WARN_DAYS):
         return ""
     return f"{'has ended' if ends < now else 'ends'} on {ends:%Y-%m-%d}"
+
+
+def exists(certificate: Certificate) -> UserError:
+    """Return the error for a holder who has a certificate that counts."""
+    return UserError(
+        f"the {certificate.role} has a certificate, which counts until {certificate.ends:%Y-%m-%d}",
+        where=certificate.name,
+        hint="two boards of one name end each other's connections; --renew makes the same one another",
+        code="certificate-exists",
+    )
 
 
 def check_free(files: Files) -> None:

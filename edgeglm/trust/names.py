@@ -81,12 +81,8 @@ def holder_of(uri: str) -> tuple[Role, str]:
     return role, name  # type: ignore[return-value]
 
 
-def check_holder(role: str, name: str, *, among: tuple[Role, ...] = get_args(Role)) -> Role:
-    """Return the role.
-
-    Raises:
-        UserError: There is none of this name, or who has it cannot be called so.
-    """
+def check_role(role: str, among: tuple[Role, ...] = ISSUED_ROLES) -> Role:
+    """Return the role. Raises: UserError: There is none of this name."""
     if role not in among:
         raise UserError(
             f"there is no role `{role}`",
@@ -94,6 +90,16 @@ def check_holder(role: str, name: str, *, among: tuple[Role, ...] = get_args(Rol
             hint=f"one of {', '.join(ISSUED_ROLES)}",
             code="certificate-role",
         )
+    return role
+
+
+def check_holder(role: str, name: str, *, among: tuple[Role, ...] = get_args(Role)) -> Role:
+    """Return the role.
+
+    Raises:
+        UserError: There is none of this name, or who has it cannot be called so.
+    """
+    role = check_role(role, among)
     if role == "broker":
         if not is_host(name):
             raise UserError(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from edgeglm.errors import UserError
+from edgeglm.errors import Problem, UserError
 from edgeglm.files import private_folder
-from edgeglm.trust.ca import Authority, check_free
-from edgeglm.trust.names import ISSUED_ROLES, check_holder, files_in, is_host
+from edgeglm.trust.ca import Authority, check_free, exists
+from edgeglm.trust.names import ISSUED_ROLES, check_holder, check_role, files_in, is_host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from edgeglm.trust.names import Files
+
+
+_MOST_TOLD = 20  # of what is wrong
 
 
 class Issued(NamedTuple):
@@ -31,11 +34,12 @@ def issue(
     hosts: tuple[str, ...] = (),
     days: int | None = None,
     renew: bool,
+    places: Mapping[str, str] | None = None,
 ) -> Iterator[Issued]:
     """Write new certificates and their keys, each into a folder of its own; yield what each holder was given.
 
     An authority is made for a broker alone: whoever else has a certificate is to be let in by a broker that there is.
-    Names and folders are all looked at before the first certificate is made.
+    Names and folders are all looked at before the first certificate is made, and all that is wrong is told at once.
 
     Args:
         data: The broker's folder.
@@ -44,13 +48,16 @@ def issue(
         hosts: Of a broker, what else it is reached by.
         days: How long they count; None: as long as the role's do.
         renew: The holders may have one already.
+        places: Name -> where it is written, for errors.
 
     Raises:
         UserError: A name cannot be one, or has a certificate; files are there already; or there is no authority.
         MissingExtraError: The package `cryptography` is not installed.
         StorageError: Something cannot be written.
     """
-    checked, *_ = [check_holder(role, name, among=ISSUED_ROLES) for name in folders]
+    checked = check_role(role)
+    places = places or {}
+    _check_each(folders, places, lambda name: check_holder(checked, name))
     wrong = [host for host in hosts if not is_host(host)]
     if wrong or (hosts and checked != "broker"):
         raise UserError(
@@ -59,13 +66,21 @@ def issue(
             hint="--host is of a broker alone: broker.example.org, 192.0.2.7",
             code="certificate-name",
         )
-    for name, folder in folders.items():
-        check_free(files_in(folder, checked, name))
+    _check_each(folders, places, lambda name: check_free(files_in(folders[name], checked, name)))
     if checked == "broker":
         private_folder(data)
     else:
-        _check_authority(data)
+        check_authority(data)
     authority = Authority(data / "trust")
+    if not renew:
+        alone = next(iter(folders)) if len(folders) == 1 else None  # who need not wait until all copies are read
+        held = {each.name: each for each in authority.valid(checked, alone)}
+
+        def check_without(name: str) -> None:
+            if name in held:
+                raise exists(held[name])
+
+        _check_each(folders, places, check_without)
     notes = [authority.what_made_means()] if authority.made else []
     for name, folder in folders.items():
         own = dict.fromkeys((name, *hosts)) if checked == "broker" else ()
@@ -76,6 +91,21 @@ def issue(
             notes += _for_the_board(files)
         yield Issued(files, notes)
         notes = []
+
+
+def _check_each(names: Iterable[str], places: Mapping[str, str], check: Callable[[str], object]) -> None:
+    """Raises: UserError: All that is wrong, each with its place."""
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            check(name)
+        except UserError as error:
+            problems += error.at(places.get(name, "")).problems
+    if len(problems) > _MOST_TOLD:
+        more = Problem(f"and {len(problems) - _MOST_TOLD} more", "mend these first", code=problems[0].code)
+        problems[_MOST_TOLD:] = [more]
+    if problems:
+        raise UserError.of(problems)
 
 
 def _for_the_board(files: Files) -> list[str]:
@@ -96,11 +126,11 @@ def take_back(data: Path, role: str, name: str) -> list[int]:
         StorageError: The list cannot be written.
     """
     checked = check_holder(role, name, among=ISSUED_ROLES)
-    _check_authority(data)
+    check_authority(data)
     return [certificate.serial for certificate in Authority(data / "trust").revoke(checked, name)]
 
 
-def _check_authority(data: Path) -> None:
+def check_authority(data: Path) -> None:
     """See that one is there, be it damaged. Raises: UserError."""
     trust = data / "trust"
     # the files that it would be missed by: one that has lost its own certificate is told by its own error

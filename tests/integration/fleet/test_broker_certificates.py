@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import ssl
@@ -333,6 +334,41 @@ def test_many_certificates_are_made_at_once_or_none_of_them(tmp_path: Path) -> N
     assert {(tmp_path / file).stat().st_mode & 0o077 for file in made.stdout.split() if file.endswith(".key")} == {0}
 
 
+def test_names_may_be_in_a_file_and_who_holds_certificates_is_listed(tmp_path: Path) -> None:
+    broker_verb("certificate", "broker.example.org", "--role", "broker", cwd=tmp_path)
+    (tmp_path / "boards.txt").write_text("# the yard\n\ngate-1\ngate 2\n")
+    wrong = broker_verb("certificate", "--from", "boards.txt", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("boards.txt:4: ")
+    (tmp_path / "boards.txt").write_text("gate-2  # by the door\n")
+    made = broker_verb("certificate", "gate-1", "--from", "boards.txt", "--days", "20", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.split()[1::3] == ["certificates/gate-1/gate-1.pem", "certificates/gate-2/gate-2.pem"]
+    listed = broker_verb("certificate", "--list", cwd=tmp_path)
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == [
+        "NAME",
+        "gate-1",
+        "gate-2",
+        "broker.example.org",
+    ]
+    assert listed.stderr.startswith("3 holders, 2 whose certificate ends within 30 days; the authority counts until ")
+    document = json.loads(broker_verb("certificate", "--list", "--role", "broker", "--json", cwd=tmp_path).stdout)
+    assert [(each["name"], each["role"], each["state"]) for each in document["holders"]] == [
+        ("broker.example.org", "broker", "counts")
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--list", "gate-1"), ("--list", "--from", "boards.txt"), ("gate-1", "--json")]
+)
+def test_what_does_not_go_together_is_answered_with_what_does(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ended = broker_verb("certificate", *arguments, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "--" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_a_second_authority_is_told_of_when_it_is_made(tmp_path: Path) -> None:
     words = ("broker", "--write-config", "etc", "--name", "broker.example.org")
     first = broker_verb(*words, cwd=tmp_path)
@@ -353,6 +389,9 @@ def test_a_second_authority_is_told_of_when_it_is_made(tmp_path: Path) -> None:
         (("certificate", "gate-7", "--role", "probe"), "certificate-role"),
         (("certificate", "gate-7", "--host", "broker.example"), "certificate-name"),
         (("certificate", "gate-7"), "authority-missing"),
+        (("certificate", "--list"), "authority-missing"),
+        (("certificate", "--from", "there"), "certificate-names"),
+        (("certificate", "--from", "nowhere"), "file-unreadable"),
         (("certificate", "intake-1", "--role", "collector", "--data", "elsewhere"), "authority-missing"),
         (("revoke", "gate-7"), "authority-missing"),
     ],
