@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _BIG = 2**62  # what is packed is no larger: a stranger may have sent any number
 _MOST_NAMED = 64  # kinds of errors, and features
 _OTHERS = "others"  # errors of other kinds
-_SUMMED_AT_ONCE = 20_000  # windows whose histograms are unpacked together
+_SUMMED_AT_ONCE = 20_000  # windows that are sorted together
+_UNPACKED_AT_ONCE = 500  # of them, whose histograms are: each may take as much room as the widest of them
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -157,9 +158,9 @@ def summed(rows: Iterable[tuple[int, int, str, bytes]]) -> dict[HourKey, Summed]
     for row in rows:
         part.append(row)
         if len(part) == _SUMMED_AT_ONCE:
-            _add(found, _summed_at_once(part))
+            _add_all(found, part)
             part = []
-    _add(found, _summed_at_once(part))
+    _add_all(found, part)
     return found
 
 
@@ -180,9 +181,13 @@ def merged(one: HourSum, other: HourSum) -> HourSum:
     )
 
 
+def _add_all(found: dict[HourKey, Summed], rows: list[tuple[int, int, str, bytes]]) -> None:
+    rows.sort(key=_hour_key)  # so that few hours are added up in two parts
+    for start in range(0, len(rows), _UNPACKED_AT_ONCE):
+        _add(found, _summed_at_once(rows[start : start + _UNPACKED_AT_ONCE]))
+
+
 def _summed_at_once(rows: list[tuple[int, int, str, bytes]]) -> dict[HourKey, Summed]:
-    if not rows:
-        return {}
     import numpy as np
 
     from edgeglm.fleet.histograms import latencies, packed_rows
@@ -192,16 +197,15 @@ def _summed_at_once(rows: list[tuple[int, int, str, bytes]]) -> dict[HourKey, Su
     counts: list[int] = []
     damaged: list[int] = []
     owners, models, wholes = list[int](), list[bytes](), list[bytes]()
-    for at_ms, device, slot, body in rows:
-        key = HourKey(at_ms // HOUR_MS, device, slot)
-        place = places.setdefault(key, len(places))
+    for row in rows:
+        place = places.setdefault(_hour_key(row), len(places))
         if place == len(figures):
             figures.append(Figures())
             counts.append(0)
             damaged.append(0)
         counts[place] += 1
         try:
-            window = seen(body)
+            window = seen(row[-1])
         except UNREADABLE:
             damaged[place] += 1
             continue
@@ -227,6 +231,11 @@ def _summed_at_once(rows: list[tuple[int, int, str, bytes]]) -> dict[HourKey, Su
         )
         for key, place in places.items()
     }
+
+
+def _hour_key(row: tuple[int, int, str, bytes]) -> HourKey:
+    at_ms, device, slot, _ = row
+    return HourKey(at_ms // HOUR_MS, device, slot)
 
 
 def _add(found: dict[HourKey, Summed], more: Mapping[HourKey, Summed]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -286,3 +287,17 @@ def test_whatever_strangers_send_sums_can_be_packed_and_stay_small(
     assert life(reader, summary, "30d", None, NOW, {}).total.p99_ms is not None
     reader.close()
     store.close()
+
+
+@pytest.mark.parametrize("boards", [1, 400], ids=["of one board", "of many boards"])
+def test_of_histograms_as_wide_as_can_be_few_are_unpacked_at_once(boards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hour_sums, "_UNPACKED_AT_ONCE", 20)
+    widest = Sketch(dict.fromkeys(range(-1400, 2001), 1) if boards == 1 else {-1400: 1, 2000: 1})
+    row = row_of(1, Window("main", 1, "x", FIRST, 1, 1000, True, 1, {}, widest.pack(), widest.pack()))
+    tracemalloc.start()
+    found = hour_sums.summed([(FIRST, number % boards, "main", bytes(row.body)) for number in range(400)])
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    counted = [Sketch.unpack(one.sum.total_ms).n for one in found.values()]
+    assert (len(counted), sum(counted)) == (boards, 400 * widest.n)
+    assert peak_bytes < 20_000_000  # 32 MB and 140 MB where all are
