@@ -13,6 +13,7 @@ import struct
 import termios
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from edgeglm.fleet.store.types import Arrivals, Device, IncomingBatch, IncomingS
 from tests.integration.test_report_in_chromium import _LOW_CONTRAST as LOW_CONTRAST
 from tests.support.browser import browser, set_size
 from tests.support.fleet.boards import event, slot, state, window
+from tests.support.fleet.filled import Filled
 from tests.support.fleet.page import PATIENCE_S, RunningPage, running_page
 from tests.support.fleet.receiver import receiving
 from tests.support.fleet.simulated import Simulated
@@ -47,6 +49,18 @@ CanvasRenderingContext2D.prototype.fillText = function (text, x, ...more) {
 ROOMS = """
 const right = (plot, part) => plot.querySelector(part).getBoundingClientRect().right;
 return [...document.querySelectorAll(".plot .uplot")].map(plot => right(plot, "canvas") - right(plot, ".u-over"));
+"""
+COLOURED = """
+(() => {
+  const canvas = document.querySelector("#charts canvas");
+  const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const columns = new Set();
+  for (let at = 0; at < data.length; at += 4) {
+    const shades = [data[at], data[at + 1], data[at + 2]];
+    if (data[at + 3] > 200 && Math.max(...shades) - Math.min(...shades) > 100) columns.add((at / 4) % canvas.width);
+  }
+  return columns.size;
+})()
 """
 WIDTHS = "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
 
@@ -218,6 +232,23 @@ def test_a_chart_has_a_table_of_its_numbers(chrome: Chrome, page: RunningPage) -
     until(chrome, "document.querySelectorAll('#charts table tbody tr').length > 10")
     assert chrome.execute_script(
         "return document.querySelector('#spans [aria-pressed=true]').textContent") == "6 hours"  # fmt: skip
+
+
+def test_a_board_that_speaks_once_a_day_is_seen_over_a_month_and_one_that_is_not_known_has_no_charts(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    board, at_ms = Device("north", "solar-1"), now_ms()
+    with closing(Filled(tmp_path)) as store:
+        store.say(board, state(board.name), at_ms)
+        for days in range(28, 0, -1):
+            store.send(board, window(at_ms=at_ms - days * 86_400_000), received_ms=at_ms - days * 86_400_000)
+        with running_page(store.url) as page:
+            opened(chrome, f"{page.url}board/north/solar-1?span=30d")
+            until(chrome, "document.querySelectorAll('#charts canvas').length >= 5")
+            assert until(chrome, COLOURED.strip()) > 28, "each day is a dot"
+            opened(chrome, f"{page.url}board/north/solar-2")
+            until(chrome, "document.getElementById('note').textContent === 'Nothing is known of this board.'")
+            assert chrome.execute_script("return document.getElementById('charts').getClientRects()[0].height") == 0
 
 
 def test_a_store_that_is_not_there_or_newer_is_said_and_gone_on_with(chrome: Chrome, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import {element, figure, fill, moment} from "./dom.js";
 const HEIGHT = 180;
 const TABLE_ROWS = 24;
 const LABEL_ROOM = 30; // right of the curves: half of the last time, 23:59:59, stands there
+const FEW = 40; // of fewer each is a dot; of more those alone, which no line reaches
 const all = new Set();
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -19,7 +20,7 @@ export class Chart {
     this.table = element("table", {class: "plain"});
     this.details = element("details", {}, element("summary", {}, "As a table"), element("div", {class: "scroll", tabindex: "0"}, this.table));
     this.details.addEventListener("toggle", () => this.#tell());
-    this.figure = element("figure", {}, element("h3", {}, title), this.key, this.box, this.details);
+    this.figure = element("figure", {hidden: true}, element("h3", {}, title), this.key, this.box, this.details);
     parent.append(this.figure);
     this.data = [[], ...series.map(() => [])];
     all.add(this);
@@ -78,7 +79,7 @@ export class Chart {
         ...this.series.map(one => ({
           label: one.label, stroke: colour(one.tone), width: 1.8, dash: one.dash, spanGaps: false,
           fill: one.fill ? `color-mix(in srgb, ${colour(one.tone)} 14%, transparent)` : undefined,
-          points: {show: this.data[0].length < 40, size: 5, fill: colour(one.tone)},
+          points: {show: plot => plot.data[0].length < FEW, filter: (plot, at, every) => (every ? null : alone(plot.data[at])), size: 5, fill: colour(one.tone)},
         })),
       ],
       hooks: {
@@ -148,6 +149,8 @@ export class Chart {
         ...this.data.slice(1).map(values => element("td", {class: "number"}, this.time || values[at] === null ? figure(values[at]) : `${figure(values[at] * 100)} %`))))));
   }
 }
+
+const alone = values => values.flatMap((value, at) => ((value ?? null) !== null && (values[at - 1] ?? null) === null && (values[at + 1] ?? null) === null ? [at] : []));
 
 function clock(plot, splits, _, __, step) {
   const two = number => String(number).padStart(2, "0");
