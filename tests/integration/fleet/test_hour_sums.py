@@ -17,6 +17,7 @@ from edgeglm_agent.wire.telemetry import BoardReading, Drift, Row, Window, row_o
 
 from edgeglm.errors import StoreError
 from edgeglm.fleet.addresses import PostgresAddress, parse_store
+from edgeglm.fleet.page import stretches
 from edgeglm.fleet.page.life import Life, life
 from edgeglm.fleet.store import hour_sums
 from edgeglm.fleet.store.base import StoreReader, StoreWriter
@@ -301,3 +302,16 @@ def test_of_histograms_as_wide_as_can_be_few_are_unpacked_at_once(boards: int, m
     counted = [Sketch.unpack(one.sum.total_ms).n for one in found.values()]
     assert (len(counted), sum(counted)) == (boards, 400 * widest.n)
     assert peak_bytes < 20_000_000  # 32 MB and 140 MB where all are
+
+
+def test_of_windows_that_a_page_draws_few_histograms_are_unpacked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stretches, "_UNPACKED_AT_ONCE", 20)
+    widest = Sketch(dict.fromkeys(range(-1400, 2001), 1))
+    one = hour_sums.seen(row_of(1, Window("main", 1, "x", FIRST, 1, 1000, True, 1, {}, widest.pack(), b"")).body)
+    drawn = stretches.Stretches(NOW)
+    tracemalloc.start()
+    drawn.add([(NOW - number * 1000, one) for number in range(400)])
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert drawn.histograms().whole.counts.sum() == 400 * widest.n
+    assert peak_bytes < 25_000_000  # 75 MB where all are
