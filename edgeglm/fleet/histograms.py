@@ -21,6 +21,7 @@ _LOWEST, _HIGHEST = -1400, 2000  # buckets, as ``Sketch`` has them
 _LONGEST_BYTES = 5  # of a number that is read here: 20,000 windows of such counts are exact in a float
 _MOST_BYTES = 65_536  # of a sketch
 _BIG = 2**62  # a count that stays readable once more is added to it
+_UNPACKED_AT_ONCE = 1000  # sketches, each of which may have every bucket that there is
 _AT_ONCE = 256  # sketches, so that all of a step is in the processor's cache: twice as fast
 
 
@@ -167,24 +168,55 @@ def latencies(model: Sequence[bytes], whole: Sequence[bytes], rows: Ints, height
         Tables from input to result and of the model, the same one where no window tells them apart; and of each window
         whether its sketches could be read: where not, neither counts.
     """
-    models, damaged = unpacked(model)
-    wholes, damaged_wholes = unpacked(whole)
     sound = np.ones(len(model), bool)
-    sound[[*(damaged | damaged_wholes)]] = False
-    apart = np.array([bool(one) for one in whole], bool)
-    of_model = table(models, rows, height, sound)
-    if not apart.any():
-        return of_model, of_model, sound
-    every = np.arange(height)
-    both = (table(wholes, rows, height, sound), table(models, rows, height, sound & ~apart))
-    return joined([(one, every) for one in both], height), of_model, sound
+    wholes: list[tuple[Table, Ints]] = []
+    models: list[tuple[Table, Ints]] = []
+    apart = any(whole)
+    for start in range(0, len(model), _UNPACKED_AT_ONCE):
+        part = slice(start, start + _UNPACKED_AT_ONCE)
+        at, held = np.unique(rows[part], return_inverse=True)
+        counts, damaged = unpacked(model[part])
+        counts_of_whole, damaged_wholes = unpacked(whole[part])
+        sound[[start + place for place in damaged | damaged_wholes]] = False
+        models.append((table(counts, held, len(at), sound[part]), at))
+        if apart:
+            own = np.array([bool(one) for one in whole[part]], bool)
+            wholes.append((table(counts_of_whole, held, len(at), sound[part]), at))
+            wholes.append((table(counts, held, len(at), sound[part] & ~own), at))
+    of_model = joined(models, height)
+    return joined(wholes, height) if apart else of_model, of_model, sound
 
 
 def packed_rows(of: Table) -> list[bytes]:
     """Return each row as ``Sketch.pack`` does."""
-    found = []
-    for row in of.counts:
-        (columns,) = np.nonzero(row)
-        counts = zip((columns + of.lowest).tolist(), row[columns].tolist(), strict=True)
-        found.append(Sketch({bucket: min(_BIG, int(n)) for bucket, n in counts}).pack())
-    return found
+    packed = [b""] * len(of.counts)
+    rows, columns = np.nonzero(of.counts)
+    if not rows.size:
+        return packed
+    first = np.ones(rows.size, bool)  # of its row
+    first[1:] = rows[1:] != rows[:-1]
+    gaps = np.diff(columns, prepend=0) - 1
+    gaps[first] = 0
+    apart = gaps > 0
+    # a row's first bucket stands before its count; before others a zero and a gap's length, where there is a gap
+    places = np.cumsum(np.where(first, 2, np.where(apart, 3, 1))) - 1
+    numbers = np.zeros(places[-1] + 1, np.int64)
+    numbers[places] = np.minimum(of.counts[rows, columns], _BIG).astype(np.int64)
+    numbers[places[apart] - 1] = gaps[apart]
+    buckets = columns[first] + of.lowest
+    numbers[places[first] - 1] = np.where(buckets >= 0, 2 * buckets, -2 * buckets - 1)
+    sizes = np.ones(numbers.size, np.int64)
+    rest = numbers >> 7
+    while rest.any():
+        sizes += rest > 0
+        rest >>= 7
+    starts = np.cumsum(sizes) - sizes
+    data = np.zeros(int(sizes.sum()), np.uint8)
+    for at in range(int(sizes.max())):
+        some = sizes > at
+        data[starts[some] + at] = (numbers[some] >> 7 * at & 127) | np.where(sizes[some] > at + 1, 128, 0)
+    cuts = [*starts[places[first] - 1].tolist(), data.size]
+    whole = data.tobytes()
+    for row, start, end in zip(rows[first].tolist(), cuts, cuts[1:], strict=False):
+        packed[row] = whole[start:end]
+    return packed

@@ -25,7 +25,6 @@ _MOST_WINDOWS = 20_000  # that are read for one answer
 _MOST_NOT_SUMMED = 30_000  # likewise, of those of hours that are not summed: a store does that within hours
 AHEAD_MS = 300_000  # boards' clocks may be
 _PAGE = 10_000  # windows that are in memory at once
-_UNPACKED_AT_ONCE = 1000  # of them, whose histograms are: each may have every bucket that there is
 
 
 class _Part(NamedTuple):
@@ -63,10 +62,6 @@ class Stretches:
         self.reach(windows[-1][0])
         for at_ms, window in windows:
             self._at(at_ms).add(window)
-        for start in range(0, len(windows), _UNPACKED_AT_ONCE):
-            self._add_histograms(windows[start : start + _UNPACKED_AT_ONCE])
-
-    def _add_histograms(self, windows: Sequence[tuple[int, Seen]]) -> None:
         numbers, rows = self._numbers([at_ms for at_ms, _ in windows])
         whole, model, sound = latencies(
             [one.latency_ms for _, one in windows], [one.total_ms for _, one in windows], rows, len(numbers)

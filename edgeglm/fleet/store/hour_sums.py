@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from edgeglm_agent.wire.manifest import UNREADABLE
-from edgeglm_agent.wire.sketch import Sketch
 from edgeglm_agent.wire.telemetry import BoardReading, Drift
 
 from edgeglm.fleet.store.keeping import HOUR_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _BIG = 2**62  # what is packed is no larger: a stranger may have sent any number
 _MOST_NAMED = 64  # kinds of errors, and features
 _OTHERS = "others"  # errors of other kinds
-_SUMMED_AT_ONCE = 20_000  # windows that are sorted together
-_UNPACKED_AT_ONCE = 500  # of them, whose histograms are: each may take as much room as the widest of them
+_ROWS_AT_ONCE = 20_000  # windows, and
+_HOURS_AT_ONCE = 500  # hours that are added up together: of each there is a row of all buckets in memory
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -147,107 +147,76 @@ class Summed(NamedTuple):
 hour_sum = msgspec.msgpack.Decoder(HourSum).decode
 
 
-def summed(rows: Iterable[tuple[int, int, str, bytes]]) -> dict[HourKey, Summed]:
-    """Return what windows come to.
+def summed(
+    rows: Iterable[tuple[int, int, str, bytes]], known: Callable[[HourKey], HourSum | None] = lambda _: None
+) -> dict[HourKey, Summed]:
+    """Return what windows come to, by the hour.
 
     Args:
         rows: Of each its moment (ms), board, slot, and body. One that is damaged counts as unreadable.
+        known: Returns a sum that windows of its hour are added to.
     """
     found: dict[HourKey, Summed] = {}
-    part: list[tuple[int, int, str, bytes]] = []
-    for row in rows:
-        part.append(row)
-        if len(part) == _SUMMED_AT_ONCE:
-            _add_all(found, part)
-            part = []
-    _add_all(found, part)
+
+    def so_far(key: HourKey) -> HourSum | None:
+        return found[key].sum if key in found else known(key)
+
+    left = iter(rows)
+    while part := [*islice(left, _ROWS_AT_ONCE)]:
+        bodies: dict[HourKey, list[bytes]] = {}
+        for at_ms, device, slot, body in part:
+            bodies.setdefault(HourKey(at_ms // HOUR_MS, device, slot), []).append(body)
+        keys = [*bodies]
+        for start in range(0, len(keys), _HOURS_AT_ONCE):
+            some = keys[start : start + _HOURS_AT_ONCE]
+            sums = _added(bodies, {key: so_far(key) for key in some})
+            for key, one in zip(some, sums, strict=True):
+                before = found[key].rows if key in found else 0
+                found[key] = Summed(before + len(bodies[key]), one)
     return found
 
 
-def merged(one: HourSum, other: HourSum) -> HourSum:
-    """Return what two sums of one hour come to."""
-    figures = Figures()
-    figures.merge(one.figures)
-    figures.merge(other.figures)
-    total_ms = _both(one.total_ms, other.total_ms)
-    latency_ms = b""
-    if one.latency_ms or other.latency_ms:
-        latency_ms = _both(one.latency_ms or one.total_ms, other.latency_ms or other.total_ms)
-    return HourSum(
-        figures.bounded(),
-        one.unreadable + other.unreadable,
-        total_ms,
-        latency_ms if latency_ms != total_ms else b"",
-    )
-
-
-def _add_all(found: dict[HourKey, Summed], rows: list[tuple[int, int, str, bytes]]) -> None:
-    rows.sort(key=_hour_key)  # so that few hours are added up in two parts
-    for start in range(0, len(rows), _UNPACKED_AT_ONCE):
-        _add(found, _summed_at_once(rows[start : start + _UNPACKED_AT_ONCE]))
-
-
-def _summed_at_once(rows: list[tuple[int, int, str, bytes]]) -> dict[HourKey, Summed]:
+def _added(bodies: Mapping[HourKey, Sequence[bytes]], sums: Mapping[HourKey, HourSum | None]) -> list[HourSum]:
+    """Return these sums, with windows added to them."""
     import numpy as np
 
     from edgeglm.fleet.histograms import latencies, packed_rows
 
-    places: dict[HourKey, int] = {}
-    figures: list[Figures] = []
-    counts: list[int] = []
-    damaged: list[int] = []
+    figures = [Figures() for _ in sums]
+    unreadable = [0] * len(sums)
     owners, models, wholes = list[int](), list[bytes](), list[bytes]()
-    for row in rows:
-        place = places.setdefault(_hour_key(row), len(places))
-        if place == len(figures):
-            figures.append(Figures())
-            counts.append(0)
-            damaged.append(0)
-        counts[place] += 1
-        try:
-            window = seen(row[-1])
-        except UNREADABLE:
-            damaged[place] += 1
-            continue
-        figures[place].add(window)
-        owners.append(place)
-        models.append(window.latency_ms)
-        wholes.append(window.total_ms)
+    for place, (key, before) in enumerate(sums.items()):
+        if before is not None:
+            figures[place].merge(before.figures)
+            unreadable[place] = before.unreadable
+            owners.append(place)
+            models.append(before.latency_ms or before.total_ms)
+            wholes.append(before.total_ms if before.latency_ms else b"")
+        for body in bodies[key]:
+            try:
+                window = seen(body)
+            except UNREADABLE:
+                unreadable[place] += 1
+                continue
+            figures[place].add(window)
+            owners.append(place)
+            models.append(window.latency_ms)
+            wholes.append(window.total_ms)
     owner = np.array(owners, np.int64)
-    whole, model, sound = latencies(models, wholes, owner, len(places))
+    whole, model, sound = latencies(models, wholes, owner, len(sums))
     for place in owner[~sound].tolist():
-        damaged[place] += 1
+        unreadable[place] += 1
     packed = packed_rows(whole)
-    packed_model = packed_rows(model) if model is not whole else packed
-    return {
-        key: Summed(
-            counts[place],
-            HourSum(
-                figures[place].bounded(),
-                damaged[place],
-                packed[place],
-                packed_model[place] if packed_model[place] != packed[place] else b"",
-            ),
+    of_model = packed_rows(model) if model is not whole else packed
+    return [
+        HourSum(
+            one.bounded(),
+            unreadable[place],
+            packed[place],
+            b"" if of_model[place] == packed[place] else of_model[place],
         )
-        for key, place in places.items()
-    }
-
-
-def _hour_key(row: tuple[int, int, str, bytes]) -> HourKey:
-    at_ms, device, slot, _ = row
-    return HourKey(at_ms // HOUR_MS, device, slot)
-
-
-def _add(found: dict[HourKey, Summed], more: Mapping[HourKey, Summed]) -> None:
-    for key, one in more.items():
-        there = found.get(key)
-        found[key] = one if there is None else Summed(there.rows + one.rows, merged(there.sum, one.sum))
-
-
-def _both(one: bytes, other: bytes) -> bytes:
-    total = Sketch.unpack(one)
-    total.merge(Sketch.unpack(other))
-    return Sketch({bucket: _packable(count) for bucket, count in total.counts.items()}).pack()
+        for place, one in enumerate(figures)
+    ]
 
 
 def _packable(number: int) -> int:

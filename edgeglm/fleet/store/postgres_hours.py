@@ -23,6 +23,7 @@ _COMMITTED_MS = 300_000  # longer than a transaction takes, and collectors' cloc
 _DAYS = 32  # before a store has sums: no page looks back any further
 _BOARDS = 100  # of a transaction
 _LATE = 500  # hours, likewise
+_ROWS = 20_000  # windows that are fetched at a time
 
 
 def tell_late(db: psycopg.Connection[tuple[Any, ...]], windows: Sequence[tuple[Any, ...]]) -> None:
@@ -97,13 +98,16 @@ class PostgresHours:
             within = f"using {of} where t.device = g.device and t.hour >= g.since and t.hour < g.until"
             self._db.execute(f"delete from late_hours t {within}", given)  # noqa: S608 - names of our own
             self._db.execute(f"delete from hour_sums t {within}", given)  # noqa: S608
-            rows = self._all(
-                f"select t.at_ms, t.device, t.slot, t.body from {of} join windows t on t.device = g.device"  # noqa: S608
-                f" and t.at_ms >= g.since * {HOUR_MS} and t.at_ms < g.until * {HOUR_MS}",
-                *given,
-            )
+            with self._db.cursor(name="windows_to_sum") as rows:  # however many there are, few of them are here at once
+                rows.itersize = _ROWS
+                rows.execute(
+                    f"select t.at_ms, t.device, t.slot, t.body from {of} join windows t on t.device = g.device"  # noqa: S608
+                    f" and t.at_ms >= g.since * {HOUR_MS} and t.at_ms < g.until * {HOUR_MS} order by t.device, t.at_ms",
+                    given,
+                )
+                sums = summed(rows)
             with self._db.cursor().copy("copy hour_sums (hour, device, slot, rows, body) from stdin") as copy:
-                for key, one in summed(rows).items():
+                for key, one in sums.items():
                     copy.write_row((*key, one.rows, msgspec.msgpack.encode(one.sum)))
 
     def _all(self, statement: str, *given: Any) -> list[tuple[Any, ...]]:

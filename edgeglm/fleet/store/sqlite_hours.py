@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgeglm.fleet.store.hour_sums import HourKey, hour_sum, merged, summed
+from edgeglm.fleet.store.hour_sums import hour_sum, summed
 from edgeglm.fleet.store.keeping import DAY_MS, HOUR_MS
 from edgeglm.fleet.store.rows import COLUMNS
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping
+
+    from edgeglm.fleet.store.hour_sums import HourKey, HourSum
 
 _NAMES = COLUMNS["windows"].split(", ")
 _AT_MS, _DEVICE, _SLOT, _BODY = (_NAMES.index(name) for name in ("at_ms", "device", "slot", "body"))
@@ -25,14 +27,15 @@ def summed_rows(db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> dict
         db: The store.
         rows: Of the table ``windows``, in the order of its columns.
     """
-    sums = {}
-    for key, found in summed((row[_AT_MS], row[_DEVICE], row[_SLOT], row[_BODY]) for row in rows).items():
+
+    def known(key: HourKey) -> HourSum | None:
         there = db.execute(
             "select body from hour_sums where day = ? and device = ? and slot = ? and hour = ?", _place(key)
         ).fetchone()
-        one = found.sum if there is None else merged(hour_sum(there[0]), found.sum)
-        sums[key] = msgspec.msgpack.encode(one)
-    return sums
+        return None if there is None else hour_sum(there[0])
+
+    found = summed(((row[_AT_MS], row[_DEVICE], row[_SLOT], row[_BODY]) for row in rows), known)
+    return {key: msgspec.msgpack.encode(one.sum) for key, one in found.items()}
 
 
 def save(db: sqlite3.Connection, sums: Mapping[HourKey, bytes]) -> None:

@@ -16,6 +16,7 @@ from edgeglm_agent.wire.sketch import Sketch
 from edgeglm_agent.wire.telemetry import BoardReading, Drift, Row, Window, row_of
 
 from edgeglm.errors import StoreError
+from edgeglm.fleet import histograms
 from edgeglm.fleet.addresses import PostgresAddress, parse_store
 from edgeglm.fleet.page import stretches
 from edgeglm.fleet.page.life import Life, life
@@ -220,10 +221,12 @@ def test_who_asks_while_hours_are_added_up_and_merged_counts_each_window_once(
 
     asking = threading.Thread(target=ask)
     asking.start()
-    for days, keeping in ((0, Keeping()), (1, Keeping(raw_ms=5 * DAY_MS)), (2, Keeping(raw_ms=3 * DAY_MS))):
-        tend(url, NOW + days * DAY_MS, keeping)
-    over.set()
-    asking.join()
+    try:
+        for days, keeping in ((0, Keeping()), (1, Keeping(raw_ms=5 * DAY_MS)), (2, Keeping(raw_ms=3 * DAY_MS))):
+            tend(url, NOW + days * DAY_MS, keeping)
+    finally:
+        over.set()
+        asking.join()
     assert asked
     assert all(asked)
 
@@ -271,7 +274,7 @@ def test_whatever_strangers_send_sums_can_be_packed_and_stay_small(
         for number in range(9)
     ]  # fmt: skip
     store.commit(Arrivals([batch(*(row_of(number, one) for number, one in enumerate(wild, 1)), at_ms=NOW)]))
-    monkeypatch.setattr(hour_sums, "_SUMMED_AT_ONCE", 2)  # so that sums are added to sums
+    monkeypatch.setattr(hour_sums, "_ROWS_AT_ONCE", 2)  # so that sums are added to sums
     tend(url, NOW + 2 * DAY_MS)
     reader = open_reader(url)
     (found,) = reader.hours(BOARD, "main", SPAN, 9).sums
@@ -292,7 +295,8 @@ def test_whatever_strangers_send_sums_can_be_packed_and_stay_small(
 
 @pytest.mark.parametrize("boards", [1, 400], ids=["of one board", "of many boards"])
 def test_of_histograms_as_wide_as_can_be_few_are_unpacked_at_once(boards: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hour_sums, "_UNPACKED_AT_ONCE", 20)
+    monkeypatch.setattr(histograms, "_UNPACKED_AT_ONCE", 20)
+    monkeypatch.setattr(hour_sums, "_HOURS_AT_ONCE", 50)
     widest = Sketch(dict.fromkeys(range(-1400, 2001), 1) if boards == 1 else {-1400: 1, 2000: 1})
     row = row_of(1, Window("main", 1, "x", FIRST, 1, 1000, True, 1, {}, widest.pack(), widest.pack()))
     tracemalloc.start()
@@ -305,7 +309,7 @@ def test_of_histograms_as_wide_as_can_be_few_are_unpacked_at_once(boards: int, m
 
 
 def test_of_windows_that_a_page_draws_few_histograms_are_unpacked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stretches, "_UNPACKED_AT_ONCE", 20)
+    monkeypatch.setattr(histograms, "_UNPACKED_AT_ONCE", 20)
     widest = Sketch(dict.fromkeys(range(-1400, 2001), 1))
     one = hour_sums.seen(row_of(1, Window("main", 1, "x", FIRST, 1, 1000, True, 1, {}, widest.pack(), b"")).body)
     drawn = stretches.Stretches(NOW)

@@ -9,7 +9,7 @@ from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.sketch import Sketch, pack_numbers
 from edgeglm_agent.wire.telemetry import Window
 
-from edgeglm.fleet.histograms import added_up, joined, quantiles, table, unpacked
+from edgeglm.fleet.histograms import added_up, joined, packed_rows, quantiles, table, unpacked
 from edgeglm.fleet.store.hour_sums import Seen, seen
 from tests.support.fleet.boards import window
 
@@ -99,6 +99,17 @@ def test_tables_of_parts_come_to_the_table_of_all() -> None:
     halves = joined([(one, at // 2) for one in parts], 8)
     sums, _ = one_by_one(packed, [place // 8 for place in range(60)], 8)
     assert quantiles(halves, 0.95) == [[row.quantile(0.95) for row in sums]]
+
+
+def test_sums_are_packed_as_each_would_be_by_itself() -> None:
+    packed = [*usual(60), *ODD.values()]
+    rows = [place * 7 % 12 for place in range(len(packed))]  # of 13: the last one has none
+    sums, _ = one_by_one(packed, rows, 13)
+    counts, _ = unpacked(packed)
+    made = packed_rows(table(counts, np.array(rows), 13, np.ones(len(packed), bool)))
+    assert made == [row.pack() for row in sums]
+    assert made[-1] == b""
+    assert packed_rows(table(counts, np.array(rows), 13, np.zeros(len(packed), bool))) == [b""] * 13
 
 
 def test_nothing_has_no_percentiles() -> None:
