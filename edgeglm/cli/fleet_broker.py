@@ -132,10 +132,10 @@ def certificate(
     folders = {name: one or (out or Path("certificates")) / name for name in places}
     log = ConsoleLog()
     made = issue(data, role or "device", folders, hosts=tuple(host or ()), days=days, renew=renew, places=places)
-    with printing():
-        for issued in made:
-            for note in issued.notes:
-                log.note(note)
+    for issued in made:
+        for note in issued.notes:
+            log.note(note)
+        with printing():  # of each: all are made, whoever reads on
             for path in issued.files:
                 typer.echo(path)
 

@@ -334,6 +334,15 @@ def test_many_certificates_are_made_at_once_or_none_of_them(tmp_path: Path) -> N
     assert {(tmp_path / file).stat().st_mode & 0o077 for file in made.stdout.split() if file.endswith(".key")} == {0}
 
 
+def test_all_certificates_are_made_also_when_the_reader_of_their_names_leaves_early(tmp_path: Path) -> None:
+    broker_verb("certificate", "broker.example.org", "--role", "broker", cwd=tmp_path)
+    names = [f"gate-{number}" for number in range(30)]
+    line = f"{sys.executable} -m edgeglm fleet certificate {' '.join(names)} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "certificates/gate-0/fleet-ca.pem\n")
+    assert all((tmp_path / "certificates" / name / f"{name}.key").is_file() for name in names)
+
+
 def test_names_may_be_in_a_file_and_who_holds_certificates_is_listed(tmp_path: Path) -> None:
     broker_verb("certificate", "broker.example.org", "--role", "broker", cwd=tmp_path)
     (tmp_path / "boards.txt").write_text("# the yard\n\ngate-1\ngate 2\n")
