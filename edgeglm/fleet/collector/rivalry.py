@@ -17,7 +17,7 @@ class Ends:
     def suspicion(self, now_s: float) -> str:
         """Note that one ended now; return what is asked in the log then, empty where that is seldom.
 
-        Brokers that speak MQTT 5 may say that another client came under this name; mosquitto 2.0 does so without a word.
+        Over MQTT 5 a broker may say that another client came under this name; mosquitto 2.0 says nothing.
 
         Args:
             now_s: By a clock that only goes forward.

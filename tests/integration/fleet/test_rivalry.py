@@ -32,7 +32,7 @@ class Heard:
     def progress(self, done: int, total: int, **values: float) -> None: ...
 
     def message(self, topic: str | bytes, payload: bytes, *, retained: bool) -> bool:
-        return False
+        return not (topic or payload or retained)
 
 
 def test_both_are_asked_whether_there_is_another_also_by_a_broker_that_gives_no_reason(
