@@ -14,6 +14,7 @@ import random
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edgeglm.errors import EdgeglmError
+from edgeglm.fleet.collector.rivalry import Ends
 from edgeglm.fleet.packets import Corked, acknowledgements, publish
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Link:
         self._paused = False
         self._connections = 0
         self._taken: list[int] = []
+        self._ends = Ends()
         quiet = logging.getLogger("gmqtt")  # what goes wrong is said here, once
         quiet.setLevel(logging.CRITICAL + 1)
         self._quiet = quiet
@@ -208,7 +210,8 @@ class Link:
             await ended.wait()
             if self._guessed:
                 self._version, self._guessed = 5, False
-            self._log.warn(f"the connection to {self._address} is gone{why}")
+            asked = self._ends.suspicion(asyncio.get_running_loop().time())
+            self._log.warn(f"the connection to {self._address} is gone{why or asked}")
         finally:
             self._client = self._making = None
             with contextlib.suppress(Exception):  # it may be half made, or gone
