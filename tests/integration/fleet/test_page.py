@@ -234,6 +234,16 @@ def test_a_chart_has_a_table_of_its_numbers(chrome: Chrome, page: RunningPage) -
         "return document.querySelector('#spans [aria-pressed=true]').textContent") == "6 hours"  # fmt: skip
 
 
+def test_figures_are_read_at_a_glance(chrome: Chrome, page: RunningPage) -> None:
+    chrome.get(page.url)
+    said = chrome.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        "import('/static/dom.js').then(dom => done(arguments[0].map(dom.figure)));",
+        [0, 3.314, 999.6, 25_900, 999_500, 25_920_000, 1e15, None],
+    )
+    assert said == ["0", "3.31", "1\u202f000", "25\u202f900", "1M", "25.9M", "1.0e+15", "\u2013"]
+
+
 def test_a_board_that_speaks_once_a_day_is_seen_over_a_month_and_one_that_is_not_known_has_no_charts(
     chrome: Chrome, tmp_path: Path
 ) -> None:

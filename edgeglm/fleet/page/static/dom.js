@@ -31,7 +31,8 @@ export function setText(node, text) {
 export function figure(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "\u2013";
   const size = Math.abs(value);
-  if (size >= 1e6) return value.toExponential(1);
+  if (size >= 1e15) return value.toExponential(1);
+  if (size >= 999_500) return value.toLocaleString("en", {notation: "compact", maximumSignificantDigits: 3}); // 25.9M
   return size < 999.5 ? String(Number(value.toPrecision(3))) : Math.round(value).toLocaleString("en").replaceAll(",", "\u202f");
 }
 
