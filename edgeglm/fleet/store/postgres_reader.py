@@ -79,13 +79,24 @@ class PostgresReader(SqliteReader):
 
     def _windows(self, device: int, hours: list[int], span: Span, newest: int) -> list[tuple[Any, ...]]:
         """Return the newest of a board's windows of some hours, the newest first."""
-        since_ms, until_ms = min(hours) * HOUR_MS, (max(hours) + 1) * HOUR_MS
-        return self._all(
-            "select t.at_ms, s.epoch, t.sequence, t.body from windows t join streams s on s.id = t.stream"  # noqa: S608
-            f" where t.device = ? and t.at_ms >= ? and t.at_ms < ? and t.at_ms / {HOUR_MS} = any(?)"
-            " order by t.at_ms desc, t.stream desc, t.sequence desc limit ?",
-            (device, max(span.since_ms, since_ms), min(span.until_ms, until_ms), hours, newest),
-        )
+        stretches: list[list[int]] = []  # of hours side by side: between them there may be a month
+        for hour in sorted(hours, reverse=True):
+            if stretches and stretches[-1][0] == hour + 1:
+                stretches[-1][0] = hour
+            else:
+                stretches.append([hour, hour + 1])
+        found: list[tuple[Any, ...]] = []
+        for first, end in stretches:
+            if len(found) == newest:
+                break
+            since_ms, until_ms = max(span.since_ms, first * HOUR_MS), min(span.until_ms, end * HOUR_MS)
+            found += self._all(
+                "select t.at_ms, s.epoch, t.sequence, t.body from windows t join streams s on s.id = t.stream"
+                " where t.device = ? and t.at_ms >= ? and t.at_ms < ?"
+                " order by t.at_ms desc, t.stream desc, t.sequence desc limit ?",
+                (device, since_ms, until_ms, newest - len(found)),
+            )
+        return found
 
     def _all(self, statement: str, given: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         if self._connection.closed:

@@ -118,6 +118,7 @@ _SESSION = (
     "set statement_timeout = '60s'",
     "set idle_in_transaction_session_timeout = '60s'",  # one that was stopped in the middle holds up nobody for ever
     "set client_min_messages = warning",
+    "set jit = off",  # few rows of many days: to compile that takes longer than to do it
 )
 
 

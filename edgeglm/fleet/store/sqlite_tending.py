@@ -132,9 +132,14 @@ class SqliteTending:
                     count = self._db.execute(f"delete from {source} where at_ms <= ?", (last,)).rowcount  # noqa: S608
                 self.done.removed_rows += count
                 yield
-        if "windows" in limits:
+        while "windows" in limits:
+            statement = "select min(day) from hour_sums where day < ?"
+            (day,) = self._db.execute(statement, (limits["windows"] // DAY_MS,)).fetchone()
+            if day is None:
+                break
             with self._transaction():
-                self._db.execute("delete from hour_sums where day < ?", (limits["windows"] // DAY_MS,))
+                self._db.execute("delete from hour_sums where day = ?", (day,))
+            yield
         if len(limits) == len(ROW_TABLES):  # where rows were put is of use as long as there may be some
             with self._transaction():
                 self._db.execute("delete from placed where at_ms < ?", (min(limits.values()),))

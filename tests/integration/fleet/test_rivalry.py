@@ -39,7 +39,7 @@ def test_both_are_asked_whether_there_is_another_also_by_a_broker_that_gives_no_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_FIRST_WAIT_S", "_LONGEST_WAIT_S"):
-        monkeypatch.setattr(link, name, 0.3)
+        monkeypatch.setattr(link, name, 1.0)
 
     async def meet(url: str) -> list[Heard]:
         both = [Heard(), Heard()]
