@@ -102,10 +102,11 @@ def _storage_error(error: OSError, path: Path | None) -> StorageError:
     full = error.errno in FULL
     if full and is_temporary(error.filename):
         return temporary_folder_is_full()
+    named = str(path or error.filename or "")  # without a name it is what stdout leads to
     return StorageError(
         f"cannot {'write' if path or full else 'use the disk'}: {error.strerror}",
-        where=str(path or error.filename or ""),
-        hint="make room on this disk, or choose another folder with -o or EDGEGLM_CACHE"
+        where=named,
+        hint="make room on this disk" + (", or choose another folder with -o or EDGEGLM_CACHE" if named else "")
         if full
         else "choose a folder that you may write to, on a disk that is sound",
         code="disk-full" if full else "disk-refuses",

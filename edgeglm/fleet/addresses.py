@@ -156,7 +156,7 @@ def parse_store(url: str) -> Path | PostgresAddress:
         return _postgres(url)
     if scheme != "sqlite" or not rest.startswith("///") or not rest[3:]:
         raise UserError(
-            "is no address of a store",
+            "this is no address of a store",
             where=_shown(url),
             hint="sqlite:///fleet.db is a file in this folder, sqlite:////var/lib/fleet.db one from the root; "
             "postgresql://USER@HOST/DATABASE is a database",

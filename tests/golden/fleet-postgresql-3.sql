@@ -603,7 +603,7 @@ CREATE INDEX gaps_20270115_device_at_ms_idx ON edgeglm.gaps_20270115 USING btree
 CREATE INDEX gaps_20270116_device_at_ms_idx ON edgeglm.gaps_20270116 USING btree (device, at_ms);
 CREATE INDEX gaps_20270117_device_at_ms_idx ON edgeglm.gaps_20270117 USING btree (device, at_ms);
 CREATE INDEX gaps_before_device_at_ms_idx ON edgeglm.gaps_before USING btree (device, at_ms);
-CREATE INDEX hour_sums_hour ON edgeglm.hour_sums USING brin (hour) WITH (autosummarize='on');
+CREATE INDEX hour_sums_hour ON edgeglm.hour_sums USING btree (hour);
 CREATE INDEX results_time ON ONLY edgeglm.results USING brin (at_ms) WITH (autosummarize='on');
 CREATE INDEX results_20270115_at_ms_idx ON edgeglm.results_20270115 USING brin (at_ms) WITH (autosummarize='on');
 CREATE INDEX results_20270116_at_ms_idx ON edgeglm.results_20270116 USING brin (at_ms) WITH (autosummarize='on');

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edgeglm_agent.wire.topics import Topics
 
 from edgeglm.errors import EdgeglmError
+from edgeglm.fleet.collector.certificates import whose
 from edgeglm.fleet.packets import acknowledgements
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ async def tell_what_it_drops(address: BrokerAddress, part: Part, log: Log, *, cl
         try:
             kept = await try_broker(address, part, client_id=client_id)
         except TrialError as error:
+            if other := whose(address):
+                log.warn(
+                    f"{address.certificate} is the certificate of {other}, and this broker gives a collector with it "
+                    "nothing to read; have one made with `edgeglm fleet certificate NAME --role collector`"
+                )
             log.note(f"whether {address} keeps what waits for a collector could not be tried: {error}")
             return
         except (OSError, EdgeglmError):  # TimeoutError is one too

@@ -11,6 +11,7 @@ from edgeglm_agent.doctor.certificate import CertificateError, read_certificate
 
 from edgeglm.errors import UserError
 from edgeglm.trust.ca import ending
+from edgeglm.trust.signing import read_certificate as read_ours
 
 if TYPE_CHECKING:
     from edgeglm.fleet.addresses import BrokerAddress
@@ -37,6 +38,17 @@ async def tell_what_ends(address: BrokerAddress, log: Log) -> None:
         if shown:
             log.warn(f"the certificate of the broker {address} {shown}: then no board gets through; have it renewed")
         await asyncio.sleep(_DAY_S)
+
+
+def whose(address: BrokerAddress) -> str:
+    """Return whom the collector's own certificate was made for, where our authority says that it was for another."""
+    if address.certificate is None:
+        return ""
+    try:
+        holder = read_ours(address.certificate.read_bytes())
+    except (OSError, ValueError):  # of another authority: it may be called anything
+        return ""
+    return "" if holder.role == "collector" else f"{holder.role} {holder.name}"
 
 
 def _own_ends(address: BrokerAddress) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
@@ -27,6 +28,9 @@ COOKIE = "edgeglm_page"
 _COOKIE_S = 30 * 86_400
 _LEAST_TOKEN = 16
 _MOST_FORM = 4096  # bytes
+_PAGE = re.compile(
+    r"/(models|board/[^/\\\x00-\x1f]+/[^/\\\x00-\x1f]+)?"
+)  # none begins with two slashes: that is a host
 _FREE = ("/login", "/alive")  # shown without a token, as all of /static/: they say nothing of boards
 _HEADERS = {
     # scripts, styles and data from here alone; nothing inline, no markup made of text, in no one's frame
@@ -108,7 +112,7 @@ class Guard:
         if self._token is None or free or self._may_see(headers):
             return None
         if "text/html" in headers.get(b"accept", ""):
-            return RedirectResponse("/login", 303)
+            return RedirectResponse(_login(path), 303)
         return PlainTextResponse(
             "a token is needed: `Authorization: Bearer TOKEN`\n", 401, {"www-authenticate": "Bearer"}
         )
@@ -139,6 +143,14 @@ def cookie_of(token: str) -> str:
     return hmac.new(token.encode(), b"edgeglm fleet page 1", hashlib.sha256).hexdigest()
 
 
+def _login(to: str, *, wrong: bool = False) -> str:
+    """Return where the token is asked for, and where to go on from there: nowhere but to a page of ours."""
+    asked = {"wrong": "1"} if wrong else {}
+    if to != "/" and _PAGE.fullmatch(to):
+        asked["to"] = to
+    return f"/login?{urlencode(asked)}" if asked else "/login"
+
+
 async def log_in(request: Request, token: str | None) -> Response:
     """Take a token from a form; who shows the right one gets a cookie."""
     body = b""
@@ -146,10 +158,11 @@ async def log_in(request: Request, token: str | None) -> Response:
         body += part
         if len(body) > _MOST_FORM:
             return PlainTextResponse("too long for a token\n", 413)
-    shown = parse_qs(body.decode(errors="replace")).get("token", [""])[0].strip()
-    if token is not None and not same(shown, token):
-        return RedirectResponse("/login?wrong", 303)
-    answer = RedirectResponse("/", 303)
+    form = parse_qs(body.decode(errors="replace"))
+    to = form.get("to", ["/"])[0]
+    if token is not None and not same(form.get("token", [""])[0].strip(), token):
+        return RedirectResponse(_login(to, wrong=True), 303)
+    answer = RedirectResponse(quote(to) if _PAGE.fullmatch(to) else "/", 303)
     if token is not None:
         answer.set_cookie(
             COOKIE,

@@ -139,7 +139,7 @@ def matching(pattern: str, fleet: str | None, store: str) -> list[Device]:
     if not found:
         raise UserError(
             f"no board `{plain(pattern)}` is known",
-            hint=f"`edgeglm fleet ls` lists the {len(known)} that are known",
+            hint=f"`edgeglm fleet ls` lists the {len(known)} that are known" if known else "nothing has been heard yet",
             code="device-unknown",
         )
     return found

@@ -98,13 +98,14 @@ MIGRATIONS = (
         where name in {alarms.EVENTS!r};
     drop index events_alarms;
     """,  # noqa: S608 - names of our own
-    # what slots did by the hour, and of how many rows that is; hours that more came of when they were long over
+    # what slots did by the hour, and of how many rows that is; hours that more came of when they were long over. Hours
+    # have no BRIN index: new sums take the room of removed ones, so that it would soon say that all may be anywhere
     """
     create table hour_sums (
         hour bigint not null, device bigint not null references devices on delete cascade, slot text not null,
         rows bigint not null, body bytea not null, primary key (device, hour, slot)
     );
-    create index hour_sums_hour on hour_sums using brin (hour) with (autosummarize = on);
+    create index hour_sums_hour on hour_sums (hour);
     create table late_hours (
         device bigint not null references devices on delete cascade, hour bigint not null, primary key (device, hour)
     );

@@ -25,7 +25,7 @@ from tests.support.agent.certificates import Authority as OtherAuthority
 from tests.support.agent.running import running_agent
 from tests.support.fleet.broker import RunningBroker, broker_verb, running_broker
 from tests.support.fleet.client import Client, Identity
-from tests.support.fleet.collector import running_collector
+from tests.support.fleet.collector import RunningCollector, running_collector
 
 PATIENCE_S = 300.0  # guards against a hang; it is no speed limit
 GATE, DOOR = Topics("north", "gate-7"), Topics("north", "door-1")
@@ -414,3 +414,13 @@ def test_what_the_verbs_cannot_do_is_told_and_leaves_nothing(
     assert f"code: {code}" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_collector_with_the_certificate_of_another_role_says_so(broker: RunningBroker, tmp_path: Path) -> None:
+    collector = RunningCollector(tmp_path / "fleet.db", url(broker, "operator"))  # NATS does not let it in at all
+    try:
+        collector.start()
+        collector.until_said("operator-local.pem is the certificate of operator local")
+        assert "edgeglm fleet certificate NAME --role collector" in " ".join(collector.log().split())
+    finally:
+        collector.end()

@@ -206,9 +206,14 @@ def test_a_board_that_is_forgotten_leaves_no_sum_and_the_others_keep_theirs(
     check(reader)
     tend(url, NOW + DAY_MS)
     check(reader)
-    store.forget(BOARD)
-    store.forget(OTHER.device)
-    another = Stream(Device("works", "press-3"), b"epoch--3")  # which SQLite gives a number that is free again
+
+
+def test_a_board_that_gets_the_number_of_one_that_was_forgotten_has_none_of_its_sums(
+    store: StoreWriter, reader: StoreReader, url: str
+) -> None:
+    tend(url, NOW + DAY_MS)
+    store.forget(OTHER.device)  # the newest: SQLite gives its number again
+    another = Stream(Device("works", "press-3"), b"epoch--3")
     store.commit(Arrivals([batch(_row(1), stream=another, at_ms=NOW)]))
     assert sum(len(by_hour(reader, another.device, slot, SPAN)) for slot in SLOTS) == 1
 

@@ -372,6 +372,11 @@ def test_for_other_machines_it_asks_for_the_token_that_it_made(
             assert client.get("life/north/gate-07?span=9y").status_code == 404
         chrome.get(page.url)
         until(chrome, "location.pathname === '/login'")
+        chrome.get(f"{page.url}board/north/gate-07")
+        until(chrome, "location.pathname === '/login'")
+        chrome.find_element("id", "token").send_keys(f"{token}\n")
+        until(chrome, "location.pathname === '/board/north/gate-07'")
+        chrome.delete_all_cookies()
         chrome.get(f"{page.url}login#{token}")  # the link that a terminal is shown
         until(chrome, "document.querySelectorAll('#boards tbody tr').length === 41")
         assert token not in chrome.current_url

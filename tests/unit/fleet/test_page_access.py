@@ -8,6 +8,7 @@ import re
 import stat
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
@@ -66,7 +67,7 @@ def test_without_the_token_nothing_of_boards_is_said() -> None:
 
 def test_the_right_token_gets_a_cookie_that_scripts_and_other_sites_do_not_have() -> None:
     wrong = ask("/login", method="POST", data={"token": "wrong"})
-    assert (wrong.headers["location"], "set-cookie" in wrong.headers) == ("/login?wrong", False)
+    assert (wrong.headers["location"], "set-cookie" in wrong.headers) == ("/login?wrong=1", False)
     right = ask("/login", method="POST", data={"token": f" {TOKEN}\n"})
     cookie = right.headers["set-cookie"]
     assert right.headers["location"] == "/"
@@ -75,6 +76,31 @@ def test_the_right_token_gets_a_cookie_that_scripts_and_other_sites_do_not_have(
     assert TOKEN not in cookie
     assert ask(headers={"cookie": cookie.partition(";")[0]}).text == "boards"
     assert ask("/login", method="POST", content=b"x" * 5000).status_code == 413
+
+
+def test_who_shows_the_token_goes_on_to_the_page_that_was_asked_for() -> None:
+    page = "/board/north/gate 7"
+    asked = ask(quote(page), headers={"accept": "text/html"}).headers["location"]
+    assert asked == f"/login?{urlencode({'to': page})}"
+    wrong = ask("/login", method="POST", data={"token": "wrong", "to": page})
+    assert wrong.headers["location"] == f"/login?wrong=1&{urlencode({'to': page})}"
+    assert ask("/login", method="POST", data={"token": TOKEN, "to": page}).headers["location"] == quote(page)
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "//evil.example.com",
+        "https://evil.example.com",
+        "/\\evil.example.com",
+        "/board//x",
+        "/board/a/b/c",
+        "/board/a/b\n",
+    ],
+)
+def test_nobody_is_sent_on_to_what_is_no_page_of_ours(to: str) -> None:
+    assert ask("/login", method="POST", data={"token": TOKEN, "to": to}).headers["location"] == "/"
+    assert ask("/login", method="POST", data={"token": "wrong", "to": to}).headers["location"] == "/login?wrong=1"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
