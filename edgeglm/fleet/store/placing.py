@@ -62,6 +62,8 @@ def place(moments: list[Moment], received_ms: int, boot: Boot) -> list[int]:
         elif later is not None and later.uptime_ms is not None and one.uptime_ms > later.uptime_ms:
             began -= one.uptime_ms + one.length_ms  # the boot before: it ended when this one began, at the latest
         placed[index] = one.at_ms if one.own else min(began + one.uptime_ms, received_ms)
+        if not one.own:
+            placed[index] = max(placed[index], min(EARLIEST_MS, received_ms))  # it may claim to be up for centuries
         if not one.own and one.uptime_ms >= since:  # of a backlog: not before what came earlier
             placed[index] = max(placed[index], floor)
         if later is None:

@@ -159,7 +159,7 @@ class SegmentFiles:
         self, source: str, day: int, select: str, rows: int, *, hourly: bool, names: Sequence[str] = ()
     ) -> Written:
         """Write, read again, sync, and rename: a file that is there is whole."""
-        date = (_EPOCH + timedelta(days=day)).strftime("%Y%m%d")
+        date = (_EPOCH + timedelta(days=max(0, day))).strftime("%Y%m%d")  # a calendar has no days without end
         path = self.folder / f"{source}-{date}-{secrets.token_hex(4)}.parquet"
         self.folder.mkdir(mode=0o700, exist_ok=True)
         database = self._connected()

@@ -14,7 +14,7 @@ import pytest
 from edgeglm_agent.wire.telemetry import Event, Gap, Result, Row, pack_ranges, row_of
 
 from edgeglm.errors import StoreError, UserError
-from edgeglm.fleet.store import segment_files, segment_pages, sqlite_tending
+from edgeglm.fleet.store import placing, segment_files, segment_pages, sqlite_tending
 from edgeglm.fleet.store.keeping import DAY_MS, Keeping, Tended, check_keeping
 from edgeglm.fleet.store.segment_list import Segment, folder_of
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
@@ -204,6 +204,23 @@ def test_a_row_without_a_clock_is_known_after_it_has_moved(path: Path) -> None:
     assert tend(path).compacted_rows == 2
     done = store.commit(Arrivals([msgspec.structs.replace(rows, received_ms=NOW)]))
     assert (done.new_rows, done.duplicates) == (0, 2)
+    store.close()
+
+
+def test_rows_of_a_board_that_claims_to_be_up_for_centuries_are_no_older_than_any_board_and_move(path: Path) -> None:
+    store, year_ms = SqliteWriter(path), 365 * DAY_MS
+    bodies = [window(number, at_ms=5000, uptime_ms=(30 - number) * year_ms) for number in range(1, 30)]
+    ages = {"clock_synchronised": False, "duration_ms": 99 * year_ms, "inferences": 1}
+    rows = [row_of(number, msgspec.structs.replace(body, **ages)) for number, body in enumerate(bodies, 1)]
+    store.commit(Arrivals([batch(*rows, at_ms=FIRST)]))
+    reader = SqliteReader(path)
+    assert min(one.at_ms for one in reader.windows(EVER)) == placing.EARLIEST_MS
+    with sqlite3.connect(path) as db:  # as an earlier version placed them
+        db.execute("update windows set at_ms = at_ms - ? where sequence < 9", (9000 * year_ms,))
+    db.close()
+    assert tend(path).compacted_rows == len(rows)
+    assert len([*reader.windows(EVER)]) == len(rows)
+    reader.close()
     store.close()
 
 
