@@ -180,8 +180,11 @@ def _curves(stretches: Stretches, histograms: Histograms, break_ms: int) -> Curv
     for one in stretches.found.values():
         for feature, psi_milli in one.psi_milli.items():
             worst[feature] = max(worst[feature], psi_milli)
-    curves.psi = {plain(feature, 60): [] for feature, _ in worst.most_common(_MOST_FEATURES)}
-    shown = [(feature, curves.psi[plain(feature, 60)]) for feature, _ in worst.most_common(_MOST_FEATURES)]
+    names: dict[str, set[str]] = {}  # as they are shown; of long ones several may be the same
+    for feature, _ in worst.most_common():
+        names.setdefault(plain(feature, 60), set()).add(feature)
+    curves.psi = {name: [] for name in [*names][:_MOST_FEATURES]}
+    shown = [(names[name], values) for name, values in curves.psi.items()]
     figures = zip(*quantiles(histograms.whole, *_SHARES), *quantiles(histograms.model, 0.95), strict=True)
     before: int | None = None
     for number, latencies in zip(histograms.numbers, figures, strict=True):
@@ -207,7 +210,7 @@ def _point(
     at_s: float,
     figures: Figures,
     latencies_ms: tuple[float | None, ...],
-    shown: list[tuple[str, list[float | None]]],
+    shown: list[tuple[set[str], list[float | None]]],
 ) -> None:
     curves.at_s.append(at_s)
     for column, latency_ms in zip(
@@ -221,8 +224,8 @@ def _point(
     curves.temperature_c.append(None if figures.hottest_decic is None else figures.hottest_decic / 10)
     weight_ms = figures.cpu_weight_ms
     curves.cpu_percent.append(figures.cpu_permille_ms / weight_ms / 10 if weight_ms else None)
-    for feature, values in shown:
-        psi_milli = figures.psi_milli.get(feature)
+    for features, values in shown:
+        psi_milli = max((figures.psi_milli[one] for one in features if one in figures.psi_milli), default=None)
         values.append(None if psi_milli is None else psi_milli / 1000)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from edgeglm_agent.wire.manifest import UNREADABLE
 
 from edgeglm.fleet.histograms import Table, joined, latencies
 from edgeglm.fleet.store.hour_sums import Figures, hour_sum, seen
@@ -78,13 +79,14 @@ class Stretches:
             self._at(at_ms).merge(one.figures)
             self.unreadable += one.unreadable
         numbers, rows = self._numbers([at_ms for at_ms, _ in hours])
-        whole, model, _ = latencies(
+        whole, model, sound = latencies(
             [one.latency_ms or one.total_ms for _, one in hours],
             [one.total_ms if one.latency_ms else b"" for _, one in hours],
             rows,
             len(numbers),
         )
         self._parts.append(_Part(self.length_ms, numbers, whole, model))
+        self.unreadable += sum(max(1, hours[at][1].figures.windows) for at in np.flatnonzero(~sound).tolist())
 
     def _at(self, at_ms: int) -> Figures:
         number = at_ms // self.length_ms
@@ -124,27 +126,50 @@ def by_window(reader: StoreReader, device: Device, slot: str, span: Span) -> tup
         some, room = page[: _MOST_WINDOWS - count], _MOST_WINDOWS - count
         count += len(some)
         oldest_ms = some[-1].at_ms if some else oldest_ms
-        stretches.add(_of_slot(some, slot))
+        _add(stretches, some, slot)
         if len(page) > room:
             return oldest_ms, stretches
     return span.since_ms, stretches
 
 
 def by_hour(reader: StoreReader, device: Device, slot: str, span: Span) -> tuple[int, Stretches]:
-    """Return what a slot did by the hour added up, and since when."""
+    """Return what a slot did by the hour added up, and since when. Of a sum that is damaged the windows are read."""
     stretches, since_ms = Stretches(span.until_ms, HOUR_MS), span.since_ms
     found = reader.hours(device, slot, Span(since_ms, span.until_ms + AHEAD_MS), _MOST_NOT_SUMMED + 1)
+    sums: list[tuple[int, HourSum]] = []
     windows = found.windows
+    for one in reversed(found.sums):
+        try:
+            sums.append((one.at_ms, hour_sum(one.body)))
+        except UNREADABLE:
+            end_ms = one.at_ms + HOUR_MS
+            if len(windows) > _MOST_NOT_SUMMED:
+                since_ms = max(since_ms, end_ms)
+            else:
+                others = [window for window in windows if not one.at_ms <= window.at_ms < end_ms]
+                own = reader.packed_windows(device, Span(one.at_ms, end_ms), _MOST_NOT_SUMMED + 1)
+                windows = sorted([*others, *own])
     if len(windows) > _MOST_NOT_SUMMED:
-        windows = windows[1:]
-        since_ms = windows[0].at_ms
-    stretches.add(_of_slot(reversed(windows), slot))
-    stretches.add_hours([(one.at_ms, hour_sum(one.body)) for one in found.sums if one.at_ms >= since_ms])
+        windows = windows[-_MOST_NOT_SUMMED:]
+        oldest_ms = windows[0].at_ms
+        whole_ms = -(-oldest_ms // HOUR_MS) * HOUR_MS  # of the hour that is cut a sum may have others
+        since_ms = max(since_ms, whole_ms if whole_ms <= windows[-1].at_ms else oldest_ms)
+    _add(stretches, [window for window in reversed(windows) if window.at_ms >= since_ms], slot)
+    stretches.add_hours([one for one in reversed(sums) if one[0] >= since_ms])
     return since_ms, stretches
 
 
-def _of_slot(windows: Iterable[PackedWindow], slot: str) -> list[tuple[int, Seen]]:
-    return [(one.at_ms, window) for one in windows if (window := seen(one.body)).slot == slot]
+def _add(stretches: Stretches, windows: Iterable[PackedWindow], slot: str) -> None:
+    """Add those of a slot, given the newest first; of one that is damaged nothing tells the slot."""
+    some: list[tuple[int, Seen]] = []
+    for one in windows:
+        try:
+            window = seen(one.body)
+        except UNREADABLE:
+            stretches.unreadable += 1
+        else:
+            some += [(one.at_ms, window)] if window.slot == slot else []
+    stretches.add(some)
 
 
 def _backwards(reader: StoreReader, device: Device, span: Span) -> Iterator[list[PackedWindow]]:

@@ -185,6 +185,7 @@ def _added(bodies: Mapping[HourKey, Sequence[bytes]], sums: Mapping[HourKey, Hou
     figures = [Figures() for _ in sums]
     unreadable = [0] * len(sums)
     owners, models, wholes = list[int](), list[bytes](), list[bytes]()
+    lost = list[int]()  # of each histogram, windows that are not in any where it is damaged
     for place, (key, before) in enumerate(sums.items()):
         if before is not None:
             figures[place].merge(before.figures)
@@ -192,6 +193,7 @@ def _added(bodies: Mapping[HourKey, Sequence[bytes]], sums: Mapping[HourKey, Hou
             owners.append(place)
             models.append(before.latency_ms or before.total_ms)
             wholes.append(before.total_ms if before.latency_ms else b"")
+            lost.append(max(1, before.figures.windows))
         for body in bodies[key]:
             try:
                 window = seen(body)
@@ -202,16 +204,17 @@ def _added(bodies: Mapping[HourKey, Sequence[bytes]], sums: Mapping[HourKey, Hou
             owners.append(place)
             models.append(window.latency_ms)
             wholes.append(window.total_ms)
+            lost.append(1)
     owner = np.array(owners, np.int64)
     whole, model, sound = latencies(models, wholes, owner, len(sums))
-    for place in owner[~sound].tolist():
-        unreadable[place] += 1
+    for at in np.flatnonzero(~sound).tolist():
+        unreadable[owners[at]] += lost[at]
     packed = packed_rows(whole)
     of_model = packed_rows(model) if model is not whole else packed
     return [
         HourSum(
             one.bounded(),
-            unreadable[place],
+            _packable(unreadable[place]),
             packed[place],
             b"" if of_model[place] == packed[place] else of_model[place],
         )

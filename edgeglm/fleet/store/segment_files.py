@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from edgeglm.errors import StoreError
+
 _ORDER = "device, at_ms, stream, sequence"
 _FORMAT = "format parquet, compression zstd, row_group_size 4096, use_tmp_file false"  # so few boards are in a group
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -170,6 +172,8 @@ class SegmentFiles:
                     "select count(*), coalesce(max(received_ms), 0), sum(octet_length(body))"  # noqa: S608 - all is read
                     f" from read_parquet({_quoted(temporary)})"
                 ).fetchall()
+                if count != rows and names:
+                    raise self._damaged(names)
                 if count != rows:
                     raise RuntimeError(f"{count} of {rows} rows are in {path.name}")
                 size = temporary.stat().st_size
@@ -177,6 +181,9 @@ class SegmentFiles:
             self.close()  # what was begun in it is of no use any more
             raise
         return Written(source, day, path.name, rows, size, int(received_ms), int(hourly))
+
+    def _damaged(self, names: Sequence[str]) -> StoreError:
+        return missing(self.folder / names[0] if len(names) == 1 else self.folder)
 
     def _paths(self, names: Sequence[str]) -> list[str]:
         return [str(self.folder / name) for name in names]
@@ -206,10 +213,12 @@ class SegmentFiles:
 
         try:
             yield
-        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            if not (isinstance(error, duckdb.IOException) or _tells_of_damage(error)):
+                raise
             if any(not (self.folder / name).exists() for name in names):
                 raise SegmentGoneError from error
-            raise missing(self.folder / names[0] if len(names) == 1 else self.folder) from error
+            raise self._damaged(names) from error
 
     @contextmanager
     def _told_writing(self, path: Path, names: Sequence[str]) -> Iterator[None]:
@@ -217,15 +226,26 @@ class SegmentFiles:
 
         try:
             yield
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        except (duckdb.Error, UnicodeDecodeError) as error:
             if gone := [name for name in names if not (self.folder / name).exists()]:
                 raise missing(self.folder / gone[0]) from error
+            if names and (_tells_of_damage(error) or any(name in str(error) for name in names)):
+                raise self._damaged(names) from error
+            if not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
+                raise
             raise StorageError(
                 f"cannot write: {' '.join(str(error).split())[:300]}",
                 where=str(path),
                 hint="make room on this disk: rows stay where they are until there is some",
                 code="disk-full",
             ) from error
+
+
+def _tells_of_damage(error: Exception) -> bool:
+    """Return whether DuckDB says that a file is not as it was written: mostly without a type, or not in UTF-8."""
+    import duckdb
+
+    return type(error) is duckdb.Error or isinstance(error, duckdb.InvalidInputException | UnicodeDecodeError)
 
 
 def _quoted(path: Path) -> str:

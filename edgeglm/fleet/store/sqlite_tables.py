@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from edgeglm.fleet.store.types import Device
 
 _MOST_AT_ONCE = 128  # rows of a statement
+# each found by the key, so that sums of all other boards need not be gone through
+_DAYS_OF_SUMS = """
+with recursive days (day) as (
+    select min(day) from hour_sums
+    union all select (select min(day) from hour_sums where day > days.day) from days where days.day is not null
+) select day from days
+"""
 
 
 class SqliteTables:
@@ -182,8 +189,9 @@ class SqliteTables:
             rows += self._db.execute(f"delete from {table} where device = ?", found).rowcount  # noqa: S608
         rows += self._forget_in_segments(found[0])
         self._db.execute("delete from placed where stream in (select id from streams where device = ?)", found)
-        for table in ("streams", "latest", "replies", "alarm_events", "hour_sums"):
+        for table in ("streams", "latest", "replies", "alarm_events"):
             self._db.execute(f"delete from {table} where device = ?", found)  # noqa: S608
+        self._db.execute(f"delete from hour_sums where day in ({_DAYS_OF_SUMS}) and device = ?", found)  # noqa: S608
         self._db.execute("delete from devices where id = ?", found)
         self._db.execute(
             "delete from poison where topic = ? or substr(topic, 1, ?) = ?", (topic, len(topic) + 1, f"{topic}/")

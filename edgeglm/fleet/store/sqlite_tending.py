@@ -83,7 +83,7 @@ class SqliteTending:
 
     def _steps(self) -> Iterator[float]:
         """Do it, a step at a time; say how long each took."""
-        for steps in (self._sweep(), self._remove(), self._sum_hours(), self._compact(), self._merge_hours()):
+        for steps in (self._sweep(), self._remove(), self._compact(), self._sum_hours(), self._merge_hours()):
             while True:
                 began = time.monotonic()
                 try:
@@ -117,9 +117,13 @@ class SqliteTending:
         limits = self._keeping.removed_before_ms(self._now_ms)
         for source, before_ms in limits.items():
             old = [one for one in segment_list.listed(self._db, source) if one.day < before_ms // DAY_MS]
-            if old:
-                self._exchange(old, [])
-                self.done.removed_rows += sum(one.rows for one in old)
+            for day, segments in groupby(old, key=lambda one: one.day):
+                some = [*segments]
+                with self._transaction():
+                    segment_list.replace(self._db, some, self._now_ms)
+                    if source == "windows":  # at once: no sum is of windows that are not there
+                        self._db.execute("delete from hour_sums where day = ?", (day,))
+                self.done.removed_rows += sum(one.rows for one in some)
                 yield
             while True:
                 (last,) = self._db.execute(
@@ -132,7 +136,7 @@ class SqliteTending:
                     count = self._db.execute(f"delete from {source} where at_ms <= ?", (last,)).rowcount  # noqa: S608
                 self.done.removed_rows += count
                 yield
-        while "windows" in limits:
+        while "windows" in limits:  # of days that have no segment any more, whoever took that off the list
             statement = "select min(day) from hour_sums where day < ?"
             (day,) = self._db.execute(statement, (limits["windows"] // DAY_MS,)).fetchone()
             if day is None:
@@ -145,14 +149,14 @@ class SqliteTending:
                 self._db.execute("delete from placed where at_ms < ?", (min(limits.values()),))
 
     def _sum_hours(self) -> Iterator[None]:
-        """Add up the windows of segments that an earlier version wrote."""
-        for one in segment_list.listed(self._db, "windows"):
+        """Add up the windows of segments that an earlier version wrote, the newest first: a page asks for those."""
+        for one in reversed(segment_list.listed(self._db, "windows")):
             if one.summed:
                 continue
             sums: dict[HourKey, bytes] = {}
             for device in self._files.devices([one.name]):  # a few boards' windows at a time
                 rows = self._files.rows(COLUMNS["windows"], [one.name], "device between ? and ?", device, _KEY)
-                sums |= sqlite_hours.summed_rows(self._db, rows)
+                sums |= sqlite_hours.summed_rows(self._db, self._files, rows)
                 yield
             with self._transaction():
                 statement = "update segments set summed = 1 where id = ? and replaced_ms is null"
@@ -209,7 +213,7 @@ class SqliteTending:
     def _move(self, source: str, day: int, rows: list[tuple[Any, ...]], before_ms: int) -> bool:
         """Move rows into a segment; False: others came in between them meanwhile, and nothing was done."""
         written = self._files.write(source, day, rows)
-        sums = sqlite_hours.summed_rows(self._db, rows) if source == "windows" else {}
+        sums = sqlite_hours.summed_rows(self._db, self._files, rows) if source == "windows" else {}
         first, last = rows[0][:4], rows[-1][:4]
         with self._transaction():
             segment_list.add(self._db, written)

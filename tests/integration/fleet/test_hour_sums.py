@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from edgeglm_agent.wire.sketch import Sketch
@@ -121,6 +122,20 @@ def _first_sum(url: str) -> int:
         return int(db.execute(statement).fetchone()[0])
 
 
+def _slot(row: Row) -> str:
+    return msgspec.msgpack.decode(row.body, type=Window).slot
+
+
+def _execute(url: str, statement: str, *given: object) -> None:
+    address = parse_store(url)
+    if isinstance(address, PostgresAddress):
+        with psycopg.connect(url, options="-c search_path=edgeglm") as one:
+            assert one.execute(statement.format("%s").encode(), given).rowcount
+        return
+    with closing(sqlite3.connect(address)) as db, db:
+        assert db.execute(statement.format("?"), given).rowcount
+
+
 def lives(reader: StoreReader) -> list[Life]:
     found = []
     for device in (BOARD, OTHER.device):
@@ -225,6 +240,95 @@ def test_what_is_removed_for_its_age_is_in_no_sum(store: StoreWriter, reader: St
     assert min(by_hour(reader, BOARD, "main", SPAN)) >= first
     check(reader, windows=range(1))
     assert first <= _first_sum(url) < first + 2
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_whenever_removal_is_stopped_no_sum_is_of_windows_that_are_gone(
+    store: StoreWriter, reader: StoreReader, url: str
+) -> None:
+    class After(threading.Event):
+        """Stops a run after so many steps."""
+
+        def __init__(self, steps: int) -> None:
+            super().__init__()
+            self.left = steps
+
+        def wait(self, _: float | None = None) -> bool:
+            self.left -= 1
+            return not self.left
+
+    tend(url, NOW + DAY_MS)
+    path, keeping = parse_store(url), Keeping(windows_ms=2 * DAY_MS)
+    assert not isinstance(path, PostgresAddress)
+    left = {len([*reader.windows(SPAN)])}
+    for steps in range(1, 9):
+        SqliteTending(path, keeping, NOW + DAY_MS, After(steps)).run()
+        check(reader)
+        left.add(len([*reader.windows(SPAN)]))
+    assert len(left) > 2, "it was stopped between two days"
+
+
+def test_of_a_sum_that_is_damaged_the_windows_are_read_until_it_is_made_anew(
+    store: StoreWriter, reader: StoreReader, url: str
+) -> None:
+    tend(url, NOW + 2 * DAY_MS)
+    before = lives(reader)
+    late = {at: row for at in range(200, 300, 20) if (row := _row(at, shift_ms=1000)) and _slot(row) == "main"}
+    hours = [(FIRST + at * EACH_MS - EACH_MS + 1000) // HOUR_MS for at in late]
+    assert len(hours) > 1
+    for hour, body in zip(hours, (b"", *[b"\xc1\xff"] * 9), strict=False):
+        _execute(url, "update hour_sums set body = {0} where slot = 'main' and hour = {0}", body, hour)
+    assert lives(reader) == before
+    store.commit(Arrivals([batch(*late.values(), at_ms=NOW + 2 * DAY_MS)]))
+    others = [late[at] for at in late]
+    store.commit(Arrivals([batch(*others, stream=OTHER, at_ms=NOW + 2 * DAY_MS)]))
+    after = lives(reader)
+    assert after[0].total.windows == before[0].total.windows + len(late)
+    tend(url, NOW + 4 * DAY_MS)
+    check(reader, windows=range(1))
+    assert lives(reader) == after
+
+
+def test_windows_of_a_damaged_histogram_are_told_and_so_is_a_window_that_is_none() -> None:
+    damaged = hour_sums.HourSum(hour_sums.Figures(windows=7, inferences=70), 1, b"\xff")
+    drawn = stretches.Stretches(NOW, HOUR_MS)
+    drawn.add_hours([(FIRST, damaged)])
+    assert (drawn.unreadable, drawn.found[FIRST // HOUR_MS].inferences) == (8, 70)
+    ((_, one),) = hour_sums.summed([(FIRST, 1, "main", b"\xc1")], lambda _: damaged).values()
+    assert (one.unreadable, one.figures.inferences) == (9, 70)
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_window_that_is_damaged_is_told_by_the_page(store: StoreWriter, reader: StoreReader, url: str) -> None:
+    before = lives(reader)[0].total.unreadable
+    _execute(url, "update windows set body = {0} where sequence = 400 and device = 1", b"\xc1")
+    assert lives(reader)[0].total.unreadable == before + 1
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_where_not_all_windows_are_read_the_first_hour_is_a_whole_one(
+    store: StoreWriter, reader: StoreReader, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tend(url, NOW + 2 * DAY_MS)
+    store.commit(Arrivals([batch(*(_row(number, shift_ms=1000) for number in range(300, 330)), at_ms=NOW)]))
+    monkeypatch.setattr(stretches, "_MOST_NOT_SUMMED", 20)
+    since_ms, drawn = stretches.by_hour(reader, BOARD, "main", SPAN)
+    assert FIRST + 309 * EACH_MS < since_ms < FIRST + 320 * EACH_MS
+    there = [one for one in reader.windows(Span(since_ms, NOW), BOARD) if one.window.slot == "main"]
+    assert sum(one.windows for one in drawn.found.values()) == len(there)
+
+
+def test_features_whose_long_names_begin_alike_are_one_curve(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/fleet.db"
+    store, reader = open_store(url), open_reader(url)
+    drift = tuple(Drift("x" * 70 + end, milli, 0, 9) for end, milli in (("a", 300), ("b", 200)))
+    body = Window("main", 1, "00" * 8, NOW - HOUR_MS, 1000, 1000, True, 1, drift=drift)
+    store.commit(Arrivals([batch(row_of(1, body), at_ms=NOW)]))
+    summary = reader.device(BOARD)
+    assert summary is not None
+    assert [*life(reader, summary, "7d", "main", NOW, {}).curves.psi.values()] == [[0.3]]
+    reader.close()
+    store.close()
 
 
 def test_who_asks_while_hours_are_added_up_and_merged_counts_each_window_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from edgeglm_agent.wire.telemetry import Event, Gap, Result, Row, pack_ranges, row_of
 
 from edgeglm.errors import StoreError, UserError
-from edgeglm.fleet.store import placing, segment_files, segment_pages, sqlite_tending
+from edgeglm.fleet.store import placing, segment_files, segment_pages, sqlite_tables, sqlite_tending
 from edgeglm.fleet.store.keeping import DAY_MS, Keeping, Tended, check_keeping
 from edgeglm.fleet.store.segment_list import Segment, folder_of
 from edgeglm.fleet.store.sqlite_reader import SqliteReader
@@ -320,6 +321,61 @@ def test_a_copy_with_its_folder_is_a_store_and_without_it_is_refused_and_left_as
         with pytest.raises(StoreError) as caught:
             opened(copy)
         assert caught.value.code == "store-damaged"
+
+
+def test_whatever_is_wrong_with_a_segment_is_told_and_never_a_bug(store: SqliteWriter, path: Path) -> None:
+    tend(path)
+    with sqlite3.connect(path) as db:
+        names = [name for (name,) in db.execute("select name from segments where source = 'windows' order by day")]
+    db.close()
+    chance, file = random.Random(0), folder_of(path) / names[0]
+    whole, told = file.read_bytes(), list[str]()
+    for _ in range(20):
+        damaged = bytearray(whole)
+        at = chance.randrange(len(damaged))
+        damaged[at : at + 8] = chance.randbytes(len(damaged[at : at + 8]))
+        file.write_bytes(damaged)
+        files = segment_files.SegmentFiles(folder_of(path), threads=1)
+        for ask in (
+            lambda files=files: files.devices(names[:1]),
+            lambda files=files: files.rows("device, at_ms, slot, body", names[:2], "device > ?", (0,), "device"),
+            lambda files=files: files.rewrite("windows", FIRST // DAY_MS, names[:1], 24, hourly=False, without=9),
+        ):
+            try:
+                ask()
+            except StoreError as error:
+                told.append(error.code)
+        files.close()
+    assert told.count("store-damaged") > 10
+
+
+def test_older_segments_than_one_that_is_damaged_wait_for_their_sums_and_nothing_else_does(
+    store: SqliteWriter, path: Path
+) -> None:
+    tend(path, now_ms=NOW - 2 * DAY_MS)
+    with sqlite3.connect(path) as db:  # as an earlier version left it
+        db.execute("update segments set summed = 0")
+        db.execute("delete from hour_sums")
+        days = db.execute("select day, name from segments where source = 'windows' order by day").fetchall()
+    (folder_of(path) / days[1][1]).write_bytes(b"PAR1" + bytes(99) + b"PAR1")
+    with pytest.raises(StoreError, match="damaged"):
+        tend(path)
+    with sqlite3.connect(path) as db:
+        left = [day for (day,) in db.execute("select day from segments where source = 'windows' and summed = 0")]
+    db.close()
+    assert left == [days[0][0], days[1][0]]
+    assert len(days) > 2
+    assert in_journal(path) == 0
+
+
+def test_sums_of_a_board_that_is_forgotten_are_found_without_a_look_at_all_others(
+    store: SqliteWriter, path: Path
+) -> None:
+    statement = f"delete from hour_sums where day in ({sqlite_tables._DAYS_OF_SUMS}) and device = 1"
+    with sqlite3.connect(path) as db:
+        plan = [row[3] for row in db.execute(f"explain query plan {statement}")]
+    db.close()
+    assert not [step for step in plan if "SCAN hour_sums" in step]
 
 
 def test_segments_are_their_owners_alone(store: SqliteWriter, path: Path) -> None:
