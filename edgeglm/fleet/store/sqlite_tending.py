@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edgeglm.fleet.store.segment_list import Segment, Written
 
 _CHUNK = 20_000  # rows of a transaction: to delete them takes less than a tenth of a second
+_CHUNK_BYTES = 32_000_000  # likewise, in memory: answers may have pictures with them
 _MOST_SEGMENTS = 4  # of a table and day: as many become one
 _MOST_ROWS = 1_000_000  # of a segment: DuckDB sorts them in memory
 _LONGEST_REST_S = 2.0
@@ -177,7 +178,7 @@ class SqliteTending:
             for day in range(before_ms // DAY_MS, (crowded_ms or 0) // DAY_MS + 1):
                 assert crowded_ms is not None
                 until_ms = min(crowded_ms, (day + 1) * DAY_MS)
-                while len(rows := self._oldest(source, day * DAY_MS, until_ms, crowded_ms)) == _CHUNK:
+                while _is_full(rows := self._oldest(source, day * DAY_MS, until_ms, crowded_ms)):
                     fresh[day] += self._move(source, day, rows, crowded_ms)
                     yield
             for day, segments in self._by_day(source).items():
@@ -204,11 +205,18 @@ class SqliteTending:
         """Return the oldest rows of one day; what came late stays in the journal as long as what was in time."""
         since = "at_ms >= ? and" if since_ms else "? = 0 and"  # a row may claim any time
         where = f"{since} at_ms < ? and received_ms < ?"
-        rows = self._db.execute(
+        found = self._db.execute(
             f"select {COLUMNS[source]} from {source} where {where} order by {_KEY} limit ?",  # noqa: S608
             (since_ms, before_ms, received_before_ms, _CHUNK),
-        ).fetchall()
-        return [row for row in rows if row[0] // DAY_MS == rows[0][0] // DAY_MS]
+        )
+        rows, size = list[tuple[Any, ...]](), 0
+        for row in found:
+            if size >= _CHUNK_BYTES or (rows and row[0] // DAY_MS != rows[0][0] // DAY_MS):
+                break
+            rows.append(row)
+            size += len(row[-1])
+        found.close()
+        return rows
 
     def _move(self, source: str, day: int, rows: list[tuple[Any, ...]], before_ms: int) -> bool:
         """Move rows into a segment; False: others came in between them meanwhile, and nothing was done."""
@@ -285,3 +293,8 @@ class SqliteTending:
             if self._db.in_transaction:
                 self._db.execute("rollback")
             raise
+
+
+def _is_full(rows: list[tuple[Any, ...]]) -> bool:
+    """Return whether rows make a segment before their day is over."""
+    return len(rows) == _CHUNK or sum(len(row[-1]) for row in rows) >= _CHUNK_BYTES

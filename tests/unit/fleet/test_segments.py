@@ -160,6 +160,17 @@ def test_of_days_that_are_not_over_what_fills_a_segment_moves_an_hour_after_it_c
     assert str(tend(path, now_ms=now_ms)) == "", "nothing is left to do"
 
 
+def test_of_rows_with_pictures_few_are_moved_at_a_time(
+    store: SqliteWriter, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = answers(path)
+    monkeypatch.setattr(sqlite_tending, "_CHUNK_BYTES", 100)
+    done = tend(path)
+    assert done.segments > done.compacted_rows / 10
+    assert in_journal(path) == 0
+    assert answers(path) == before
+
+
 def test_a_segment_grows_no_larger_than_can_be_sorted_in_memory(
     store: SqliteWriter, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
