@@ -7,11 +7,11 @@ from heapq import merge
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import msgspec
 from edgeglm_agent.wire.commands import Reply
 from edgeglm_agent.wire.telemetry import Event, Gap, Result, Window
 
 from edgeglm.fleet.store.asking import BY_TIME, Asked, before, newest_of
+from edgeglm.fleet.store.bodies import document, unpacked
 from edgeglm.fleet.store.keeping import DAY_MS, HOUR_MS
 from edgeglm.fleet.store.naming import identity_of, place_of_file
 from edgeglm.fleet.store.segment_files import SegmentFiles, SegmentGoneError
@@ -145,7 +145,7 @@ class SqliteReader:
             (number, *span),
         )
         for received_ms, body in found:
-            yield IncomingReply(device, msgspec.json.decode(body, type=Reply), received_ms, body)
+            yield IncomingReply(device, document(body, Reply, device), received_ms, body)
 
     def poison(self, newest: int) -> list[Poison]:
         """Return the newest of what could not be read, the newest first."""
@@ -283,4 +283,5 @@ def _packed(row: _Row) -> PackedWindow:
 
 def _read(row: _Row, kind: type[_Body]) -> tuple[Device, bytes, int, int, int, _Body]:
     at_ms, sequence, received_ms, body, epoch, fleet, name = row
-    return Device(fleet, name), epoch, sequence, at_ms, received_ms, msgspec.msgpack.decode(body, type=kind)
+    device = Device(fleet, name)
+    return device, epoch, sequence, at_ms, received_ms, unpacked(body, kind, device, at_ms)

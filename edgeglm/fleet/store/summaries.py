@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from edgeglm_agent.wire.commands import State
 from edgeglm_agent.wire.telemetry import Event, Window
 
 from edgeglm.fleet.store import alarms
+from edgeglm.fleet.store.bodies import document, unpacked
 from edgeglm.fleet.store.types import Device, DeviceSummary, SlotSummary
 
 if TYPE_CHECKING:
@@ -58,36 +58,38 @@ def _summaries(
     ask: Ask, statement: str, given: tuple[Any, ...], where: str, given_where: tuple[Any, ...]
 ) -> list[DeviceSummary]:
     told_of = ask(_ALARMS.format(where=where), given_where)
-    stand = {
-        key: alarms.standing(alarms.in_order((*row[2:5], msgspec.msgpack.decode(row[5], type=Event)) for row in rows))
-        for key, rows in groupby(told_of, key=lambda row: (int(row[0]), str(row[1])))
-    }
     latest = ask(_LATEST.format(where=where), given_where)
+    found = ask(statement, given)  # last: a board that is new has nothing in the others
+    devices = {int(row[0]): Device(row[1], row[2]) for row in found}
+    stand = {
+        (number, slot): alarms.standing(
+            alarms.in_order((*row[2:5], unpacked(row[5], Event, devices[number], row[2])) for row in rows)
+        )
+        for (number, slot), rows in groupby(told_of, key=lambda row: (int(row[0]), str(row[1])))
+        if number in devices
+    }
     slots = {
         number: {
             slot: SlotSummary(
-                slot,
-                at_ms,
-                received_ms,
-                msgspec.msgpack.decode(body, type=Window),
-                stand.get((number, slot), ()),
+                slot, at_ms, received_ms, unpacked(body, Window, devices[number], at_ms), stand.get((number, slot), ())
             )
             for _, slot, at_ms, received_ms, body in rows
         }
         for number, rows in groupby(latest, key=lambda row: int(row[0]))
+        if number in devices
     }
-    return [_summary(row, slots.get(row[0], {})) for row in ask(statement, given)]
+    return [_summary(row, devices[int(row[0])], slots.get(row[0], {})) for row in found]
 
 
-def _summary(row: tuple[Any, ...], slots: dict[str, SlotSummary]) -> DeviceSummary:
-    _, fleet, name, shard, first_seen_ms, heard_ms, state, state_ms = row[:8]
+def _summary(row: tuple[Any, ...], device: Device, slots: dict[str, SlotSummary]) -> DeviceSummary:
+    shard, first_seen_ms, heard_ms, state, state_ms = row[3:8]
     last_ms, rows, duplicates, taken_back, lost_rows, lost_at_ms, taken_back_at_ms, clock_off_ms = row[8:]
     return DeviceSummary(
-        device=Device(fleet, name),
+        device=device,
         shard=shard,
         first_seen_ms=first_seen_ms,
         last_seen_ms=max(heard_ms, last_ms or 0),
-        state=None if state is None else msgspec.json.decode(state, type=State),
+        state=None if state is None else document(state, State, device),
         state_ms=state_ms,
         slots=slots,
         lost_rows=int(lost_rows or 0),  # a sum is no integer in PostgreSQL

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.commands import State
+from edgeglm_agent.wire.manifest import UNREADABLE
 from edgeglm_agent.wire.telemetry import Gap, Window
 from edgeglm_agent.wire.topics import ROOT, shard_of
 
@@ -95,7 +96,7 @@ class Writing:
             if number is None:
                 continue
             state, raw = incoming.state, newest.get(number)
-            before = None if raw is None else msgspec.json.decode(raw, type=State)
+            before = None if raw is None else _state(raw)
             if before is not None and is_outdated(state, before):
                 self.done.outdated_states += 1
                 continue
@@ -256,6 +257,14 @@ class Writing:
                 for one in everything[-POISON_KEPT:]
             ]
             self._tables.add_poison(kept, counted=len(everything), kept=POISON_KEPT)
+
+
+def _state(raw: bytes) -> State | None:
+    """Return a stored state; None: it is damaged, and the one that comes takes its place."""
+    try:
+        return msgspec.json.decode(raw, type=State)
+    except UNREADABLE:
+        return None
 
 
 def is_outdated(state: State, before: State) -> bool:

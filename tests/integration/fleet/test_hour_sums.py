@@ -31,6 +31,7 @@ from edgeglm.fleet.store.sqlite_tending import SqliteTending
 from edgeglm.fleet.store.types import Arrivals, Device, Span, Stream
 from tests.support.fleet.arriving import BOARD, NOW, STREAM, batch
 from tests.support.fleet.by_hour import by_hour, one_by_one
+from tests.support.fleet.damage import execute
 from tests.support.fleet.postgres import Postgres
 
 FIRST = (NOW // DAY_MS - 5) * DAY_MS
@@ -124,16 +125,6 @@ def _first_sum(url: str) -> int:
 
 def _slot(row: Row) -> str:
     return msgspec.msgpack.decode(row.body, type=Window).slot
-
-
-def _execute(url: str, statement: str, *given: object) -> None:
-    address = parse_store(url)
-    if isinstance(address, PostgresAddress):
-        with psycopg.connect(url, options="-c search_path=edgeglm") as one:
-            assert one.execute(statement.format("%s").encode(), given).rowcount
-        return
-    with closing(sqlite3.connect(address)) as db, db:
-        assert db.execute(statement.format("?"), given).rowcount
 
 
 def lives(reader: StoreReader) -> list[Life]:
@@ -277,7 +268,7 @@ def test_of_a_sum_that_is_damaged_the_windows_are_read_until_it_is_made_anew(
     hours = [(FIRST + at * EACH_MS - EACH_MS + 1000) // HOUR_MS for at in late]
     assert len(hours) > 1
     for hour, body in zip(hours, (b"", *[b"\xc1\xff"] * 9), strict=False):
-        _execute(url, "update hour_sums set body = {0} where slot = 'main' and hour = {0}", body, hour)
+        execute(url, "update hour_sums set body = {0} where slot = 'main' and hour = {0}", body, hour)
     assert lives(reader) == before
     store.commit(Arrivals([batch(*late.values(), at_ms=NOW + 2 * DAY_MS)]))
     others = [late[at] for at in late]
@@ -301,7 +292,7 @@ def test_windows_of_a_damaged_histogram_are_told_and_so_is_a_window_that_is_none
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_window_that_is_damaged_is_told_by_the_page(store: StoreWriter, reader: StoreReader, url: str) -> None:
     before = lives(reader)[0].total.unreadable
-    _execute(url, "update windows set body = {0} where sequence = 400 and device = 1", b"\xc1")
+    execute(url, "update windows set body = {0} where sequence = 400 and device = 1", b"\xc1")
     assert lives(reader)[0].total.unreadable == before + 1
 
 

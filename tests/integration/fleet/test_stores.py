@@ -11,9 +11,11 @@ from edgeglm_agent.wire.commands import Reply, State
 from edgeglm_agent.wire.telemetry import Body, Event, Gap, Result, Row, Window, pack_ranges, row_of
 from edgeglm_agent.wire.topics import Topics
 
+from edgeglm.errors import StoreError
 from edgeglm.fleet.seeing.quarantine import quarantine
 from edgeglm.fleet.seeing.top import look
 from edgeglm.fleet.seeing.twin import twin
+from edgeglm.fleet.store import alarms
 from edgeglm.fleet.store.base import StoreReader, StoreWriter
 from edgeglm.fleet.store.boards import Boards
 from edgeglm.fleet.store.opening import open_reader, open_store
@@ -29,6 +31,7 @@ from edgeglm.fleet.store.types import (
 )
 from edgeglm.fleet.store.writing import POISON_KEPT
 from tests.support.fleet.arriving import BOARD, EVER, NOW, STREAM, batch, event, state, unset, window, windows
+from tests.support.fleet.damage import execute
 from tests.support.fleet.postgres import Postgres
 
 
@@ -474,6 +477,40 @@ def test_a_board_can_be_forgotten_and_come_again(store: StoreWriter, reader: Sto
     assert store.forget(BOARD) == 0
     assert store.commit(Arrivals([batch(*windows(1, 2))])).new_rows == 2
     assert numbers_of(reader) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "table", ["windows", "events", "results", "gaps", "latest", "alarm_events", "devices", "replies"]
+)
+def test_what_a_disk_has_damaged_is_told_by_whose_it_is_until_that_board_is_forgotten_or_speaks_again(
+    store: StoreWriter, reader: StoreReader, url: str, table: str
+) -> None:
+    def read() -> int:
+        found = [*reader.windows(EVER), *reader.events(EVER), *reader.results(None, EVER), *reader.gaps(EVER)]
+        return len([*found, *reader.replies(BOARD, EVER), *reader.devices(), reader.device(BOARD)])
+
+    bodies: list[Body] = [
+        window(1),
+        event(alarms.RAISED),
+        Result("main", 1, "00" * 8, NOW, b"{}"),
+        Gap("quota", pack_ranges([6]), {"Window": 1}),
+    ]
+    rows = batch(*(row_of(n, body) for n, body in enumerate(bodies, 1)))
+    reply = IncomingReply(BOARD, Reply(1, "1", "ping", ok=True), NOW)
+    arrivals = Arrivals([rows], [IncomingState(BOARD, state(), NOW)], [reply])
+    store.commit(arrivals)
+    assert read() == 7
+    column = "state" if table == "devices" else "body"
+    execute(url, f"update {table} set {column} = {{0}}", b"\xc1\xff")
+    with pytest.raises(StoreError, match="is damaged") as caught:
+        read()
+    assert (caught.value.code, caught.value.problems[0].where) == ("store-damaged", "/".join(BOARD))
+    if table == "devices":
+        store.commit(arrivals)
+    else:
+        assert store.forget(BOARD) == 4
+        store.commit(arrivals)
+    assert read() == 7
 
 
 def test_what_the_broker_had_kept_does_not_bring_a_forgotten_board_back(
