@@ -55,7 +55,7 @@ def closed_pipe() -> int:
     return writer
 
 
-@pytest.mark.parametrize(("size_mb", "code"), [("1", 0), ("0.001", 3)])
+@pytest.mark.parametrize(("size_mb", "code"), [("1", 0), pytest.param("0.001", 3, marks=pytest.mark.full)])
 def test_a_reader_that_leaves_both_streams_early_neither_stops_a_run_nor_changes_its_exit_code(
     tmp_path: Path, size_mb: str, code: int
 ) -> None:

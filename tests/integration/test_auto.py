@@ -195,6 +195,7 @@ def test_the_whole_front_is_written_when_asked_for(run: Callable[..., Result]) -
     assert len(manifest.artifacts) == sum(side.chosen for side in result.report.artifacts)
 
 
+@pytest.mark.full
 def test_for_a_board_the_front_has_what_the_rule_says_nothing_of(run: Callable[..., Result]) -> None:
     result = run("front of a board", [{"format": "auto", "search": {"keep": "pareto", "trials": 0}}], target="rpi5")
     missed = {verdict.artifact for verdict in result.report.budget.passed_over}

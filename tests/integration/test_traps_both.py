@@ -144,6 +144,7 @@ def test_outputs_that_are_read_inside_or_given_twice_are_quantized(
         np.testing.assert_allclose(got[name], expected, atol=0.05 * np.abs(expected).max())
 
 
+@pytest.mark.full
 def test_two_processes_write_the_same_bytes_and_print_nothing(form: Form, cnn: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from tests.support import export_nets as nets\n"

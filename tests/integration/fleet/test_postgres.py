@@ -145,6 +145,7 @@ def test_a_server_that_fails_over_to_its_copy_loses_nothing(tmp_path: Path, brok
             db.execute("select pg_reload_conf()")
 
 
+@pytest.mark.full
 def test_a_commit_that_waits_for_a_standby_that_is_gone_is_told_and_does_not_hold_up_the_end(
     tmp_path: Path, broker: Broker, url: str, postgres: Postgres
 ) -> None:
