@@ -71,6 +71,7 @@ def test_what_keeps_a_file_from_being_written_is_a_storage_error_with_its_path(n
     assert (caught.value.code, caught.value.exit_code) == (code, 4)
     assert "somewhere/model.onnx: cannot write" in str(caught.value)
     assert "hint:" in str(caught.value)
+    assert ("another folder with -o" in str(caught.value)) == (code == "disk-full")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,9 @@ def test_a_full_disk_is_the_disks_wherever_it_is_met(tmp_path: Path) -> None:
     known = as_system_error(full)
     assert known is not None
     assert (known.code, known.exit_code) == ("disk-full", 4)
+    stdout = str(as_system_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    assert "make room" in stdout
+    assert "-o" not in stdout, "no verb's option makes room where stdout leads to"
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EISDIR, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG])

@@ -28,9 +28,8 @@ COOKIE = "edgeglm_page"
 _COOKIE_S = 30 * 86_400
 _LEAST_TOKEN = 16
 _MOST_FORM = 4096  # bytes
-_PAGE = re.compile(
-    r"/(models|board/[^/\\\x00-\x1f]+/[^/\\\x00-\x1f]+)?"
-)  # none begins with two slashes: that is a host
+# what to go on to once the token was shown: none begins with two slashes, which would be a host
+_PAGE = re.compile(r"/(models|board/[^/\\\x00-\x1f]+/[^/\\\x00-\x1f]+)?")
 _FREE = ("/login", "/alive")  # shown without a token, as all of /static/: they say nothing of boards
 _HEADERS = {
     # scripts, styles and data from here alone; nothing inline, no markup made of text, in no one's frame

@@ -20,7 +20,7 @@ def unpacked(body: bytes, kind: type[_Body], device: Device, at_ms: int) -> _Bod
     try:
         return msgspec.msgpack.decode(body, type=kind)
     except UNREADABLE as error:
-        raise damaged(device, f"the {kind.__name__.lower()} of {at_ms} ms") from error
+        raise _damaged(device, f"the {kind.__name__.lower()} of {at_ms} ms") from error
 
 
 def document(body: bytes, kind: type[_Body], device: Device) -> _Body:
@@ -28,15 +28,14 @@ def document(body: bytes, kind: type[_Body], device: Device) -> _Body:
     try:
         return msgspec.json.decode(body, type=kind)
     except UNREADABLE as error:
-        raise damaged(device, f"a {kind.__name__.lower()}") from error
+        raise _damaged(device, f"a {kind.__name__.lower()}") from error
 
 
-def damaged(device: Device, what: str) -> StoreError:
-    """Return the error for what cannot be read of a board."""
+def _damaged(device: Device, what: str) -> StoreError:
     return StoreError(
         f"the store is damaged: {what} cannot be read",
         where=f"{device.fleet}/{device.name}",
-        hint="nothing was deleted: put a backup in its place, or let `edgeglm fleet forget` remove what is stored of "
-        "this board; what it says from then on comes in again",
+        hint="nothing was deleted: put a backup in the store's place, or let `edgeglm fleet forget` remove what is "
+        "stored of this board; what it says from then on comes in again",
         code="store-damaged",
     )

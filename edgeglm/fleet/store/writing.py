@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from edgeglm_agent.wire import WireError
 from edgeglm_agent.wire.commands import State
-from edgeglm_agent.wire.manifest import UNREADABLE
 from edgeglm_agent.wire.telemetry import Gap, Window
 from edgeglm_agent.wire.topics import ROOT, shard_of
 
+from edgeglm.errors import StoreError
 from edgeglm.fleet.store import alarms
 from edgeglm.fleet.store.again import Again, take_again
 from edgeglm.fleet.store.boards import may_have
+from edgeglm.fleet.store.bodies import document
 from edgeglm.fleet.store.known import HIGHEST
 from edgeglm.fleet.store.placing import believed, note_boot, place
 from edgeglm.fleet.store.rows import TABLE_OF, Read, columns, lost_rows, read_row
@@ -96,7 +98,10 @@ class Writing:
             if number is None:
                 continue
             state, raw = incoming.state, newest.get(number)
-            before = None if raw is None else _state(raw)
+            before = None
+            if raw is not None:
+                with suppress(StoreError):  # it is damaged, and the one that comes takes its place
+                    before = document(raw, State, incoming.device)
             if before is not None and is_outdated(state, before):
                 self.done.outdated_states += 1
                 continue
@@ -257,14 +262,6 @@ class Writing:
                 for one in everything[-POISON_KEPT:]
             ]
             self._tables.add_poison(kept, counted=len(everything), kept=POISON_KEPT)
-
-
-def _state(raw: bytes) -> State | None:
-    """Return a stored state; None: it is damaged, and the one that comes takes its place."""
-    try:
-        return msgspec.json.decode(raw, type=State)
-    except UNREADABLE:
-        return None
 
 
 def is_outdated(state: State, before: State) -> bool:

@@ -360,7 +360,7 @@ def test_for_other_machines_it_asks_for_the_token_that_it_made(
         with httpx.Client(base_url=page.url, follow_redirects=True) as client:
             assert client.get("life/north/gate-07").status_code == 401
             assert "A token, please" in client.get("", headers={"accept": "text/html"}).text
-            assert "That was not" in client.post("login", data={"token": "x"}).text
+            assert client.post("login", data={"token": "x"}).url.query == b"wrong=1"
             assert client.post("login", data={"token": token}).status_code == 200
             assert client.get("life/north/gate-07").json()["device"] == "gate-07"
             assert client.get("life/north/gate-07", headers={"host": "evil.example.com"}).status_code == 421
@@ -374,7 +374,10 @@ def test_for_other_machines_it_asks_for_the_token_that_it_made(
         until(chrome, "location.pathname === '/login'")
         chrome.get(f"{page.url}board/north/gate-07")
         until(chrome, "location.pathname === '/login'")
-        chrome.find_element("id", "token").send_keys(f"{token}\n")
+        assert not chrome.find_element(By.ID, "wrong").is_displayed()
+        chrome.find_element(By.ID, "token").send_keys("not this one\n")
+        until(chrome, "location.search.startsWith('?wrong') && !document.getElementById('wrong').hidden")
+        chrome.find_element(By.ID, "token").send_keys(f"{token}\n")
         until(chrome, "location.pathname === '/board/north/gate-07'")
         chrome.delete_all_cookies()
         chrome.get(f"{page.url}login#{token}")  # the link that a terminal is shown
