@@ -55,9 +55,11 @@ def local(broker: RunningBroker, role: str) -> Identity:
 
 
 def url(broker: RunningBroker, role: str) -> str:
-    """Return the address that the broker itself tells for who works beside it."""
-    found = re.search(rf"'(mqtts://[^']*/{role}-local\.key)'", broker.log())
-    assert found
+    """Return the address that the broker itself tells for who works beside it, after the one for boards."""
+    give_up = time.monotonic() + PATIENCE_S
+    while not (found := re.search(rf"'(mqtts://[^']*/{role}-local\.key)'", broker.log())):
+        assert time.monotonic() < give_up, broker.log()
+        time.sleep(0.02)
     return found[1]
 
 

@@ -123,9 +123,10 @@ def test_where_no_board_spoke_no_curve_is_drawn(postgres: Postgres) -> None:
     made = Simulated(postgres.new_database(), devices=2, window_s=300, lasts_s=lasts_s, end_ms=now_ms)
     made.close()
     end_s = now_ms // 1000
-    spoke, silent = range(end_s - lasts_s + 330, end_s - 3000), range(end_s - 2400, end_s - 1500)
+    spoke, speaks_again_s = range(end_s - lasts_s + 330, end_s - 3000), end_s - 1500
+    silent = range(end_s - 2400, speaks_again_s - interval_s)  # a point stands for the time that follows it
     with postgres.connection(made.url) as db:
-        between = (spoke.stop * 1000, silent.stop * 1000)
+        between = (spoke.stop * 1000, speaks_again_s * 1000)
         assert db.execute("delete from edgeglm.windows where at_ms between %s and %s", between).rowcount > 0
         for panel in json.loads(DASHBOARD.read_text())["panels"]:
             if panel["type"] != "timeseries" or panel["title"] not in (
