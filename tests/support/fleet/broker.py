@@ -61,9 +61,10 @@ def running_broker(folder: Path, *arguments: str, port: int | None = None) -> It
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process is there, and no zombie."""
+    """Tell whether a process is there, and no zombie: until its last thread has ended, its ports are open."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+        return state != "Z" or len([*Path(f"/proc/{pid}/task").iterdir()]) > 1
     return False
 
 

@@ -139,12 +139,12 @@ class Client:
 def let_in_again(port: int, name: str, *, lasting: bool = True) -> Iterator[Client]:
     """Connect as soon as the broker lets anybody in: one that was killed is being started again."""
     give_up = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            client = Client(port, name, lasting=lasting)
-            break
-        except OSError:
+    with contextlib.ExitStack() as opened:
+        while True:
+            with contextlib.suppress(OSError):
+                client = opened.enter_context(Client(port, name, lasting=lasting))
+                if client.connected == 0:
+                    break  # else it was taken by one that was just ending
             assert time.monotonic() < give_up
             time.sleep(0.1)
-    with client:
         yield client
